@@ -1,0 +1,153 @@
+"""The flat form of a section on a design: what each firing costs, takes and gives, with every name resolved.
+
+Engines start from it. The only caller of `Unit.cycles` for a schedule; holds no cost formula of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import lcm
+from typing import TYPE_CHECKING, Any
+
+from dataflow.errors import ScheduleError
+from dataflow.schedule import Pattern, Section, Task
+
+if TYPE_CHECKING:
+    from archsim.design import Design
+
+
+@dataclass(frozen=True, slots=True)
+class FlatRun:
+    """`count` equal firings in a row: cycles on the unit, (stream, tokens) taken and given, by index."""
+
+    count: int
+    cycles: int
+    takes: tuple[tuple[int, int], ...]
+    gives: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FlatTask:
+    """A task: its unit by index, its firings, and one period of runs that repeats until they are used up."""
+
+    name: str
+    unit: int
+    firings: int
+    runs: tuple[FlatRun, ...]
+
+    @property
+    def busy_cycles(self) -> int:
+        """Cycles of all firings."""
+        return sum(cycles * count for cycles, count in self.cycles_counted())
+
+    def cycles_counted(self) -> list[tuple[int, int]]:
+        """The cycles of each run with how many firings have them."""
+        return Pattern(tuple((run.cycles, run.count) for run in self.runs)).counted(self.firings)
+
+
+@dataclass(frozen=True, slots=True)
+class FlatUnit:
+    """A unit: servers, latency, and the fixed order of firings as (task, how many) or None for first come."""
+
+    name: str
+    count: int
+    latency_cycles: int
+    order: tuple[tuple[int, int], ...] | None
+    tasks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FlatStream:
+    """A stream: depth and initial tokens, and the tasks at its ends by index."""
+
+    name: str
+    depth: int
+    initial: int
+    producer: int
+    consumer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A section with every name resolved to an index; units without a task in it are left out."""
+
+    section: str
+    tasks: tuple[FlatTask, ...]
+    streams: tuple[FlatStream, ...]
+    units: tuple[FlatUnit, ...]
+
+
+def flatten(section: Section, design: Design) -> Flat:
+    """The flat form of this section on this design. Raises ScheduleError where a task names a unit that is not there."""
+    missing = sorted({t.unit for t in section.tasks} - set(design.units))
+    if missing:
+        raise ScheduleError(
+            f"section '{section.name}': design '{design.name}' has no unit {', '.join(map(repr, missing))}; "
+            f"units are: {', '.join(design.units)}"
+        )
+    unit_names = [u for u in design.units if any(t.unit == u for t in section.tasks)]
+    unit_index = {name: i for i, name in enumerate(unit_names)}
+    stream_index = {s.name: i for i, s in enumerate(section.streams)}
+    task_index = {t.name: i for i, t in enumerate(section.tasks)}
+    ends = section.ends
+    return Flat(
+        section.name,
+        tuple(_flat_task(t, unit_index, stream_index, design) for t in section.tasks),
+        tuple(
+            FlatStream(s.name, s.depth, s.initial, task_index[ends[s.name][0]], task_index[ends[s.name][1]])
+            for s in section.streams
+        ),
+        tuple(_flat_unit(name, section, design, task_index) for name in unit_names),
+    )
+
+
+def _flat_unit(name: str, section: Section, design: Design, task_index: dict[str, int]) -> FlatUnit:
+    unit = design.units[name]
+    mine = tuple(i for i, t in enumerate(section.tasks) if t.unit == name)
+    ordered = unit.arbitration == "in_order"
+    order = tuple((task_index[t], n) for t, n in section.order_of(name)) if ordered else None
+    return FlatUnit(name, unit.count, unit.latency_cycles, order, mine)
+
+
+def _flat_task(task: Task, unit_index: dict[str, int], stream_index: dict[str, int], design: Design) -> FlatTask:
+    unit = design.units[task.unit]
+    runs = []
+    for count, (item, taken, given) in merged(task):
+        cycles = unit.cycles(item)
+        if cycles == 0 and unit.arbitration == "first_come":
+            raise ScheduleError(
+                f"task '{task.name}': a firing of zero cycles on '{task.unit}', which serves first come; its clients "
+                "could not be told apart in time"
+            )
+        takes = tuple((stream_index[s], n) for s, n in zip(task.takes, taken, strict=True) if n)
+        gives = tuple((stream_index[s], n) for s, n in zip(task.gives, given, strict=True) if n)
+        runs.append(FlatRun(count, cycles, takes, gives))
+    return FlatTask(task.name, unit_index[task.unit], task.firings, tuple(runs))
+
+
+def merged(task: Task) -> list[tuple[int, tuple[Any, tuple[int, ...], tuple[int, ...]]]]:
+    """One period of the task's firings as runs in which work, tokens taken and tokens given stay the same.
+
+    The period is the least that all its patterns share, cut at the number of firings.
+    """
+    patterns: list[Pattern[Any]] = [task.work, *task.takes.values(), *task.gives.values()]
+    end = _shared_period(patterns, task.firings)
+    cursors = [[0, p.runs[0][1]] for p in patterns]
+    out = []
+    place = 0
+    while place < end:
+        step = min(end - place, *(left for _, left in cursors))
+        values = [p.runs[i][0] for p, (i, _) in zip(patterns, cursors, strict=True)]
+        taken = tuple(values[1 : 1 + len(task.takes)])
+        out.append((step, (values[0], taken, tuple(values[1 + len(task.takes) :]))))
+        place += step
+        for pattern, cursor in zip(patterns, cursors, strict=True):
+            cursor[1] -= step
+            if cursor[1] == 0:
+                cursor[0] = (cursor[0] + 1) % len(pattern.runs)
+                cursor[1] = pattern.runs[cursor[0]][1]
+    return out
+
+
+def _shared_period(patterns: list[Pattern[Any]], firings: int) -> int:
+    return min(firings, lcm(*(p.period for p in patterns if len(p.runs) > 1)))

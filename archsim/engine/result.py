@@ -1,0 +1,48 @@
+"""What an engine returns for one section: integers only, the same from every engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class UnitResult:
+    """Server-cycles of a unit by cause; the four add up to count x cycles of the section.
+
+    `stalls` splits starved and blocked by the stream that was waited for.
+    """
+
+    busy_cycles: int
+    starved_cycles: int
+    blocked_cycles: int
+    idle_cycles: int
+    stalls: dict[tuple[str, str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """A task's first start, last end (before latency) and busy cycles."""
+
+    start_cycle: int
+    end_cycle: int
+    busy_cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamResult:
+    """Tokens that went in and came out, and the most places that were taken at once."""
+
+    given: int
+    taken: int
+    peak: int
+
+
+@dataclass(frozen=True, slots=True)
+class SectionResult:
+    """One run of a section: cycles until every firing has ended and every token is visible; the rest by name."""
+
+    cycles: int
+    firings: int
+    units: dict[str, UnitResult]
+    tasks: dict[str, TaskResult]
+    streams: dict[str, StreamResult]

@@ -1,0 +1,314 @@
+"""The SimPy engine: the definition of what a schedule means in time.
+
+A firing starts when its inputs hold their tokens, its outputs have room, a server of its unit is free and, on a unit
+with a fixed order, it is its turn. It takes its output places at the start and holds its input places until its end.
+Units that serve first come choose when nothing else is left to happen at that time: the firing that has been ready for
+longest, ties by the task's place in the schedule. Choosing last makes the answer independent of the order in which
+events of one time are handled.
+
+Holds no cost formula and no randomness; cycles come from the flat form.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Any
+
+import simpy
+from simpy.events import Event, Timeout
+
+from archsim.engine.deadlock import Waiting, explain
+from archsim.engine.flat import Flat, FlatRun, FlatTask, FlatUnit
+from archsim.engine.result import SectionResult, StreamResult, TaskResult, UnitResult
+
+AFTER_ALL_ELSE = 2  # SimPy handles events of one time by priority: 0 urgent, 1 normal
+BUSY, STARVED, BLOCKED, IDLE = "busy", "starved", "blocked", "idle"
+
+
+class _Queue:
+    """Counters of one stream; `room` counts places that no token and no firing holds."""
+
+    __slots__ = ("consumer", "depth", "given", "least_room", "name", "producer", "room", "taken", "tokens")
+
+    def __init__(self, name: str, depth: int, initial: int) -> None:
+        self.name, self.depth = name, depth
+        self.tokens, self.room, self.least_room = initial, depth - initial, depth - initial
+        self.given = self.taken = 0
+        self.producer: _Progress
+        self.consumer: _Progress
+
+
+class _Run:
+    """A run of equal firings with its queues in place of indices."""
+
+    __slots__ = ("count", "cycles", "gives", "takes")
+
+    def __init__(self, run: FlatRun, queues: list[_Queue]) -> None:
+        self.count, self.cycles = run.count, run.cycles
+        self.takes = tuple((queues[s], n) for s, n in run.takes)
+        self.gives = tuple((queues[s], n) for s, n in run.gives)
+
+
+class _Progress:
+    """How far a task has come: the run that its next firing is in, and how many firings are left."""
+
+    __slots__ = ("at", "end", "flat", "in_run", "index", "left", "run", "runs", "server", "start")
+
+    def __init__(self, index: int, flat: FlatTask, runs: list[_Run]) -> None:
+        self.index, self.flat, self.runs = index, flat, runs
+        self.at, self.run, self.in_run, self.left = 0, runs[0], runs[0].count, flat.firings
+        self.start, self.end = -1, 0
+        self.server: _Server
+
+    def advance(self) -> None:
+        """The next firing is now the one after."""
+        self.left -= 1
+        self.in_run -= 1
+        if not self.in_run:
+            self.at = (self.at + 1) % len(self.runs)
+            self.run = self.runs[self.at]
+            self.in_run = self.run.count
+
+    def lacks(self) -> tuple[str, _Queue, int] | None:
+        """What the next firing waits for: the cause, the queue and how many tokens or places it needs there."""
+        for queue, n in self.run.takes:
+            if queue.tokens < n:
+                return STARVED, queue, n
+        for queue, n in self.run.gives:
+            if queue.room < n:
+                return BLOCKED, queue, n
+        return None
+
+
+class _Server:
+    """A unit with its servers: starts firings, ends them and accounts for the time in between."""
+
+    __slots__ = ("busy", "cause", "env", "flat", "free", "since", "stalls")
+
+    def __init__(self, env: simpy.Environment, flat: FlatUnit) -> None:
+        self.env, self.flat = env, flat
+        self.free, self.busy, self.since = flat.count, 0, 0
+        self.stalls: dict[tuple[str, str], int] = {}
+        self.cause: tuple[str, str] = (IDLE, "")
+
+    def notice(self, task: _Progress) -> None:
+        """A queue of this task changed, which may let it fire."""
+        raise NotImplementedError
+
+    def next(self) -> None:
+        """A server came free: start what can start."""
+        raise NotImplementedError
+
+    def start(self, task: _Progress) -> None:
+        """Starts the next firing of this task: takes tokens and output places, and ends after its cycles."""
+        run = task.run
+        now = self.env._now
+        for queue, n in run.takes:
+            queue.tokens -= n
+        for queue, n in run.gives:
+            queue.room -= n
+            if queue.room < queue.least_room:
+                queue.least_room = queue.room
+        if task.start < 0:
+            task.start = int(now)
+        self.stall(self.cause)
+        self.free -= 1
+        self.busy += run.cycles
+        task.advance()
+        Timeout(self.env, run.cycles, (task, run)).callbacks.append(_end)
+
+    def stall(self, cause: tuple[str, str]) -> None:
+        """From now on the free servers wait for this cause; the time since the last change goes to the one before."""
+        now = self.env._now
+        if self.free and now > self.since:
+            self.stalls[self.cause] = self.stalls.get(self.cause, 0) + self.free * int(now - self.since)
+        self.since, self.cause = now, cause  # type: ignore[assignment]
+
+
+class _InOrder(_Server):
+    """A unit whose firings come in the order that the schedule fixes."""
+
+    __slots__ = ("in_turn", "order", "turn")
+
+    def __init__(self, env: simpy.Environment, flat: FlatUnit, order: list[tuple[_Progress, int]]) -> None:
+        super().__init__(env, flat)
+        self.order = iter(order)
+        self.turn: _Progress | None
+        self.turn, self.in_turn = next(self.order)
+
+    def notice(self, task: _Progress) -> None:
+        if self.free and task is self.turn:
+            self.next()
+
+    def next(self) -> None:
+        while self.free:
+            task = self.turn
+            if task is None:
+                self.stall((IDLE, ""))
+                return
+            for queue, n in task.run.takes:
+                if queue.tokens < n:
+                    self.stall((STARVED, queue.name))
+                    return
+            for queue, n in task.run.gives:
+                if queue.room < n:
+                    self.stall((BLOCKED, queue.name))
+                    return
+            self.start(task)
+            self.in_turn -= 1
+            if not self.in_turn:
+                self.turn, self.in_turn = next(self.order, (None, 0))
+
+
+class _FirstCome(_Server):
+    """A unit that serves the firing that has been ready for longest.
+
+    Every unfinished task is in `ready` or, by index, in one of the two sets of those that wait.
+    """
+
+    __slots__ = ("blocked", "choosing", "ready", "starved", "tasks")
+
+    def __init__(self, env: simpy.Environment, flat: FlatUnit, tasks: dict[int, _Progress]) -> None:
+        super().__init__(env, flat)
+        self.tasks = tasks
+        self.ready: list[tuple[float, int]] = []
+        self.starved: set[int] = set(tasks)
+        self.blocked: set[int] = set()
+        self.choosing = False
+
+    def notice(self, task: _Progress) -> None:
+        index = task.index
+        if index in self.starved or index in self.blocked:
+            self.starved.discard(index)
+            self.blocked.discard(index)
+            self.sort(task)
+            self.next()
+
+    def sort(self, task: _Progress) -> None:
+        """Puts an unfinished task where its next firing belongs: ready from now on, or waiting."""
+        lack = task.lacks()
+        if lack is None:
+            heappush(self.ready, (self.env._now, task.index))
+        else:
+            (self.starved if lack[0] == STARVED else self.blocked).add(task.index)
+
+    def next(self) -> None:
+        if not self.choosing:
+            self.choosing = True
+            choice = Event(self.env)
+            choice._ok, choice._value = True, None
+            choice.callbacks.append(self.choose)
+            self.env.schedule(choice, priority=AFTER_ALL_ELSE)  # type: ignore[arg-type]
+
+    def choose(self, _: Event) -> None:
+        """Starts ready firings while a server is free, the longest ready first."""
+        self.choosing = False
+        while self.free and self.ready:
+            task = self.tasks[heappop(self.ready)[1]]
+            self.start(task)
+            if task.left:
+                self.sort(task)
+        if self.free:
+            self.stall(self.why_free())
+
+    def why_free(self) -> tuple[str, str]:
+        """Why a server has nothing to do: no room for a result, no input, or no work left."""
+        waiting = self.blocked or self.starved
+        lack = self.tasks[min(waiting)].lacks() if waiting else None
+        return (lack[0], lack[1].name) if lack else (IDLE, "")
+
+
+def _end(event: Any) -> None:
+    """A firing ends: input places and server come free, output tokens are visible now or a latency later."""
+    task, run = event._value
+    server = task.server
+    task.end = server.env._now
+    server.stall(server.cause)
+    server.free += 1
+    for queue, n in run.takes:
+        queue.room += n
+        queue.taken += n
+        queue.producer.server.notice(queue.producer)
+    if run.gives:
+        latency = server.flat.latency_cycles
+        if latency:
+            Timeout(server.env, latency, run.gives).callbacks.append(_arrive)
+        else:
+            _deliver(run.gives)
+    server.next()
+
+
+def _arrive(event: Any) -> None:
+    _deliver(event._value)
+
+
+def _deliver(gives: tuple[tuple[_Queue, int], ...]) -> None:
+    for queue, n in gives:
+        queue.tokens += n
+        queue.given += n
+        queue.consumer.server.notice(queue.consumer)
+
+
+def run(flat: Flat) -> SectionResult:
+    """One run of this section, event by event.
+
+    Raises Deadlock when nothing can happen any more and firings are left.
+    """
+    env = simpy.Environment()
+    queues = [_Queue(s.name, s.depth, s.initial) for s in flat.streams]
+    tasks = [_Progress(i, t, [_Run(r, queues) for r in t.runs]) for i, t in enumerate(flat.tasks)]
+    for queue, stream in zip(queues, flat.streams, strict=True):
+        queue.producer, queue.consumer = tasks[stream.producer], tasks[stream.consumer]
+    servers = [_server(env, unit, tasks) for unit in flat.units]
+    for server in servers:
+        if isinstance(server, _FirstCome):
+            for task in server.tasks.values():
+                server.notice(task)
+    for server in servers:
+        server.next()
+    env.run()
+    if any(task.left for task in tasks):
+        raise explain(flat, [_waiting(t) for t in tasks if t.left], int(env.now))
+    return _result(flat, int(env.now), servers, tasks, queues)
+
+
+def _server(env: simpy.Environment, unit: FlatUnit, tasks: list[_Progress]) -> _Server:
+    server: _Server
+    if unit.order is None:
+        server = _FirstCome(env, unit, {i: tasks[i] for i in unit.tasks})
+    else:
+        server = _InOrder(env, unit, [(tasks[i], n) for i, n in unit.order])
+    for i in unit.tasks:
+        tasks[i].server = server
+    return server
+
+
+def _waiting(task: _Progress) -> Waiting:
+    lack = task.lacks()
+    firing = task.flat.firings - task.left
+    turn = task.server.turn if isinstance(task.server, _InOrder) else task
+    if turn is not None and turn is not task:
+        return Waiting(task.index, firing, "turn", None, 0, 0, 0, turn.index)
+    assert lack is not None, "a task whose turn it is and that lacks nothing has started"
+    cause, queue, needed = lack
+    return Waiting(task.index, firing, cause, queue.name, needed, queue.tokens, queue.room, None)
+
+
+def _result(
+    flat: Flat, cycles: int, servers: list[_Server], tasks: list[_Progress], queues: list[_Queue]
+) -> SectionResult:
+    units = {}
+    for server in servers:
+        server.stall(server.cause)
+        sums = {cause: 0 for cause in (STARVED, BLOCKED, IDLE)}
+        for (cause, _), n in server.stalls.items():
+            sums[cause] += n
+        waits = {key: n for key, n in sorted(server.stalls.items()) if key[0] != IDLE}
+        units[server.flat.name] = UnitResult(server.busy, sums[STARVED], sums[BLOCKED], sums[IDLE], waits)
+    return SectionResult(
+        cycles,
+        sum(t.flat.firings for t in tasks),
+        units,
+        {t.flat.name: TaskResult(t.start, t.end, t.flat.busy_cycles) for t in tasks},
+        {q.name: StreamResult(q.given, q.taken, q.depth - q.least_room) for q in queues},
+    )

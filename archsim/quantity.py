@@ -1,0 +1,291 @@
+"""Quantities as papers print them ("17.1 GB/s", "250 MHz", "36 KiB"), read as exact fractions and shown again.
+
+Knows the units of the field and the types that a YAML field can have. Does no arithmetic on quantities: everything
+after reading is a plain int or Fraction in the base unit that the field's name or its type says.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from fractions import Fraction
+from functools import cache
+from math import ceil
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic_core import CoreSchema, core_schema
+
+from dataflow.errors import InputError, quoted
+
+if TYPE_CHECKING:
+    import pint
+
+PREFIXES = {
+    "p": Fraction(1, 10**12), "n": Fraction(1, 10**9), "u": Fraction(1, 10**6), "m": Fraction(1, 1000), "": Fraction(1),
+    "k": Fraction(10**3), "M": Fraction(10**6), "G": Fraction(10**9), "T": Fraction(10**12),
+    "Ki": Fraction(2**10), "Mi": Fraction(2**20), "Gi": Fraction(2**30), "Ti": Fraction(2**40),
+}  # fmt: skip
+# Only what the field prints: with every prefix allowed on every unit, '250 mHz' would be read without a word.
+ALLOWED = {
+    "s": ("p", "n", "u", "m", ""),
+    "Hz": ("", "k", "M", "G"),
+    "bit": ("", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"),
+    "B": ("", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"),
+    "W": ("u", "m", "", "k"),
+    "J": ("p", "n", "u", "m", ""),
+    "cycle": ("",),
+    "MAC": ("", "k", "M", "G", "T"),
+    "FLOP": ("", "k", "M", "G", "T"),
+    "OP": ("", "k", "M", "G", "T"),
+    "token": ("", "k", "M", "G", "T"),
+}
+DERIVED = {"Hz": "1 / s", "B": "8 * bit"}
+# Units whose scale is no prefix: an area scales by the square of its length.
+SCALED = {"mm2": ("mm2", Fraction(1)), "um2": ("mm2", Fraction(1, 10**6))} | {
+    prefix + unit: (unit, PREFIXES[prefix]) for unit, prefixes in ALLOWED.items() for prefix in prefixes
+}
+SPELLINGS = {"µ": "u", "μ": "u", "²": "2", "^2": "2"}
+PLURALS = {"bits": "bit", "bytes": "B", "byte": "B", "cycles": "cycle", "tokens": "token", "MACs": "MAC"}
+WRITTEN = re.compile(r"([+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,2})?)\s*(\S.*)")
+UNIT = re.compile(r"([A-Za-z]+2?)(?:\s*/\s*([A-Za-z]+2?))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """What a quantity measures: how messages call it, its base unit, how it is written and whether zero is possible."""
+
+    noun: str
+    base: str
+    examples: tuple[str, ...]
+    positive: bool = False
+    digits: int | None = None  # significant digits that results are shown with; None: as many as say it, up to four
+
+    def expected(self, *, least: str = "") -> str:
+        return f"expected {self.noun}{least} such as {' or '.join(map(repr, self.examples))}"
+
+
+DIMENSIONS = {
+    "frequency": Dimension("a frequency", "Hz", ("250 MHz",), positive=True),
+    "bytes": Dimension("a size in bytes", "B", ("36 KiB",), positive=True),
+    "bits": Dimension("a width in bits", "bit", ("512 bit",), positive=True),
+    "time": Dimension("a time", "s", ("60 ns",), digits=3),
+    "cycles": Dimension("a bare number of cycles, or a time", "cycle", ("60 ns",)),
+    "power": Dimension("a power", "W", ("4.8 W",), digits=3),
+    "energy": Dimension("an energy", "J", ("20 pJ",), digits=3),
+    "area": Dimension("an area", "mm2", ("2.5 mm^2",), digits=3),
+    "rate of bytes": Dimension("a bandwidth", "B/s", ("17.1 GB/s",), positive=True),
+    "rate of MAC": Dimension("a rate of MACs", "MAC/s", ("336 GMAC/s",), positive=True),
+    "rate of FLOP": Dimension("a rate of FLOPs", "FLOP/s", ("1.2 TFLOP/s",), positive=True),
+    "rate of OP": Dimension("a rate of operations", "OP/s", ("4 TOP/s",), positive=True),
+    "rate of tokens": Dimension("a rate of tokens", "token/s", ("25 token/s",), positive=True, digits=3),
+    "bytes per cycle": Dimension("a bandwidth", "B/cycle", ("17.1 GB/s", "64 B/cycle"), positive=True),
+    "MACs per cycle": Dimension("a rate of MACs", "MAC/cycle", ("336 GMAC/s", "28 MAC/cycle"), positive=True),
+}
+
+
+def parse(text: object, dimension: str, *, clock_hz: Fraction | None = None) -> Fraction:
+    """The exact amount, in the base unit of the dimension, that a text such as '17.1 GB/s' means.
+
+    `clock_hz` turns what is given by the second into what is wanted by the cycle, and the reverse.
+
+    Raises
+    ------
+    InputError
+        the text is no number with a unit of this dimension, is negative or zero where that cannot be, or needs a clock.
+
+    Examples
+    --------
+    >>> parse("36 KiB", "bytes"), parse("17.1 GB/s", "bytes per cycle", clock_hz=Fraction(250_000_000))
+    (Fraction(36864, 1), Fraction(342, 5))
+    """
+    wanted = DIMENSIONS[dimension]
+    found = WRITTEN.fullmatch(text.strip()) if isinstance(text, str) else None
+    unit = _unit(found[2], text) if found else None
+    factor, cycles = _factor(unit, wanted.base) if unit else (None, 0)
+    if found is None or factor is None:
+        raise InputError(f"{wanted.expected()}, got {quoted(text)}")
+    if cycles and clock_hz is None:
+        raise InputError(f"{quoted(text)} needs the clock of the design, which is missing or could not be read")
+    value = Fraction(found[1]) * factor * (clock_hz or Fraction(1)) ** cycles
+    if value < 0 or (value == 0 and wanted.positive):
+        least = " above zero" if wanted.positive else " of zero or more"
+        raise InputError(f"{wanted.expected(least=least)}, got {quoted(text)}")
+    return value
+
+
+def _unit(text: str, whole: object) -> tuple[str, str] | None:
+    """Names above and below the bar, or None when this is no unit at all; InputError when a name is not one of ours."""
+    for there, here in SPELLINGS.items():
+        text = text.replace(there, here)
+    found = UNIT.fullmatch(text)
+    if found is None:
+        return None
+    above, below = (PLURALS.get(name, name) for name in (found[1], found[2] or ""))
+    for name in (above, below):
+        if name and name not in SCALED:
+            raise InputError(f"unknown unit {name!r} in {quoted(whole)}; {_unit_advice(name)}")
+    return above, below
+
+
+def _unit_advice(name: str) -> str:
+    if name == "KB":
+        return "write 'KiB' for 1024 bytes or 'kB' for 1000 bytes"
+    if re.fullmatch(r"[kKmMgGtT]b", name):
+        prefix = "k" if name[0] in "kK" else name[0].upper()
+        return f"write '{prefix}bit' for bits or '{prefix}B' for bytes"
+    alike = [known for known in SCALED if known.casefold() == name.casefold()]
+    if len(alike) == 1:
+        return f"did you mean {alike[0]!r}?"
+    return "known units: " + ", ".join([*ALLOWED, "mm^2"]) + " with the usual prefixes"
+
+
+@cache
+def _registry() -> "pint.UnitRegistry":
+    # pint's own registry takes 0.4 s to load and knows units that we want refused; ours takes 5 ms. The import of pint
+    # itself takes 0.3 s, hence here and not above.
+    import pint
+
+    registry: pint.UnitRegistry = pint.UnitRegistry(None, non_int_type=Fraction)
+    for unit in [*ALLOWED, "mm2"]:
+        registry.define(f"{unit} = {DERIVED.get(unit, f'[{unit}]')}")
+    for name, (unit, scale) in SCALED.items():
+        if name != unit:
+            registry.define(f"{name} = {scale.numerator} / {scale.denominator} * {unit}")
+    return registry
+
+
+@cache
+def _factor(unit: tuple[str, str], base: str) -> tuple[Fraction | None, int]:
+    """Factor from unit to base, and the power of the clock in Hz that it needs besides; None: they differ in kind."""
+    registry = _registry()
+
+    def amount(above: str, below: str) -> Any:
+        return registry.Quantity(Fraction(1), registry.UnitsContainer({above: 1} | ({below: -1} if below else {})))
+
+    wanted = amount(*base.split("/")) if "/" in base else amount(base, "")
+    given, clock = amount(*unit), amount("cycle", "s")
+    for cycles in (0, 1, -1):
+        ratio = given * clock**cycles / wanted
+        if ratio.dimensionless:
+            return Fraction(ratio.to_root_units().magnitude), cycles
+    return None, 0
+
+
+def _whole(text: object, dimension: str) -> int:
+    value = parse(text, dimension)
+    if value.denominator != 1:
+        raise InputError(f"{DIMENSIONS[dimension].expected(least=', a whole number,')}, got {quoted(text)} ({value})")
+    return int(value)
+
+
+def _bare(value: object, *, noun: str, example: int, least: int) -> int:
+    if type(value) is not int:
+        raise InputError(f"expected {noun} such as {example}, got {quoted(value)}")
+    if value < least:
+        raise InputError(f"expected {noun} of {least} or more such as {example}, got {quoted(value)}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How a field of a pydantic model is written in YAML; put in an Annotated type, it reads the field and explains it.
+
+    `reads(value, clock_hz)` gives the number in `unit`, or raises InputError; the clock is the validation context's
+    `clock_hz`, a Fraction, and None where the context has none.
+    """
+
+    unit: str
+    example: str | int
+    reads: Callable[[Any, Fraction | None], Fraction | int]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        def read(value: Any, info: core_schema.ValidationInfo) -> Fraction | int:
+            return self.reads(value, (info.context or {}).get("clock_hz"))
+
+        as_text = core_schema.to_string_ser_schema(when_used="json") if source is Fraction else None
+        return core_schema.with_info_plain_validator_function(read, serialization=as_text)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        kind = "integer" if isinstance(self.example, int) else "string"
+        return {"type": kind, "unit": self.unit, "examples": [self.example]}
+
+
+def _macs_per_cycle(value: Any, clock_hz: Fraction | None) -> Fraction:
+    # A count is taken too, and only here among the rates: a field of this type has the unit in its name.
+    if type(value) is int and value >= 1:
+        return Fraction(value)
+    return parse(value, "MACs per cycle", clock_hz=clock_hz)
+
+
+def _cycles_time(value: Any, clock_hz: Fraction | None) -> int:
+    if type(value) is int:
+        return _bare(value, noun="a number of cycles", example=12, least=0)
+    return ceil(parse(value, "cycles", clock_hz=clock_hz))
+
+
+Frequency = Annotated[Fraction, Written("Hz", "250 MHz", lambda value, _: parse(value, "frequency"))]
+Bytes = Annotated[int, Written("B", "36 KiB", lambda value, _: _whole(value, "bytes"))]
+Bits = Annotated[int, Written("bit", "512 bit", lambda value, _: _whole(value, "bits"))]
+Seconds = Annotated[Fraction, Written("s", "60 ns", lambda value, _: parse(value, "time"))]
+Watts = Annotated[Fraction, Written("W", "4.8 W", lambda value, _: parse(value, "power"))]
+Joules = Annotated[Fraction, Written("J", "20 pJ", lambda value, _: parse(value, "energy"))]
+SquareMm = Annotated[Fraction, Written("mm^2", "2.5 mm^2", lambda value, _: parse(value, "area"))]
+BytesPerCycle = Annotated[
+    Fraction, Written("B/cycle", "17.1 GB/s", lambda value, clock: parse(value, "bytes per cycle", clock_hz=clock))
+]
+MacsPerCycle = Annotated[Fraction, Written("MAC/cycle", "336 GMAC/s", _macs_per_cycle)]
+Count = Annotated[int, Written("count", 28, lambda value, _: _bare(value, noun="a count", example=28, least=1))]
+Cycles = Annotated[
+    int, Written("cycles", 12, lambda value, _: _bare(value, noun="a number of cycles", example=12, least=0))
+]
+CyclesTime = Annotated[int, Written("cycles", "60 ns", _cycles_time)]
+
+
+def show(value: Fraction | int, dimension: str) -> str:
+    """The amount, given in the base unit of the dimension, as people print it: in the largest unit not above it.
+
+    Sizes in bytes and bits take the largest binary or decimal unit that says them exactly with one decimal at most,
+    and are rounded only from ten million up, where no unit does.
+    Times, energies, powers, areas and token rates keep three significant digits; the others show up to four.
+
+    Examples
+    --------
+    >>> show(561152, "bytes"), show(Fraction(7, 2000), "time"), show(25, "rate of tokens"), show(64, "bytes per cycle")
+    ('548 KiB', '3.50 ms', '25.0 token/s', '64 B/cycle')
+    """
+    if value < 0:
+        return "-" + show(-value, dimension)
+    wanted = DIMENSIONS[dimension]
+    base, _, below = wanted.base.partition("/")
+    text = _exact_size(value, base) if wanted.base in ("B", "bit") else None
+    text = (text or _rounded(value, base, digits=wanted.digits)).replace("m2", "m^2")
+    return f"{text}/{below}" if below else text
+
+
+def _falling(unit: str) -> list[tuple[str, Fraction]]:
+    return sorted(((name, scale) for name, (base, scale) in SCALED.items() if base == unit), key=lambda one: -one[1])
+
+
+def _exact_size(value: Fraction | int, unit: str) -> str | None:
+    for name, scale in _falling(unit):
+        tenths = 10 * value / scale
+        if tenths >= 10 and tenths.denominator == 1 and (name != unit or value < 10**7):
+            whole, tenth = divmod(int(tenths), 10)
+            return f"{whole}.{tenth} {name}" if tenth else f"{whole} {name}"
+    return None
+
+
+def _rounded(value: Fraction | int, unit: str, *, digits: int | None) -> str:
+    exact = Fraction(value)
+    # Rounded before the unit is chosen: 999.96 MB is 1 GB, not 1000 MB.
+    context = Context(prec=digits or 4, rounding=ROUND_HALF_EVEN)
+    rounded = Fraction(context.divide(Decimal(exact.numerator), Decimal(exact.denominator)))
+    scales = [one for one in _falling(unit) if not one[0].startswith(("Ki", "Mi", "Gi", "Ti"))]
+    least = Fraction(1, 1000) if unit == "mm2" else 1  # 0.5 mm^2 reads better than 500000 um^2
+    fitting = [one for one in scales if rounded >= least * one[1]]
+    name, scale = fitting[0] if fitting else (unit, Fraction(1)) if value == 0 else scales[-1]
+    number = Decimal((rounded / scale).numerator) / Decimal((rounded / scale).denominator)
+    if digits is None:
+        return f"{number.normalize():f} {name}"
+    places = max(0, digits - 1 - number.adjusted()) if number else 0
+    return f"{number:.{places}f} {name}"

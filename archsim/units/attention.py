@@ -1,0 +1,80 @@
+"""PrefillAttention and DecodeAttention: engines that keep no scores in memory and pay a fill for every inner loop.
+
+Source of the loops: arXiv 2510.15926. A loop of n iterations costs n x interval + fill.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from archsim.quantity import Count, Cycles
+from archsim.units.unit import Unit, ceil_div
+from dataflow.op import Work
+
+
+class PrefillAttention(Unit):
+    """Causal attention in steps: one key and value row against a group of `query_parallel` queries, online softmax.
+
+    A step is three loops: the row's beats of `lanes` elements (each beat multiplies for every query of the group and
+    is limited by the adders: ceil(lanes x query_parallel / adders) cycles), a reduction of each head's partial sums,
+    and an exp and rescale per query and head. `drain` writes a finished group.
+    """
+
+    kinds = ("attention", "drain")
+
+    kind: Literal["prefill_attention"]
+    max_context: Count = Field(description="longest prompt that its buffers hold, in tokens")
+    query_parallel: Count = Field(description="queries of a group")
+    lanes: Count = Field(description="elements of a beat")
+    adders: Count = Field(description="adders that the beats share")
+    beat_fill_cycles: Cycles = Field(description="fill of the loop over beats")
+    reduce_fill_cycles: Cycles = Field(description="fill of the loop over heads that sums partial products")
+    rescale_interval_cycles: Count = Field(description="interval of the exp and rescale loop over queries and heads")
+    rescale_fill_cycles: Cycles = Field(description="fill of the exp and rescale loop")
+    drain_fill_cycles: Cycles = Field(description="fill of the loop that writes a group")
+
+    def _cycles(self, work: Work) -> int:
+        if work.kind == "drain":
+            return ceil_div(work["d"], self.lanes) + self.drain_fill_cycles
+        heads = work["heads"]
+        beats = ceil_div(heads * work["head_dim"], self.lanes)
+        interval = ceil_div(self.lanes * self.query_parallel, self.adders)
+        step = (
+            beats * interval + self.beat_fill_cycles
+            + heads + self.reduce_fill_cycles
+            + heads * self.query_parallel * self.rescale_interval_cycles + self.rescale_fill_cycles
+        )  # fmt: skip
+        return ceil_div(work["pairs"], self.query_parallel) * step
+
+
+class DecodeAttention(Unit):
+    """Attention of one query in two passes over the cache, the raw scores waiting on chip between them.
+
+    Per cached token, pass 1 (attention_scores): beats of the key row, then a loop over heads that sums partial
+    products, then one for the running maximum and sum. Pass 2 (attention_values): a loop over heads for exp and scale,
+    then beats of the value row. `drain` writes the result.
+    """
+
+    kinds = ("attention_scores", "attention_values", "drain")
+
+    kind: Literal["decode_attention"]
+    score_depth: Count = Field(description="cached tokens whose scores wait between the passes")
+    lanes: Count = Field(description="elements of a beat")
+    beat_fill_cycles: Cycles = Field(description="fill of the loop over the beats of a key row")
+    reduce_fill_cycles: Cycles = Field(description="fill of the loop over heads that sums partial products")
+    softmax_fill_cycles: Cycles = Field(description="fill of the loop over heads for the running maximum and sum")
+    exp_fill_cycles: Cycles = Field(description="fill of the loop over heads for exp and scale")
+    value_fill_cycles: Cycles = Field(description="fill of the loop over the beats of a value row")
+    drain_fill_cycles: Cycles = Field(description="fill of the loop that writes the result")
+
+    def _cycles(self, work: Work) -> int:
+        if work.kind == "drain":
+            return ceil_div(work["d"], self.lanes) + self.drain_fill_cycles
+        heads = work["heads"]
+        beats = ceil_div(heads * work["head_dim"], self.lanes)
+        if work.kind == "attention_scores":
+            fills = self.beat_fill_cycles + self.reduce_fill_cycles + self.softmax_fill_cycles
+            return work["pairs"] * (beats + 2 * heads + fills)
+        return work["pairs"] * (heads + beats + self.exp_fill_cycles + self.value_fill_cycles)

@@ -1,0 +1,28 @@
+"""Host: processor cores beside the accelerator, known by one measurement."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal
+
+from pydantic import Field
+
+from archsim.quantity import Count
+from archsim.units.unit import CycleFraction, Unit
+from dataflow.op import Work
+
+
+class Host(Unit):
+    """Matmuls at the rate of a published run: cycles = mac x measured_time / measured_macs.
+
+    Not modelled: caches, threads, other shapes than the measured one.
+    """
+
+    kinds = ("matmul",)
+
+    kind: Literal["host"]
+    measured_macs: Count = Field(description="multiply-adds of the measured run")
+    measured_time: CycleFraction = Field(description="time of the measured run; it does not scale with the clock")
+
+    def _cycles(self, work: Work) -> Fraction:
+        return work.counts()["mac"] * self.measured_time / self.measured_macs

@@ -1,0 +1,27 @@
+"""MatmulArray: multiply-adds at a rate, with nothing else charged."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal
+
+from pydantic import Field
+
+from archsim.quantity import MacsPerCycle
+from archsim.units.unit import Unit
+from dataflow.op import Work
+
+
+class MatmulArray(Unit):
+    """Matmuls and attention at a rate of multiply-adds: cycles = mac / macs_per_cycle. Exponentials ride along.
+
+    Not modelled: fill, tile shapes and the operands' bandwidth.
+    """
+
+    kinds = ("matmul", "ternary_matmul", "attention", "attention_scores", "attention_values")
+
+    kind: Literal["matmul_array"]
+    macs_per_cycle: MacsPerCycle = Field(description="multiply-adds per cycle")
+
+    def _cycles(self, work: Work) -> Fraction:
+        return work.counts()["mac"] / self.macs_per_cycle

@@ -1,0 +1,83 @@
+"""What every kind of unit has: the op kinds it does, its cycles and energy for a Work, and how firings share it.
+
+The only place where work is divided by a rate is a unit's `_cycles`.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from archsim.quantity import Count, Cycles, Joules, Written, parse
+from dataflow.op import OP_KINDS, Work
+
+CycleFraction = Annotated[
+    Fraction,
+    Written("cycles, exact", "28 ns", lambda value, clock: parse(value, "cycles", clock_hz=clock)),
+]
+
+
+class Unit(BaseModel):
+    """Something that does work at a rate. A kind is a subclass with its parameters and `_cycles`.
+
+    Raises TypeError when asked for work that it does not do: a mapper asks `does` first, so that is a fault of ours.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kinds: ClassVar[tuple[str, ...]] = ()
+
+    count: Count = Field(1, description="identical servers of this unit; each serves one firing at a time")
+    arbitration: Literal["in_order", "first_come"] = Field(
+        "in_order", description="in_order: the schedule fixes the order of firings; first_come: as they become ready"
+    )
+    latency_cycles: Cycles = Field(0, description="cycles after the end of a firing until its tokens are visible")
+    energy: dict[Literal["mac", "exp", "flop", "read", "written"], Joules] = Field(
+        default_factory=dict, description="energy for each counted thing; without it the unit's energy is not modelled"
+    )
+
+    @property
+    def does(self) -> tuple[str, ...]:
+        """The op kinds that this unit can do."""
+        return self.kinds
+
+    def cycles(self, work: Work) -> int:
+        """Cycles for which this work holds one server of the unit, rounded up once."""
+        if work.kind not in self.does:
+            raise TypeError(f"a {type(self).__name__} does not do '{work.kind}'; it does {', '.join(self.does)}")
+        return ceil(self._cycles(work))
+
+    def _cycles(self, work: Work) -> Fraction | int:
+        raise NotImplementedError
+
+    def energy_joules(self, work: Work) -> Fraction | None:
+        """Energy of this work; None where the design gives none for something that the work counts."""
+        counts = {what: n for what, n in work.counts().items() if n}
+        if not self.energy or not set(counts) <= set(self.energy):
+            return None
+        return sum((n * self.energy[what] for what, n in counts.items()), Fraction(0))  # type: ignore[index]
+
+    def resources(self) -> dict[str, int]:
+        """Resources that follow from the parameters, by the name that the design's budget uses; empty if none do."""
+        return {}
+
+
+def ceil_div(a: int, b: int) -> int:
+    """a / b rounded up, exactly."""
+    return -(-a // b)
+
+
+def rows_of(work: Work) -> int:
+    """Rows of a row-wise work."""
+    return work[OP_KINDS[work.kind].extents[0]]
+
+
+def known_kinds(value: Any) -> Any:
+    """The value, when it is a list of op kinds. Raises ValueError naming the unknown one."""
+    for kind in value if isinstance(value, list | tuple) else ():
+        if kind not in OP_KINDS:
+            raise ValueError(f"unknown op kind {kind!r}; op kinds are: {', '.join(OP_KINDS)}")
+    return value

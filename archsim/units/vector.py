@@ -1,0 +1,55 @@
+"""Vector: a pipeline over the elements of rows, and Norm, which passes over each row twice."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from archsim.quantity import Count, Cycles
+from archsim.units.unit import Unit, ceil_div, known_kinds, rows_of
+from dataflow.op import Work
+
+
+class Vector(Unit):
+    """Element-wise work: cycles = ceil(elements / lanes); entering a loop that is not flattened costs `fill_cycles`.
+
+    `loop_elements` says after how many elements such a loop is entered again; 0 where the loop is flattened and the
+    pipeline never drains. A mapper schedules the entering as a firing of its own (work `enter`), because it waits for
+    no place in the output queue.
+    """
+
+    kind: Literal["vector"]
+    ops: Annotated[tuple[str, ...], BeforeValidator(known_kinds)] = Field(description="the op kinds that it does")
+    lanes: Count = Field(description="elements per cycle")
+    loop_elements: Cycles = Field(0, description="elements of the innermost loop, which pays the fill anew; 0 if flat")
+    fill_cycles: Cycles = Field(0, description="cycles from entering the loop to its first element")
+
+    @property
+    def does(self) -> tuple[str, ...]:
+        """The op kinds listed in the design, and the movements of a pipeline."""
+        return (*self.ops, "enter", "copy")
+
+    def _cycles(self, work: Work) -> int:
+        if work.kind == "enter":
+            return self.fill_cycles
+        return ceil_div(work.elements, self.lanes)
+
+
+class Norm(Unit):
+    """Row-wise norms in two passes over the row: a sum of squares, a root, then scaling (and the running abs-max).
+
+    cycles = rows x (2 ceil(d / lanes) + sum_fill_cycles + root_cycles + scale_fill_cycles).
+    """
+
+    kinds = ("rmsnorm",)
+
+    kind: Literal["norm"]
+    lanes: Count = Field(description="elements per cycle in each pass")
+    sum_fill_cycles: Cycles = Field(description="fill and drain of the loop that sums squares")
+    root_cycles: Cycles = Field(description="mean, epsilon and reciprocal root")
+    scale_fill_cycles: Cycles = Field(description="fill and drain of the loop that scales and finds the abs-max")
+
+    def _cycles(self, work: Work) -> int:
+        once = self.sum_fill_cycles + self.root_cycles + self.scale_fill_cycles
+        return rows_of(work) * (2 * ceil_div(work["d"], self.lanes) + once)

@@ -1,0 +1,489 @@
+"""YAML files read strictly, with the line of every key, and checked against pydantic models, all problems at once.
+
+Knows YAML and where things stand in a file; does not know what a design, a model or a published number is. The only
+place that imports yaml. What YAML reads differently from what people mean (`no`, `1e9`, `12:30`, `010`, dates,
+duplicate keys, anchors) is refused rather than guessed.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from archsim.errors import DesignError, InputError, quoted
+from archsim.quantity import Written
+
+DEEPEST = 20
+LONGEST_NUMBER = 60
+EMPTY = "the file is empty; expected lines of 'key: value'"
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class PathProblems(ValueError):
+    """Problems at places below the model whose validator raises this; `validate` gives each of them its line.
+
+    `problems` are pairs of a dotted path, relative to that model, and a message. A path may name a missing key.
+    """
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(f"{path}: {message}" for path, message in problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One YAML mapping: the path as the user typed it, plain Python data, and the line of every dotted path."""
+
+    path: str
+    data: dict[str, Any]
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def line(self, dotted_path: str) -> int:
+        """Line of the key at the path, or of the nearest parent that the file has; 0 when no line is known at all."""
+        while dotted_path and dotted_path not in self.lines:
+            dotted_path = dotted_path.rpartition(".")[0]
+        return self.lines.get(dotted_path, 0)
+
+    def problem(self, dotted_path: str, message: str) -> str:
+        """The line of text that tells the user: `file:line: path: message`."""
+        return _told(self.path, self.line(dotted_path), dotted_path, message)
+
+
+def _told(path: str, line: int, where: str, message: str) -> str:
+    return ": ".join(part for part in (f"{path}:{line}" if line else path, where, message) if part)
+
+
+def _below(where: str, key: str) -> str:
+    return f"{where}.{key}" if where and key else where or key
+
+
+def read(path: str | os.PathLike[str]) -> Document:
+    """The mapping that a UTF-8 YAML file holds.
+
+    Raises
+    ------
+    DesignError
+        the file cannot be read, is not valid YAML, or holds what this project refuses; one problem per line.
+    """
+    shown = os.fspath(path)
+    try:
+        raw = Path(shown).read_bytes()
+    except FileNotFoundError:
+        raise DesignError(f"{shown}: no such file") from None
+    except IsADirectoryError:
+        raise DesignError(f"{shown}: is a directory; expected a YAML file") from None
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+        raise DesignError(f"{shown}: cannot be read: {reason}") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, byte = raw.count(b"\n", 0, error.start) + 1, raw[error.start]
+        raise DesignError(f"{shown}:{line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8 text") from None
+    return read_text(text, path=shown)
+
+
+def read_text(text: str, *, path: str = "text") -> Document:
+    """The mapping that YAML text holds; `path` is the name used in messages.
+
+    Raises
+    ------
+    DesignError
+        as `read`.
+
+    Examples
+    --------
+    >>> document = read_text("units:\\n  mm: {rate: 1}\\n")
+    >>> document.data, document.line("units.mm.rate"), document.line("units.mm.kind")
+    ({'units': {'mm': {'rate': 1}}}, 2, 2)
+    """
+    reading = _Reading()
+    data: Any = None
+    try:
+        data = reading.document(yaml.SafeLoader(text))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        reading.problem(line, "", f"control character {text[error.position]!r}; only printable text is allowed")
+    except yaml.MarkedYAMLError as error:
+        reading.problem(*_syntax(error, text))
+    except (ValueError, OverflowError, yaml.YAMLError) as error:
+        # PyYAML lets Python's own complaints through, such as chr() of a \U escape beyond Unicode.
+        reading.problem(
+            reading.at, "", f"not valid YAML: {str(error).splitlines()[0] if str(error) else 'cannot be read'}"
+        )
+    if reading.problems:
+        raise DesignError([_told(path, *problem) for problem in sorted(reading.problems, key=lambda one: one[0])])
+    return Document(path, data, reading.lines)
+
+
+def write(data: Mapping[str, Any]) -> str:
+    """YAML text that `read_text` reads back equal; text that a reader could take for a number is quoted."""
+    return yaml.dump(data, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Writer(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _write_text(writer: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return writer.represent_scalar("tag:yaml.org,2002:str", value, style="'" if _is_number(value) else None)
+
+
+_Writer.add_representer(str, _write_text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class _Reading:
+    """One pass over the events of a file: plain data, lines and problems. PyYAML's own pass forgets the last two."""
+
+    loader: yaml.SafeLoader
+
+    def __init__(self) -> None:
+        self.lines: dict[str, int] = {}
+        self.problems: list[tuple[int, str, str]] = []
+        self.at = 1
+        self.depth = 0
+
+    def problem(self, line: int, where: str, message: str) -> None:
+        self.problems.append((line, where, message))
+
+    def next(self) -> yaml.Event:
+        event = self.loader.get_event()
+        self.at = event.start_mark.line + 1
+        return event
+
+    def document(self, loader: yaml.SafeLoader) -> Any:
+        self.loader = loader
+        self.next()
+        if isinstance(self.next(), yaml.StreamEndEvent):
+            self.problem(1, "", EMPTY)
+            return None
+        event = self.next()
+        self.lines[""] = self.at
+        data = self.value(event, "")
+        self.next()
+        if not isinstance(self.next(), yaml.StreamEndEvent):
+            self.problem(self.at, "", "a second document starts here; expected one document in a file")
+        if data is None:
+            self.problem(self.lines[""], "", EMPTY)
+        elif not isinstance(data, dict):
+            self.problem(self.lines[""], "", f"expected lines of 'key: value', got {quoted(data)}")
+        return data
+
+    def value(self, event: yaml.Event, where: str) -> Any:
+        self.refuse_reuse(event, where)
+        if isinstance(event, yaml.ScalarEvent):
+            return self.scalar(event, where)
+        if isinstance(event, yaml.AliasEvent):
+            return None
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise yaml.YAMLError(f"nested more than {DEEPEST} deep")
+        inside = self.mapping(where) if isinstance(event, yaml.MappingStartEvent) else self.sequence(where)
+        self.depth -= 1
+        return inside
+
+    def refuse_reuse(self, event: yaml.Event, where: str) -> None:
+        anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
+        if anchor:
+            mark = "*" if isinstance(event, yaml.AliasEvent) else "&"
+            self.problem(self.at, where, f"'{mark}{anchor}' shares a value between places; write the value out at each")
+        if tag:
+            shown = tag.replace("tag:yaml.org,2002:", "!!")
+            self.problem(self.at, where, f"tag {quoted(shown)} is not allowed; write the value alone")
+
+    def scalar(self, event: yaml.ScalarEvent, where: str) -> Any:
+        value, complaint = _plain(event.value) if event.implicit[0] else (event.value, "")
+        if any("\ud800" <= letter <= "\udfff" for letter in event.value):
+            complaint = f"{quoted(event.value)} holds half a character; write the character itself"
+        if complaint:
+            self.problem(self.at, where, complaint)
+        return value
+
+    def sequence(self, where: str) -> list[Any]:
+        items: list[Any] = []
+        while not isinstance(event := self.next(), yaml.SequenceEndEvent):
+            child = _below(where, str(len(items)))
+            self.lines.setdefault(child, self.at)
+            items.append(self.value(event, child))
+        return items
+
+    def mapping(self, where: str) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        given: dict[str, int] = {}
+        while not isinstance(event := self.next(), yaml.MappingEndEvent):
+            line, key = self.at, self.key(event, where)
+            child = _below(where, key)
+            if key in given:
+                self.problem(line, child, f"duplicate key; first given on line {given[key]}")
+            given.setdefault(key, line)
+            self.lines.setdefault(child, line)
+            data.setdefault(key, self.value(self.next(), child))
+        return data
+
+    def key(self, event: yaml.Event, where: str) -> str:
+        if not isinstance(event, yaml.ScalarEvent):
+            line, value = self.at, self.value(event, where)
+            self.problem(line, where, f"expected a name as key, got {quoted(value)}")
+            return quoted(value)
+        self.refuse_reuse(event, where)
+        text, shown = event.value, quoted(event.value)
+        value, complaint = _plain(text) if event.implicit[0] and text else (text, "")
+        if text == "<<" and complaint:
+            self.problem(self.at, where, "'<<' merges values from elsewhere; write them out")
+        elif complaint or not isinstance(value, str):
+            read_as = quoted(value) if value is None or isinstance(value, bool) else "a number or a date"
+            self.problem(self.at, where, f"key {shown} is read as {read_as}; put it in quotes")
+        elif not text or not text.isprintable() or text != text.strip():
+            self.problem(self.at, where, f"key {shown} is no name; expected printable text without space around it")
+        return text if text.isprintable() else repr(text)[1:-1]  # a message is one line, whatever the key
+
+
+_RESOLVER = yaml.resolver.Resolver()
+_MISREAD = {"timestamp": "a date", "merge": "a merge of other values", "value": "a default value"}
+
+
+def _plain(text: str) -> tuple[Any, str]:
+    """What unquoted text means to YAML, and what is wrong with that ("" when people mean the same)."""
+    kind = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False)).rpartition(":")[2]
+    shown = quoted(text)
+    if kind == "null":
+        return None, ""
+    if kind == "bool":
+        value = text.lower() in ("true", "yes", "on")
+        meant = text.lower() in ("true", "false")
+        return (
+            value,
+            "" if meant else f"{shown} is read as {quoted(value)}; write {quoted(value)}, or put it in quotes",
+        )
+    if kind in ("int", "float"):
+        return _number(text, whole=kind == "int")
+    if kind == "str":
+        return text, f"{shown} is read as text, not as a number; {_as_number(text)}" if _is_number(text) else ""
+    return text, f"{shown} is read as {_MISREAD.get(kind, kind)}; put it in quotes"
+
+
+def _as_number(text: str) -> str:
+    number = float(text)
+    if not isfinite(number):
+        return "put it in quotes"
+    shown = str(int(number)) if number.is_integer() and abs(number) < 1e15 else yaml.safe_dump(number).split()[0]
+    return f"write {shown}, or put it in quotes"
+
+
+def _number(text: str, *, whole: bool) -> tuple[Any, str]:
+    shown = quoted(text)
+    if len(text) > LONGEST_NUMBER:
+        return 0, f"{shown} is a number of {len(text)} characters; expected at most {LONGEST_NUMBER}"
+    if "_" in text:
+        return 0, f"{shown} is a number with '_' in it; write {text.replace('_', '')}"
+    if ":" in text:
+        return 0, f"{shown} is read as a number to base 60; put it in quotes"
+    if re.fullmatch("[-+]?0[0-7]+", text):
+        return 0, f"{shown} is read as octal, {int(text, 8)}; write it without the leading 0"
+    if text.lower().lstrip("+-") in (".inf", ".nan") or (not whole and not isfinite(float(text))):
+        return 0, f"{shown} is not a finite number; expected a number such as 1.5"
+    return (int(text, 0) if whole else float(text)), ""
+
+
+def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
+    """Line, no path, and the message for what PyYAML says in the words of its parser."""
+    mark, opened = error.problem_mark, error.context_mark
+    line = mark.line + 1 if mark else 1
+    start = opened.line + 1 if opened else line
+    problem, context = error.problem or "", error.context or ""
+    if mark and text[mark.index : mark.index + 1] == "\t":
+        message = "a tab; write spaces instead"
+    elif "mapping values are not allowed" in problem:
+        message = (
+            "a ':' cannot stand here; indent the line like its neighbours, or put text that contains ': ' in quotes"
+        )
+    elif "could not find expected ':'" in problem:
+        line, message = start, "expected 'key: value'"
+    elif "quoted scalar" in context and "end of stream" in problem:
+        line, message = start, "a quote opens here and is never closed"
+    elif "flow" in context:
+        bracket = "{" if "mapping" in context else "["
+        message = f"expected ',' or the end of the '{bracket}' opened on line {start}"
+    elif "expected <block end>" in problem:
+        message = (
+            f"this line does not fit the block that starts on line {start}; expected the same indentation and form"
+        )
+    elif "cannot start any token" in problem:
+        message = (
+            f"a value cannot start with {quoted(text[mark.index : mark.index + 1] if mark else '')}; put it in quotes"
+        )
+    else:
+        message = f"not valid YAML: {problem} {context}".rstrip()
+    return line, "", message
+
+
+def validate(document: Document, model: type[ModelT], *, context: dict[str, Any] | None = None) -> ModelT:
+    """The model instance that the document describes.
+
+    Unions inside the model need a discriminator, such as `kind`, so that a message can speak of the one kind meant.
+
+    Raises
+    ------
+    DesignError
+        a key or value is not what the model takes; one problem per line of text, in the order of the file.
+    """
+    try:
+        return model.model_validate(document.data, context=context)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    placed = [(detail, _place(model, detail["loc"])) for detail in details]
+    slips = {(place.parent, _slip(place, document)) for detail, place in placed if detail["type"] == "extra_forbidden"}
+    told: list[tuple[int, str]] = []
+    for detail, place in placed:
+        if detail["type"] == "missing" and (place.parent, place.key) in slips:
+            continue  # an unknown key beside it says so already
+        for at, where, message in _explain(detail, place, document):
+            told.append((document.line(at), _told(document.path, document.line(at), where, message)))
+    raise DesignError(list(dict.fromkeys(text for _, text in sorted(told, key=lambda one: one[0]))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    path: tuple[str, ...]
+    holder: Any  # what holds the last key: a model class where the key is a field
+    annotation: Any  # what the last key may be
+
+    @property
+    def parent(self) -> str:
+        return ".".join(self.path[:-1])
+
+    @property
+    def key(self) -> str:
+        return self.path[-1] if self.path else ""
+
+
+def _place(model: type[BaseModel], loc: tuple[int | str, ...]) -> _Place:
+    """Where a pydantic location is in the file: pydantic names the member of a union taken, the file does not."""
+    path: list[str] = []
+    holder: Any = None
+    annotation: Any = model
+    for step in loc:
+        members = _members(annotation)
+        if len(members) > 1:
+            annotation = next(
+                (one for one in members if step == getattr(one, "__name__", None) or step in _kinds(one)), Any
+            )
+        elif step != "[key]":
+            path.append(str(step))
+            holder, annotation = members[0], _inside(members[0], step)
+    return _Place(tuple(path), holder, annotation)
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The types that a union joins, without None; a list of one for what is no union."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for one in get_args(annotation) if one is not NoneType for member in _members(one)]
+    return [annotation]
+
+
+def _inside(annotation: Any, step: int | str) -> Any:
+    """The type of what an annotation holds under a key or an index."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        found = _fields(annotation).get(str(step))
+        return found.annotation if found else Any
+    arguments = get_args(annotation) or (Any,)
+    if get_origin(annotation) is tuple and isinstance(step, int) and Ellipsis not in arguments:
+        return arguments[min(step, len(arguments) - 1)]
+    return arguments[0] if isinstance(step, int) else arguments[-1]
+
+
+def _fields(holder: Any) -> dict[str, FieldInfo]:
+    """The fields of a model class under the names that a file uses; none for anything else."""
+    fields = holder.model_fields if isinstance(holder, type) and issubclass(holder, BaseModel) else {}
+    return {one.alias or name: one for name, one in fields.items()}
+
+
+def _kinds(member: Any) -> list[str]:
+    """Every text that a field of this model class must be one of: the tags by which a union can know it."""
+    literals = [one.annotation for one in _fields(member).values() if get_origin(one.annotation) is Literal]
+    return [text for literal in literals for text in get_args(literal)]
+
+
+def _slip(place: _Place, document: Document) -> str | None:
+    """The known key that an unknown one was surely meant to be, if it is not given besides."""
+    given = [path.removeprefix(f"{place.parent}.") for path in document.lines]
+    alike = difflib.get_close_matches(place.key, _fields(place.holder), n=1, cutoff=0.75)
+    return alike[0] if alike and alike[0] not in given else None
+
+
+EXPECTED = {
+    "string_type": "text", "list_type": "a list", "tuple_type": "a list", "dict_type": "a mapping",
+    "model_type": "a mapping", "model_attributes_type": "a mapping", "int_type": "a whole number such as 28",
+    "int_parsing": "a whole number such as 28", "int_from_float": "a whole number such as 28",
+    "float_type": "a number such as 1.5", "float_parsing": "a number such as 1.5", "finite_number": "a finite number",
+    "bool_type": "true or false", "bool_parsing": "true or false", "literal_error": "{expected}",
+    "greater_than": "a number above {gt}", "greater_than_equal": "a number of {ge} or more",
+    "less_than": "a number below {lt}", "less_than_equal": "a number of {le} or less",
+}  # fmt: skip
+
+
+def _explain(detail: ErrorDetails, place: _Place, document: Document) -> list[tuple[str, str, str]]:
+    """Path whose line is meant, path to show, and message, for each problem that one pydantic error stands for."""
+    kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+    here = ".".join(place.path)
+    error = context.get("error")
+    if isinstance(error, PathProblems):
+        return [(_below(here, path), _below(here, path), message) for path, message in error.problems]
+    if error is not None:
+        problems = error.problems if isinstance(error, InputError) else (str(error),)
+        return [(here, here, message) for message in problems]
+    if kind == "missing":
+        return [(place.parent, place.parent, f"missing key {place.key!r}{_example(place)}")]
+    if kind == "extra_forbidden":
+        slip, known = _slip(place, document), ", ".join(_fields(place.holder))
+        advice = f"did you mean {slip!r}?" if slip else f"known keys: {known}"
+        return [(here, place.parent, f"unknown key {quoted(place.key)}; {advice}")]
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return [_explain_kind(given, context["discriminator"].strip("'"), place)]
+    if kind in EXPECTED:
+        return [(here, here, f"expected {EXPECTED[kind].format(**context)}, got {quoted(given)}")]
+    return [(here, here, f"{detail['msg'][:1].lower()}{detail['msg'][1:]}, got {quoted(given)}")]
+
+
+def _explain_kind(given: Any, name: str, place: _Place) -> tuple[str, str, str]:
+    here = ".".join(place.path)
+    kinds = [kind for member in _members(place.annotation) for kind in _kinds_of(member, name)]
+    known = f"{name}s are: {', '.join(kinds)}"
+    if name not in given:
+        return here, here, f"missing key {name!r}; {known}"
+    alike = difflib.get_close_matches(str(given[name]), kinds, n=1, cutoff=0.75)
+    advice = f"; did you mean {alike[0]!r}?" if alike else ""
+    return f"{here}.{name}", here, f"unknown {name} {quoted(given[name])}; {known}{advice}"
+
+
+def _kinds_of(member: Any, name: str) -> list[str]:
+    found = _fields(member).get(name)
+    return list(get_args(found.annotation)) if found else []
+
+
+def _example(place: _Place) -> str:
+    """How the missing key may be written, where its type says so."""
+    found = _fields(place.holder).get(place.key)
+    written = [one for one in (found.metadata if found else []) if isinstance(one, Written)]
+    return f"; write for example '{place.key}: {written[0].example}'" if written else ""

@@ -1,0 +1,17 @@
+"""What is to be computed, and the contract between mapper and engine. No hardware, no cycles, no files.
+
+`evaluate` (running a graph on arrays, replaying a schedule) is imported on request, because it needs torch and numba.
+"""
+
+from dataflow.errors import GraphError, InputError, ScheduleError
+from dataflow.format import FORMATS, Format, beat_layout
+from dataflow.graph import Graph, Op, Tensor
+from dataflow.model import Model, decode, prefill
+from dataflow.op import OP_KINDS, Work, work
+from dataflow.schedule import Pattern, Schedule, Section, Stream, Task, every, sequence, total
+
+__all__ = [
+    "FORMATS", "OP_KINDS", "Format", "Graph", "GraphError", "InputError", "Model", "Op", "Pattern", "Schedule",
+    "ScheduleError", "Section", "Stream", "Task", "Tensor", "Work", "beat_layout", "decode", "every", "prefill",
+    "sequence", "total", "work",
+]  # fmt: skip

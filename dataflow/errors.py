@@ -1,0 +1,54 @@
+"""Errors for what a user wrote and must edit; anything else that is raised is a bug of ours and keeps its traceback.
+
+Knows the form `where: what is wrong, with the value; what would be right`. Knows no files, lines or hardware.
+"""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+LONGEST_SHOWN = 60
+
+
+class InputError(ValueError):
+    """Something you wrote cannot be right; `problems` lists every one of them, and the text has one line for each.
+
+    Examples
+    --------
+    >>> InputError(["op 'a': no input", "op 'b': no output"]).problems
+    ("op 'a': no input", "op 'b': no output")
+    """
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class GraphError(InputError):
+    """The graph or the model cannot be right: edit what is to be computed."""
+
+
+class ScheduleError(InputError):
+    """The schedule cannot be right: edit the tasks, the streams or the order of firings."""
+
+
+def quoted(value: object) -> str:
+    """The value as a message shows it: one short line, text in quotes, true, false and nothing as YAML writes them.
+
+    Examples
+    --------
+    >>> quoted("28"), quoted(28), quoted(True), quoted(None), quoted([1, 2])
+    ("'28'", '28', 'true', 'nothing', 'a list')
+    """
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of more than 60 digits"
+    if isinstance(value, str):
+        return repr(value if len(value) <= LONGEST_SHOWN else value[: LONGEST_SHOWN - 1] + "…")
+    return str(value) if isinstance(value, int | float | Fraction) else f"a {type(value).__name__}"

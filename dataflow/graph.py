@@ -1,0 +1,110 @@
+"""Tensor, Op and Graph: what is to be computed, as a DAG of operations. No hardware, no time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dataflow.errors import GraphError
+from dataflow.format import Format
+from dataflow.op import GRAPH_KINDS, OP_KINDS, Counts, Work, work
+
+
+if TYPE_CHECKING:
+    import networkx
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A named shape in a format. `role` says what it is to memory: activation, weight, cache, embedding or input."""
+
+    name: str
+    shape: tuple[int, ...]
+    format: Format
+    role: str = "activation"
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in memory, rounded up once."""
+        return self.format.bytes(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation: its kind, the tensors it reads and makes, its attributes and the work that follows."""
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    work: Work
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A DAG of operations over named tensors; `phase`, `rows` and the like stand in `about` for the report.
+
+    Built by adding in order of dependence (`add_tensor`, `add`); every op is checked against the shape rule of its
+    kind when it is added. Raises GraphError.
+    """
+
+    name: str
+    about: Mapping[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    ops: dict[str, Op] = field(default_factory=dict)
+
+    def add_tensor(self, tensor: Tensor) -> str:
+        """Its name, once it is in the graph. Raises GraphError when the name is taken or the shape is empty."""
+        if tensor.name in self.tensors:
+            raise GraphError(f"tensor '{tensor.name}' is given twice")
+        if not tensor.shape or min(tensor.shape) < 1:
+            raise GraphError(f"tensor '{tensor.name}': extents are whole numbers >= 1, got {list(tensor.shape)}")
+        self.tensors[tensor.name] = tensor
+        return tensor.name
+
+    def add(
+        self, name: str, kind: str, inputs: Sequence[str], *, format: Format, role: str = "activation", **attributes: Any
+    ) -> str:
+        """Adds the op and its output tensor, which carries the op's name; returns that name."""
+        if kind not in GRAPH_KINDS:
+            raise GraphError(f"op '{name}': unknown op kind '{kind}'; op kinds are: {', '.join(GRAPH_KINDS)}")
+        missing = [t for t in inputs if t not in self.tensors]
+        if missing:
+            raise GraphError(f"op '{name}': reads {missing}, which nothing before it makes")
+        shapes = [self.tensors[t].shape for t in inputs]
+        rule = OP_KINDS[kind].shape
+        assert rule is not None
+        try:
+            (shape,), extents = rule(shapes, attributes)
+        except ValueError as error:
+            raise GraphError(f"op '{name}': {kind} takes {error}, got {[list(s) for s in shapes]}") from None
+        self.add_tensor(Tensor(name, shape, format, role))
+        self.ops[name] = Op(name, kind, tuple(inputs), (name,), work(kind, **extents), attributes)
+        return name
+
+    def counts(self) -> Counts:
+        """The work of all ops, summed by what is counted."""
+        total: Counts = {}
+        for op in self.ops.values():
+            for what, n in op.work.counts().items():
+                total[what] = total.get(what, 0) + n
+        return total
+
+    @property
+    def dag(self) -> networkx.DiGraph:
+        """The ops as nodes, an edge for each tensor from the op that makes it to one that reads it."""
+        import networkx  # here, so that a command that draws no DAG starts without it
+
+        dag = networkx.DiGraph()
+        for op in self.ops.values():
+            dag.add_node(op.name, op=op)
+            for tensor in op.inputs:
+                if tensor in self.ops:
+                    dag.add_edge(tensor, op.name, tensor=tensor)
+        return dag
+
+    def bytes_of(self, *roles: str) -> int:
+        """Bytes of all tensors of these roles."""
+        return sum(t.bytes for t in self.tensors.values() if t.role in roles)

@@ -1,0 +1,198 @@
+"""The table of op kinds: for each, its loop extents, its shape rule and how much work it is.
+
+Work here is before any hardware: extents and the counts that follow from them. No rates, no cycles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from dataflow.errors import GraphError
+
+Shape = tuple[int, ...]
+Counts = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A piece of computation before any hardware: an op kind and its loop extents, in the order of the op table.
+
+    >>> work("ternary_matmul", m=1, k=84, n=1536).counts()
+    {'mac': 129024}
+    """
+
+    kind: str
+    extents: tuple[int, ...]
+
+    def __getitem__(self, extent: str) -> int:
+        return self.extents[OP_KINDS[self.kind].extents.index(extent)]
+
+    def counts(self) -> Counts:
+        """What is counted of this work: mac, exp, flop (other scalar arithmetic), read and written (bytes)."""
+        kind = OP_KINDS[self.kind]
+        return kind.count(*self.extents)
+
+    @property
+    def elements(self) -> int:
+        """The elements that this work makes or moves: the product of its row-like extents."""
+        return OP_KINDS[self.kind].elements(*self.extents)
+
+    def __str__(self) -> str:
+        inside = ", ".join(f"{n}={v}" for n, v in zip(OP_KINDS[self.kind].extents, self.extents, strict=True))
+        return f"{self.kind}({inside})"
+
+
+def work(kind: str, **extents: int) -> Work:
+    """A Work of this kind with every extent of the op table given. Raises GraphError on a wrong kind or extent."""
+    if kind not in OP_KINDS:
+        raise GraphError(f"unknown op kind '{kind}'; op kinds are: {', '.join(OP_KINDS)}")
+    names = OP_KINDS[kind].extents
+    if set(extents) != set(names):
+        raise GraphError(f"work of kind '{kind}' takes the extents ({', '.join(names)}), got ({', '.join(extents)})")
+    bad = [f"{n}={v!r}" for n, v in extents.items() if not isinstance(v, int) or v < 0]
+    if bad:
+        raise GraphError(f"work of kind '{kind}': extents are whole numbers >= 0, got {', '.join(bad)}")
+    return Work(kind, tuple(extents[n] for n in names))
+
+
+@dataclass(frozen=True, slots=True)
+class OpKind:
+    """One row of the op table.
+
+    `shape` maps (input shapes, attributes) to (output shapes, extents); it raises ValueError when they do not fit.
+    Kinds without a shape rule are movements that a mapper may schedule; they never stand in a graph.
+    `free` marks kinds that move and compute nothing (a choice of rows already in place), the only ops no unit does.
+    """
+
+    extents: tuple[str, ...]
+    count: Callable[..., Counts]
+    elements: Callable[..., int]
+    shape: Callable[[list[Shape], Mapping[str, Any]], tuple[list[Shape], dict[str, int]]] | None = None
+    free: bool = False
+
+
+def causal_pairs(queries: int, keys: int) -> int:
+    """(query, key) pairs that causal attention scores when the queries are the last of the keys.
+
+    >>> causal_pairs(3, 3), causal_pairs(1, 10)
+    (6, 10)
+    """
+    return queries * (keys - queries) + queries * (queries + 1) // 2
+
+
+def _need(condition: bool, rule: str) -> None:
+    if not condition:
+        raise ValueError(rule)
+
+
+def _rowwise(inputs: int) -> Callable[[list[Shape], Mapping[str, Any]], tuple[list[Shape], dict[str, int]]]:
+    def shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
+        _need(len(shapes) == inputs and all(s == shapes[0] for s in shapes), f"{inputs} inputs of one shape [rows, d]")
+        rows, d = shapes[0]
+        return [(rows, d)], {"rows": rows, "d": d}
+
+    return shape
+
+
+def _norm_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
+    _need(len(shapes) == 2 and shapes[1] == shapes[0][-1:], "x [rows, d] and weight [d]")
+    rows, d = shapes[0]
+    return [(rows, d)], {"rows": rows, "d": d}
+
+
+def _matmul_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
+    _need(len(shapes) == 2 and shapes[0][-1] == shapes[1][-1], "x [m, k] and weight [n, k]")
+    (m, k), n = shapes[0], shapes[1][0]
+    return [(m, n)], {"m": m, "k": k, "n": n}
+
+
+def _embedding_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
+    _need(len(shapes) == 2 and len(shapes[0]) == 1, "ids [rows] and table [vocab, d]")
+    rows, d = shapes[0][0], shapes[1][1]
+    return [(rows, d)], {"rows": rows, "d": d}
+
+
+def _rope_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
+    heads = attributes["heads"]
+    _need(len(shapes) == 1 and shapes[0][1] % (2 * heads) == 0, "x [rows, heads * head_dim], head_dim even")
+    rows, d = shapes[0]
+    return [(rows, d)], {"rows": rows, "heads": heads, "head_dim": d // heads}
+
+
+def _attention_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
+    batch, heads, kv_heads = (attributes[n] for n in ("batch", "heads", "kv_heads"))
+    _need(len(shapes) == 3 and shapes[1] == shapes[2], "q [batch * queries, heads * head_dim], k and v of one shape")
+    (rows, d), (cached, kv_d) = shapes[0], shapes[1]
+    head_dim = d // heads
+    _need(d == heads * head_dim and kv_d == kv_heads * head_dim, "q of heads, k and v of kv_heads times one head_dim")
+    _need(rows % batch == 0 and cached % batch == 0, "rows a multiple of the batch")
+    _need(heads % kv_heads == 0, "heads a multiple of kv_heads")
+    queries, keys = rows // batch, cached // batch
+    _need(queries <= keys, "at least as many keys as queries")
+    pairs = batch * causal_pairs(queries, keys)
+    return [(rows, d)], {"pairs": pairs, "heads": heads, "head_dim": head_dim}
+
+
+def _select_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
+    rows, d = shapes[0]
+    batch = attributes["batch"]
+    _need(rows % batch == 0, "rows a multiple of the batch")
+    return [(batch, d)], {"rows": batch, "d": d}
+
+
+def _append_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
+    _need(len(shapes) in (1, 2) and shapes[0][1] == shapes[-1][1], "new rows [rows, d] and, if any, past rows of one d")
+    rows, d = sum(s[0] for s in shapes), shapes[0][1]
+    return [(rows, d)], {"rows": shapes[0][0], "d": d}
+
+
+def _flops(per_element: int) -> Callable[[int, int], Counts]:
+    return lambda rows, d: {"flop": per_element * rows * d}
+
+
+def _area(rows: int, d: int) -> int:
+    return rows * d
+
+
+def _mac(m: int, k: int, n: int) -> Counts:
+    return {"mac": m * k * n}
+
+
+_ROWS_D = ("rows", "d")
+_PAIRS = ("pairs", "heads", "head_dim")
+
+# Counts per element: rmsnorm square, add, scale, weight; quantize scale, round; dequantize scale; silu_mul sigmoid as
+# one, two multiplies; rope two multiplies and an add. Derived from the definitions in kernels/.
+OP_KINDS: Mapping[str, OpKind] = MappingProxyType({
+    "embedding": OpKind(_ROWS_D, lambda rows, d: {}, _area, _embedding_shape),
+    "rmsnorm": OpKind(_ROWS_D, _flops(4), _area, _norm_shape),
+    "quantize": OpKind(_ROWS_D, _flops(2), _area, _rowwise(1)),
+    "dequantize": OpKind(_ROWS_D, _flops(1), _area, _rowwise(1)),
+    "add": OpKind(_ROWS_D, _flops(1), _area, _rowwise(2)),
+    "silu_mul": OpKind(_ROWS_D, _flops(3), _area, _rowwise(2)),
+    "rope": OpKind(("rows", "heads", "head_dim"), lambda r, h, d: {"flop": 3 * r * h * d}, lambda r, h, d: r * h * d,
+                   _rope_shape),
+    "matmul": OpKind(("m", "k", "n"), _mac, lambda m, k, n: m * n, _matmul_shape),
+    "ternary_matmul": OpKind(("m", "k", "n"), _mac, lambda m, k, n: m * n, _matmul_shape),
+    "attention": OpKind(_PAIRS, lambda p, h, d: {"mac": 2 * p * h * d, "exp": p * h}, lambda p, h, d: p * h,
+                        _attention_shape),
+    "select": OpKind(_ROWS_D, lambda rows, d: {}, _area, _select_shape, free=True),
+    # The op that makes the new rows writes them where the cache lies: the store is its, the concatenation is none.
+    "append": OpKind(_ROWS_D, lambda rows, d: {}, _area, _append_shape, free=True),
+    # The two passes of an attention that keeps its scores: q k first, then exp and p v.
+    "attention_scores": OpKind(_PAIRS, lambda p, h, d: {"mac": p * h * d}, lambda p, h, d: p * h),
+    "attention_values": OpKind(_PAIRS, lambda p, h, d: {"mac": p * h * d, "exp": p * h}, lambda p, h, d: p * h),
+    # Movements: what a schedule must say beside the arithmetic.
+    "read": OpKind(("bytes",), lambda b: {"read": b}, lambda b: b),
+    "write": OpKind(("bytes",), lambda b: {"written": b}, lambda b: b),
+    "move": OpKind(("bytes",), lambda b: {}, lambda b: b),
+    "take": OpKind(("d",), lambda d: {}, lambda d: d),
+    "drain": OpKind(("d",), lambda d: {}, lambda d: d),
+    "copy": OpKind(("d",), lambda d: {}, lambda d: d),
+    "enter": OpKind((), lambda: {}, lambda: 0),
+})
+
+GRAPH_KINDS = tuple(name for name, kind in OP_KINDS.items() if kind.shape is not None)

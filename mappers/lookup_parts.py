@@ -1,0 +1,102 @@
+"""Which unit of a table-lookup accelerator plays which part, found from kinds and links; what fits and what does not.
+
+Knows the structure that the calls need. Does not know tasks or streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from archsim.design import Design
+from archsim.errors import MappingError
+from archsim.units import (
+    Channel,
+    DecodeAttention,
+    Host,
+    Memory,
+    Norm,
+    PrefillAttention,
+    TableLookup,
+    Unit,
+    Vector,
+    WeightBuffer,
+    WeightLoader,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The units of a table-lookup accelerator by what they do; found in the design, one of each."""
+
+    memory: str
+    loader: str
+    buffer: str
+    lookup: str
+    quantiser: str
+    dequantiser: str
+    elementwise: str
+    norm: str
+    prefill: str
+    decode: str
+    host: str
+    reader: str
+    operand_reader: str
+    writer: str
+
+    @staticmethod
+    def of(design: Design) -> Parts:
+        """The parts of this design. Raises MappingError naming what is missing or there twice."""
+        links = design.links
+        lookup = _one(design, TableLookup)
+        vectors = design.of_kind(Vector)
+        channels = design.of_kind(Channel)
+
+        def source(unit: str, among: Sequence[str]) -> str:
+            return _joined(design, [(k.from_, k.to) for k in links.values()], unit, among)
+
+        def sink(unit: str, among: Sequence[str]) -> str:
+            return _joined(design, [(k.to, k.from_) for k in links.values()], unit, among)
+
+        quantiser = source(lookup, list(vectors))
+        dequantiser = sink(lookup, list(vectors))
+        elementwise = sink(dequantiser, list(vectors))
+        return Parts(
+            memory=_one(design, Memory), loader=_one(design, WeightLoader), buffer=_one(design, WeightBuffer),
+            lookup=lookup, quantiser=quantiser, dequantiser=dequantiser, elementwise=elementwise,
+            norm=_one(design, Norm), prefill=_one(design, PrefillAttention), decode=_one(design, DecodeAttention),
+            host=_one(design, Host), reader=source(quantiser, list(channels)),
+            operand_reader=source(elementwise, list(channels)), writer=sink(elementwise, list(channels)),
+        )  # fmt: skip
+
+
+def _one(design: Design, kind: type[Unit]) -> str:
+    names = list(design.of_kind(kind))
+    if len(names) != 1:
+        what = kind.__name__
+        raise MappingError(
+            f"a table-lookup accelerator has one unit of kind {what}, '{design.name}' has {len(names)}",
+            ways_out=("another mapper", "a design with these units"),
+        )
+    return names[0]
+
+
+def _joined(design: Design, ends: list[tuple[str, str]], unit: str, among: Sequence[str]) -> str:
+    names = [a for a, b in ends if b == unit and a in among]
+    if len(names) != 1:
+        raise MappingError(
+            f"design '{design.name}': one link joins '{unit}' and one of {', '.join(map(repr, among))}, "
+            f"there are {len(names)}",
+            ways_out=("links from reader to quantiser to look-up to dequantiser to element-wise unit to writer",),
+        )
+    return names[0]
+
+
+def link_depth(design: Design, source: str, sink: str) -> int:
+    """Tokens that the FIFO between two units holds, with the registers of the source's own pipeline.
+
+    A pipelined unit keeps the items that it works on in its own registers, so they take no place of the FIFO; the event
+    model lets a firing take its place at the start, so the pipeline's places are added here.
+    """
+    link = next(k for k in design.links.values() if (k.from_, k.to) == (source, sink))
+    return link.depth + int(design.units[source].latency_cycles)

@@ -1,0 +1,135 @@
+"""Lowers any graph onto units that each do some op kinds: ops one after another, weights loaded from memory.
+
+The plainest mapping: the next op starts when the one before has ended; activations stay on chip.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from archsim.design import Design
+from archsim.errors import MappingError
+from archsim.units import Memory
+from dataflow.graph import Graph, Op
+from dataflow.op import OP_KINDS, Work, work
+from dataflow.schedule import Schedule, Section, sequence
+from mappers.sketch import Sketch
+
+Buffering = Literal["single", "double"]
+
+
+def lower_one_by_one(graph: Graph, design: Design, *, weight_buffering: Buffering) -> Schedule:
+    """The schedule that runs the ops in order, each on the first unit of the design that does its kind.
+
+    Raises MappingError where no unit does a kind, or the tensors do not fit the memory.
+    """
+    memory, capacity = _memory(design)
+    demand = graph.bytes_of("weight", "embedding", "lm_head", "cache", "norm")
+    if demand > capacity:
+        raise MappingError(f"weights and cache of '{graph.name}'", resource=f"units.{memory}.capacity", demand=demand,
+                           capacity=capacity, dimension="bytes", ways_out=("a smaller model", "a larger capacity"))  # fmt: skip
+    ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
+    units = {kind: _unit_for(kind, ops, design) for kind in dict.fromkeys(op.kind for op in ops)}
+    return Schedule(
+        graph, design.name, "temporal",
+        tuple(_section(graph, group, scopes, units, memory, weight_buffering) for group, scopes in _groups(ops)),
+        approximated=("activations stay on chip: only weights, tables and caches move",),
+        options={"weight_buffering": weight_buffering},
+    )  # fmt: skip
+
+
+def _memory(design: Design) -> tuple[str, int]:
+    for name, unit in design.of_kind(Memory).items():
+        return name, unit.capacity
+    raise MappingError(f"design '{design.name}' has no unit of kind memory", ways_out=("a memory for the weights",))
+
+
+def _unit_for(kind: str, ops: list[Op], design: Design) -> str:
+    for name, unit in design.units.items():
+        if kind in unit.does:
+            return name
+    first = next(op.name for op in ops if op.kind == kind)
+    does = "; ".join(f"{name} {' '.join(unit.does)}" for name, unit in design.units.items())
+    raise MappingError(f"no unit of '{design.name}' does '{kind}'; units do: {does}", where=f"op '{first}'")
+
+
+def _groups(ops: list[Op]) -> list[tuple[list[Op], tuple[str, ...]]]:
+    """Ops before the layers, those of the first layer with every layer's scope, and those after."""
+    before: list[Op] = []
+    layer: list[Op] = []
+    after: list[Op] = []
+    scopes: dict[str, None] = {}
+    for op in ops:
+        scope, dot, _ = op.name.rpartition(".")
+        if dot:
+            scopes[scope + "."] = None
+            if scope + "." == next(iter(scopes)):
+                layer.append(op)
+        else:
+            (after if scopes else before).append(op)
+    found = [(before, ("",)), (layer, tuple(scopes)), (after, ("",))]
+    return [(group, names) for group, names in found if group]
+
+
+def _section(
+    graph: Graph, ops: list[Op], scopes: tuple[str, ...], units: dict[str, str], memory: str, buffering: Buffering
+) -> Section:
+    sketch = Sketch(scopes)
+    loads = {op.name: sum(graph.tensors[t].bytes for t in op.inputs if _loaded(graph, t)) for op in ops}
+    previous: str | None = None
+    before_that: str | None = None
+    for op in ops:
+        name = op.name.removeprefix(scopes[0])
+        waits = [previous] if previous else []
+        if loads[op.name]:
+            ahead = [before_that] if before_that else []
+            _load(graph, op, name, sketch, memory, loads[op.name], ahead if buffering == "double" else waits)
+        _compute(op, name, sketch, units[op.kind], [*waits, *([f"load {name}"] if loads[op.name] else [])])
+        stored = _stored(graph, op)
+        if stored:
+            store = sketch.task(f"store {name}", memory, 1, work("write", bytes=stored), role="cache")
+            sketch.stream(name, store, 1, gives=sequence((0, sketch.tasks[name].firings - 1), (1, 1)))
+        before_that, previous = previous, name
+    return sketch.section("layers" if len(scopes) > 1 else ops[0].name)
+
+
+def _load(graph: Graph, op: Op, name: str, sketch: Sketch, memory: str, size: int, after: list[str]) -> None:
+    roles = dict.fromkeys(graph.tensors[t].role for t in op.inputs if _loaded(graph, t))
+    load = sketch.task(f"load {name}", memory, 1, work("read", bytes=size), role=next(iter(roles)))
+    sketch.finals[load] = [load]
+    for call in after:
+        sketch.after(call, [load])
+
+
+def _compute(op: Op, name: str, sketch: Sketch, unit: str, after: list[str]) -> None:
+    sketch.task(name, unit, *_row_by_row(op), op=name, tiles=_tiles(op))
+    sketch.finals[name] = [name]
+    for call in after:
+        sketch.after(call, [name])
+
+
+def _row_by_row(op: Op) -> tuple[int, Work]:
+    """A firing per row; attention is one firing, because its rows differ."""
+    if op.kind == "attention":
+        return 1, op.work
+    rows = OP_KINDS[op.kind].extents[0]
+    one = {n: (1 if n == rows else op.work[n]) for n in OP_KINDS[op.kind].extents}
+    return op.work[rows], work(op.kind, **one)
+
+
+def _tiles(op: Op) -> tuple[tuple[range, range], ...]:
+    if op.kind in ("attention", "embedding"):
+        return ()
+    rows = op.work[OP_KINDS[op.kind].extents[0]]
+    width = op.work["k"] if "k" in OP_KINDS[op.kind].extents else op.work.elements // rows
+    return ((range(rows), range(0, width, width)),)
+
+
+def _loaded(graph: Graph, tensor: str) -> bool:
+    return graph.tensors[tensor].role in ("weight", "lm_head", "cache", "norm") or graph.tensors[tensor].role == "embedding"
+
+
+def _stored(graph: Graph, op: Op) -> int:
+    """Bytes of new cache rows that this op makes."""
+    readers = [o for o in graph.ops.values() if o.kind == "append" and o.inputs[0] == op.name]
+    return sum(graph.tensors[o.name].format.bytes(graph.tensors[op.name].shape) for o in readers)

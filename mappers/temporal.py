@@ -1,0 +1,32 @@
+"""The temporal mapper: ops one after another on shared engines, weights loaded before or ahead."""
+
+from __future__ import annotations
+
+from archsim.design import Design
+from archsim.units import TableLookup
+from dataflow.graph import Graph
+from dataflow.schedule import Schedule
+from mappers.one_by_one import lower_one_by_one
+from mappers.table_lookup import AttentionOrder, Buffering, lower_table_lookup
+
+
+def temporal(
+    graph: Graph,
+    design: Design,
+    *,
+    weight_buffering: Buffering = "single",
+    attention_order: AttentionOrder = "reversed",
+) -> Schedule:
+    """The schedule of ops one after another on the design's engines.
+
+    `weight_buffering` is "single" (a matrix is loaded before its linear) or "double" (while the linear before runs).
+    `attention_order` of a prefill is "reversed" (newest query group first, masked keys skipped) or "plain" (every key).
+    A design with a table-lookup engine runs fused linears; any other runs each op on the first unit that does its kind.
+
+    Raises MappingError with the resource, the demand, the capacity and the ways out.
+    """
+    if design.of_kind(TableLookup):
+        return lower_table_lookup(
+            graph, design, weight_buffering=weight_buffering, attention_order=attention_order
+        )
+    return lower_one_by_one(graph, design, weight_buffering=weight_buffering)
