@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from archsim.errors import DesignError
 from archsim.quantity import Bits, Count, Frequency, Watts, parse
 from archsim.units import AnyUnit, Unit
-from archsim.yamlfile import Document, PathProblems, read, validate
+from archsim.validate import validate
+from archsim.yamlfile import Document, PathProblems, read
 from dataflow.model import Model
 
 FIELD = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -183,7 +184,9 @@ def _set(data: Any, path: str, value: Any) -> str | None:
     at = data
     for i, key in enumerate(parents):
         if not isinstance(at, dict) or key not in at:
-            return f"{path}: no '{key}' " + (f"under '{'.'.join(parents[:i])}'" if i else "at the top") + _known(at, key)
+            return (
+                f"{path}: no '{key}' " + (f"under '{'.'.join(parents[:i])}'" if i else "at the top") + _known(at, key)
+            )
         at = at[key]
     if not isinstance(at, dict):
         return f"{path}: '{'.'.join(parents)}' holds one value, not keys"
@@ -203,8 +206,8 @@ def _design(document: Document) -> Design:
     try:
         clock_hz = parse(document.data.get("clock"), "frequency")
     except ValueError:
-        clock_hz = None
-    design = validate(document, Design, context={"clock_hz": clock_hz} if clock_hz else None)
+        clock_hz = Fraction(1)  # a stand-in, so that only the clock's own problem is told
+    design = validate(document, Design, context={"clock_hz": clock_hz})
     design._document = document
     problems = [
         document.problem(f"{where}.{path}", "no such key in this file; an entry names a number that stands in it")

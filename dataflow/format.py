@@ -34,7 +34,9 @@ class Format:
         rows, columns = ((1, 1, *shape))[-2:]
         outer = prod(shape[:-2])
         region_rows, region_columns = self.region
-        stored = ceil(Fraction(rows, region_rows)) * ceil(Fraction(columns, region_columns)) * region_rows * region_columns
+        stored = (
+            ceil(Fraction(rows, region_rows)) * ceil(Fraction(columns, region_columns)) * region_rows * region_columns
+        )
         return ceil(outer * stored * self.bits / 8)
 
 

@@ -10,7 +10,6 @@ from dataflow.errors import GraphError
 from dataflow.format import Format
 from dataflow.op import GRAPH_KINDS, OP_KINDS, Counts, Work, work
 
-
 if TYPE_CHECKING:
     import networkx
 
@@ -65,7 +64,14 @@ class Graph:
         return tensor.name
 
     def add(
-        self, name: str, kind: str, inputs: Sequence[str], *, format: Format, role: str = "activation", **attributes: Any
+        self,
+        name: str,
+        kind: str,
+        inputs: Sequence[str],
+        *,
+        format: Format,
+        role: str = "activation",
+        **attributes: Any,
     ) -> str:
         """Adds the op and its output tensor, which carries the op's name; returns that name."""
         if kind not in GRAPH_KINDS:

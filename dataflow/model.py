@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dataflow.errors import GraphError
-from dataflow.format import FP32, INT8, INT32, FORMATS, Format, format_named
+from dataflow.format import FORMATS, FP32, INT8, INT32, Format, format_named
 from dataflow.graph import Graph, Tensor
 
 Extent = Annotated[int, Field(ge=1, strict=True, json_schema_extra={"unit": "count", "example": "1536"})]
@@ -73,11 +73,14 @@ class Model(BaseModel):
         }  # fmt: skip
 
     @property
-    def layer_macs_per_token(self) -> int:
-        """Multiply-adds of all layers' matrices for one token.
+    def parameters(self) -> int:
+        """Weights of all matrices and tables; an LM head that shares the embedding's values is counted once."""
+        tables = (1 if self.tied_embeddings else 2) * self.vocab * self.hidden
+        return self.layer_macs_per_token + tables
 
-        The LM head and attention are apart.
-        """
+    @property
+    def layer_macs_per_token(self) -> int:
+        """Multiply-adds of all layers' matrices for one token; the LM head and attention are apart."""
         return self.layers * sum(n * k for n, k in self.linears.values())
 
 
@@ -125,7 +128,9 @@ def _graph(model: Model, graph: Graph, *, rows: int, cached: int, batch: int) ->
 def _layer(model: Model, graph: Graph, name: str, x: str, *, rows: int, cached: int, batch: int) -> str:
     act = format_named(model.activations)
     heads = {"heads": model.heads, "kv_heads": model.kv_heads}
-    normed = _quantized(model, graph, f"{name}.attention_input", _norm(model, graph, f"{name}.input_norm", x, model.hidden))
+    normed = _quantized(
+        model, graph, f"{name}.attention_input", _norm(model, graph, f"{name}.input_norm", x, model.hidden)
+    )
     q, k, v = (_linear(model, graph, f"{name}.{w}", normed) for w in ("q", "k", "v"))
     q = graph.add(f"{name}.q_rope", "rope", (q,), format=act, heads=model.heads, past=cached // batch, batch=batch)
     k = graph.add(f"{name}.k_rope", "rope", (k,), format=act, heads=model.kv_heads, past=cached // batch, batch=batch)

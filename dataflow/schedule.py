@@ -82,7 +82,7 @@ class Task:
     task that serves no single op). `takes` and `gives` say per stream how many tokens each firing consumes and makes.
     `tiles` is the part of the op that each firing with arithmetic computes: boxes of two ranges walked row-major, the
     step of a range being the size of a tile; what the axes mean is the op kind's: (m, k), (rows, d), (queries, keys).
-    `role` says, for reads and writes, what kind of tensor is moved.
+    `role` says, for reads and writes, what kind of tensor is moved; `part` under which heading a report sums its time.
     """
 
     name: str
@@ -94,6 +94,7 @@ class Task:
     ops: tuple[str, ...] = ()
     tiles: tuple[tuple[range, range], ...] = ()
     role: str = ""
+    part: str = ""
 
     def counts(self) -> Counts:
         """The work of all firings, summed by what is counted."""

@@ -113,8 +113,8 @@ def _planes_rows(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
 def half_tables(x: np.ndarray) -> np.ndarray:
     """Return the 14 sums of each triple of activations whose code is not negative, in the order of 9a + 3b + c.
 
-    x int8 [k]; returns int16 [ceil(k / 3), 14]; the last triple is filled up with zeros. The other 13 of the 27 sums are
-    their negatives. Raises TypeError, ValueError as check_activations. Source: microsoft/BitNet, TL2.
+    x int8 [k]; returns int16 [ceil(k / 3), 14]; the last triple is filled up with zeros. The other 13 of the 27 sums
+    are their negatives. Raises TypeError, ValueError as check_activations. Source: microsoft/BitNet, TL2.
 
     >>> half_tables(np.array([100, 10, 1], dtype=np.int8)).tolist()
     [[0, 1, 9, 10, 11, 89, 90, 91, 99, 100, 101, 109, 110, 111]]
@@ -133,8 +133,8 @@ def half_tables_reference(x: np.ndarray) -> np.ndarray:
 def lookup_matmul_tl1(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     """Return the product int32 [m, n] of x int8 [m, k] with TL1 weights packed uint8 [n, ceil(k / 4)].
 
-    One of 9 sums is read per pair. Raises TypeError, ValueError as check_activations, ValueError when the bytes of a row
-    are not those of k inputs. Source: microsoft/BitNet, TL1.
+    One of 9 sums is read per pair. Raises TypeError, ValueError as check_activations, ValueError when the bytes of a
+    row are not those of k inputs. Source: microsoft/BitNet, TL1.
 
     Byte 86 is (1, -1, 0, 1), so 1 - 2 + 4:
 

@@ -54,39 +54,61 @@ class Calls:
 
     def load(self, name: str, matmul: str | tuple[str, ...], weight_bytes: int, after: Sequence[str]) -> None:
         """Weights from memory to the buffer: bursts on every port together, then beats into the buffer."""
+        self.sketch.part = "weight load"
         s, p = self.sketch, self.parts
         tile = self.loader.burst_beats * self.loader.beat_bytes
         runs = chunks(weight_bytes, tile)
         firings = sum(n for _, n in runs)
         read = s.task(
-            f"{name}.read", p.memory, firings, sequence(*((work("read", bytes=b), n) for b, n in runs)), role="weight",
+            f"{name}.read",
+            p.memory,
+            firings,
+            sequence(*((work("read", bytes=b), n) for b, n in runs)),
+            role="weight",
             op=matmul,
-        )  # fmt: skip
+        )
         load = s.task(f"{name}.load", p.loader, firings, sequence(*((work("move", bytes=b), n) for b, n in runs)))
         s.stream(read, load, self.outstanding, token_bytes=tile)
         self._call(name, after, [read], [load])
 
     def linear(self, op: Linear, after: Sequence[str]) -> None:
         """read -> quantise -> look up -> dequantise -> element-wise -> write, over all rows."""
+        self.sketch.part = "linear"
         s, p, d = self.sketch, self.parts, self.design
         vectors_in, vectors_out = op.k // VECTOR_ELEMENTS, op.n // VECTOR_ELEMENTS
         read, move = self._reads(f"{op.name}.in", p.reader, op.rows, vectors_in, "activation")
         lookup_unit: TableLookup = d.units[p.lookup]  # type: ignore[assignment]
         token = self._token(lookup_unit)
         quantize = self._quantize(op, token)
-        s.stream(move, quantize, link_depth(d, p.reader, p.quantiser), token_bytes=self.vector_bytes,
-                 takes=self._enters(token))  # fmt: skip
+        s.stream(
+            move,
+            quantize,
+            link_depth(d, p.reader, p.quantiser),
+            token_bytes=self.vector_bytes,
+            takes=self._enters(token),
+        )
         lookup = self._lookup(op, lookup_unit, token, quantize)
         rows = range(op.rows)
         tile = ((rows, range(0, op.n, VECTOR_ELEMENTS)),)
         firings = op.rows * vectors_out
-        scale = s.task(f"{op.name}.dequantise", p.dequantiser, firings, work("dequantize", rows=1, d=VECTOR_ELEMENTS),
-                       op=op.dequantize, tiles=tile)  # fmt: skip
+        scale = s.task(
+            f"{op.name}.dequantise",
+            p.dequantiser,
+            firings,
+            work("dequantize", rows=1, d=VECTOR_ELEMENTS),
+            op=op.dequantize,
+            tiles=tile,
+        )
         drains = sequence((0, self._row_firings(op, lookup_unit, token) - vectors_out), (1, vectors_out))
         s.stream(lookup, scale, link_depth(d, p.lookup, p.dequantiser), gives=drains)
-        fused = s.task(f"{op.name}.elementwise", p.elementwise, firings,
-                       op.fused_work or work("copy", d=VECTOR_ELEMENTS), op=op.fused,
-                       tiles=tile if op.fused else ())  # fmt: skip
+        fused = s.task(
+            f"{op.name}.elementwise",
+            p.elementwise,
+            firings,
+            op.fused_work or work("copy", d=VECTOR_ELEMENTS),
+            op=op.fused,
+            tiles=tile if op.fused else (),
+        )
         s.stream(scale, fused, link_depth(d, p.dequantiser, p.elementwise), token_bytes=self.vector_bytes)
         starters = [read]
         if op.operand_bytes:
@@ -104,14 +126,19 @@ class Calls:
     def _quantize(self, op: Linear, token: int) -> str:
         unit: Vector = self.design.units[self.parts.quantiser]  # type: ignore[assignment]
         if unit.loop_elements != VECTOR_ELEMENTS:
-            raise MappingError(f"unit '{self.parts.quantiser}': its loop runs over a vector of {VECTOR_ELEMENTS} "
-                               f"elements, loop_elements is {unit.loop_elements}")  # fmt: skip
+            raise MappingError(
+                f"unit '{self.parts.quantiser}': its loop runs over a vector of {VECTOR_ELEMENTS} "
+                f"elements, loop_elements is {unit.loop_elements}"
+            )
         groups = VECTOR_ELEMENTS // token
         return self.sketch.task(
-            f"{op.name}.quantise", self.parts.quantiser, op.rows * op.k // VECTOR_ELEMENTS * (1 + groups),
+            f"{op.name}.quantise",
+            self.parts.quantiser,
+            op.rows * op.k // VECTOR_ELEMENTS * (1 + groups),
             sequence((work("enter"), 1), (work("quantize", rows=1, d=token), groups)),
-            op=op.quantize, tiles=((range(op.rows), range(0, op.k, token)),),
-        )  # fmt: skip
+            op=op.quantize,
+            tiles=((range(op.rows), range(0, op.k, token)),),
+        )
 
     def _row_firings(self, op: Linear, unit: TableLookup, token: int) -> int:
         blocks = -(-op.k // unit.block_inputs)
@@ -129,30 +156,55 @@ class Calls:
         takes.append((0, op.n // VECTOR_ELEMENTS))
         works.append((work("drain", d=VECTOR_ELEMENTS), op.n // VECTOR_ELEMENTS))
         lookup = s.task(
-            f"{op.name}.lookup", p.lookup, op.rows * self._row_firings(op, unit, token), sequence(*works),
-            op=op.matmul, tiles=((range(op.rows), range(0, op.k, block)),),
-        )  # fmt: skip
-        s.stream(quantize, lookup, link_depth(self.design, p.quantiser, p.lookup) // token, token_bytes=token,
-                 gives=sequence((0, 1), (1, VECTOR_ELEMENTS // token)), takes=sequence(*takes))  # fmt: skip
+            f"{op.name}.lookup",
+            p.lookup,
+            op.rows * self._row_firings(op, unit, token),
+            sequence(*works),
+            op=op.matmul,
+            tiles=((range(op.rows), range(0, op.k, block)),),
+        )
+        s.stream(
+            quantize,
+            lookup,
+            link_depth(self.design, p.quantiser, p.lookup) // token,
+            token_bytes=token,
+            gives=sequence((0, 1), (1, VECTOR_ELEMENTS // token)),
+            takes=sequence(*takes),
+        )
         return lookup
 
     def _reads(self, name: str, channel: str, rows: int, vectors: int, role: str) -> tuple[str, str]:
         """Rows of vectors from memory in bursts, then one by one over a port; the two tasks' names."""
         s = self.sketch
         runs = chunks(vectors * self.vector_bytes, self.burst_bytes)
-        read = s.task(f"{name}.read", self.parts.memory, rows * sum(n for _, n in runs),
-                      sequence(*((work("read", bytes=b), n) for b, n in runs)), role=role)  # fmt: skip
+        read = s.task(
+            f"{name}.read",
+            self.parts.memory,
+            rows * sum(n for _, n in runs),
+            sequence(*((work("read", bytes=b), n) for b, n in runs)),
+            role=role,
+        )
         move = s.task(f"{name}.move", channel, rows * vectors, work("move", bytes=self.vector_bytes))
-        s.stream(read, move, self.outstanding * self.burst_bytes // self.vector_bytes, token_bytes=self.vector_bytes,
-                 gives=sequence(*((b // self.vector_bytes, n) for b, n in runs)))  # fmt: skip
+        s.stream(
+            read,
+            move,
+            self.outstanding * self.burst_bytes // self.vector_bytes,
+            token_bytes=self.vector_bytes,
+            gives=sequence(*((b // self.vector_bytes, n) for b, n in runs)),
+        )
         return read, move
 
     def _operand(self, op: Linear, fused: str, vectors_out: int) -> str:
         vectors = -(-op.operand_bytes // self.vector_bytes)
         p = self.parts
         read, move = self._reads(f"{op.name}.operand", p.operand_reader, op.rows, vectors, "activation")
-        self.sketch.stream(move, fused, link_depth(self.design, p.operand_reader, p.elementwise),
-                           takes=sequence((1, vectors), (0, vectors_out - vectors)), token_bytes=self.vector_bytes)  # fmt: skip
+        self.sketch.stream(
+            move,
+            fused,
+            link_depth(self.design, p.operand_reader, p.elementwise),
+            takes=sequence((1, vectors), (0, vectors_out - vectors)),
+            token_bytes=self.vector_bytes,
+        )
         return read
 
     def _writes(self, name: str, op: Linear, producer: str) -> str:
@@ -161,14 +213,25 @@ class Calls:
         move = s.task(f"{name}.move", p.writer, op.rows * vectors, work("move", bytes=self.vector_bytes))
         s.stream(producer, move, link_depth(self.design, p.elementwise, p.writer), token_bytes=self.vector_bytes)
         runs = chunks(vectors * self.vector_bytes, self.burst_bytes)
-        write = s.task(f"{name}.write", p.memory, op.rows * sum(n for _, n in runs),
-                       sequence(*((work("write", bytes=b), n) for b, n in runs)), role=op.role)  # fmt: skip
-        s.stream(move, write, self.outstanding * self.burst_bytes // self.vector_bytes, token_bytes=self.vector_bytes,
-                 takes=sequence(*((b // self.vector_bytes, n) for b, n in runs)))  # fmt: skip
+        write = s.task(
+            f"{name}.write",
+            p.memory,
+            op.rows * sum(n for _, n in runs),
+            sequence(*((work("write", bytes=b), n) for b, n in runs)),
+            role=op.role,
+        )
+        s.stream(
+            move,
+            write,
+            self.outstanding * self.burst_bytes // self.vector_bytes,
+            token_bytes=self.vector_bytes,
+            takes=sequence(*((b // self.vector_bytes, n) for b, n in runs)),
+        )
         return write
 
     def norm(self, name: str, op: str | tuple[str, ...], rows: int, d: int, after: Sequence[str]) -> None:
         """Row by row: in bursts into the unit's row buffer, normed, and out in bursts."""
+        self.sketch.part = "norm"
         s, p = self.sketch, self.parts
         runs = chunks(d * self.activation_bytes, self.burst_bytes)
         bursts = sum(n for _, n in runs)
@@ -182,15 +245,28 @@ class Calls:
         s.stream(norm, write, bursts + self.outstanding, gives=bursts, token_bytes=self.burst_bytes)
         self._call(name, after, [read], [write])
 
-    def _rows_read(self, name: str, consumer: str, rows: int, row_bytes: int, takes: Pattern[int], depth: int,
-                   role: str) -> str:  # fmt: skip
+    def _rows_read(
+        self, name: str, consumer: str, rows: int, row_bytes: int, takes: Pattern[int], depth: int, role: str
+    ) -> str:
         read = self.sketch.task(name, self.parts.memory, rows, work("read", bytes=row_bytes), role=role)
         self.sketch.stream(read, consumer, depth, takes=takes, token_bytes=row_bytes)
         return read
 
-    def prefill_attention(self, name: str, op: str, *, groups: Sequence[range], keys: int, heads: int, kv_heads: int,
-                          head_dim: int, order: str, after: Sequence[str]) -> None:  # fmt: skip
+    def prefill_attention(
+        self,
+        name: str,
+        op: str,
+        *,
+        groups: Sequence[range],
+        keys: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        order: str,
+        after: Sequence[str],
+    ) -> None:
         """Groups of queries against key and value rows, one row per step; masked rows are skipped in reversed order."""
+        self.sketch.part = "attention"
         s, p = self.sketch, self.parts
         size = len(groups[0])
         spans = [range(g.start, keys) if order == "reversed" else range(keys) for g in groups]
@@ -204,25 +280,42 @@ class Calls:
         each_step = sequence(*((t, n) for span in spans for t, n in ((1, len(span)), (0, 1))))
         first_steps = sequence(*((t, n) for span in spans for t, n in ((size, 1), (0, len(span)))))
         in_flight = max(1, self.outstanding * self.burst_bytes // kv_row)
-        reads = [self._rows_read(f"{name}.q.read", attend, len(groups) * size, row, first_steps, 2 * size, "activation")]
+        reads = [
+            self._rows_read(f"{name}.q.read", attend, len(groups) * size, row, first_steps, 2 * size, "activation")
+        ]
         for tensor in ("k", "v"):
-            reads.append(self._rows_read(f"{name}.{tensor}.read", attend, steps, kv_row, each_step, 1 + in_flight, "cache"))
+            reads.append(
+                self._rows_read(f"{name}.{tensor}.read", attend, steps, kv_row, each_step, 1 + in_flight, "cache")
+            )
         write = s.task(f"{name}.write", p.memory, len(groups) * size, work("write", bytes=row), role="activation")
-        s.stream(attend, write, 2 * size, token_bytes=row,
-                 gives=sequence(*((t, n) for span in spans for t, n in ((0, len(span)), (size, 1)))))  # fmt: skip
+        s.stream(
+            attend,
+            write,
+            2 * size,
+            token_bytes=row,
+            gives=sequence(*((t, n) for span in spans for t, n in ((0, len(span)), (size, 1)))),
+        )
         self._call(name, after, reads, [write])
 
-    def decode_attention(self, name: str, op: str, *, context: int, heads: int, kv_heads: int, head_dim: int,
-                         after: Sequence[str]) -> None:  # fmt: skip
+    def decode_attention(
+        self, name: str, op: str, *, context: int, heads: int, kv_heads: int, head_dim: int, after: Sequence[str]
+    ) -> None:
         """One query in two passes over the cache; the raw scores of all cached tokens wait in between."""
+        self.sketch.part = "attention"
         s, p = self.sketch, self.parts
         unit: DecodeAttention = self.design.units[p.decode]  # type: ignore[assignment]
         extents = {"pairs": 1, "heads": heads, "head_dim": head_dim}
         tiles = ((range(1), range(context)),)
         scores = s.task(f"{name}.scores", p.decode, context, work("attention_scores", **extents), op=op, tiles=tiles)
         drain = work("drain", d=heads * head_dim)
-        values = s.task(f"{name}.values", p.decode, context + 1,
-                        sequence((work("attention_values", **extents), context), (drain, 1)), op=op, tiles=tiles)  # fmt: skip
+        values = s.task(
+            f"{name}.values",
+            p.decode,
+            context + 1,
+            sequence((work("attention_values", **extents), context), (drain, 1)),
+            op=op,
+            tiles=tiles,
+        )
         row, kv_row = (n * head_dim * self.activation_bytes for n in (heads, kv_heads))
         each_row = sequence((1, context), (0, 1))
         s.stream(scores, values, unit.score_depth, takes=each_row, token_bytes=heads * self.activation_bytes)
@@ -239,6 +332,7 @@ class Calls:
 
     def embedding(self, name: str, op: str, rows: int, row_bytes: int) -> None:
         """Rows of the table from memory to where the first norm reads them."""
+        self.sketch.part = "embedding"
         s, p = self.sketch, self.parts
         read = s.task(f"{name}.read", p.memory, rows, work("read", bytes=row_bytes), op=op, role="embedding")
         write = s.task(f"{name}.write", p.memory, rows, work("write", bytes=row_bytes), role="activation")
@@ -247,13 +341,25 @@ class Calls:
 
     def lm_head(self, name: str, op: str, *, k: int, n: int, weight_bytes: int, after: Sequence[str]) -> None:
         """The host's matmul, its weights read beside it."""
+        self.sketch.part = "LM head"
         s, p = self.sketch, self.parts
         runs = chunks(n, HEAD_ROWS)
         firings = sum(count for _, count in runs)
-        read = s.task(f"{name}.read", p.memory, firings,
-                      sequence(*((work("read", bytes=weight_bytes * r // n), c) for r, c in runs)), role="lm_head")  # fmt: skip
-        head = s.task(name, p.host, firings, sequence(*((work("matmul", m=1, k=k, n=r), c) for r, c in runs)), op=op,
-                      tiles=((range(1), range(0, n, HEAD_ROWS)),))  # fmt: skip
+        read = s.task(
+            f"{name}.read",
+            p.memory,
+            firings,
+            sequence(*((work("read", bytes=weight_bytes * r // n), c) for r, c in runs)),
+            role="lm_head",
+        )
+        head = s.task(
+            name,
+            p.host,
+            firings,
+            sequence(*((work("matmul", m=1, k=k, n=r), c) for r, c in runs)),
+            op=op,
+            tiles=((range(1), range(0, n, HEAD_ROWS)),),
+        )
         s.stream(read, head, 2, token_bytes=weight_bytes * HEAD_ROWS // n)
         self._call(name, after, [read], [head])
 

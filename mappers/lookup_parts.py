@@ -62,12 +62,21 @@ class Parts:
         dequantiser = sink(lookup, list(vectors))
         elementwise = sink(dequantiser, list(vectors))
         return Parts(
-            memory=_one(design, Memory), loader=_one(design, WeightLoader), buffer=_one(design, WeightBuffer),
-            lookup=lookup, quantiser=quantiser, dequantiser=dequantiser, elementwise=elementwise,
-            norm=_one(design, Norm), prefill=_one(design, PrefillAttention), decode=_one(design, DecodeAttention),
-            host=_one(design, Host), reader=source(quantiser, list(channels)),
-            operand_reader=source(elementwise, list(channels)), writer=sink(elementwise, list(channels)),
-        )  # fmt: skip
+            memory=_one(design, Memory),
+            loader=_one(design, WeightLoader),
+            buffer=_one(design, WeightBuffer),
+            lookup=lookup,
+            quantiser=quantiser,
+            dequantiser=dequantiser,
+            elementwise=elementwise,
+            norm=_one(design, Norm),
+            prefill=_one(design, PrefillAttention),
+            decode=_one(design, DecodeAttention),
+            host=_one(design, Host),
+            reader=source(quantiser, list(channels)),
+            operand_reader=source(elementwise, list(channels)),
+            writer=sink(elementwise, list(channels)),
+        )
 
 
 def _one(design: Design, kind: type[Unit]) -> str:

@@ -26,16 +26,24 @@ def lower_one_by_one(graph: Graph, design: Design, *, weight_buffering: Bufferin
     memory, capacity = _memory(design)
     demand = graph.bytes_of("weight", "embedding", "lm_head", "cache", "norm")
     if demand > capacity:
-        raise MappingError(f"weights and cache of '{graph.name}'", resource=f"units.{memory}.capacity", demand=demand,
-                           capacity=capacity, dimension="bytes", ways_out=("a smaller model", "a larger capacity"))  # fmt: skip
+        raise MappingError(
+            f"weights and cache of '{graph.name}'",
+            resource=f"units.{memory}.capacity",
+            demand=demand,
+            capacity=capacity,
+            dimension="bytes",
+            ways_out=("a smaller model", "a larger capacity"),
+        )
     ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
     units = {kind: _unit_for(kind, ops, design) for kind in dict.fromkeys(op.kind for op in ops)}
     return Schedule(
-        graph, design.name, "temporal",
+        graph,
+        design.name,
+        "temporal",
         tuple(_section(graph, group, scopes, units, memory, weight_buffering) for group, scopes in _groups(ops)),
         approximated=("activations stay on chip: only weights, tables and caches move",),
         options={"weight_buffering": weight_buffering},
-    )  # fmt: skip
+    )
 
 
 def _memory(design: Design) -> tuple[str, int]:
@@ -94,6 +102,7 @@ def _section(
 
 
 def _load(graph: Graph, op: Op, name: str, sketch: Sketch, memory: str, size: int, after: list[str]) -> None:
+    sketch.part = "weight load"
     roles = dict.fromkeys(graph.tensors[t].role for t in op.inputs if _loaded(graph, t))
     load = sketch.task(f"load {name}", memory, 1, work("read", bytes=size), role=next(iter(roles)))
     sketch.finals[load] = [load]
@@ -102,6 +111,7 @@ def _load(graph: Graph, op: Op, name: str, sketch: Sketch, memory: str, size: in
 
 
 def _compute(op: Op, name: str, sketch: Sketch, unit: str, after: list[str]) -> None:
+    sketch.part = op.kind
     sketch.task(name, unit, *_row_by_row(op), op=name, tiles=_tiles(op))
     sketch.finals[name] = [name]
     for call in after:
@@ -126,7 +136,10 @@ def _tiles(op: Op) -> tuple[tuple[range, range], ...]:
 
 
 def _loaded(graph: Graph, tensor: str) -> bool:
-    return graph.tensors[tensor].role in ("weight", "lm_head", "cache", "norm") or graph.tensors[tensor].role == "embedding"
+    return (
+        graph.tensors[tensor].role in ("weight", "lm_head", "cache", "norm")
+        or graph.tensors[tensor].role == "embedding"
+    )
 
 
 def _stored(graph: Graph, op: Op) -> int:

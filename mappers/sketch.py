@@ -13,12 +13,16 @@ from dataflow.schedule import Pattern, Section, Stream, Task, every, sequence
 
 @dataclass(slots=True)
 class Sketch:
-    """Tasks and streams of a section in the making; `repeat` names the ops of each repetition by `scopes`."""
+    """Tasks and streams of a section in the making; `repeat` names the ops of each repetition by `scopes`.
+
+    `part` is the heading that tasks added from now on are reported under.
+    """
 
     scopes: tuple[str, ...]
     tasks: dict[str, Task] = field(default_factory=dict)
     streams: list[Stream] = field(default_factory=list)
     finals: dict[str, list[str]] = field(default_factory=dict)
+    part: str = ""
 
     def task(
         self,
@@ -35,7 +39,7 @@ class Sketch:
         pattern = every(work) if isinstance(work, Work) else work
         if isinstance(op, str):
             op = tuple(scope + op for scope in self.scopes) if op else ()
-        self.tasks[name] = Task(name, unit, firings, pattern, {}, {}, op, tiles, role)
+        self.tasks[name] = Task(name, unit, firings, pattern, {}, {}, op, tiles, role, self.part)
         return name
 
     def stream(
@@ -65,10 +69,13 @@ class Sketch:
             for starter in starters:
                 ends, begins = self.tasks[final].firings, self.tasks[starter].firings
                 self.stream(
-                    final, starter, 1,
-                    gives=sequence((0, ends - 1), (1, 1)), takes=sequence((1, 1), (0, begins - 1)),
+                    final,
+                    starter,
+                    1,
+                    gives=sequence((0, ends - 1), (1, 1)),
+                    takes=sequence((1, 1), (0, begins - 1)),
                     name=f"{final} done > {starter}",
-                )  # fmt: skip
+                )
 
     def section(self, name: str) -> Section:
         """The section of all tasks, repeated once per scope."""

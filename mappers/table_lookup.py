@@ -24,8 +24,15 @@ Buffering = Literal["single", "double"]
 AttentionOrder = Literal["reversed", "plain"]
 
 LINEARS = ("q", "k", "v", "o", "up", "gate", "down")
-QUANTIZED = {"q": "attention_input", "k": "attention_input", "v": "attention_input", "o": "o_input",
-             "up": "ffn_input", "gate": "ffn_input", "down": "down_input"}  # fmt: skip
+QUANTIZED = {
+    "q": "attention_input",
+    "k": "attention_input",
+    "v": "attention_input",
+    "o": "o_input",
+    "up": "ffn_input",
+    "gate": "ffn_input",
+    "down": "down_input",
+}
 FUSED = {"q": "q_rope", "k": "k_rope", "o": "attention_residual", "gate": "silu", "down": "ffn_residual"}
 
 
@@ -71,7 +78,7 @@ class _Plan:
         self.rows = graph.tensors["embedding"].shape[0]
         prefill: PrefillAttention = design.units[self.parts.prefill]  # type: ignore[assignment]
         self.group = prefill.query_parallel
-        self.prefill = self.rows > 1 or self.keys == 1
+        self.prefill = graph.about["phase"] == "prefill"
         self.padded = ceil(self.rows / self.group) * self.group if self.prefill else self.rows
         self.layout = design.units[self.parts.loader].layout  # type: ignore[attr-defined]
         self.activation_bytes = int(graph.tensors["embedding"].format.bits) // 8
@@ -89,15 +96,23 @@ class _Plan:
 
     def problems(self) -> list[MappingError]:
         """Everything that does not fit, the most basic first."""
-        return [p for p in (self._batch(), self._weights(), *self._dims(), self._buffer(), self._context(),
-                            self._capacity()) if p]  # fmt: skip
+        return [
+            p
+            for p in (self._batch(), self._weights(), *self._dims(), self._buffer(), self._context(), self._capacity())
+            if p
+        ]
 
     def _batch(self) -> MappingError | None:
         batch = self.graph.about["batch"]
         if batch == 1:
             return None
-        return MappingError(f"'{self.design.name}' serves one sequence", resource="sequences", demand=batch, capacity=1,
-                            ways_out=("--batch 1", "another design"))  # fmt: skip
+        return MappingError(
+            f"'{self.design.name}' serves one sequence",
+            resource="sequences",
+            demand=batch,
+            capacity=1,
+            ways_out=("--batch 1", "another design"),
+        )
 
     def _weights(self) -> MappingError | None:
         op = self.graph.ops["layer0.q"]
@@ -115,11 +130,14 @@ class _Plan:
             n, k = self.shape(linear)
             for axis, extent in (("inputs", k), ("outputs", n)):
                 if extent % VECTOR_ELEMENTS:
-                    found.append(MappingError(
-                        f"{extent} {axis} are no multiple of {VECTOR_ELEMENTS}, the vector that the FIFOs carry; the "
-                        "engine pads inputs with zeros inside a block, never vectors",
-                        where=f"op 'layer0.{linear}'", ways_out=("a model padded to such widths",),
-                    ))  # fmt: skip
+                    found.append(
+                        MappingError(
+                            f"{extent} {axis} are no multiple of {VECTOR_ELEMENTS}, the vector that the FIFOs carry; the "
+                            "engine pads inputs with zeros inside a block, never vectors",
+                            where=f"op 'layer0.{linear}'",
+                            ways_out=("a model padded to such widths",),
+                        )
+                    )
         return found
 
     def _buffer(self) -> MappingError | None:
@@ -134,9 +152,12 @@ class _Plan:
         single = ("weight_buffering=single",) if copies == 2 else ()
         return MappingError(
             f"{'two matrices' if copies == 2 else 'a matrix'} of {self.shape(linear)} weights",
-            where=f"op 'layer0.{linear}'", resource=f"units.{self.parts.buffer}.regions", demand=demand,
-            capacity=buffer.regions, ways_out=(*single, f"units.{self.parts.buffer}.regions={demand}"),
-        )  # fmt: skip
+            where=f"op 'layer0.{linear}'",
+            resource=f"units.{self.parts.buffer}.regions",
+            demand=demand,
+            capacity=buffer.regions,
+            ways_out=(*single, f"units.{self.parts.buffer}.regions={demand}"),
+        )
 
     def _context(self) -> MappingError | None:
         decode: DecodeAttention = self.design.units[self.parts.decode]  # type: ignore[assignment]
@@ -147,8 +168,13 @@ class _Plan:
             what, path, limit = "a context", f"units.{self.parts.decode}.score_depth", decode.score_depth
         if self.keys <= limit:
             return None
-        return MappingError(f"{what} of {self.keys} tokens", resource=path, demand=self.keys, capacity=limit,
-                            ways_out=(f"at most {limit} tokens", f"{path}={self.keys}"))  # fmt: skip
+        return MappingError(
+            f"{what} of {self.keys} tokens",
+            resource=path,
+            demand=self.keys,
+            capacity=limit,
+            ways_out=(f"at most {limit} tokens", f"{path}={self.keys}"),
+        )
 
     def _capacity(self) -> MappingError | None:
         memory: Memory = self.design.units[self.parts.memory]  # type: ignore[assignment]
@@ -156,9 +182,14 @@ class _Plan:
         demand = weights + self.graph.bytes_of("embedding", "lm_head", "cache", "norm")
         if demand <= memory.capacity:
             return None
-        return MappingError(f"weights and cache of '{self.graph.name}'", resource=f"units.{self.parts.memory}.capacity",
-                            demand=demand, capacity=memory.capacity, dimension="bytes",
-                            ways_out=("a smaller model", "a larger capacity"))  # fmt: skip
+        return MappingError(
+            f"weights and cache of '{self.graph.name}'",
+            resource=f"units.{self.parts.memory}.capacity",
+            demand=demand,
+            capacity=memory.capacity,
+            dimension="bytes",
+            ways_out=("a smaller model", "a larger capacity"),
+        )
 
     # What runs -----------------------------------------------------------------------------------------------------
 
@@ -240,8 +271,9 @@ class _Plan:
         heads = {"heads": self.heads, "kv_heads": self.kv_heads, "head_dim": self.head_dim}
         if self.prefill:
             groups = [range(start, start + self.group) for start in range(0, self.padded, self.group)]
-            calls.prefill_attention("attention", "attention", groups=groups, keys=self.padded, order=self.order,
-                                    after=after, **heads)  # fmt: skip
+            calls.prefill_attention(
+                "attention", "attention", groups=groups, keys=self.padded, order=self.order, after=after, **heads
+            )
         else:
             calls.decode_attention("attention", "attention", context=self.keys, after=after, **heads)
 
@@ -252,10 +284,18 @@ class _Plan:
         row_bytes = n * self.activation_bytes
         operand = {"rope": self.head_dim * self.activation_bytes, "add": row_bytes, "silu_mul": row_bytes}
         return Linear(
-            name=name, quantize=QUANTIZED[name], matmul=name, dequantize=f"{name}_scale", fused=fused,
-            rows=self.padded, k=k, n=n, fused_work=_vector_work(op) if op else None,
-            operand_bytes=operand[op.kind] if op else 0, role="cache" if name in ("k", "v") else "activation",
-        )  # fmt: skip
+            name=name,
+            quantize=QUANTIZED[name],
+            matmul=name,
+            dequantize=f"{name}_scale",
+            fused=fused,
+            rows=self.padded,
+            k=k,
+            n=n,
+            fused_work=_vector_work(op) if op else None,
+            operand_bytes=operand[op.kind] if op else 0,
+            role="cache" if name in ("k", "v") else "activation",
+        )
 
     def recomputed(self) -> Counts:
         """Work beyond the graph's: rows that pad the prompt, rows quantised anew for each linear, masked scores."""

@@ -26,7 +26,5 @@ def temporal(
     Raises MappingError with the resource, the demand, the capacity and the ways out.
     """
     if design.of_kind(TableLookup):
-        return lower_table_lookup(
-            graph, design, weight_buffering=weight_buffering, attention_order=attention_order
-        )
+        return lower_table_lookup(graph, design, weight_buffering=weight_buffering, attention_order=attention_order)
     return lower_one_by_one(graph, design, weight_buffering=weight_buffering)

@@ -300,7 +300,7 @@ def _result(
     units = {}
     for server in servers:
         server.stall(server.cause)
-        sums = {cause: 0 for cause in (STARVED, BLOCKED, IDLE)}
+        sums = dict.fromkeys((STARVED, BLOCKED, IDLE), 0)
         for (cause, _), n in server.stalls.items():
             sums[cause] += n
         waits = {key: n for key, n in sorted(server.stalls.items()) if key[0] != IDLE}

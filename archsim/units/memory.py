@@ -28,7 +28,9 @@ class Memory(Unit):
     )
     capacity: Bytes = Field(description="bytes it holds")
     bandwidth: BytesPerCycle = Field(description="peak bytes per second or per cycle")
-    request_bytes: Bytes | None = Field(None, description="largest request; without it overhead is paid once per firing")
+    request_bytes: Bytes | None = Field(
+        None, description="largest request; without it overhead is paid once per firing"
+    )
     request_overhead: CycleFraction = Field(Fraction(0), description="time of each request beside its bytes")
 
     def _cycles(self, work: Work) -> Fraction:

@@ -1,0 +1,126 @@
+"""What can be said of a file before anything runs: its problems, notes on what is surely unintended, its schema."""
+
+from __future__ import annotations
+
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from archsim.design import Design, Fitted, Link, Resources, data_folder, found, load_design, load_model, shipped
+from archsim.errors import DesignError, InputError
+from archsim.quantity import Written
+from archsim.units import KINDS, TableLookup, WeightBuffer
+from dataflow.model import Model
+
+LISTS = ("designs", "models", "published", "kinds", "mappers")
+
+
+def check_file(name: str) -> list[str]:
+    """Lines about a design, a model or a published file, by what it holds. Raises DesignError with every problem."""
+    folder = next((f for f in ("", "models", "published") if name in shipped(f)), "")
+    data = found(name, folder, "design, model or published file").data
+    if "units" in data or "clock" in data:
+        return _about_design(load_design(name))
+    if "points" in data:
+        from archsim.published import load_published
+
+        published = load_published(name)
+        return [f"{name}: {len(published.points)} published points of '{published.design}'"]
+    if "layers" in data or "hidden" in data:
+        model = load_model(name)
+        return [f"{name}: model '{model.name}', {model.parameters:,} parameters", *_entries("assumed", model.assumed)]
+    raise DesignError(f"{name}: neither a design (units), a model (layers) nor published figures (points)")
+
+
+def _about_design(design: Design) -> list[str]:
+    lines = [f"{design.document.path}: design '{design.name}', {len(design.units)} units, {len(design.links)} links"]
+    if design.resources:
+        for resource, budget in design.resources.budget.items():
+            lines.append(f"  {resource:<8} {float(design.used(resource)):>10,g} of {float(budget):,g}")
+    lines += _entries("assumed", design.assumed)
+    lines += _entries("fitted", {path: f"{e.reason} (to {e.point})" for path, e in design.fitted.items()})
+    return lines + [f"  note: {note}" for note in _notes(design)]
+
+
+def _entries(title: str, entries: dict[str, str]) -> list[str]:
+    return [f"  {title} {path}: {why}" for path, why in entries.items()]
+
+
+def _notes(design: Design) -> list[str]:
+    """What is legal but surely unintended."""
+    notes = [
+        f"links.{name}.depth: a queue of depth 1 between two busy units never lets them overlap; 2 does"
+        for name, link in design.links.items()
+        if link.depth == 1
+    ]
+    for name, buffer in design.of_kind(WeightBuffer).items():
+        for engine, lookup in design.of_kind(TableLookup).items():
+            if 2 * buffer.banks != lookup.readers_per_table:
+                notes.append(
+                    f"units.{name}.banks: {buffer.banks} banks of two ports serve {2 * buffer.banks} look-ups a cycle, "
+                    f"units.{engine}.readers_per_table asks {lookup.readers_per_table}"
+                )
+    if set(design.assumed) & set(design.fitted):
+        notes.append("a path stands under both assumed and fitted")
+    return notes
+
+
+def listing(what: str) -> list[str]:
+    """The names of what is shipped, a line each. Raises InputError on anything but the known lists."""
+    if what == "designs":
+        return [f"{name:<20} {load_design(name).source}" for name in shipped()]
+    if what == "models":
+        return [f"{name:<20} {load_model(name).parameters:,} parameters" for name in shipped("models")]
+    if what == "published":
+        return list(shipped("published"))
+    if what == "kinds":
+        return [f"{name:<18} {(kind.__doc__ or '').splitlines()[0]}" for name, kind in KINDS.items()]
+    if what == "mappers":
+        from importlib import import_module
+
+        mappers = import_module("mappers")
+        return [f"{name}: " + "; ".join(f"{option} {' | '.join(values)}" for option, values in
+                mappers.options_of(name).items()) for name in mappers.MAPPERS]  # fmt: skip
+    raise InputError(f"no list of '{what}'; lists are: {', '.join(LISTS)}")
+
+
+def schema_of(path: str | None) -> type[BaseModel]:
+    """The pydantic model behind a path: a design without one, a model, published, a kind, units.<kind>, links …"""
+    from archsim.published import Published
+
+    places: dict[str, type[BaseModel]] = {
+        "design": Design, "model": Model, "published": Published, "links": Link, "resources": Resources,
+        "fitted": Fitted, **KINDS,
+    }  # fmt: skip
+    name = (path or "design").removeprefix("units.")
+    if name not in places:
+        raise InputError(f"no schema of '{path}'; there are: {', '.join(places)}")
+    return places[name]
+
+
+def schema_lines(path: str | None) -> list[str]:
+    """Every key of a file or kind: unit, example, default and meaning."""
+    model = schema_of(path)
+    lines = [f"{path or 'design'}: {(model.__doc__ or '').splitlines()[0]}"]
+    for name, field in model.model_fields.items():
+        written = [one for one in _metadata(field) if isinstance(one, Written)]
+        unit = f"{written[0].unit}, such as {written[0].example}" if written else _plain(field.annotation)
+        default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)!r}"
+        lines.append(f"  {field.alias or name:<24} {unit} ({default}): {field.description or ''}")
+    if model is Design:
+        lines.append(f"kinds of units: {', '.join(KINDS)}; `archsim schema KIND` lists the keys of one")
+        lines.append(f"shipped files: {len(shipped())} designs under {data_folder().name}/")
+    return lines
+
+
+def _metadata(field: Any) -> list[Any]:
+    found = list(field.metadata)
+    for member in get_args(field.annotation):
+        found += getattr(member, "__metadata__", ())
+    return found
+
+
+def _plain(annotation: Any) -> str:
+    if get_origin(annotation) is not None:
+        return str(annotation).replace("typing.", "").split("[")[0]
+    return getattr(annotation, "__name__", str(annotation))

@@ -1,0 +1,219 @@
+"""The command line: results on stdout, progress and problems on stderr, an exit status that scripts can rely on.
+
+0 done · 1 internal fault · 2 input is wrong · 3 the mapping does not fit · 4 deadlock · 5 outside a published tolerance.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from archsim.errors import Deadlock, InputError, MappingError
+
+DONE, FAULT, WRONG, UNFIT, DEADLOCK, OUTSIDE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+# The base of typer's complaints about the command line; where it lives differs between its releases.
+Complaint: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Design AI accelerators together with the kernels that run on them.",
+)
+
+DesignName = Annotated[str, typer.Argument(metavar="DESIGN", help="a shipped design's name, or a path to a YAML file")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="a shipped model's name, or a path to a YAML file")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="replaces a value of the design; repeatable")
+]
+MapperOption = Annotated[
+    list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="an option of the mapper; repeatable")
+]
+
+
+@app.command()
+def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="paths or shipped names")]) -> None:
+    """Says everything that is wrong with design, model and published files."""
+    from archsim.check import check_file
+
+    problems: list[str] = []
+    for name in files:
+        try:
+            print("\n".join(check_file(name)))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+
+
+@app.command()
+def simulate(
+    design: DesignName,
+    model: ModelName,
+    phase: Annotated[str, typer.Option(help="prefill or decode")],
+    prompt: Annotated[int | None, typer.Option(help="tokens of the prompt (prefill)")] = None,
+    context: Annotated[int | None, typer.Option(help="keys that the token attends to, its own included (decode)")] = None,
+    batch: Annotated[int, typer.Option(help="sequences at once")] = 1,
+    mapper: Annotated[str | None, typer.Option(help="the design's own unless named")] = None,
+    engine: Annotated[str, typer.Option(help="auto or simpy")] = "auto",
+    set_: SetOption = None,
+    option: MapperOption = None,
+    json_: Annotated[bool, typer.Option("--json", help="prints JSON instead of text")] = False,
+    output: Annotated[Path | None, typer.Option(metavar="DIR", help="writes summary, ops, design and manifest")] = None,
+) -> None:
+    """Runs a model's phase on a design and prints time, throughput, stalls, traffic and energy."""
+    from archsim import load_design, load_model
+    from archsim.text import as_json
+    from mappers.pipeline import run
+
+    chosen = load_design(design)
+    if set_:
+        chosen = chosen.with_(_pairs("--set", set_, typed=True))
+    report = run(
+        chosen, load_model(model), phase=phase, prompt=prompt, context=context, batch=batch, mapper=mapper,
+        engine=engine, **_pairs("--option", option or [], typed=False),
+    )  # fmt: skip
+    if output is not None:
+        from archsim.output import write_folder
+
+        write_folder(output, report, chosen, inputs={"design": design, "model": model})
+        print(f"wrote summary.json, ops.csv, design.yaml and manifest.json to {output}", file=sys.stderr)
+    print(json.dumps(as_json(report), indent=1) if json_ else report)
+
+
+@app.command()
+def compare(
+    published: Annotated[list[str] | None, typer.Argument(metavar="PUBLISHED...", help="shipped names or paths")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="prints JSON instead of text")] = False,
+) -> None:
+    """Prints every published figure beside the simulated one, with error, tolerance and mark."""
+    from archsim.design import shipped
+
+    rows = [row for name in published or list(shipped("published")) for row in _compared(name, quiet=json_)]
+    if json_:
+        print(json.dumps(rows, indent=1))
+    if not all(row["holds"] for row in rows):
+        raise typer.Exit(OUTSIDE)
+
+
+def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
+    from archsim import load_design, load_model
+    from archsim.published import Point, compare, load_published
+    from archsim.report import Report
+    from mappers.pipeline import run
+
+    published = load_published(name)
+    design, model = load_design(published.design), load_model(published.model)
+
+    def simulated(point: Point) -> Report:
+        tokens = {"prompt" if point.phase == "prefill" else "context": point.tokens}
+        print(f"simulating {point.phase} of {point.tokens} tokens", file=sys.stderr)
+        return run(design, model, phase=point.phase, **tokens, **point.options)
+
+    rows = []
+    if not quiet:
+        print(f"{published.design} running {published.model}; {published.source}")
+        print(f"{'point':<34} {'published':>12} {'simulated':>10} {'error':>7} {'within':>7}  {'mark':<9} verdict")
+    for row in compare(published, simulated):
+        point, value, error = row.point, row.simulated, row.error
+        rows.append({"id": row.id, "published": row.published, "simulated": value, "error": error,
+                     "tolerance": point.tolerance, "mark": point.mark, "verdict": row.verdict, "holds": row.holds})  # fmt: skip
+        if not quiet:
+            shown = "-" if value is None else f"{_in_unit(value, point.value)}"
+            signed = "-" if error is None else f"{error:+.1%}"
+            reason = f": {point.known_miss.reason}" if point.known_miss else ""
+            given = f" ({point.given})" if point.given else ""
+            print(f"{row.id:<34} {point.value:>12} {shown:>10} {signed:>7} {point.tolerance:>7.0%}  {point.mark:<9} "
+                  f"{row.verdict}{given}{reason}")  # fmt: skip
+    return rows
+
+
+def _in_unit(value: float, written: str) -> str:
+    scale = {"ms": 1e3, "us": 1e6}.get(written.split()[-1], 1)
+    return f"{value * scale:.3g}"
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(help="designs, models, published, kinds or mappers")]) -> None:
+    """Lists what is shipped."""
+    from archsim.check import listing
+
+    print("\n".join(listing(what)))
+
+
+@app.command()
+def schema(
+    path: Annotated[str | None, typer.Argument(metavar="PATH", help="model, published, a kind, or a key of a design")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="prints JSON Schema instead of text")] = False,
+) -> None:
+    """Prints what a YAML file may hold: every key with its unit, example, default and meaning."""
+    from archsim.check import schema_lines, schema_of
+
+    print(json.dumps(schema_of(path).model_json_schema(), indent=1) if json_ else "\n".join(schema_lines(path)))
+
+
+def _pairs(option: str, written: list[str], *, typed: bool) -> dict[str, Any]:
+    """NAME=VALUE texts as a mapping; typed values are read as YAML reads them. Raises InputError."""
+    from archsim.yamlfile import read_text
+
+    pairs: dict[str, Any] = {}
+    problems: list[str] = []
+    for text in written:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            problems.append(f"{option}: expected NAME=VALUE, got {text!r}")
+            continue
+        try:
+            pairs[name] = read_text(f"value: {value}", path=option).data["value"] if typed else value
+        except InputError as error:
+            problems += [problem.replace(f"{option}:1: value", f"{option} {name}") for problem in error.problems]
+    if problems:
+        raise InputError(problems)
+    return pairs
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns its exit status."""
+    try:
+        status = app(args=argv, prog_name="archsim", standalone_mode=False)
+        return status if isinstance(status, int) else DONE
+    except typer.Exit as stop:
+        return stop.exit_code
+    except Complaint as error:
+        print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+        return WRONG
+    except MappingError as error:
+        print(error, file=sys.stderr)
+        return UNFIT
+    except Deadlock as error:
+        print(error, file=sys.stderr)
+        return DEADLOCK
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return DONE
+    except Exception:
+        traceback.print_exc()
+        print("archsim: internal fault; the lines above say where", file=sys.stderr)
+        return FAULT
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,63 @@
+"""The folder that a run leaves behind: summary, ops, the resolved design and a manifest. Same input, same bytes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from archsim.design import Design
+from archsim.errors import InputError
+from archsim.report import Report
+from archsim.text import as_json
+from archsim.yamlfile import write
+
+PACKAGES = ("archsim", "numpy", "simpy", "pydantic", "pint", "PyYAML")
+OP_FIELDS = ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")
+
+
+def write_folder(folder: Path, report: Report, design: Design, *, inputs: dict[str, str]) -> None:
+    """Writes summary.json, ops.csv, design.yaml and manifest.json, each whole or not at all.
+
+    Raises InputError where the folder cannot be written.
+    """
+    resolved = write(design.document.data)
+    summary = as_json(report)
+    files = {
+        "summary.json": _json({key: value for key, value in summary.items() if key != "ops"}),
+        "ops.csv": _csv(summary["ops"]),
+        "design.yaml": resolved,
+    }
+    manifest = {
+        "inputs": inputs,
+        "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "engine": report.engine,
+        "seed": None,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (files | {"manifest.json": _json(manifest)}).items():
+            part = folder / f".{name}.part"
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, folder / name)
+    except OSError as error:
+        raise InputError(f"--output {folder}: cannot be written: {error.strerror}") from None
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, indent=1) + "\n"
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, OP_FIELDS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,163 @@
+"""How a Report reads: one screen of text, an HTML table for notebooks, and the JSON that scripts read."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from archsim.quantity import show
+
+if TYPE_CHECKING:
+    from archsim.report import Report
+
+WAITS_SHOWN = 1
+
+
+def screen(report: Report) -> str:
+    """The report on one screen."""
+    blocks = [_head(report), _parts(report), _units(report), _traffic(report), _honesty(report)]
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def _head(report: Report) -> list[str]:
+    about = [f"{key} {report.about[key]}" for key in ("prompt", "context", "batch") if report.about.get(key)]
+    title = " · ".join([report.design, report.model, str(report.about["phase"]), *about])
+    energy = report.energy_joules
+    lines = [
+        title,
+        f"time        {show(_exact(report.seconds), 'time')}: {report.cycles:,} cycles at "
+        f"{show(report.clock_hz, 'frequency')}, {report.lower_bound_cycles / report.cycles:.0%} of them in the lower bound",
+        f"throughput  {show(_exact(report.tokens_per_second), 'rate of tokens')} ({report.tokens} out)",
+        "energy      " + ("not modelled" if energy is None else show(_exact(energy), "energy") + _power(report)),
+        f"bound by    {report.bottleneck}, busy {report.units[report.bottleneck].utilization:.0%} of the time",
+    ]
+    if report.options:
+        lines.append("options     " + ", ".join(f"{k}={v}" for k, v in report.options.items()))
+    return lines
+
+
+def _power(report: Report) -> str:
+    return f" at {show(report.power_watts, 'power')} for the whole" if report.power_watts is not None else ""
+
+
+def _exact(value: float) -> Any:
+    from fractions import Fraction
+
+    return Fraction(value)
+
+
+def _parts(report: Report) -> list[str]:
+    lines = ["where the time goes"]
+    for part, cycles in report.parts.items():
+        share = float(cycles / report.cycles)
+        lines.append(f"  {part:<20} {show(cycles / report.clock_hz, 'time'):>9}  {share:6.1%}  {'█' * round(40 * share)}")
+    return lines
+
+
+def _units(report: Report) -> list[str]:
+    lines = [f"{'unit':<18} {'busy':>7} {'starved':>8} {'blocked':>8} {'idle':>7}   waits most for"]
+    for name, unit in report.units.items():
+        if unit.idle_cycles == unit.total_cycles:
+            continue
+        shares = [n / unit.total_cycles for n in (unit.busy_cycles, unit.starved_cycles, unit.blocked_cycles)]
+        idle = unit.idle_cycles / unit.total_cycles
+        waits = sorted(unit.waits.items(), key=lambda item: (-item[1], item[0]))[:WAITS_SHOWN]
+        shown = ", ".join(f"{stream} ({cycles / unit.total_cycles:.0%})" for (_, stream), cycles in waits)
+        lines.append(f"{name:<18} {shares[0]:7.1%} {shares[1]:8.1%} {shares[2]:8.1%} {idle:7.1%}   {shown}")
+    unused = [name for name, unit in report.units.items() if unit.idle_cycles == unit.total_cycles]
+    return lines + ([f"idle throughout: {', '.join(unused)}"] if unused else [])
+
+
+def _traffic(report: Report) -> list[str]:
+    lines = []
+    for memory, cells in report.traffic.items():
+        for way in ("read", "written"):
+            roles = {role: n for (w, role), n in cells.items() if w == way}
+            inside = ", ".join(f"{role} {n:,}" for role, n in sorted(roles.items(), key=lambda item: -item[1]))
+            lines.append(f"{memory} {way:<8} {sum(roles.values()):>13,} B: {inside or 'nothing'}")
+    return lines
+
+
+def _honesty(report: Report) -> list[str]:
+    extra = ", ".join(f"{n:,} {what}" for what, n in report.recomputed.items())
+    lines = [f"coverage    {report.mapped} ops mapped, none refused; recomputed or padding: {extra or 'nothing'}"]
+    lines += [f"not exact   {item}" for item in report.approximated]
+    if report.assumed:
+        lines.append(f"assumed     {len(report.assumed)} numbers of the design, listed by `archsim check {report.design}`")
+    lines += [f"fitted      {path} to {point}" for path, point in report.fitted.items()]
+    return lines
+
+
+def html(report: Report) -> str:
+    """The unit table as HTML, under the report's first lines."""
+    head = "<br>".join(escape(line) for line in _head(report))
+    names = ("unit", "kind", "busy", "starved", "blocked", "idle")
+    rows = []
+    for name, unit in report.units.items():
+        cells = [unit.busy_cycles, unit.starved_cycles, unit.blocked_cycles, unit.idle_cycles]
+        shares = "".join(f"<td>{n / unit.total_cycles:.1%}</td>" for n in cells)
+        rows.append(f"<tr><td>{escape(name)}</td><td>{escape(unit.kind)}</td>{shares}</tr>")
+    header = "".join(f"<th>{n}</th>" for n in names)
+    return f"<p>{head}</p><table><tr>{header}</tr>{''.join(rows)}</table>"
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as plain data, with the keys that the command line promises; null where something is not modelled."""
+    return {
+        "design": report.design,
+        "model": report.model,
+        "phase": report.about["phase"],
+        "prompt": report.about["prompt"],
+        "context": report.about["context"],
+        "batch": report.about["batch"],
+        "options": dict(report.options),
+        "clock_hz": float(report.clock_hz),
+        "cycles": report.cycles,
+        "seconds": report.seconds,
+        "tokens": report.tokens,
+        "tokens_per_second": report.tokens_per_second,
+        "lower_bound_cycles": report.lower_bound_cycles,
+        "bottleneck": report.bottleneck,
+        "energy_joules": report.energy_joules,
+        "power_watts": None if report.power_watts is None else float(report.power_watts),
+        "parts": {part: float(cycles) for part, cycles in report.parts.items()},
+        "units": {name: _unit_json(unit) for name, unit in report.units.items()},
+        "memories": {
+            name: {
+                "read_bytes": report.bytes_moved(name, "read"),
+                "written_bytes": report.bytes_moved(name, "written"),
+                "by_role": {f"{way} {role}": n for (way, role), n in sorted(report.traffic[name].items())},
+            }
+            for name in report.traffic
+        },
+        "ops": [
+            {field: getattr(op, field) for field in ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")}
+            for op in report.ops
+        ],
+        "streams": {name: {"peak": peak, "depth": depth} for name, (peak, depth) in report.peaks.items()},
+        "coverage": {
+            "mapped": report.mapped,
+            "approximated": list(report.approximated),
+            "recomputed": dict(report.recomputed),
+        },
+        "assumed": dict(report.assumed),
+        "fitted": dict(report.fitted),
+        "firings": report.firings,
+        "engine": report.engine,
+        "version": version("archsim"),
+    }
+
+
+def _unit_json(unit: Any) -> dict[str, Any]:
+    return {
+        "kind": unit.kind,
+        "count": unit.count,
+        "busy_cycles": unit.busy_cycles,
+        "starved_cycles": unit.starved_cycles,
+        "blocked_cycles": unit.blocked_cycles,
+        "idle_cycles": unit.idle_cycles,
+        "utilization": unit.utilization,
+        "energy_joules": None if unit.energy_joules is None else float(unit.energy_joules),
+        "waits": [{"cause": c, "stream": s, "cycles": n} for (c, s), n in sorted(unit.waits.items())],
+    }

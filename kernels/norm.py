@@ -1,0 +1,47 @@
+"""Root-mean-square normalization, alone and with the largest magnitude of its result for the quantizer that follows.
+
+Knows the formula in FP32. Does not centre and has no bias.
+"""
+
+import numpy as np
+import torch
+
+
+def rmsnorm(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-5) -> np.ndarray:
+    """Return x with each row divided by its root mean square and multiplied by weight, float32 [rows, d].
+
+    x float [rows, d], weight float [d]; FP32 throughout, the sum of squares too.
+    Formula: x / sqrt(mean(x**2) + eps) * weight. Source: arXiv 1910.07467; eps from arXiv 2510.15926's published source.
+
+    The mean of 9, 16, 9, 16 is 12.5; eps = 12.5 makes it 25:
+
+    >>> rmsnorm(np.array([[3.0, 4.0, -3.0, 4.0]]), np.ones(4) * 5, eps=12.5).tolist()
+    [[3.0, 4.0, -3.0, 4.0]]
+    """
+    x = x.astype(np.float32)
+    mean = np.square(x).mean(axis=1, keepdims=True, dtype=np.float32)
+    return x / np.sqrt(mean + np.float32(eps)) * weight.astype(np.float32)
+
+
+def rmsnorm_reference(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-5) -> np.ndarray:
+    """Return rmsnorm by torch, in FP64."""
+    wide = torch.tensor(x).double()
+    return torch.nn.functional.rms_norm(wide, (x.shape[1],), torch.tensor(weight).double(), eps).float().numpy()
+
+
+def rmsnorm_absmax(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-5) -> tuple[np.ndarray, np.ndarray]:
+    """Return rmsnorm(x, weight) and the largest magnitude of each of its rows, float32 [rows, d] and [rows].
+
+    Source: arXiv 2510.15926: the norm keeps a running maximum, and the quantizer does not pass over the row again.
+
+    >>> rmsnorm_absmax(np.array([[3.0, 4.0, -3.0, 4.0]]), np.ones(4) * 5, eps=12.5)[1].tolist()
+    [4.0]
+    """
+    normed = rmsnorm(x, weight, eps=eps)
+    return normed, np.abs(normed).max(axis=1)
+
+
+def rmsnorm_absmax_reference(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-5) -> tuple[np.ndarray, np.ndarray]:
+    """Return rmsnorm_absmax by torch, in FP64."""
+    normed = rmsnorm_reference(x, weight, eps=eps)
+    return normed, torch.linalg.vector_norm(torch.tensor(normed), ord=float("inf"), dim=1).numpy()
