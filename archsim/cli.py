@@ -1,6 +1,7 @@
 """The command line: results on stdout, progress and problems on stderr, an exit status that scripts can rely on.
 
-0 done · 1 internal fault · 2 input is wrong · 3 the mapping does not fit · 4 deadlock · 5 outside a published tolerance.
+0 done · 1 internal fault · 2 input is wrong · 3 the mapping does not fit · 4 deadlock · 5 outside a published
+tolerance.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def simulate(
     model: ModelName,
     phase: Annotated[str, typer.Option(help="prefill or decode")],
     prompt: Annotated[int | None, typer.Option(help="tokens of the prompt (prefill)")] = None,
-    context: Annotated[int | None, typer.Option(help="keys that the token attends to, its own included (decode)")] = None,
+    context: Annotated[int | None, typer.Option(help="keys the token attends to, itself included (decode)")] = None,
     batch: Annotated[int, typer.Option(help="sequences at once")] = 1,
     mapper: Annotated[str | None, typer.Option(help="the design's own unless named")] = None,
     engine: Annotated[str, typer.Option(help="auto or simpy")] = "auto",
@@ -78,7 +79,7 @@ def simulate(
         chosen = chosen.with_(_pairs("--set", set_, typed=True))
     report = run(
         chosen, load_model(model), phase=phase, prompt=prompt, context=context, batch=batch, mapper=mapper,
-        engine=engine, **_pairs("--option", option or [], typed=False),
+        engine=engine, options=_pairs("--option", option or [], typed=False),
     )  # fmt: skip
     if output is not None:
         from archsim.output import write_folder
@@ -90,7 +91,7 @@ def simulate(
 
 @app.command()
 def compare(
-    published: Annotated[list[str] | None, typer.Argument(metavar="PUBLISHED...", help="shipped names or paths")] = None,
+    published: Annotated[list[str] | None, typer.Argument(metavar="PUBLISHED...", help="names or paths")] = None,
     json_: Annotated[bool, typer.Option("--json", help="prints JSON instead of text")] = False,
 ) -> None:
     """Prints every published figure beside the simulated one, with error, tolerance and mark."""
@@ -113,9 +114,9 @@ def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
     design, model = load_design(published.design), load_model(published.model)
 
     def simulated(point: Point) -> Report:
-        tokens = {"prompt" if point.phase == "prefill" else "context": point.tokens}
         print(f"simulating {point.phase} of {point.tokens} tokens", file=sys.stderr)
-        return run(design, model, phase=point.phase, **tokens, **point.options)
+        prompt, context = (point.tokens, None) if point.phase == "prefill" else (None, point.tokens)
+        return run(design, model, phase=point.phase, prompt=prompt, context=context, options=point.options)
 
     rows = []
     if not quiet:
@@ -123,8 +124,10 @@ def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
         print(f"{'point':<34} {'published':>12} {'simulated':>10} {'error':>7} {'within':>7}  {'mark':<9} verdict")
     for row in compare(published, simulated):
         point, value, error = row.point, row.simulated, row.error
-        rows.append({"id": row.id, "published": row.published, "simulated": value, "error": error,
-                     "tolerance": point.tolerance, "mark": point.mark, "verdict": row.verdict, "holds": row.holds})  # fmt: skip
+        rows.append({
+            "id": row.id, "published": row.published, "simulated": value, "error": error,
+            "tolerance": point.tolerance, "mark": point.mark, "verdict": row.verdict, "holds": row.holds,
+        })  # fmt: skip
         if not quiet:
             shown = "-" if value is None else f"{_in_unit(value, point.value)}"
             signed = "-" if error is None else f"{error:+.1%}"
@@ -150,7 +153,7 @@ def list_(what: Annotated[str, typer.Argument(help="designs, models, published, 
 
 @app.command()
 def schema(
-    path: Annotated[str | None, typer.Argument(metavar="PATH", help="model, published, a kind, or a key of a design")] = None,
+    path: Annotated[str | None, typer.Argument(metavar="PATH", help="model, published, links or a kind")] = None,
     json_: Annotated[bool, typer.Option("--json", help="prints JSON Schema instead of text")] = False,
 ) -> None:
     """Prints what a YAML file may hold: every key with its unit, example, default and meaning."""

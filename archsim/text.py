@@ -27,7 +27,7 @@ def _head(report: Report) -> list[str]:
     lines = [
         title,
         f"time        {show(_exact(report.seconds), 'time')}: {report.cycles:,} cycles at "
-        f"{show(report.clock_hz, 'frequency')}, {report.lower_bound_cycles / report.cycles:.0%} of them in the lower bound",
+        f"{show(report.clock_hz, 'frequency')}, lower bound {report.lower_bound_cycles / report.cycles:.0%} of that",
         f"throughput  {show(_exact(report.tokens_per_second), 'rate of tokens')} ({report.tokens} out)",
         "energy      " + ("not modelled" if energy is None else show(_exact(energy), "energy") + _power(report)),
         f"bound by    {report.bottleneck}, busy {report.units[report.bottleneck].utilization:.0%} of the time",
@@ -51,7 +51,8 @@ def _parts(report: Report) -> list[str]:
     lines = ["where the time goes"]
     for part, cycles in report.parts.items():
         share = float(cycles / report.cycles)
-        lines.append(f"  {part:<20} {show(cycles / report.clock_hz, 'time'):>9}  {share:6.1%}  {'█' * round(40 * share)}")
+        bar = "█" * round(40 * share)
+        lines.append(f"  {part:<20} {show(cycles / report.clock_hz, 'time'):>9}  {share:6.1%}  {bar}".rstrip())
     return lines
 
 
@@ -84,7 +85,7 @@ def _honesty(report: Report) -> list[str]:
     lines = [f"coverage    {report.mapped} ops mapped, none refused; recomputed or padding: {extra or 'nothing'}"]
     lines += [f"not exact   {item}" for item in report.approximated]
     if report.assumed:
-        lines.append(f"assumed     {len(report.assumed)} numbers of the design, listed by `archsim check {report.design}`")
+        lines.append(f"assumed     {len(report.assumed)} numbers; `archsim check {report.design}` says which and why")
     lines += [f"fitted      {path} to {point}" for path, point in report.fitted.items()]
     return lines
 

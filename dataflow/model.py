@@ -127,7 +127,6 @@ def _graph(model: Model, graph: Graph, *, rows: int, cached: int, batch: int) ->
 
 def _layer(model: Model, graph: Graph, name: str, x: str, *, rows: int, cached: int, batch: int) -> str:
     act = format_named(model.activations)
-    heads = {"heads": model.heads, "kv_heads": model.kv_heads}
     normed = _quantized(
         model, graph, f"{name}.attention_input", _norm(model, graph, f"{name}.input_norm", x, model.hidden)
     )
@@ -135,7 +134,15 @@ def _layer(model: Model, graph: Graph, name: str, x: str, *, rows: int, cached: 
     q = graph.add(f"{name}.q_rope", "rope", (q,), format=act, heads=model.heads, past=cached // batch, batch=batch)
     k = graph.add(f"{name}.k_rope", "rope", (k,), format=act, heads=model.kv_heads, past=cached // batch, batch=batch)
     keys, values = (_cached(model, graph, f"{name}.{n}_cache", new, cached, batch) for n, new in (("k", k), ("v", v)))
-    a = graph.add(f"{name}.attention", "attention", (q, keys, values), format=act, batch=batch, **heads)
+    a = graph.add(
+        f"{name}.attention",
+        "attention",
+        (q, keys, values),
+        format=act,
+        batch=batch,
+        heads=model.heads,
+        kv_heads=model.kv_heads,
+    )
     if model.sub_norms:
         a = _norm(model, graph, f"{name}.attention_norm", a, model.heads * model.head_dim)
     o = _linear(model, graph, f"{name}.o", _quantized(model, graph, f"{name}.o_input", a))

@@ -81,7 +81,8 @@ class Task:
     `ops` names the op of the graph for each repetition of the section (one name where it does not repeat, none for a
     task that serves no single op). `takes` and `gives` say per stream how many tokens each firing consumes and makes.
     `tiles` is the part of the op that each firing with arithmetic computes: boxes of two ranges walked row-major, the
-    step of a range being the size of a tile; what the axes mean is the op kind's: (m, k), (rows, d), (queries, keys).
+    step of a range being the size of a tile. The axes are (m, k) of a ternary_matmul, (m, n) of a matmul,
+    (queries, keys) of attention, (rows, d) of the rest.
     `role` says, for reads and writes, what kind of tensor is moved; `part` under which heading a report sums its time.
     """
 

@@ -1,6 +1,6 @@
-"""Which unit of a table-lookup accelerator plays which part, found from kinds and links; what fits and what does not.
+"""Which unit of a table-lookup accelerator plays which part, found from kinds and links, and where calls are laid out.
 
-Knows the structure that the calls need. Does not know tasks or streams.
+Knows the structure that the calls need. Does not know the calls.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from archsim.units import (
     WeightBuffer,
     WeightLoader,
 )
+from mappers.sketch import Sketch
+
+VECTOR_ELEMENTS = 16  # elements that the float path moves at once: 256 bit of FP16 (arXiv 2510.15926)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +112,44 @@ def link_depth(design: Design, source: str, sink: str) -> int:
     """
     link = next(k for k in design.links.values() if (k.from_, k.to) == (source, sink))
     return link.depth + int(design.units[source].latency_cycles)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where calls are laid out: the design, its parts and the sketch that is being filled."""
+
+    design: Design
+    parts: Parts
+    sketch: Sketch
+    activation_bytes: int
+
+    @property
+    def loader(self) -> WeightLoader:
+        """The unit that brings the weights."""
+        unit: WeightLoader = self.design.units[self.parts.loader]  # type: ignore[assignment]
+        return unit
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes of a vector of the float path."""
+        return VECTOR_ELEMENTS * self.activation_bytes
+
+    @property
+    def burst_bytes(self) -> int:
+        """A request of activations and cache rows: a burst of one port."""
+        return self.loader.burst_beats * self.loader.port_bits // 8
+
+    @property
+    def outstanding(self) -> int:
+        """Requests under way on a port."""
+        return self.loader.outstanding
+
+    def in_flight(self, row_bytes: int) -> int:
+        """Whole rows that the requests under way hold, at least one."""
+        return max(1, self.outstanding * self.burst_bytes // row_bytes)
+
+    def call(self, name: str, after: Sequence[str], starters: list[str], finals: list[str]) -> None:
+        """Notes the last tasks of a call and makes its first ones wait for the calls that it comes after."""
+        self.sketch.finals[name] = finals
+        for before in after:
+            self.sketch.after(before, starters)

@@ -131,7 +131,7 @@ def _tiles(op: Op) -> tuple[tuple[range, range], ...]:
     if op.kind in ("attention", "embedding"):
         return ()
     rows = op.work[OP_KINDS[op.kind].extents[0]]
-    width = op.work["k"] if "k" in OP_KINDS[op.kind].extents else op.work.elements // rows
+    width = op.work["k"] if op.kind == "ternary_matmul" else op.work.elements // rows
     return ((range(rows), range(0, width, width)),)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from archsim.design import Design
@@ -45,10 +46,10 @@ def run(
     batch: int = 1,
     mapper: str | None = None,
     engine: str = "auto",
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
 ) -> Report:
     """The report of a model's phase on a design: graph, lowering and simulation. Raises InputError and its leaves."""
     from mappers import lower
 
     graph = phase_graph(model, phase, prompt=prompt, context=context, batch=batch)
-    return simulate(lower(graph, design, mapper=mapper, **options), design, engine=engine)
+    return simulate(lower(graph, design, mapper=mapper, **(options or {})), design, engine=engine)

@@ -6,8 +6,9 @@ from archsim.design import Design
 from archsim.units import TableLookup
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
+from mappers.lookup_plan import AttentionOrder, Buffering
 from mappers.one_by_one import lower_one_by_one
-from mappers.table_lookup import AttentionOrder, Buffering, lower_table_lookup
+from mappers.table_lookup import lower_table_lookup
 
 
 def temporal(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archsim.engine.flat import Flat
+from archsim.engine.flat import Flat, FlatStream
 from archsim.errors import Deadlock
 
 
@@ -18,7 +18,7 @@ class Waiting:
     task: int
     firing: int
     cause: str
-    stream: str | None
+    stream: str
     needed: int
     tokens: int
     room: int
@@ -42,12 +42,12 @@ def explain(flat: Flat, waiting: list[Waiting], cycle: int) -> Deadlock:
             f"stream '{w.stream}': depth {ends[w.stream].depth + w.needed - w.room} lets "
             f"'{flat.tasks[w.task].name}' go on"
             for w in (by_task[t] for t in cycle_tasks)
-            if w.cause == "blocked" and w.stream is not None
+            if w.cause == "blocked"
         ),
     )
 
 
-def _waits_for(w: Waiting, ends: dict) -> int | None:  # type: ignore[type-arg]
+def _waits_for(w: Waiting, ends: dict[str, FlatStream]) -> int | None:
     if w.cause == "turn":
         return w.turn
     stream = ends[w.stream]
@@ -67,7 +67,7 @@ def _find_cycle(waits_for: dict[int, int | None]) -> list[int]:
     return []
 
 
-def _line(flat: Flat, w: Waiting, ends: dict) -> str:  # type: ignore[type-arg]
+def _line(flat: Flat, w: Waiting, ends: dict[str, FlatStream]) -> str:
     task = flat.tasks[w.task]
     head = f"'{task.name}' at firing {w.firing + 1} of {task.firings}"
     if w.cause == "turn":

@@ -78,7 +78,7 @@ class Flat:
 
 
 def flatten(section: Section, design: Design) -> Flat:
-    """The flat form of this section on this design. Raises ScheduleError where a task names a unit that is not there."""
+    """The flat form of a section on a design. Raises ScheduleError where a task names a unit that is not there."""
     missing = sorted({t.unit for t in section.tasks} - set(design.units))
     if missing:
         raise ScheduleError(

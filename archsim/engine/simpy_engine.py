@@ -288,7 +288,7 @@ def _waiting(task: _Progress) -> Waiting:
     firing = task.flat.firings - task.left
     turn = task.server.turn if isinstance(task.server, _InOrder) else task
     if turn is not None and turn is not task:
-        return Waiting(task.index, firing, "turn", None, 0, 0, 0, turn.index)
+        return Waiting(task.index, firing, "turn", "", 0, 0, 0, turn.index)
     assert lack is not None, "a task whose turn it is and that lacks nothing has started"
     cause, queue, needed = lack
     return Waiting(task.index, firing, cause, queue.name, needed, queue.tokens, queue.room, None)

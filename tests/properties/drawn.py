@@ -18,6 +18,7 @@ from dataflow.schedule import Pattern, Section, Stream, Task
 
 TOY = load_design("toy")
 MOST_FIRINGS = 60
+Units = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Drawn:
     """A section and the written form of the units it runs on."""
 
     section: Section
-    units: dict[str, dict[str, Any]]
+    units: Units
 
     @property
     def design(self) -> Design:
@@ -59,26 +60,11 @@ def copies(values: list[int]) -> Pattern[Work]:
 
 
 @st.composite
-def spread(draw: st.DrawFn, tokens: int, firings: int) -> list[int]:
-    """So many tokens over so many firings: evenly as far as they go, all in the last or the first, or anyhow."""
-    how = draw(st.sampled_from(["even", "even", "even", "last", "first", "anyhow"]))
-    if how == "even":
-        return [(i + 1) * tokens // firings - i * tokens // firings for i in range(firings)]
-    if how in ("last", "first"):
-        each = [0] * firings
-        each[-1 if how == "last" else 0] = tokens
-        return each
-    cuts = sorted(draw(st.lists(st.integers(0, tokens), min_size=firings - 1, max_size=firings - 1)))
-    return [b - a for a, b in zip([0, *cuts], [*cuts, tokens], strict=True)]
-
-
-@st.composite
 def drawn(
     draw: st.DrawFn,
     *,
     arbitrations: tuple[str, ...] = ("in_order", "first_come"),
     own_units: bool = False,
-    loops: bool = True,
     most_tasks: int = 6,
 ) -> Drawn:
     """A section with its units: chains, forks, joins and reconvergence, loops with initial tokens, several rates.
@@ -86,16 +72,96 @@ def drawn(
     `own_units` gives every task one server of its own. Some deadlock: places may be too few, an order may be wrong.
     """
     names = [f"t{i}" for i in range(draw(st.integers(1, most_tasks)))]
+    units = _units(draw, len(names), arbitrations, own_units)
     each = MOST_FIRINGS // len(names)
-    shared = draw(st.integers(1, each))
-    firings = {n: draw(st.sampled_from([shared, shared, *(k for k in (1, 2, 3, 4, 6, 8, 12) if k <= each)])) for n in names}
-    units = _units(draw, names, arbitrations, own_units)
-    works = {n: copies(draw(_holds(firings[n], 1 if units[u]["arbitration"] == "first_come" else 0)))
-             for n, u in zip(names, _placed(draw, names, units, own_units), strict=True)}  # fmt: skip
-    placed = dict(zip(names, _LAST_PLACED.pop(), strict=True))
-    tasks = {n: Task(n, placed[n], firings[n], works[n], {}, {}) for n in names}
+    most = draw(st.integers(1, each))
+    tasks = {}
+    for i, name in enumerate(names):
+        unit = f"u{i}" if own_units else draw(st.sampled_from(sorted(units)))
+        firings = draw(st.sampled_from([most, most, *(k for k in (1, 2, 3, 4, 6, 8, 12) if k <= each)]))
+        least = 1 if units[unit]["arbitration"] == "first_come" else 0
+        tasks[name] = Task(name, unit, firings, copies(_holds(draw, firings, least)))
     streams: list[Stream] = []
-    for source, sink, back in draw(_edges(names, loops)):
-        _join(draw, tasks, streams, source, sink, back=back)
+    for source, sink in _edges(draw, names):
+        _join(draw, tasks, streams, source, sink)
     section = Section("drawn", tuple(tasks.values()), tuple(streams))
     return Drawn(replace(section, orders=_orders(draw, section, units)), units)
+
+
+def _units(draw: st.DrawFn, tasks: int, arbitrations: tuple[str, ...], own_units: bool) -> Units:
+    names = [f"u{i}" for i in range(tasks if own_units else draw(st.integers(1, 3)))]
+    return {
+        name: {
+            "kind": "vector", "ops": [], "lanes": 1,
+            "arbitration": draw(st.sampled_from(arbitrations)),
+            "count": 1 if own_units else draw(st.sampled_from([1, 1, 1, 2, 3])),
+            "latency_cycles": draw(st.sampled_from([0, 0, 1, 3])),
+        }
+        for name in names
+    }  # fmt: skip
+
+
+def _holds(draw: st.DrawFn, firings: int, least: int) -> list[int]:
+    cycles = st.integers(least, 4)
+    if draw(st.booleans()):
+        return [draw(cycles)] * firings
+    return draw(st.lists(cycles, min_size=firings, max_size=firings))
+
+
+def _edges(draw: st.DrawFn, names: list[str]) -> list[tuple[str, str]]:
+    """Mostly a connected DAG in the order of the names, some pairs joined twice, a few edges back or to oneself."""
+    edges = [(draw(st.sampled_from(names[:i])), name) for i, name in enumerate(names) if i and draw(st.integers(0, 5))]
+    place = st.integers(0, len(names) - 1)
+    for _ in range(draw(st.integers(0, 2))):
+        a, b = draw(place), draw(place)
+        if a != b:
+            edges.append((names[min(a, b)], names[max(a, b)]))
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+        a, b = draw(place), draw(place)
+        edges.append((names[max(a, b)], names[min(a, b)]))
+    return edges
+
+
+def _join(draw: st.DrawFn, tasks: dict[str, Task], streams: list[Stream], source: str, sink: str) -> None:
+    """Adds a stream whose ends agree; its initial tokens are few on the way forward and many on the way back."""
+    a, b = tasks[source].firings, tasks[sink].firings
+    tokens = draw(st.sampled_from([a, b, max(a, b), min(a, b), draw(st.integers(0, 12))]))
+    given, taken = _spread(draw, tokens, a), _spread(draw, tokens, b)
+    depth = max(1, *given, *taken) + draw(st.sampled_from([0, 1, 1, 2, 4]))
+    name = f"s{len(streams)}"
+    back = source >= sink
+    initial = draw(st.integers(1, depth)) if back else draw(st.sampled_from([0, 0, 0, 0, 0, 1]))
+    streams.append(Stream(name, depth, 1, initial))
+    tasks[source] = replace(tasks[source], gives={**tasks[source].gives, name: pattern(given)})
+    tasks[sink] = replace(tasks[sink], takes={**tasks[sink].takes, name: pattern(taken)})
+
+
+def _spread(draw: st.DrawFn, tokens: int, firings: int) -> list[int]:
+    """So many tokens over so many firings: as evenly as they go, late or early; all at an end; or anyhow."""
+    how = draw(st.sampled_from(["late", "late", "early", "early", "last", "first", "anyhow"]))
+    late = [(i + 1) * tokens // firings - i * tokens // firings for i in range(firings)]
+    if how == "anyhow":
+        cuts = sorted(draw(st.lists(st.integers(0, tokens), min_size=firings - 1, max_size=firings - 1)))
+        return [b - a for a, b in zip([0, *cuts], [*cuts, tokens], strict=True)]
+    if how in ("last", "first"):
+        late = [0] * (firings - 1) + [tokens]
+    return late if how in ("late", "last") else late[::-1]
+
+
+def _orders(draw: st.DrawFn, section: Section, units: Units) -> dict[str, tuple[tuple[str, int], ...]]:
+    """For each unit in order: as listed, as the tasks could be fired one by one, or anyhow."""
+    random = Random(draw(st.integers(0, 10**6)))
+    fired = play(section, random=random).fired
+    orders = {}
+    for name, unit in units.items():
+        mine = [t for t in section.tasks if t.unit == name]
+        how = draw(st.sampled_from(["played", "played", "played", "played", "listed", "anyhow"]))
+        if unit["arbitration"] != "in_order" or not mine or how == "listed":
+            continue
+        left = [t.name for t in mine for _ in range(t.firings)]
+        order = [n for n in fired if n in {t.name for t in mine}] if how == "played" else []
+        for n in order:
+            left.remove(n)
+        random.shuffle(left)
+        orders[name] = tuple((n, 1) for n in [*order, *left])
+    return orders

@@ -1,0 +1,223 @@
+"""The weight load and the fused linear of a table-lookup accelerator.
+
+Each function adds the tasks of one call, joined by the FIFOs of the design; which call comes after which is said by the
+caller. Source of the structure: arXiv 2510.15926.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+
+from archsim.errors import MappingError
+from archsim.units import TableLookup, Vector
+from dataflow.op import Work, work
+from dataflow.schedule import Pattern, sequence
+from mappers.lookup_parts import VECTOR_ELEMENTS, Site, link_depth
+from mappers.sketch import chunks
+
+TOKEN_ELEMENTS = 4  # INT8 elements per token of the quantised FIFO, where depth and block are multiples of it
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A fused linear: its op and those of quantisation, scaling and the element-wise step, and its shape."""
+
+    name: str
+    quantize: str
+    dequantize: str
+    fused: str  # the op of the element-wise unit, "" where it only passes vectors on
+    rows: int
+    k: int
+    n: int
+    fused_work: Work | None
+    operand_bytes: int  # per row, read beside the accumulators; 0 where the fused step has one operand
+    role: str  # of what is written: activation or cache
+
+
+def load(site: Site, name: str, matmul: str | tuple[str, ...], weight_bytes: int, after: Sequence[str]) -> None:
+    """Weights from memory to the buffer: bursts on every port together, then beats into the buffer."""
+    site.sketch.part = "weight load"
+    s, p = site.sketch, site.parts
+    tile = site.loader.burst_beats * site.loader.beat_bytes
+    runs = chunks(weight_bytes, tile)
+    firings = sum(n for _, n in runs)
+    read = s.task(
+        f"{name}.read",
+        p.memory,
+        firings,
+        sequence(*((work("read", bytes=b), n) for b, n in runs)),
+        role="weight",
+        op=matmul,
+    )
+    load = s.task(f"{name}.load", p.loader, firings, sequence(*((work("move", bytes=b), n) for b, n in runs)))
+    s.stream(read, load, site.outstanding, token_bytes=tile)
+    site.call(name, after, [read], [load])
+
+
+def linear(site: Site, op: Linear, after: Sequence[str]) -> None:
+    """read -> quantise -> look up -> dequantise -> element-wise -> write, over all rows."""
+    site.sketch.part = "linear"
+    s, p, d = site.sketch, site.parts, site.design
+    vectors_in, vectors_out = op.k // VECTOR_ELEMENTS, op.n // VECTOR_ELEMENTS
+    read, move = _reads(site, f"{op.name}.in", p.reader, op.rows, vectors_in, "activation")
+    lookup_unit: TableLookup = d.units[p.lookup]  # type: ignore[assignment]
+    token = _token(site, lookup_unit)
+    quantize = _quantize(site, op, token)
+    s.stream(
+        move,
+        quantize,
+        link_depth(d, p.reader, p.quantiser),
+        token_bytes=site.vector_bytes,
+        takes=_enters(site, token),
+    )
+    lookup = _lookup(site, op, lookup_unit, token, quantize)
+    rows = range(op.rows)
+    tile = ((rows, range(0, op.n, VECTOR_ELEMENTS)),)
+    firings = op.rows * vectors_out
+    scale = s.task(
+        f"{op.name}.dequantise",
+        p.dequantiser,
+        firings,
+        work("dequantize", rows=1, d=VECTOR_ELEMENTS),
+        op=op.dequantize,
+        tiles=tile,
+    )
+    drains = sequence((0, _row_firings(site, op, lookup_unit, token) - vectors_out), (1, vectors_out))
+    s.stream(lookup, scale, link_depth(d, p.lookup, p.dequantiser), gives=drains)
+    fused = s.task(
+        f"{op.name}.elementwise",
+        p.elementwise,
+        firings,
+        op.fused_work or work("copy", d=VECTOR_ELEMENTS),
+        op=op.fused,
+        tiles=tile if op.fused else (),
+    )
+    s.stream(scale, fused, link_depth(d, p.dequantiser, p.elementwise), token_bytes=site.vector_bytes)
+    starters = [read]
+    if op.operand_bytes:
+        starters.append(_operand(site, op, fused, vectors_out))
+    finals = [_writes(site, f"{op.name}.out", op, fused)]
+    site.call(op.name, after, starters, finals)
+
+
+def _token(site: Site, unit: TableLookup) -> int:
+    return gcd(TOKEN_ELEMENTS, unit.block_inputs, link_depth(site.design, site.parts.quantiser, site.parts.lookup))
+
+
+def _enters(site: Site, token: int) -> Pattern[int]:
+    """A vector is taken when its loop is entered, and none while its elements are made."""
+    return sequence((1, 1), (0, VECTOR_ELEMENTS // token))
+
+
+def _quantize(site: Site, op: Linear, token: int) -> str:
+    unit: Vector = site.design.units[site.parts.quantiser]  # type: ignore[assignment]
+    if unit.loop_elements != VECTOR_ELEMENTS:
+        raise MappingError(
+            f"unit '{site.parts.quantiser}': its loop runs over a vector of {VECTOR_ELEMENTS} "
+            f"elements, loop_elements is {unit.loop_elements}"
+        )
+    groups = VECTOR_ELEMENTS // token
+    return site.sketch.task(
+        f"{op.name}.quantise",
+        site.parts.quantiser,
+        op.rows * op.k // VECTOR_ELEMENTS * (1 + groups),
+        sequence((work("enter"), 1), (work("quantize", rows=1, d=token), groups)),
+        op=op.quantize,
+        tiles=((range(op.rows), range(0, op.k, token)),),
+    )
+
+
+def _row_firings(site: Site, op: Linear, unit: TableLookup, token: int) -> int:
+    blocks = -(-op.k // unit.block_inputs)
+    return blocks * (unit.block_inputs // token + 1) + op.n // VECTOR_ELEMENTS
+
+
+def _lookup(site: Site, op: Linear, unit: TableLookup, token: int, quantize: str) -> str:
+    """Per block: take its activations (zeros where the row has ended), look up every output; then drain."""
+    s, p, block = site.sketch, site.parts, unit.block_inputs
+    takes: list[tuple[int, int]] = []
+    works: list[tuple[Work, int]] = []
+    for start in range(0, op.k, block):
+        real = min(block, op.k - start)
+        takes += [(1, real // token), (0, (block - real) // token), (0, 1)]
+        works += [(work("take", d=token), block // token), (work("ternary_matmul", m=1, k=real, n=op.n), 1)]
+    takes.append((0, op.n // VECTOR_ELEMENTS))
+    works.append((work("drain", d=VECTOR_ELEMENTS), op.n // VECTOR_ELEMENTS))
+    lookup = s.task(
+        f"{op.name}.lookup",
+        p.lookup,
+        op.rows * _row_firings(site, op, unit, token),
+        sequence(*works),
+        op=op.name,
+        tiles=((range(op.rows), range(0, op.k, block)),),
+    )
+    s.stream(
+        quantize,
+        lookup,
+        link_depth(site.design, p.quantiser, p.lookup) // token,
+        token_bytes=token,
+        gives=sequence((0, 1), (1, VECTOR_ELEMENTS // token)),
+        takes=sequence(*takes),
+    )
+    return lookup
+
+
+def _reads(site: Site, name: str, channel: str, rows: int, vectors: int, role: str) -> tuple[str, str]:
+    """Rows of vectors from memory in bursts, then one by one over a port; the two tasks' names."""
+    s = site.sketch
+    runs = chunks(vectors * site.vector_bytes, site.burst_bytes)
+    read = s.task(
+        f"{name}.read",
+        site.parts.memory,
+        rows * sum(n for _, n in runs),
+        sequence(*((work("read", bytes=b), n) for b, n in runs)),
+        role=role,
+    )
+    move = s.task(f"{name}.move", channel, rows * vectors, work("move", bytes=site.vector_bytes))
+    s.stream(
+        read,
+        move,
+        site.outstanding * site.burst_bytes // site.vector_bytes,
+        token_bytes=site.vector_bytes,
+        gives=sequence(*((b // site.vector_bytes, n) for b, n in runs)),
+    )
+    return read, move
+
+
+def _operand(site: Site, op: Linear, fused: str, vectors_out: int) -> str:
+    vectors = -(-op.operand_bytes // site.vector_bytes)
+    p = site.parts
+    read, move = _reads(site, f"{op.name}.operand", p.operand_reader, op.rows, vectors, "activation")
+    site.sketch.stream(
+        move,
+        fused,
+        link_depth(site.design, p.operand_reader, p.elementwise),
+        takes=sequence((1, vectors), (0, vectors_out - vectors)),
+        token_bytes=site.vector_bytes,
+    )
+    return read
+
+
+def _writes(site: Site, name: str, op: Linear, producer: str) -> str:
+    s, p = site.sketch, site.parts
+    vectors = op.n // VECTOR_ELEMENTS
+    move = s.task(f"{name}.move", p.writer, op.rows * vectors, work("move", bytes=site.vector_bytes))
+    s.stream(producer, move, link_depth(site.design, p.elementwise, p.writer), token_bytes=site.vector_bytes)
+    runs = chunks(vectors * site.vector_bytes, site.burst_bytes)
+    write = s.task(
+        f"{name}.write",
+        p.memory,
+        op.rows * sum(n for _, n in runs),
+        sequence(*((work("write", bytes=b), n) for b, n in runs)),
+        role=op.role,
+    )
+    s.stream(
+        move,
+        write,
+        site.outstanding * site.burst_bytes // site.vector_bytes,
+        token_bytes=site.vector_bytes,
+        takes=sequence(*((b // site.vector_bytes, n) for b, n in runs)),
+    )
+    return write

@@ -1,0 +1,287 @@
+"""What a section means in time, three times over and apart from the engine: a game, a recurrence and a slow clock.
+
+None of them imports archsim. Units are their written form (`arbitration`, `count`, `latency_cycles`), and every firing
+is work `copy(d=n)` on one lane, which holds its server for n cycles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from dataflow.schedule import Pattern, Section
+
+Units = Mapping[str, Mapping[str, Any]]
+
+
+def unrolled(pattern: Pattern[Any], n: int) -> list[Any]:
+    """The first n values of a pattern."""
+    period = [value for value, times in pattern.runs for _ in range(times)]
+    return [period[i % len(period)] for i in range(n)]
+
+
+class Plain:
+    """A section with its patterns written out: per task and firing the cycles, and per stream the tokens."""
+
+    def __init__(self, section: Section) -> None:
+        self.tasks = [t.name for t in section.tasks]
+        self.unit = {t.name: t.unit for t in section.tasks}
+        self.firings = {t.name: t.firings for t in section.tasks}
+        self.cycles = {t.name: [item.extents[0] for item in unrolled(t.work, t.firings)] for t in section.tasks}
+        self.takes = {t.name: {s: unrolled(p, t.firings) for s, p in t.takes.items()} for t in section.tasks}
+        self.gives = {t.name: {s: unrolled(p, t.firings) for s, p in t.gives.items()} for t in section.tasks}
+        self.depth = {s.name: s.depth for s in section.streams}
+        self.initial = {s.name: s.initial for s in section.streams}
+        self.order = {
+            unit: [name for name, times in section.order_of(unit) for _ in range(times)]
+            for unit in dict.fromkeys(self.unit.values())
+        }
+
+
+@dataclass
+class Game:
+    """The firings of a game in order, and how often each task was fired."""
+
+    fired: list[str]
+    counts: dict[str, int]
+
+
+def play(section: Section, units: Units | None = None, *, random: Random | None = None) -> Game:
+    """Fires tasks one by one, time left out, until none can: what can be fired at all does not depend on when.
+
+    With `units`, the fixed orders of those that serve in order are kept; without, every order is free.
+    """
+    plain = Plain(section)
+    tokens = dict(plain.initial)
+    counts = dict.fromkeys(plain.tasks, 0)
+    served = dict.fromkeys(plain.unit.values(), 0)
+    fired: list[str] = []
+
+    def possible(task: str) -> bool:
+        i, unit = counts[task], plain.unit[task]
+        if i == plain.firings[task]:
+            return False
+        if units and units[unit]["arbitration"] == "in_order" and plain.order[unit][served[unit]] != task:
+            return False
+        enough = all(tokens[s] >= n[i] for s, n in plain.takes[task].items())
+        return enough and all(plain.depth[s] - tokens[s] >= n[i] for s, n in plain.gives[task].items())
+
+    while can := [task for task in plain.tasks if possible(task)]:
+        task = random.choice(can) if random else can[0]
+        for s, n in plain.takes[task].items():
+            tokens[s] -= n[counts[task]]
+        for s, n in plain.gives[task].items():
+            tokens[s] += n[counts[task]]
+        counts[task] += 1
+        served[plain.unit[task]] += 1
+        fired.append(task)
+    return Game(fired, counts)
+
+
+@dataclass
+class Times:
+    """Start and end of every firing that happens, per task; `cycles` until the last end or arrival."""
+
+    starts: dict[str, list[int]]
+    ends: dict[str, list[int]]
+    cycles: int
+
+
+def recurrence(section: Section, units: Units) -> Times:
+    """Starts of firings on units of one server and one task each, from those that they wait for.
+
+    start(i) = max(end of the task's firing i - 1; per stream taken: the arrival of its last token needed; per stream
+    given: the end of the firing that frees the last place needed). Firings are worked off as their terms become known.
+    """
+    plain = Plain(section)
+    producer = {s: t for t in plain.tasks for s in plain.gives[t]}
+    consumer = {s: t for t in plain.tasks for s in plain.takes[t]}
+    latency = {t: units[plain.unit[t]]["latency_cycles"] for t in plain.tasks}
+    starts: dict[str, list[int]] = {t: [] for t in plain.tasks}
+    ends: dict[str, list[int]] = {t: [] for t in plain.tasks}
+
+    def end_of(task: str, moved: list[int], needed: int) -> int | None:
+        """The end of the firing of this task that moves the needed-th token; None where it is not known yet."""
+        if needed <= 0:
+            return 0
+        so_far = 0
+        for end, n in zip(ends[task], moved, strict=False):
+            so_far += n
+            if so_far >= needed:
+                return end
+        return None
+
+    def start_of(task: str, i: int) -> int | None:
+        terms: list[int | None] = [ends[task][-1] if i else 0]
+        for s, n in plain.takes[task].items():
+            if n[i]:
+                giver = producer[s]
+                needed = sum(n[: i + 1]) - plain.initial[s]
+                end = end_of(giver, plain.gives[giver][s], needed)
+                terms.append(end if end is None or needed <= 0 else end + latency[giver])
+        for s, n in plain.gives[task].items():
+            if n[i]:
+                taker = consumer[s]
+                needed = plain.initial[s] + sum(n[: i + 1]) - plain.depth[s]
+                terms.append(end_of(taker, plain.takes[taker][s], needed))
+        known = [t for t in terms if t is not None]
+        return max(known) if len(known) == len(terms) else None
+
+    progress = True
+    while progress:
+        progress = False
+        for task in plain.tasks:
+            while (i := len(starts[task])) < plain.firings[task] and (start := start_of(task, i)) is not None:
+                starts[task].append(start)
+                ends[task].append(start + plain.cycles[task][i])
+                progress = True
+    last = [end + latency[t] * any(n[i] for n in plain.gives[t].values())
+            for t in plain.tasks for i, end in enumerate(ends[t])]  # fmt: skip
+    return Times(starts, ends, max(last, default=0))
+
+
+CAUSES = ("busy", "starved", "blocked", "idle")
+
+
+@dataclass
+class Account:
+    """What a run of the slow clock saw. `fired` counts starts; `stuck` where firings are left."""
+
+    cycles: int = 0
+    stuck: bool = False
+    fired: dict[str, int] = field(default_factory=dict)
+    units: dict[str, dict[str, int]] = field(default_factory=dict)
+    stalls: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
+    starts: dict[str, int] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict)
+    peaks: dict[str, int] = field(default_factory=dict)
+
+
+class SlowClock:
+    """A section, cycle by cycle: at each time everything that ends, ends; what must start, starts; then a cycle passes.
+
+    Units in order start as soon as the task in turn can; when all else at this time is done, units that serve first
+    come pick the firing that could start since the earliest time, the task listed first among equals.
+    """
+
+    def __init__(self, section: Section, units: Units) -> None:
+        self.plain, self.units = Plain(section), units
+        p = self.plain
+        self.now = 0
+        self.tokens = dict(p.initial)
+        self.held = dict(p.initial)
+        self.fired = dict.fromkeys(p.tasks, 0)
+        self.under_way: list[tuple[int, str, int]] = []
+        self.coming: list[tuple[int, str, int]] = []
+        self.turn = dict.fromkeys(p.order, 0)
+        self.since: dict[str, int] = {}
+        self.seen = Account(
+            units={u: dict.fromkeys(CAUSES, 0) for u in p.order}, stalls={u: {} for u in p.order}, peaks=dict(p.initial)
+        )
+
+    def run(self) -> Account:
+        """The account of the whole run."""
+        while True:
+            while self.end_some() or self.start_in_order():
+                pass
+            self.choose()
+            if not self.under_way and not self.coming:
+                break
+            self.pass_a_cycle()
+        self.seen.cycles, self.seen.fired = self.now, self.fired
+        self.seen.stuck = self.fired != self.plain.firings
+        return self.seen
+
+    def end_some(self) -> bool:
+        ending = [one for one in self.under_way if one[0] == self.now]
+        arriving = [one for one in self.coming if one[0] == self.now]
+        self.under_way = [one for one in self.under_way if one[0] != self.now]
+        self.coming = [one for one in self.coming if one[0] != self.now]
+        for _, stream, n in arriving:
+            self.tokens[stream] += n
+        for _, task, i in ending:
+            self.seen.ends[task] = self.now
+            for stream, n in self.plain.takes[task].items():
+                self.held[stream] -= n[i]
+            for stream, n in self.plain.gives[task].items():
+                if n[i]:
+                    self.coming.append((self.now + self.units[self.plain.unit[task]]["latency_cycles"], stream, n[i]))
+        return bool(ending or arriving)
+
+    def lack(self, task: str) -> tuple[str, str] | None:
+        i = self.fired[task]
+        for stream, n in self.plain.takes[task].items():
+            if self.tokens[stream] < n[i]:
+                return "starved", stream
+        for stream, n in self.plain.gives[task].items():
+            if self.plain.depth[stream] - self.held[stream] < n[i]:
+                return "blocked", stream
+        return None
+
+    def free(self, unit: str) -> int:
+        return self.units[unit]["count"] - sum(1 for _, task, _ in self.under_way if self.plain.unit[task] == unit)
+
+    def start(self, task: str) -> None:
+        i = self.fired[task]
+        self.fired[task] += 1
+        self.seen.starts.setdefault(task, self.now)
+        for stream, n in self.plain.takes[task].items():
+            self.tokens[stream] -= n[i]
+        for stream, n in self.plain.gives[task].items():
+            self.held[stream] += n[i]
+        self.under_way.append((self.now + self.plain.cycles[task][i], task, i))
+
+    def in_turn(self, unit: str) -> str | None:
+        order = self.plain.order[unit]
+        return order[self.turn[unit]] if self.turn[unit] < len(order) else None
+
+    def start_in_order(self) -> bool:
+        for unit in self.plain.order:
+            task = self.in_turn(unit)
+            if self.units[unit]["arbitration"] == "in_order" and task and self.free(unit) and not self.lack(task):
+                self.turn[unit] += 1
+                self.start(task)
+                return True
+        return False
+
+    def unfinished(self, unit: str) -> list[str]:
+        p = self.plain
+        return [t for t in p.tasks if p.unit[t] == unit and self.fired[t] < p.firings[t]]
+
+    def choose(self) -> None:
+        for unit in self.plain.order:
+            if self.units[unit]["arbitration"] != "first_come":
+                continue
+            while True:
+                ready = [t for t in self.unfinished(unit) if not self.lack(t)]
+                for task in ready:
+                    self.since.setdefault(task, self.now)
+                if not ready or not self.free(unit):
+                    break
+                task = min(ready, key=lambda t: (self.since[t], self.plain.tasks.index(t)))
+                del self.since[task]
+                self.start(task)
+
+    def why(self, unit: str) -> tuple[str, str]:
+        """Why a free server does nothing: of tasks that wait, those without room speak first, then the first listed."""
+        if self.units[unit]["arbitration"] == "in_order":
+            task = self.in_turn(unit)
+            return (self.lack(task) if task else None) or ("idle", "")
+        lacks = [lack for t in self.unfinished(unit) if (lack := self.lack(t))]
+        blocked = [lack for lack in lacks if lack[0] == "blocked"]
+        return next(iter(blocked or lacks), ("idle", ""))
+
+    def pass_a_cycle(self) -> None:
+        for unit in self.plain.order:
+            free = self.free(unit)
+            self.seen.units[unit]["busy"] += self.units[unit]["count"] - free
+            if free:
+                cause = self.why(unit)
+                self.seen.units[unit][cause[0]] += free
+                if cause[0] != "idle":
+                    self.seen.stalls[unit][cause] = self.seen.stalls[unit].get(cause, 0) + free
+        for stream, held in self.held.items():
+            self.seen.peaks[stream] = max(self.seen.peaks[stream], held)
+        self.now += 1
