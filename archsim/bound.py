@@ -38,7 +38,7 @@ def _chain(flat: Flat) -> int:
     try:
         order = list(TopologicalSorter(producers).static_order())
     except CycleError:
-        return 0  # nothing in it can start; the engine explains why
+        return 0  # a loop that patterns may keep alive; the busiest unit alone bounds it
     starts: dict[int, int] = {}
     ends: dict[int, int] = {}
     for task in order:
@@ -53,16 +53,30 @@ def _chain(flat: Flat) -> int:
                     start,
                     starts[source] + _time_to_give(flat.tasks[source], index, needed, unit.count) + unit.latency_cycles,
                 )
-            if _gives_last(flat.tasks[source], index):
-                last_input = max(last_input, ends[source] + unit.latency_cycles)
+            giving = _giving_cycles(flat.tasks[source], index)
+            if giving is not None:
+                given = starts[source] + -(-giving // unit.count)
+                if unit.count == 1 and _gives_last(flat.tasks[source], index):
+                    given = ends[source]
+                last_input = max(last_input, given + unit.latency_cycles)
         starts[task] = start
         least = min(cycles for cycles, n in mine.cycles_counted() if n)
         ends[task] = max(start + -(-mine.busy_cycles // flat.units[mine.unit].count), last_input + least)
     return max(ends.values())
 
 
+def _giving_cycles(task: FlatTask, stream: int) -> int | None:
+    """Cycles of all firings that give to the stream, which its consumer takes all from; None where none gives."""
+    giving = [(run.cycles, n) for run, (_, n) in zip(task.runs, task.cycles_counted(), strict=True)
+              if n and stream in dict(run.gives)]  # fmt: skip
+    return sum(cycles * n for cycles, n in giving) if giving else None
+
+
 def _gives_last(task: FlatTask, stream: int) -> bool:
-    """True where the task's last firing gives to the stream, so that the consumer must wait for its end."""
+    """True where the task's last firing gives to the stream, so that the consumer must wait for its end.
+
+    Of several servers one may end it before firings that came earlier.
+    """
     place = (task.firings - 1) % sum(run.count for run in task.runs)
     for run in task.runs:
         if place < run.count:

@@ -29,7 +29,7 @@ def check_file(name: str) -> list[str]:
     if "layers" in data or "hidden" in data:
         model = load_model(name)
         return [f"{name}: model '{model.name}', {model.parameters:,} parameters", *_entries("assumed", model.assumed)]
-    raise DesignError(f"{name}: neither a design (units), a model (layers) nor published figures (points)")
+    raise DesignError(f"{name}:1: neither a design (units), a model (layers) nor published figures (points)")
 
 
 def _about_design(design: Design) -> list[str]:
@@ -37,6 +37,8 @@ def _about_design(design: Design) -> list[str]:
     if design.resources:
         for resource, budget in design.resources.budget.items():
             lines.append(f"  {resource:<8} {float(design.used(resource)):>10,g} of {float(budget):,g}")
+    for name, link in design.links.items():
+        lines.append(f"  link {name:<14} {link.from_} > {link.to}: {link.depth} x {link.token_bits} bit")
     lines += _entries("assumed", design.assumed)
     lines += _entries("fitted", {path: f"{e.reason} (to {e.point})" for path, e in design.fitted.items()})
     return lines + [f"  note: {note}" for note in _notes(design)]

@@ -126,7 +126,8 @@ def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
         point, value, error = row.point, row.simulated, row.error
         rows.append({
             "id": row.id, "published": row.published, "simulated": value, "error": error,
-            "tolerance": point.tolerance, "mark": point.mark, "verdict": row.verdict, "holds": row.holds,
+            "conditions": point.conditions, "tolerance": point.tolerance, "mark": point.mark, "verdict": row.verdict,
+            "holds": row.holds,
         })  # fmt: skip
         if not quiet:
             shown = "-" if value is None else f"{_in_unit(value, point.value)}"

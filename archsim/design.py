@@ -18,7 +18,8 @@ from archsim.errors import DesignError
 from archsim.quantity import Bits, Count, Frequency, Watts, parse
 from archsim.units import AnyUnit, Unit
 from archsim.validate import validate
-from archsim.yamlfile import Document, PathProblems, read
+from archsim.yamlfile import Document, read
+from dataflow.errors import PathProblems
 from dataflow.model import Model
 
 FIELD = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)

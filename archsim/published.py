@@ -16,7 +16,7 @@ from archsim.errors import DesignError
 from archsim.quantity import parse
 from archsim.report import Report
 from archsim.validate import validate
-from archsim.yamlfile import PathProblems
+from dataflow.errors import PathProblems
 
 STILL = 0.01  # a known miss may move by this much of its ratio before its test fails
 

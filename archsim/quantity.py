@@ -245,7 +245,7 @@ def show(value: Fraction | int, dimension: str) -> str:
     """The amount, given in the base unit of the dimension, as people print it: in the largest unit not above it.
 
     Sizes in bytes and bits take the largest binary or decimal unit that says them exactly with one decimal at most,
-    and are rounded only from ten million up, where no unit does.
+    and are rounded only from ten million up, where no unit does so in fewer than six digits.
     Times, energies, powers, areas and token rates keep three significant digits; the others show up to four.
 
     Examples
@@ -269,7 +269,7 @@ def _falling(unit: str) -> list[tuple[str, Fraction]]:
 def _exact_size(value: Fraction | int, unit: str) -> str | None:
     for name, scale in _falling(unit):
         tenths = 10 * value / scale
-        if tenths >= 10 and tenths.denominator == 1 and (name != unit or value < 10**7):
+        if tenths >= 10 and tenths.denominator == 1 and (tenths < 10**6 or value < 10**7):
             whole, tenth = divmod(int(tenths), 10)
             return f"{whole}.{tenth} {name}" if tenth else f"{whole} {name}"
     return None

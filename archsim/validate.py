@@ -14,7 +14,8 @@ from pydantic_core import ErrorDetails
 
 from archsim.errors import DesignError, InputError, quoted
 from archsim.quantity import Written
-from archsim.yamlfile import Document, PathProblems, below, told
+from archsim.yamlfile import Document, below, told
+from dataflow.errors import PathProblems
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

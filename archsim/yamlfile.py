@@ -7,7 +7,7 @@ duplicate keys, anchors) is refused rather than guessed.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -20,17 +20,6 @@ from archsim.errors import DesignError, quoted
 DEEPEST = 20
 LONGEST_NUMBER = 60
 EMPTY = "the file is empty; expected lines of 'key: value'"
-
-
-class PathProblems(ValueError):
-    """Problems at places below the model whose validator raises this; `validate` gives each of them its line.
-
-    `problems` are pairs of a dotted path, relative to that model, and a message. A path may name a missing key.
-    """
-
-    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
-        self.problems = list(problems)
-        super().__init__("; ".join(f"{path}: {message}" for path, message in problems))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,17 @@ class InputError(ValueError):
         super().__init__("\n".join(self.problems))
 
 
+class PathProblems(ValueError):
+    """Problems at places below the model whose validator raises this; `validate` gives each of them its line.
+
+    `problems` are pairs of a dotted path, relative to that model, and a message. A path may name a missing key.
+    """
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(f"{path}: {message}" for path, message in problems))
+
+
 class GraphError(InputError):
     """The graph or the model cannot be right: edit what is to be computed."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dataflow.errors import GraphError
+from dataflow.errors import GraphError, PathProblems
 from dataflow.format import FORMATS, FP32, INT8, INT32, Format, format_named
 from dataflow.graph import Graph, Tensor
 
@@ -48,13 +48,15 @@ class Model(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Model:
+        problems = []
         if self.heads % self.kv_heads:
-            raise ValueError(f"heads ({self.heads}) is a multiple of kv_heads ({self.kv_heads})")
+            problems.append(("heads", f"expected a multiple of kv_heads ({self.kv_heads}), got {self.heads}"))
         if self.head_dim % 2:
-            raise ValueError(f"head_dim is even (RoPE turns pairs), got {self.head_dim}")
-        unknown = sorted(set(self.assumed) - set(type(self).model_fields))
-        if unknown:
-            raise ValueError(f"assumed names {', '.join(unknown)}, which is no key of this file")
+            problems.append(("head_dim", f"expected an even number, because RoPE turns pairs, got {self.head_dim}"))
+        for key in sorted(set(self.assumed) - set(type(self).model_fields)):
+            problems.append((f"assumed.{key}", "no such key in this file; an entry names a key that stands in it"))
+        if problems:
+            raise PathProblems(problems)
         return self
 
     @property

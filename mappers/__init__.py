@@ -1,56 +1,7 @@
 """Joins the two: a Graph and a Design become a Schedule. The mappers are listed in MAPPERS."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from difflib import get_close_matches
-from inspect import signature
-from typing import Any, get_args, get_type_hints
-
-from archsim.design import Design
-from archsim.errors import MappingError
-from dataflow.graph import Graph
-from dataflow.schedule import Schedule
+from mappers.choose import MAPPERS, lower, options_of
+from mappers.pipeline import run
 from mappers.temporal import temporal
 
-MAPPERS: dict[str, Callable[..., Schedule]] = {"temporal": temporal}
-
-
-def lower(graph: Graph, design: Design, *, mapper: str | None = None, **options: Any) -> Schedule:
-    """The schedule of this graph on this design, by the design's own mapper unless another is named.
-
-    Raises MappingError where the mapper or an option is not known, or the graph does not fit.
-    """
-    name = mapper or design.mapper
-    if name not in MAPPERS:
-        raise MappingError(f"unknown mapper '{name}'; mappers are: {', '.join(MAPPERS)}")
-    _check_options(name, options)
-    return MAPPERS[name](graph, design, **options)
-
-
-def options_of(mapper: str) -> dict[str, tuple[str, ...]]:
-    """The options of a mapper with their values, the default first."""
-    function = MAPPERS[mapper]
-    hints = get_type_hints(function)
-    found = {}
-    for name, parameter in list(signature(function).parameters.items())[2:]:
-        others = [value for value in get_args(hints[name]) if value != parameter.default]
-        found[name] = (parameter.default, *others)
-    return found
-
-
-def _check_options(mapper: str, options: dict[str, Any]) -> None:
-    known = options_of(mapper)
-    problems = []
-    for name, value in options.items():
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            guess = f"did you mean '{close[0]}'?" if close else f"options are: {', '.join(known)}"
-            problems.append(f"mapper '{mapper}' has no option '{name}'; {guess}")
-        elif value not in known[name]:
-            problems.append(f"option {name}: expected {' or '.join(known[name])}, got {value!r}")
-    if problems:
-        raise MappingError("\n".join(problems))
-
-
-__all__ = ["MAPPERS", "lower", "options_of", "temporal"]
+__all__ = ["MAPPERS", "lower", "options_of", "run", "temporal"]

@@ -83,7 +83,7 @@ def _section(
     graph: Graph, ops: list[Op], scopes: tuple[str, ...], units: dict[str, str], memory: str, buffering: Buffering
 ) -> Section:
     sketch = Sketch(scopes)
-    loads = {op.name: sum(graph.tensors[t].bytes for t in op.inputs if _loaded(graph, t)) for op in ops}
+    loads = {op.name: sum(_loaded(graph, op, tensor) for tensor in op.inputs) for op in ops}
     previous: str | None = None
     before_that: str | None = None
     for op in ops:
@@ -103,7 +103,7 @@ def _section(
 
 def _load(graph: Graph, op: Op, name: str, sketch: Sketch, memory: str, size: int, after: list[str]) -> None:
     sketch.part = "weight load"
-    roles = dict.fromkeys(graph.tensors[t].role for t in op.inputs if _loaded(graph, t))
+    roles = dict.fromkeys(graph.tensors[t].role for t in op.inputs if _loaded(graph, op, t))
     load = sketch.task(f"load {name}", memory, 1, work("read", bytes=size), role=next(iter(roles)))
     sketch.finals[load] = [load]
     for call in after:
@@ -135,11 +135,12 @@ def _tiles(op: Op) -> tuple[tuple[range, range], ...]:
     return ((range(rows), range(0, width, width)),)
 
 
-def _loaded(graph: Graph, tensor: str) -> bool:
-    return (
-        graph.tensors[tensor].role in ("weight", "lm_head", "cache", "norm")
-        or graph.tensors[tensor].role == "embedding"
-    )
+def _loaded(graph: Graph, op: Op, name: str) -> int:
+    """Bytes of this input that come from memory: all of a weight or cache, of a table the rows that are gathered."""
+    tensor = graph.tensors[name]
+    if tensor.role == "embedding":
+        return tensor.format.bytes(graph.tensors[op.name].shape)
+    return tensor.bytes if tensor.role in ("weight", "lm_head", "cache", "norm") else 0
 
 
 def _stored(graph: Graph, op: Op) -> int:

@@ -10,6 +10,7 @@ from archsim.errors import InputError
 from archsim.report import Report, simulate
 from dataflow.graph import Graph
 from dataflow.model import Model, decode, prefill
+from mappers.choose import lower
 
 PHASES = ("prefill", "decode")
 
@@ -49,7 +50,5 @@ def run(
     options: Mapping[str, Any] | None = None,
 ) -> Report:
     """The report of a model's phase on a design: graph, lowering and simulation. Raises InputError and its leaves."""
-    from mappers import lower
-
     graph = phase_graph(model, phase, prompt=prompt, context=context, batch=batch)
     return simulate(lower(graph, design, mapper=mapper, **(options or {})), design, engine=engine)

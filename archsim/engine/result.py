@@ -30,7 +30,7 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True)
 class StreamResult:
-    """Tokens that went in and came out, and the most places that were taken at once."""
+    """Tokens that went in and came out, and the most places that were taken for any length of time."""
 
     given: int
     taken: int

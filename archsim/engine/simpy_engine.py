@@ -26,14 +26,19 @@ BUSY, STARVED, BLOCKED, IDLE = "busy", "starved", "blocked", "idle"
 
 
 class _Queue:
-    """Counters of one stream; `room` counts places that no token and no firing holds."""
+    """Counters of one stream; `room` counts places that no token and no firing holds.
 
-    __slots__ = ("consumer", "depth", "given", "least_room", "name", "producer", "room", "taken", "tokens")
+    `least_room` is the least that lasted: how events of one time follow one another leaves no trace in it. `filled` is
+    when places were last taken.
+    """
+
+    __slots__ = ("consumer", "depth", "filled", "given", "least_room", "name", "producer", "room", "taken", "tokens")
 
     def __init__(self, name: str, depth: int, initial: int) -> None:
         self.name, self.depth = name, depth
         self.tokens, self.room, self.least_room = initial, depth - initial, depth - initial
         self.given = self.taken = 0
+        self.filled: float = 0
         self.producer: _Progress
         self.consumer: _Progress
 
@@ -106,9 +111,10 @@ class _Server:
         for queue, n in run.takes:
             queue.tokens -= n
         for queue, n in run.gives:
-            queue.room -= n
-            if queue.room < queue.least_room:
+            if queue.room < queue.least_room and queue.filled < now:
                 queue.least_room = queue.room
+            queue.room -= n
+            queue.filled = now
         if task.start < 0:
             task.start = int(now)
         self.stall(self.cause)
@@ -222,10 +228,12 @@ def _end(event: Any) -> None:
     """A firing ends: input places and server come free, output tokens are visible now or a latency later."""
     task, run = event._value
     server = task.server
-    task.end = server.env._now
+    task.end = now = server.env._now
     server.stall(server.cause)
     server.free += 1
     for queue, n in run.takes:
+        if queue.room < queue.least_room and queue.filled < now:
+            queue.least_room = queue.room
         queue.room += n
         queue.taken += n
         queue.producer.server.notice(queue.producer)
@@ -310,5 +318,10 @@ def _result(
         sum(t.flat.firings for t in tasks),
         units,
         {t.flat.name: TaskResult(t.start, t.end, t.flat.busy_cycles) for t in tasks},
-        {q.name: StreamResult(q.given, q.taken, q.depth - q.least_room) for q in queues},
+        {q.name: StreamResult(q.given, q.taken, q.depth - _least_room(q, cycles)) for q in queues},
     )
+
+
+def _least_room(queue: _Queue, cycles: int) -> int:
+    """The least room that lasted, the stretch up to the end of the section included."""
+    return min(queue.least_room, queue.room) if queue.filled < cycles else queue.least_room

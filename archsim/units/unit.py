@@ -78,6 +78,6 @@ def rows_of(work: Work) -> int:
 def known_kinds(value: Any) -> Any:
     """The value, when it is a list of op kinds. Raises ValueError naming the unknown one."""
     for kind in value if isinstance(value, list | tuple) else ():
-        if kind not in OP_KINDS:
+        if isinstance(kind, str) and kind not in OP_KINDS:
             raise ValueError(f"unknown op kind {kind!r}; op kinds are: {', '.join(OP_KINDS)}")
     return value

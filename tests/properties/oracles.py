@@ -147,11 +147,11 @@ CAUSES = ("busy", "starved", "blocked", "idle")
 
 @dataclass
 class Account:
-    """What a run of the slow clock saw. `fired` counts starts; `stuck` where firings are left."""
+    """What a run of the slow clock saw. `fired` counts starts and is apart from comparisons; `stuck`: firings are left."""
 
     cycles: int = 0
     stuck: bool = False
-    fired: dict[str, int] = field(default_factory=dict)
+    fired: dict[str, int] = field(default_factory=dict, compare=False)
     units: dict[str, dict[str, int]] = field(default_factory=dict)
     stalls: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
     starts: dict[str, int] = field(default_factory=dict)

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from archsim.errors import DesignError
 from archsim.quantity import BytesPerCycle, Count, CyclesTime, Frequency
 from archsim.validate import validate
-from archsim.yamlfile import Document, PathProblems, read, read_text, write
+from archsim.yamlfile import Document, read, read_text, write
+from dataflow.errors import PathProblems
 
 SAMPLE = """\
 name: toy

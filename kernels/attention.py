@@ -1,0 +1,256 @@
+"""Attention as an engine walks it: causal prefill for groups of queries, key by key, and decode in two passes.
+
+Knows the orders, the numbers and what each walk counts. Does not know how long a step takes.
+FP32 throughout. Head h reads kv head h // (heads / kv_heads); scores are scaled by 1 / sqrt(d).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numba import njit
+
+from kernels.online_softmax import LOWEST
+
+QUERY_PARALLEL = 8
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionCounts:
+    """What an attention walk did, each field incremented where the thing happens, masked and padded lanes included.
+
+    steps: rounds of the loops over keys (decode: of both passes) · key_rows_read, value_rows_read: rows of all kv heads ·
+    visible_pairs, masked_pairs: query-key pairs walked that count, and that the mask removes · exps, multiplications,
+    additions (subtractions too), comparisons, divisions: scalar operations.
+    """
+
+    steps: int
+    key_rows_read: int
+    value_rows_read: int
+    visible_pairs: int
+    masked_pairs: int
+    exps: int
+    multiplications: int
+    additions: int
+    comparisons: int
+    divisions: int
+
+
+_STEPS, _KEYS, _VALUES, _VISIBLE, _MASKED, _EXPS, _PRODUCTS, _SUMS, _COMPARISONS, _DIVISIONS = range(10)
+
+
+@njit(cache=True)
+def _score(q: np.ndarray, key: np.ndarray, scale: np.float32, counts: np.ndarray) -> np.float32:
+    products, sums = 0, 0
+    total = np.float32(0)
+    for i in range(len(q)):
+        total += q[i] * key[i]
+        products += 1
+        sums += 1
+    counts[_PRODUCTS] += products + 1
+    counts[_SUMS] += sums
+    return total * scale
+
+
+@njit(cache=True)
+def _absorb(
+    state: np.ndarray, output: np.ndarray, score: np.float32, value: np.ndarray, counts: np.ndarray
+) -> None:
+    """Advance one lane: state is its (maximum, total), output its sum of weighted value rows."""
+    maximum = max(state[0], score)
+    rescale, weight = np.exp(state[0] - maximum), np.exp(score - maximum)
+    state[1] = state[1] * rescale + weight
+    state[0] = maximum
+    products, sums = 0, 0
+    for i in range(len(value)):
+        output[i] = output[i] * rescale + weight * value[i]
+        products += 2
+        sums += 1
+    counts[_COMPARISONS] += 1
+    counts[_EXPS] += 2
+    counts[_PRODUCTS] += products + 1
+    counts[_SUMS] += sums + 3
+
+
+@njit(cache=True)
+def _normalize(output: np.ndarray, total: np.float32, counts: np.ndarray) -> None:
+    inverse = np.float32(1) / total
+    counts[_DIVISIONS] += 1
+    for i in range(len(output)):
+        output[i] *= inverse
+        counts[_PRODUCTS] += 1
+
+
+@njit(cache=True)
+def _prefill(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32, parallel: int, newest_first: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Walk q [rows, heads, d], k and v [rows, kv_heads, d] in the order of their rows, `parallel` queries at a time."""
+    rows, heads, _ = q.shape
+    share = heads // k.shape[1]
+    output = np.zeros_like(q)
+    state = np.zeros((rows, heads, 2), dtype=np.float32)
+    state[:, :, 0] = LOWEST
+    counts = np.zeros(10, dtype=np.int64)
+    for first in range(0, rows, parallel):
+        for key in range(first if newest_first else 0, rows):
+            counts[_STEPS] += 1
+            counts[_KEYS] += 1
+            counts[_VALUES] += 1
+            for query in range(first, first + parallel):
+                visible = key >= query if newest_first else key <= query
+                counts[_VISIBLE if visible else _MASKED] += 1
+                for head in range(heads):
+                    score = _score(q[query, head], k[key, head // share], scale, counts)
+                    if not visible:
+                        score = np.float32(-np.inf)
+                    _absorb(state[query, head], output[query, head], score, v[key, head // share], counts)
+        for query in range(first, first + parallel):
+            for head in range(heads):
+                _normalize(output[query, head], state[query, head, 1], counts)
+    return output, counts
+
+
+@njit(cache=True)
+def _decode(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32) -> tuple[np.ndarray, np.ndarray]:
+    """Pass 1: raw scores, running maximum and sum. Pass 2: exp, scale, accumulate."""
+    heads, width = q.shape
+    share = heads // k.shape[1]
+    scores = np.empty((len(k), heads), dtype=np.float32)
+    state = np.zeros((heads, 2), dtype=np.float32)
+    state[:, 0] = LOWEST
+    counts = np.zeros(10, dtype=np.int64)
+    nothing = np.empty(0, dtype=np.float32)
+    for token in range(len(k)):
+        counts[_STEPS] += 1
+        counts[_KEYS] += 1
+        for head in range(heads):
+            scores[token, head] = _score(q[head], k[token, head // share], scale, counts)
+            _absorb(state[head], nothing, scores[token, head], nothing, counts)
+        counts[_VISIBLE] += 1
+    _normalize_state(state, counts)
+    output = np.zeros((heads, width), dtype=np.float32)
+    for token in range(len(k)):
+        counts[_STEPS] += 1
+        counts[_VALUES] += 1
+        for head in range(heads):
+            weight = np.exp(scores[token, head] - state[head, 0]) * state[head, 1]
+            counts[_EXPS] += 1
+            counts[_PRODUCTS] += 1
+            counts[_SUMS] += 1
+            for i in range(width):
+                output[head, i] += weight * v[token, head // share, i]
+                counts[_PRODUCTS] += 1
+                counts[_SUMS] += 1
+    return output, counts
+
+
+@njit(cache=True)
+def _normalize_state(state: np.ndarray, counts: np.ndarray) -> None:
+    """Replace the total of each head by its inverse, so that pass 2 multiplies."""
+    for head in range(len(state)):
+        state[head, 1] = np.float32(1) / state[head, 1]
+        counts[_DIVISIONS] += 1
+
+
+def _check_heads(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> None:
+    if k.shape != v.shape or k.size == 0:
+        raise ValueError(f"k has shape {k.shape}, v {v.shape}; they must be equal and hold at least one row")
+    if q.shape[-1] != k.shape[2] or q.shape[-2] % k.shape[1]:
+        raise ValueError(
+            f"q: heads and head size {q.shape[-2:]} must be a multiple of the kv heads and the head size {k.shape[1:]}"
+        )
+
+
+def prefill_attention_counted(
+    q: np.ndarray, k: np.ndarray, *, v: np.ndarray, order: str = "reversed", query_parallel: int = QUERY_PARALLEL
+) -> tuple[np.ndarray, AttentionCounts]:
+    """Return causal attention float32 [n, heads, d] by an online softmax of block size 1, and what the walk did.
+
+    q float [n, heads, d], k and v float [n, kv_heads, d], oldest row first. Queries go in groups of query_parallel.
+    "plain": oldest first, each group with all keys, masked or not: n**2 / 8 steps. "reversed": queries and keys newest
+    first, each group with the keys from its own first row to the end: n (n + 8) / 16 steps. Both for groups of 8 and n a
+    multiple of 8; other n are padded with newest rows of zeros. Every lane of a step works, masked or not.
+    Raises ValueError for another order, shapes that do not fit, or query_parallel < 1. Source: arXiv 2510.15926.
+
+    Two groups of 8: the newer walks 16 keys, the older 8; a lane takes two exponentials per step.
+
+    >>> rows = np.ones((16, 1, 2), dtype=np.float32)
+    >>> output, counts = prefill_attention_counted(rows, rows, v=rows)
+    >>> counts.steps, counts.visible_pairs, counts.masked_pairs, counts.exps
+    (24, 136, 56, 384)
+    >>> prefill_attention_counted(rows, rows, v=rows, order="plain")[1].steps
+    32
+    """
+    _check_heads(q, k, v)
+    if order not in ("plain", "reversed"):
+        raise ValueError(f"order: expected 'plain' or 'reversed', got {order!r}")
+    if query_parallel < 1:
+        raise ValueError(f"query_parallel: expected at least 1, got {query_parallel}")
+    if len(q) != len(k):
+        raise ValueError(f"q has {len(q)} rows, k {len(k)}; prefill needs as many")
+    n, step = len(q), -1 if order == "reversed" else 1
+    fed = [np.pad(a.astype(np.float32), ((0, -n % query_parallel), (0, 0), (0, 0)))[::step] for a in (q, k, v)]
+    scale = np.float32(q.shape[2] ** -0.5)
+    output, counts = _prefill(*map(np.ascontiguousarray, fed), scale, query_parallel, order == "reversed")
+    return output[::step][:n], AttentionCounts(*counts.tolist())
+
+
+def prefill_attention(
+    q: np.ndarray, k: np.ndarray, *, v: np.ndarray, order: str = "reversed", query_parallel: int = QUERY_PARALLEL
+) -> np.ndarray:
+    """Return causal attention float32 [n, heads, d]: the output of prefill_attention_counted, which see.
+
+    The first query sees one key, so its output is that key's value row:
+
+    >>> q = np.ones((2, 1, 1), dtype=np.float32)
+    >>> prefill_attention(q, q, v=np.array([[[3.0]], [[5.0]]])).tolist()
+    [[[3.0]], [[4.0]]]
+    """
+    return prefill_attention_counted(q, k, v=v, order=order, query_parallel=query_parallel)[0]
+
+
+def prefill_attention_reference(
+    q: np.ndarray, k: np.ndarray, *, v: np.ndarray, order: str = "reversed", query_parallel: int = QUERY_PARALLEL
+) -> np.ndarray:
+    """Return prefill_attention by torch, in FP64; neither the order nor the groups change the result."""
+    wide = [torch.tensor(a).double().transpose(0, 1)[None] for a in (q, k, v)]
+    output = torch.nn.functional.scaled_dot_product_attention(*wide, is_causal=True, enable_gqa=True)
+    return output[0].transpose(0, 1).float().numpy()
+
+
+def decode_attention_counted(q: np.ndarray, k: np.ndarray, *, v: np.ndarray) -> tuple[np.ndarray, AttentionCounts]:
+    """Return the attention of one query to a cache, float32 [heads, d], in two passes, and what they did.
+
+    q float [heads, d], k and v float [context, kv_heads, d]. Pass 1 reads K and keeps the raw scores, running maximum and
+    sum; pass 2 reads V with weight exp(score - maximum) / sum. Raises ValueError for shapes that do not fit.
+    Source: arXiv 2510.15926.
+
+    Three cached tokens, one head: three rows of each, two exponentials a token in pass 1 and one in pass 2.
+
+    >>> cache = np.ones((3, 1, 4), dtype=np.float32)
+    >>> output, counts = decode_attention_counted(cache[0], cache, v=cache)
+    >>> counts.key_rows_read, counts.value_rows_read, counts.exps, counts.divisions
+    (3, 3, 9, 1)
+    """
+    _check_heads(q, k, v)
+    arrays = (np.ascontiguousarray(a, dtype=np.float32) for a in (q, k, v))
+    output, counts = _decode(*arrays, np.float32(q.shape[1] ** -0.5))
+    return output, AttentionCounts(*counts.tolist())
+
+
+def decode_attention(q: np.ndarray, k: np.ndarray, *, v: np.ndarray) -> np.ndarray:
+    """Return the attention of one query to a cache: the output of decode_attention_counted, which see.
+
+    >>> decode_attention(np.ones((1, 1)), np.ones((2, 1, 1)), v=np.array([[[3.0]], [[5.0]]])).tolist()
+    [[4.0]]
+    """
+    return decode_attention_counted(q, k, v=v)[0]
+
+
+def decode_attention_reference(q: np.ndarray, k: np.ndarray, *, v: np.ndarray) -> np.ndarray:
+    """Return decode_attention as a softmax over all scores at once, in FP64."""
+    share = q.shape[0] // k.shape[1]
+    keys, values = (torch.tensor(a).double().repeat_interleave(share, dim=1) for a in (k, v))
+    scores = torch.einsum("hd,chd->hc", torch.tensor(q).double(), keys) * q.shape[1] ** -0.5
+    return torch.einsum("hc,chd->hd", scores.softmax(dim=1), values).float().numpy()

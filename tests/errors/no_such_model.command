@@ -1,0 +1,1 @@
+2 simulate toy toy_lm --phase decode --context 8

@@ -1,0 +1,1 @@
+2 simulate toy toy_llm --phase training --context 8

@@ -1,0 +1,122 @@
+"""Is the structure intact: imports one way, libraries in their homes, sizes, no print outside the command line?"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ORDER = ("kernels", "dataflow", "archsim", "mappers")
+FILES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.py"))
+HOMES = {
+    "simpy": ("archsim/engine/simpy_engine.py",),
+    "yaml": ("archsim/yamlfile.py",),
+    "pint": ("archsim/quantity.py",),
+    "typer": ("archsim/cli.py",),
+    "matplotlib": ("archsim/plot.py",),
+    "torch": ("kernels/",),
+    "numba": ("kernels/", "archsim/engine/"),
+    "networkx": ("dataflow/",),
+}
+
+
+MODULES = {
+    path.relative_to(ROOT).as_posix().removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in FILES
+}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def rank(module: str) -> int:
+    """Place in the order; the command line stands above all."""
+    return len(ORDER) if module.startswith("archsim.cli") else ORDER.index(module.split(".")[0])
+
+
+def imported(path: Path) -> set[str]:
+    """Modules imported anywhere in the file, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_imports_go_one_way(path):
+    module = name(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    back = {m for m in imported(path) if m.split(".")[0] in ORDER and rank(m) > rank(module)}
+    assert not back, f"{module} imports {back}, which stands above it"
+
+
+def test_there_is_no_circle_between_modules():
+    modules = {name(p).removesuffix(".py").removesuffix("/__init__").replace("/", "."): p for p in FILES}
+    edges = {m: {i for i in at_import(p) if i in modules and i != m} for m, p in modules.items()}
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, f"circle: {' > '.join((*path[path.index(module) :], module))}"
+        if module not in done:
+            for other in sorted(edges[module]):
+                visit(other, (*path, module))
+            done.add(module)
+
+    for module in modules:
+        visit(module, ())
+
+
+def at_import(path: Path) -> set[str]:
+    """Modules that importing the file imports: those at its top level, outside `if TYPE_CHECKING`."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES
+            found |= inside or {node.module}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_libraries_stay_in_their_homes(path):
+    for module in imported(path):
+        homes = HOMES.get(module.split(".")[0])
+        assert homes is None or name(path).startswith(homes), f"{module} in {name(path)}, its home is {homes}"
+
+
+def test_sizes():
+    lines = {name(p): p.read_text().count("\n") for p in FILES}
+    assert max(lines.values()) < 500, max(lines, key=lines.get)
+    assert sum(n >= 300 for n in lines.values()) <= len(lines) / 10, {f: n for f, n in lines.items() if n >= 300}
+    sizes = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                doc = ast.get_docstring(node)
+                size = node.end_lineno - node.lineno + 1 - (doc.count("\n") + 2 if doc else 0)
+                sizes[f"{name(path)}:{node.name}"] = size
+    assert max(sizes.values()) < 80, max(sizes, key=sizes.get)
+    assert sum(n >= 40 for n in sizes.values()) <= len(sizes) / 20, {f: n for f, n in sizes.items() if n >= 40}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if name(p) != "archsim/cli.py"], ids=name)
+def test_nothing_prints_outside_the_command_line(path):
+    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
+
+
+@pytest.mark.parametrize("command", [["--help"], ["check", "tellme_kv260"], ["simulate", "toy", "toy_llm", "--phase",
+                                                                             "decode", "--context", "3"]])  # fmt: skip
+def test_commands_start_without_heavy_libraries(command):
+    code = (
+        "import sys; from archsim.cli import main; status = main(sys.argv[1:]); "
+        "heavy = {'torch', 'matplotlib', 'numba'} & set(sys.modules); "
+        "sys.exit(f'imported {heavy}' if heavy or status else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
