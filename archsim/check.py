@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from archsim.design import Design, Fitted, Link, Resources, data_folder, found, load_design, load_model, shipped
 from archsim.errors import DesignError, InputError
 from archsim.quantity import Written
-from archsim.units import KINDS, TableLookup, WeightBuffer
+from archsim.units import KINDS, TableLookup, WeightBuffer, WeightLoader
 from dataflow.model import Model
 
 LISTS = ("designs", "models", "published", "kinds", "mappers")
@@ -61,6 +61,13 @@ def _notes(design: Design) -> list[str]:
                 notes.append(
                     f"units.{name}.banks: {buffer.banks} banks of two ports serve {2 * buffer.banks} look-ups a cycle, "
                     f"units.{engine}.readers_per_table asks {lookup.readers_per_table}"
+                )
+    for engine, lookup in design.of_kind(TableLookup).items():
+        for name, loader in design.of_kind(WeightLoader).items():
+            if lookup.block_inputs % loader.block_inputs:
+                notes.append(
+                    f"units.{engine}.num_tables: {lookup.num_tables} tables take {lookup.block_inputs} inputs, index "
+                    f"vectors of units.{name} hold {loader.block_inputs}; tables that fill no whole vector stay idle"
                 )
     if set(design.assumed) & set(design.fitted):
         notes.append("a path stands under both assumed and fitted")

@@ -133,8 +133,9 @@ def _layer(model: Model, graph: Graph, name: str, x: str, *, rows: int, cached: 
         model, graph, f"{name}.attention_input", _norm(model, graph, f"{name}.input_norm", x, model.hidden)
     )
     q, k, v = (_linear(model, graph, f"{name}.{w}", normed) for w in ("q", "k", "v"))
-    q = graph.add(f"{name}.q_rope", "rope", (q,), format=act, heads=model.heads, past=cached // batch, batch=batch)
-    k = graph.add(f"{name}.k_rope", "rope", (k,), format=act, heads=model.kv_heads, past=cached // batch, batch=batch)
+    base, past = model.rope_base, cached // batch
+    q = graph.add(f"{name}.q_rope", "rope", (q,), format=act, heads=model.heads, base=base, past=past, batch=batch)
+    k = graph.add(f"{name}.k_rope", "rope", (k,), format=act, heads=model.kv_heads, base=base, past=past, batch=batch)
     keys, values = (_cached(model, graph, f"{name}.{n}_cache", new, cached, batch) for n, new in (("k", k), ("v", v)))
     a = graph.add(
         f"{name}.attention",

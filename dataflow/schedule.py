@@ -164,15 +164,15 @@ class Section:
 
 
 def _problems(section: Section) -> Iterator[str]:
-    names = [t.name for t in section.tasks]
-    yield from (f"task '{n}' is given twice" for n in sorted({n for n in names if names.count(n) > 1}))
+    if not section.tasks:
+        yield "it has no task; a section has at least one"
+    yield from (f"task '{n}' is given twice" for n in _twice([t.name for t in section.tasks]))
     if section.repeat < 1:
         yield f"repeat is {section.repeat}; a section is run at least once"
     for task in section.tasks:
         yield from _task_problems(task, section)
     known = {s.name for s in section.streams}
-    if len(known) < len(section.streams):
-        yield "a stream's name is given twice"
+    yield from (f"stream '{n}' is given twice" for n in _twice([s.name for s in section.streams]))
     for end in ("takes", "gives"):
         for name in sorted({s for t in section.tasks for s in getattr(t, end)} - known):
             yield f"stream '{name}' is in the {end} of a task but is not declared"
@@ -180,6 +180,10 @@ def _problems(section: Section) -> Iterator[str]:
         yield from _stream_problems(stream, section)
     for unit in section.orders:
         yield from _order_problems(unit, section)
+
+
+def _twice(names: list[str]) -> list[str]:
+    return sorted({n for n in names if names.count(n) > 1})
 
 
 def _task_problems(task: Task, section: Section) -> Iterator[str]:
@@ -233,13 +237,16 @@ def _order_problems(unit: str, section: Section) -> Iterator[str]:
     ordered: dict[str, int] = {}
     for name, count in section.orders[unit]:
         ordered[name] = ordered.get(name, 0) + count
+        if count < 1:
+            yield f"the order of unit '{unit}' has a run of {count} firings of '{name}'; runs are of one or more"
     if ordered != mine:
         yield f"the order of unit '{unit}' has the firings {ordered}, its tasks are {mine}"
 
 
 def computes(item: Work) -> bool:
     """True where this work is arithmetic of an op, and not a movement."""
-    return bool(set(item.counts()) & {"mac", "flop", "exp"})
+    counts = item.counts()
+    return any(counts.get(what) for what in ("mac", "flop", "exp"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,8 @@ def silu_mul_reference(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
 def silu_table_entries() -> np.ndarray:
     """Return the 64 entries of the table, float32: SiLU in the middle of each 1/4 of [-8, 8].
 
-    Formula: silu(-8 + (i + 1/2) / 4), i = 0 to 63. Source: arXiv 2510.15926's published source for size and range; where
-    in its step an entry is taken is derived: the middle makes the entry at x the nearest one.
+    Formula: silu(-8 + (i + 1/2) / 4), i = 0 to 63. Source: arXiv 2510.15926's published source for size and range;
+    where in its step an entry is taken is derived: the middle makes the entry at x the nearest one.
 
     >>> len(silu_table_entries()), round(float(silu_table_entries()[63]), 4)
     (64, 7.872)

@@ -19,8 +19,8 @@ QUERY_PARALLEL = 8
 class AttentionCounts:
     """What an attention walk did, each field incremented where the thing happens, masked and padded lanes included.
 
-    steps: rounds of the loops over keys (decode: of both passes) · key_rows_read, value_rows_read: rows of all kv heads ·
-    visible_pairs, masked_pairs: query-key pairs walked that count, and that the mask removes · exps, multiplications,
+    steps: rounds of the loops over keys (decode: of both passes) · key_rows_read, value_rows_read: rows of all kv heads
+    · visible_pairs, masked_pairs: query-key pairs walked that count, and that the mask removes · exps, multiplications,
     additions (subtractions too), comparisons, divisions: scalar operations.
     """
 
@@ -53,9 +53,7 @@ def _score(q: np.ndarray, key: np.ndarray, scale: np.float32, counts: np.ndarray
 
 
 @njit(cache=True)
-def _absorb(
-    state: np.ndarray, output: np.ndarray, score: np.float32, value: np.ndarray, counts: np.ndarray
-) -> None:
+def _absorb(state: np.ndarray, output: np.ndarray, score: np.float32, value: np.ndarray, counts: np.ndarray) -> None:
     """Advance one lane: state is its (maximum, total), output its sum of weighted value rows."""
     maximum = max(state[0], score)
     rescale, weight = np.exp(state[0] - maximum), np.exp(score - maximum)
@@ -169,8 +167,8 @@ def prefill_attention_counted(
 
     q float [n, heads, d], k and v float [n, kv_heads, d], oldest row first. Queries go in groups of query_parallel.
     "plain": oldest first, each group with all keys, masked or not: n**2 / 8 steps. "reversed": queries and keys newest
-    first, each group with the keys from its own first row to the end: n (n + 8) / 16 steps. Both for groups of 8 and n a
-    multiple of 8; other n are padded with newest rows of zeros. Every lane of a step works, masked or not.
+    first, each group with the keys from its own first row to the end: n (n + 8) / 16 steps. Both for groups of 8 and n
+    a multiple of 8; other n are padded with newest rows of zeros. Every lane of a step works, masked or not.
     Raises ValueError for another order, shapes that do not fit, or query_parallel < 1. Source: arXiv 2510.15926.
 
     Two groups of 8: the newer walks 16 keys, the older 8; a lane takes two exponentials per step.
@@ -190,9 +188,10 @@ def prefill_attention_counted(
     if len(q) != len(k):
         raise ValueError(f"q has {len(q)} rows, k {len(k)}; prefill needs as many")
     n, step = len(q), -1 if order == "reversed" else 1
-    fed = [np.pad(a.astype(np.float32), ((0, -n % query_parallel), (0, 0), (0, 0)))[::step] for a in (q, k, v)]
+    padding = ((0, -n % query_parallel), (0, 0), (0, 0))
+    queries, keys, values = (np.ascontiguousarray(np.pad(a.astype(np.float32), padding)[::step]) for a in (q, k, v))
     scale = np.float32(q.shape[2] ** -0.5)
-    output, counts = _prefill(*map(np.ascontiguousarray, fed), scale, query_parallel, order == "reversed")
+    output, counts = _prefill(queries, keys, values, scale, query_parallel, order == "reversed")
     return output[::step][:n], AttentionCounts(*counts.tolist())
 
 
@@ -214,16 +213,17 @@ def prefill_attention_reference(
     q: np.ndarray, k: np.ndarray, *, v: np.ndarray, order: str = "reversed", query_parallel: int = QUERY_PARALLEL
 ) -> np.ndarray:
     """Return prefill_attention by torch, in FP64; neither the order nor the groups change the result."""
-    wide = [torch.tensor(a).double().transpose(0, 1)[None] for a in (q, k, v)]
-    output = torch.nn.functional.scaled_dot_product_attention(*wide, is_causal=True, enable_gqa=True)
+    queries, keys, values = (torch.tensor(a).double().transpose(0, 1)[None] for a in (q, k, v))
+    attend = torch.nn.functional.scaled_dot_product_attention
+    output = attend(queries, keys, values, is_causal=True, enable_gqa=True)
     return output[0].transpose(0, 1).float().numpy()
 
 
 def decode_attention_counted(q: np.ndarray, k: np.ndarray, *, v: np.ndarray) -> tuple[np.ndarray, AttentionCounts]:
     """Return the attention of one query to a cache, float32 [heads, d], in two passes, and what they did.
 
-    q float [heads, d], k and v float [context, kv_heads, d]. Pass 1 reads K and keeps the raw scores, running maximum and
-    sum; pass 2 reads V with weight exp(score - maximum) / sum. Raises ValueError for shapes that do not fit.
+    q float [heads, d], k and v float [context, kv_heads, d]. Pass 1 reads K and keeps the raw scores, running maximum
+    and sum; pass 2 reads V with weight exp(score - maximum) / sum. Raises ValueError for shapes that do not fit.
     Source: arXiv 2510.15926.
 
     Three cached tokens, one head: three rows of each, two exponentials a token in pass 1 and one in pass 2.
@@ -234,8 +234,8 @@ def decode_attention_counted(q: np.ndarray, k: np.ndarray, *, v: np.ndarray) -> 
     (3, 3, 9, 1)
     """
     _check_heads(q, k, v)
-    arrays = (np.ascontiguousarray(a, dtype=np.float32) for a in (q, k, v))
-    output, counts = _decode(*arrays, np.float32(q.shape[1] ** -0.5))
+    query, keys, values = (np.ascontiguousarray(a, dtype=np.float32) for a in (q, k, v))
+    output, counts = _decode(query, keys, values, np.float32(q.shape[1] ** -0.5))
     return output, AttentionCounts(*counts.tolist())
 
 

@@ -11,7 +11,7 @@ def rmsnorm(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-5) -> np.ndarr
     """Return x with each row divided by its root mean square and multiplied by weight, float32 [rows, d].
 
     x float [rows, d], weight float [d]; FP32 throughout, the sum of squares too.
-    Formula: x / sqrt(mean(x**2) + eps) * weight. Source: arXiv 1910.07467; eps from arXiv 2510.15926's published source.
+    Formula: x / sqrt(mean(x**2) + eps) * weight. Source: arXiv 1910.07467; eps as in arXiv 2510.15926.
 
     The mean of 9, 16, 9, 16 is 12.5; eps = 12.5 makes it 25:
 

@@ -1,4 +1,4 @@
-"""Activations to INT8 by the largest magnitude of a row, weights to ternary by the mean magnitude of a matrix, and back.
+"""Activations to INT8 by the largest magnitude of a row, weights to ternary by the mean magnitude, and back.
 
 Knows the rounding. Does not know which layers are quantized.
 """
@@ -13,7 +13,8 @@ def quantize_absmax(x: np.ndarray, absmax: np.ndarray | None = None) -> tuple[np
     """Return each row of x as INT8, and the scale that turns it back.
 
     x float [rows, d]; absmax float [rows], the largest magnitudes when they are known already; returns int8 [rows, d]
-    and float32 [rows]. Formula: top = max(max|x|, 1e-5); q = clamp(round(x * (127 / top)), -127, 127); scale = top / 127.
+    and float32 [rows].
+    Formula: top = max(max|x|, 1e-5); scale = top / 127; q = clamp(round(x * (127 / top)), -127, 127).
     Halves round to even. Source: BitNet b1.58, arXiv 2402.17764, activation quantization; arXiv 2510.15926.
 
     127 / 2 = 63.5 rounds to 64 and 127 / 4 = 31.75 to 32:
@@ -41,8 +42,9 @@ def quantize_absmax_reference(x: np.ndarray, absmax: np.ndarray | None = None) -
 def quantize_absmean(weights: np.ndarray) -> tuple[np.ndarray, np.float32]:
     """Return a weight matrix as -1, 0, 1, and the scale that turns it back.
 
-    weights float [n, k]; returns int8 [n, k] and a float32. Formula: scale = max(mean|w|, 1e-5), summed in FP64 and kept in
-    FP32; q = clamp(round(w / scale), -1, 1). Halves round to even. Source: BitNet b1.58, arXiv 2402.17764, section 2.
+    weights float [n, k]; returns int8 [n, k] and a float32. The mean is summed in FP64 and kept in FP32.
+    Formula: scale = max(mean|w|, 1e-5); q = clamp(round(w / scale), -1, 1).
+    Halves round to even. Source: BitNet b1.58, arXiv 2402.17764, section 2.
 
     The mean magnitude is 1, and 0.5 rounds to 0:
 

@@ -10,8 +10,8 @@ import torch
 def rope(x: np.ndarray, positions: np.ndarray, *, base: float = 1e4) -> np.ndarray:
     """Return x with each pair of elements of each head turned by an angle that grows with the position.
 
-    x float [rows, heads, head_dim], positions int [rows]; returns float32 of x's shape. Angles are FP64, turning is FP32.
-    Formula: angle(i) = position * base**(-2i / head_dim); (x[i], x[i + head_dim/2]) turns by angle(i), i < head_dim / 2.
+    x float [rows, heads, head_dim], positions int [rows]; returns float32 of x's shape. Angles are FP64, the rest FP32.
+    Formula: angle(i) = position * base**(-2i / head_dim); x[i], x[i + head_dim/2] turn by angle(i), i < head_dim / 2.
     Raises ValueError when head_dim is odd. Source: arXiv 2104.09864; the halves as in Llama (rotate_half).
 
     Position 0 does not turn; with two elements position p turns by p radians:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import gcd
 
 from archsim.errors import MappingError
 from archsim.units import TableLookup, Vector
+from archsim.units.unit import ceil_div
 from dataflow.op import Work, work
 from dataflow.schedule import Pattern, sequence
 from mappers.lookup_parts import VECTOR_ELEMENTS, Site, link_depth
@@ -102,8 +102,31 @@ def linear(site: Site, op: Linear, after: Sequence[str]) -> None:
     site.call(op.name, after, starters, finals)
 
 
+def _block(site: Site, unit: TableLookup) -> int:
+    """Inputs of a block: what the tables take, in whole index vectors of the stored layout or whole parts of one.
+
+    The layout packs the indices of `block_inputs` weights side by side, so tables beyond a multiple of that stay idle,
+    and fewer tables read a vector in equal parts.
+    """
+    vector = site.loader.block_inputs
+    if unit.block_inputs >= vector:
+        return vector * (unit.block_inputs // vector)
+    groups = vector // unit.group_size
+    return unit.group_size * max(t for t in range(1, unit.num_tables + 1) if groups % t == 0)
+
+
+def _blocks(site: Site, unit: TableLookup, k: int) -> list[tuple[int, int]]:
+    """The blocks of a row as (inputs with their padding, inputs that are real); a row is padded to whole vectors."""
+    block, padded = _block(site, unit), ceil_div(k, site.loader.block_inputs) * site.loader.block_inputs
+    starts = range(0, padded, block)
+    return [(min(block, padded - start), min(block, k - start)) for start in starts if start < k]
+
+
 def _token(site: Site, unit: TableLookup) -> int:
-    return gcd(TOKEN_ELEMENTS, unit.block_inputs, link_depth(site.design, site.parts.quantiser, site.parts.lookup))
+    """INT8 elements per token: as many as leave the FIFO deep in tokens, so that its grain does not show."""
+    depth = link_depth(site.design, site.parts.quantiser, site.parts.lookup)
+    grains = (t for t in range(TOKEN_ELEMENTS, 1, -1) if depth % t == 0 and depth // t >= 4)
+    return next((t for t in grains if VECTOR_ELEMENTS % t == 0 and _block(site, unit) % t == 0), 1)
 
 
 def _enters(site: Site, token: int) -> Pattern[int]:
@@ -130,19 +153,17 @@ def _quantize(site: Site, op: Linear, token: int) -> str:
 
 
 def _row_firings(site: Site, op: Linear, unit: TableLookup, token: int) -> int:
-    blocks = -(-op.k // unit.block_inputs)
-    return blocks * (unit.block_inputs // token + 1) + op.n // VECTOR_ELEMENTS
+    return sum(padded // token + 1 for padded, _ in _blocks(site, unit, op.k)) + op.n // VECTOR_ELEMENTS
 
 
 def _lookup(site: Site, op: Linear, unit: TableLookup, token: int, quantize: str) -> str:
     """Per block: take its activations (zeros where the row has ended), look up every output; then drain."""
-    s, p, block = site.sketch, site.parts, unit.block_inputs
+    s, p = site.sketch, site.parts
     takes: list[tuple[int, int]] = []
     works: list[tuple[Work, int]] = []
-    for start in range(0, op.k, block):
-        real = min(block, op.k - start)
-        takes += [(1, real // token), (0, (block - real) // token), (0, 1)]
-        works += [(work("take", d=token), block // token), (work("ternary_matmul", m=1, k=real, n=op.n), 1)]
+    for padded, real in _blocks(site, unit, op.k):
+        takes += [(1, real // token), (0, (padded - real) // token), (0, 1)]
+        works += [(work("take", d=token), padded // token), (work("ternary_matmul", m=1, k=real, n=op.n), 1)]
     takes.append((0, op.n // VECTOR_ELEMENTS))
     works.append((work("drain", d=VECTOR_ELEMENTS), op.n // VECTOR_ELEMENTS))
     lookup = s.task(
@@ -151,7 +172,7 @@ def _lookup(site: Site, op: Linear, unit: TableLookup, token: int, quantize: str
         op.rows * _row_firings(site, op, unit, token),
         sequence(*works),
         op=op.name,
-        tiles=((range(op.rows), range(0, op.k, block)),),
+        tiles=((range(op.rows), range(0, op.k, _block(site, unit))),),
     )
     s.stream(
         quantize,

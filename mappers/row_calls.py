@@ -70,12 +70,11 @@ def prefill_attention(
     steps = sum(len(span) for span in spans)
     each_step = sequence(*((t, n) for span in spans for t, n in ((1, len(span)), (0, 1))))
     first_steps = sequence(*((t, n) for span in spans for t, n in ((size, 1), (0, len(span)))))
-    in_flight = site.in_flight(kv_row)
-    reads = [_rows_read(site, f"{name}.q.read", attend, len(groups) * size, row, first_steps, 2 * size, "activation")]
-    for tensor in ("k", "v"):
-        reads.append(
-            _rows_read(site, f"{name}.{tensor}.read", attend, steps, kv_row, each_step, 1 + in_flight, "cache")
-        )
+    depth = 1 + site.in_flight(kv_row)
+    q = _rows_read(site, f"{name}.q.read", attend, len(groups) * size, row, first_steps, 2 * size, "activation")
+    k = _rows_read(site, f"{name}.k.read", attend, steps, kv_row, each_step, depth, "cache")
+    v = _rows_read(site, f"{name}.v.read", attend, steps, kv_row, each_step, depth, "cache")
+    _cache_after_queries(site, q, size, (k, v))
     write = s.task(f"{name}.write", p.memory, len(groups) * size, work("write", bytes=row), role="activation")
     s.stream(
         attend,
@@ -84,7 +83,7 @@ def prefill_attention(
         token_bytes=row,
         gives=sequence(*((t, n) for span in spans for t, n in ((0, len(span)), (size, 1)))),
     )
-    site.call(name, after, reads, [write])
+    site.call(name, after, [q], [write])
 
 
 def decode_attention(
@@ -109,16 +108,28 @@ def decode_attention(
     row, kv_row = (n * head_dim * site.activation_bytes for n in (heads, kv_heads))
     each_row = sequence((1, context), (0, 1))
     s.stream(scores, values, unit.score_depth, takes=each_row, token_bytes=heads * site.activation_bytes)
-    in_flight = site.in_flight(kv_row)
-    first = sequence((1, 1), (0, context - 1))
-    reads = [
-        _rows_read(site, f"{name}.q.read", scores, 1, row, first, 1, "activation"),
-        _rows_read(site, f"{name}.k.read", scores, context, kv_row, sequence((1, context)), 1 + in_flight, "cache"),
-        _rows_read(site, f"{name}.v.read", values, context, kv_row, each_row, 1 + in_flight, "cache"),
-    ]
+    depth = 1 + site.in_flight(kv_row)
+    q = _rows_read(site, f"{name}.q.read", scores, 1, row, sequence((1, 1), (0, context - 1)), 1, "activation")
+    k = _rows_read(site, f"{name}.k.read", scores, context, kv_row, sequence((1, context)), depth, "cache")
+    v = _rows_read(site, f"{name}.v.read", values, context, kv_row, each_row, depth, "cache")
+    _cache_after_queries(site, q, 1, (k, v))
     write = s.task(f"{name}.write", p.memory, 1, work("write", bytes=row), role="activation")
     s.stream(values, write, 1, gives=sequence((0, context), (1, 1)), token_bytes=row)
-    site.call(name, after, reads, [write])
+    site.call(name, after, [q], [write])
+
+
+def _cache_after_queries(site: Site, q: str, rows: int, caches: tuple[str, ...]) -> None:
+    """The caches are read once the first rows of queries are: nothing can be scored before."""
+    s = site.sketch
+    others = s.tasks[q].firings - rows
+    for cache in caches:
+        s.stream(
+            q,
+            cache,
+            1,
+            gives=sequence((0, rows - 1), (1, 1), (0, others)),
+            takes=sequence((1, 1), (0, s.tasks[cache].firings - 1)),
+        )
 
 
 def embedding(site: Site, name: str, op: str, rows: int, row_bytes: int) -> None:

@@ -12,7 +12,8 @@ from archsim.errors import Deadlock
 class Waiting:
     """A task that cannot fire: its next firing, the cause (starved, blocked, turn) and the state of the stream.
 
-    `turn` is the task whose turn it is on the unit, where that is what it waits for.
+    `turn` is the task whose turn it is on the unit, where that is what it waits for. `depths` holds (stream, depth) for
+    every output without room: the depth with which there would be room.
     """
 
     task: int
@@ -23,6 +24,7 @@ class Waiting:
     tokens: int
     room: int
     turn: int | None
+    depths: tuple[tuple[str, int], ...] = ()
 
 
 def explain(flat: Flat, waiting: list[Waiting], cycle: int) -> Deadlock:
@@ -39,8 +41,8 @@ def explain(flat: Flat, waiting: list[Waiting], cycle: int) -> Deadlock:
         wait_cycle=tuple(lines),
         others=tuple(others),
         ways_out=tuple(
-            f"stream '{w.stream}': depth {ends[w.stream].depth + w.needed - w.room} lets "
-            f"'{flat.tasks[w.task].name}' go on"
+            " and ".join(f"stream '{stream}': depth {depth}" for stream, depth in w.depths)
+            + f" lets '{flat.tasks[w.task].name}' go on"
             for w in (by_task[t] for t in cycle_tasks)
             if w.cause == "blocked"
         ),

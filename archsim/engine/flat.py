@@ -132,7 +132,7 @@ def merged(task: Task) -> list[tuple[int, tuple[Any, tuple[int, ...], tuple[int,
     """
     patterns: list[Pattern[Any]] = [task.work, *task.takes.values(), *task.gives.values()]
     end = _shared_period(patterns, task.firings)
-    cursors = [[0, p.runs[0][1]] for p in patterns]
+    cursors = [[0, p.runs[0][1] if len(p.runs) > 1 else end] for p in patterns]
     out = []
     place = 0
     while place < end:

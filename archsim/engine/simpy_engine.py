@@ -299,7 +299,8 @@ def _waiting(task: _Progress) -> Waiting:
         return Waiting(task.index, firing, "turn", "", 0, 0, 0, turn.index)
     assert lack is not None, "a task whose turn it is and that lacks nothing has started"
     cause, queue, needed = lack
-    return Waiting(task.index, firing, cause, queue.name, needed, queue.tokens, queue.room, None)
+    depths = tuple((q.name, q.depth + n - q.room) for q, n in task.run.gives if q.room < n)
+    return Waiting(task.index, firing, cause, queue.name, needed, queue.tokens, queue.room, None, depths)
 
 
 def _result(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from archsim.quantity import Bits, Count, Cycles
 from archsim.units.unit import Unit, ceil_div
+from dataflow.errors import PathProblems
 from dataflow.format import Format, beat_layout
 from dataflow.op import Work
 
@@ -74,7 +75,7 @@ class TableLookup(Unit):
 
 
 class WeightLoader(Unit):
-    """Brings ternary weights from memory in beats, in whole regions: cycles = ceil(bytes / bytes per beat)."""
+    """Brings ternary weights from memory in whole regions of beats: cycles = ceil(bytes / (ports x port_bits / 8))."""
 
     kinds = ("move",)
 
@@ -83,21 +84,35 @@ class WeightLoader(Unit):
     port_bits: Bits = Field(description="width of a port")
     burst_beats: Count = Field(description="beats of a request on each port")
     outstanding: Count = Field(description="requests under way on each port")
-    vectors_per_beat: Count = Field(description="index vectors packed in a beat")
+    beat_bits: Bits = Field(description="a beat of the layout in memory")
+    vectors_per_beat: Count = Field(description="index vectors packed in a beat of the layout")
     block_inputs: Count = Field(description="weights of an index vector")
     region_blocks: Count = Field(description="rows of blocks in a region")
     region_outputs: Count = Field(description="outputs in a region")
 
+    @model_validator(mode="after")
+    def _vectors_fit_a_beat(self) -> WeightLoader:
+        payload = self.vectors_per_beat * ceil_div(5 * self.block_inputs, 3)
+        if payload > self.beat_bits:
+            told = f"{self.vectors_per_beat} vectors of {self.block_inputs} weights at 5/3 bit are {payload} bit"
+            raise PathProblems([("vectors_per_beat", f"{told}, a beat of the layout has {self.beat_bits}; use fewer")])
+        return self
+
     @property
     def beat_bytes(self) -> int:
-        """Bytes of a beat over all ports."""
+        """Bytes of a beat of the layout."""
+        return self.beat_bits // 8
+
+    @property
+    def cycle_bytes(self) -> int:
+        """Bytes that all ports bring in a cycle."""
         return self.ports * self.port_bits // 8
 
     @property
     def layout(self) -> Format:
         """The format in which the weights lie in memory."""
         return beat_layout(
-            beat_bits=self.ports * self.port_bits,
+            beat_bits=self.beat_bits,
             vectors_per_beat=self.vectors_per_beat,
             block_inputs=self.block_inputs,
             region_blocks=self.region_blocks,
@@ -105,7 +120,7 @@ class WeightLoader(Unit):
         )
 
     def _cycles(self, work: Work) -> int:
-        return ceil_div(work["bytes"], self.beat_bytes)
+        return ceil_div(work["bytes"], self.cycle_bytes)
 
 
 class WeightBuffer(Unit):

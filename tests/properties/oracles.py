@@ -147,7 +147,7 @@ CAUSES = ("busy", "starved", "blocked", "idle")
 
 @dataclass
 class Account:
-    """What a run of the slow clock saw. `fired` counts starts and is apart from comparisons; `stuck`: firings are left."""
+    """What a run of the slow clock saw. `fired` counts starts, apart from comparisons; `stuck`: firings are left."""
 
     cycles: int = 0
     stuck: bool = False

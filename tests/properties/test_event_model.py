@@ -19,7 +19,7 @@ from archsim.engine.result import SectionResult
 from dataflow.schedule import Section
 
 FEW = settings(max_examples=150, derandomize=True, deadline=None)
-MANY = settings(max_examples=20_000, derandomize=True, deadline=None)
+MANY = settings(max_examples=5_000, derandomize=True, deadline=None)
 
 
 def ran(case: Drawn) -> SectionResult | None:

@@ -13,7 +13,7 @@ from archsim.engine.flat import flatten
 from archsim.engine.result import SectionResult
 
 SOME = settings(max_examples=400, derandomize=True, deadline=None)
-MANY = settings(max_examples=30_000, derandomize=True, deadline=None)
+MANY = settings(max_examples=5_000, derandomize=True, deadline=None)
 
 
 def ran(case: Drawn, engine: str) -> SectionResult | Deadlock:

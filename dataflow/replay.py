@@ -1,0 +1,284 @@
+"""The tiles of a schedule, one by one, in an order that its streams enforce.
+
+Knows which firing computes which part of which op, whether an op's tiles cover it, and whether what a task reads is
+made before it. Does not know numbers, nor when a firing starts: tasks follow each other whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from itertools import chain, cycle, islice, repeat
+from math import prod
+
+import numpy as np
+
+from dataflow.errors import ScheduleError
+from dataflow.graph import Graph, Op
+from dataflow.op import OP_KINDS, Work
+from dataflow.schedule import Schedule, Section, Task, computes
+
+AXES = {"ternary_matmul": ("m", "k"), "matmul": ("m", "n"), "attention": ("query", "key")}
+PASSES = ("attention_scores", "attention_values")
+ONCE = ("ternary_matmul", "attention")  # their tiles add to a sum, so that a second one would count twice
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one firing computes: a part of an op, or all of it where `whole`.
+
+    `kind` is that of the firing's work; "drain" says that the queries in `rows` have seen all their keys. The ranges
+    are those of the op's axes in its graph (tokens from the oldest on), cut at its extents: rows that pad are left out.
+    """
+
+    op: Op
+    kind: str
+    rows: range
+    columns: range
+    whole: bool = False
+
+
+def steps(schedule: Schedule) -> Iterator[Step]:
+    """Everything that the schedule computes, in an order that its streams enforce.
+
+    Raises ScheduleError where a task reads what no task that it waits for has made, where a firing's work is not that
+    of its tile, where tiles that add to a sum overlap, and at the end where an op's tiles leave a gap.
+    """
+    progress = _Progress(schedule)
+    for section in schedule.sections:
+        order = dependence_order(section)
+        for repetition in range(section.repeat):
+            progress.run += 1
+            for task, waited_for in order:
+                op = _computed(schedule.graph, task, repetition)
+                if op is not None:
+                    yield from progress.steps(task, op, waited_for)
+    progress.check_finished()
+
+
+def extents(graph: Graph, op: Op) -> tuple[int, int]:
+    """The extents of the two axes that tiles of this op have: see Task."""
+    first = graph.tensors[op.inputs[0]].shape
+    if op.kind == "ternary_matmul":
+        return first[0], first[1]
+    if op.kind == "attention":
+        return first[0], graph.tensors[op.inputs[1]].shape[0]
+    rows, columns = graph.tensors[op.outputs[0]].shape
+    return rows, columns
+
+
+def visible(op: Op, queries: int, keys: int) -> np.ndarray:
+    """Which key each query of a causal attention op sees, bool [queries, keys]; sequences lie one after another.
+
+    >>> from dataflow.op import work
+    >>> last_two = Op("a", "attention", (), (), work("attention", pairs=5, heads=1, head_dim=2), {"batch": 1})
+    >>> visible(last_two, 2, 3).astype(int).tolist()
+    [[1, 1, 0], [1, 1, 1]]
+    """
+    batch = op.attributes["batch"]
+    per_query, per_key = queries // batch, keys // batch
+    query, key = np.arange(queries)[:, None], np.arange(keys)
+    past = per_key - per_query
+    return (query // per_query == key // per_key) & (key % per_key <= past + query % per_query)
+
+
+def dependence_order(section: Section) -> list[tuple[Task, frozenset[str]]]:
+    """The tasks so that each stands after those whose tokens it takes, with all the tasks that it so waits for.
+
+    Streams that start with tokens enforce no order. Raises ScheduleError where tasks wait for each other in a circle.
+    """
+    before: dict[str, set[str]] = {task.name: set() for task in section.tasks}
+    ends = section.ends
+    for stream in section.streams:
+        if not stream.initial:
+            source, sink = ends[stream.name]
+            before[sink].add(source)
+    try:
+        names = tuple(TopologicalSorter(before).static_order())
+    except CycleError as error:
+        circle = " > ".join(f"'{name}'" for name in error.args[1])
+        raise ScheduleError(f"section '{section.name}': tasks wait for each other: {circle}") from None
+    waited: dict[str, frozenset[str]] = {}
+    for name in names:
+        waited[name] = frozenset(before[name]).union(*(waited[other] for other in before[name]))
+    tasks = {task.name: task for task in section.tasks}
+    return [(tasks[name], waited[name]) for name in names]
+
+
+def _computed(graph: Graph, task: Task, repetition: int) -> Op | None:
+    """The op that the task computes in this repetition; none for one that only moves what an op reads.
+
+    An op without arithmetic is computed by whoever moves its rows.
+    """
+    if not task.ops:
+        return None
+    name = task.ops[repetition]
+    if name not in graph.ops:
+        raise ScheduleError(f"task '{task.name}': names the op '{name}', which graph '{graph.name}' does not have")
+    op = graph.ops[name]
+    return op if task.tiles or not computes(op.work) or any(computes(item) for item, _ in task.work) else None
+
+
+def _firings(task: Task) -> Iterator[Work]:
+    return islice(chain.from_iterable(repeat(item, n) for item, n in cycle(task.work)), task.firings)
+
+
+@dataclass(slots=True)
+class _Cover:
+    """How often each element of an op's two axes has been computed, and by which tasks (run, name) each time."""
+
+    op: Op
+    counts: np.ndarray
+    needed: np.ndarray
+    makers: list[set[tuple[int, str]]] = field(default_factory=list)
+    unfinished: set[tuple[int, str]] = field(default_factory=set)
+
+    def end(self, run: int, task: str) -> None:
+        """Notes that a task has computed its part. Raises ScheduleError where a sum would count twice."""
+        self.unfinished.add((run, task))
+        while len(self.makers) < self.counts[self.needed].min():
+            self.makers.append(self.unfinished)
+            self.unfinished = set()
+        if self.op.kind in ONCE and self.counts[self.needed].max() > 1:
+            raise ScheduleError(f"task '{task}': {self.problem()}")
+
+    def problem(self) -> str:
+        """What is wrong with the tiles so far; empty where each element is in one, or in equally many."""
+        axes = AXES.get(self.op.kind, ("row", "d"))
+        rule = f"the tiles of an op hold each ({', '.join(axes)}) once"
+        low, high = (int(limit) for limit in (self.counts[self.needed].min(), self.counts[self.needed].max()))
+
+        def first(count: int) -> str:
+            place = np.argwhere(self.needed & (self.counts == count))[0]
+            return ", ".join(f"{axis} {i}" for axis, i in zip(axes, place, strict=True))
+
+        if low == 0:
+            missing = int((self.counts[self.needed] == 0).sum())
+            return f"op '{self.op.name}': no tile holds ({first(0)}), {missing} such places in all; {rule}"
+        if self.op.kind in ONCE and high > 1:
+            return f"op '{self.op.name}': {high} tiles hold ({first(high)}); {rule}"
+        if low != high:
+            return f"op '{self.op.name}': {high} tiles hold ({first(high)}) and {low} ({first(low)}); {rule}"
+        return ""
+
+
+class _Progress:
+    """What the tasks have computed so far, over sections and repetitions."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.graph = schedule.graph
+        self.newest_first = schedule.options.get("attention_order") == "reversed"
+        self.covers: dict[str, _Cover] = {}
+        self.run = 0
+
+    def steps(self, task: Task, op: Op, waited_for: frozenset[str]) -> Iterator[Step]:
+        """The steps of one task, its op covered afterwards."""
+        kinds = {item.kind for item, _ in task.work if computes(item)} or {op.kind}
+        foreign = sorted(kinds - ({op.kind, *PASSES} if op.kind == "attention" else {op.kind}))
+        if foreign:
+            raise ScheduleError(f"task '{task.name}': computes {', '.join(foreign)}, op '{op.name}' is a {op.kind}")
+        for name in (*_sources(self.graph, op), *(f"{op.name} scores" for _ in kinds & {"attention_values"})):
+            self._check_made(task, name, waited_for)
+        covers = {kind: self._cover(op, kind) for kind in sorted(kinds)}
+        if task.tiles:
+            yield from self._tiles(task, op, covers)
+        else:
+            rows, columns = extents(self.graph, op)
+            for kind, cover in covers.items():
+                cover.counts += 1
+                yield Step(op, kind, range(rows), range(columns), whole=kind == op.kind)
+        for cover in covers.values():
+            cover.end(self.run, task.name)
+
+    def _tiles(self, task: Task, op: Op, covers: dict[str, _Cover]) -> Iterator[Step]:
+        rows = range(0)
+        undrained: list[range] = []
+        drains = any(item.kind == "drain" for item, _ in task.work)
+        slices = task.slices()
+        for item in _firings(task):
+            if computes(item):
+                rows, columns = self._placed(task, op, item, next(slices))
+                covers[item.kind].counts[rows.start : rows.stop, columns.start : columns.stop] += 1
+                if item.kind == "attention" and rows and rows not in undrained:
+                    undrained.append(rows)
+                if rows and columns:
+                    yield Step(op, item.kind, rows, columns)
+            elif item.kind == "drain" and rows in undrained:
+                undrained.remove(rows)
+                yield Step(op, "drain", rows, range(0))
+        if drains and undrained:
+            raise ScheduleError(
+                f"task '{task.name}': op '{op.name}': no firing drains the queries {undrained[0].start} to "
+                f"{undrained[0].stop - 1}; a drain follows the last key of each group"
+            )
+        for group in undrained:
+            yield Step(op, "drain", group, range(0))
+
+    def _placed(self, task: Task, op: Op, item: Work, tile: tuple[range, range]) -> tuple[range, range]:
+        """The tile in the graph's own places. Raises ScheduleError where the firing is charged for another size."""
+        height, width = extents(self.graph, op)
+        places = op.work["pairs"] if op.kind == "attention" else height * width
+        if prod(item.extents) * places != prod(op.work.extents) * len(tile[0]) * len(tile[1]):
+            raise ScheduleError(
+                f"task '{task.name}': a firing of {item} computes a tile of {len(tile[0])} x {len(tile[1])} of op "
+                f"'{op.name}', which is {op.work}; the work of a firing is that of its tile"
+            )
+        if op.kind != "attention" and tile[1].stop > width:
+            raise ScheduleError(f"task '{task.name}': a tile ends at {tile[1].stop}, op '{op.name}' at {width}")
+        backwards = item.kind == "attention" and self.newest_first
+        rows, columns = (_cut(r, n, backwards) for r, n in zip(tile, (height, width), strict=True))
+        return rows, columns
+
+    def _cover(self, op: Op, kind: str) -> _Cover:
+        name = f"{op.name} scores" if kind == "attention_scores" else op.name
+        if name not in self.covers:
+            shape = extents(self.graph, op)
+            needed = visible(op, *shape) if op.kind == "attention" else np.ones(shape, dtype=bool)
+            self.covers[name] = _Cover(op, np.zeros(shape, dtype=np.int32), needed)
+        return self.covers[name]
+
+    def _check_made(self, task: Task, name: str, waited_for: frozenset[str]) -> None:
+        cover = self.covers.get(name)
+        if cover is None:
+            raise ScheduleError(f"task '{task.name}': reads '{name}', which no task before it computes")
+        if not cover.makers:
+            raise ScheduleError(f"task '{task.name}': reads '{name}' before it is whole; {cover.problem()}")
+        if not any(all(run < self.run or maker in waited_for for run, maker in made) for made in cover.makers):
+            makers = ", ".join(f"'{maker}'" for _, maker in sorted(cover.makers[0]))
+            raise ScheduleError(
+                f"task '{task.name}': reads '{name}', which {makers} computes in the same section; "
+                "streams lead from a task that computes a tensor to those that read it"
+            )
+
+    def check_finished(self) -> None:
+        """Raises ScheduleError with every op that no task computes, or whose tiles do not cover it evenly."""
+        problems = [
+            f"op '{op.name}': no task computes it; every op with work is some task's"
+            for op in self.graph.ops.values()
+            if not OP_KINDS[op.kind].free and op.name not in self.covers
+        ]
+        problems += [problem for cover in self.covers.values() if (problem := cover.problem())]
+        if problems:
+            raise ScheduleError(problems)
+
+
+def _sources(graph: Graph, op: Op) -> Iterator[str]:
+    """The computed tensors that an op reads, directly or through ops that no unit does."""
+    for name in op.inputs:
+        maker = graph.ops.get(name)
+        if maker is not None and OP_KINDS[maker.kind].free:
+            yield from _sources(graph, maker)
+        elif maker is not None:
+            yield name
+
+
+def _cut(places: range, extent: int, backwards: bool) -> range:
+    """The places below the extent, counted from its end where backwards.
+
+    >>> _cut(range(8, 16), 13, False), _cut(range(8, 16), 13, True), _cut(range(8, 16), 5, True)
+    (range(8, 13), range(0, 5), range(0, 0))
+    """
+    if backwards:
+        return range(max(extent - places.stop, 0), max(extent - places.start, 0))
+    return range(min(places.start, extent), min(places.stop, extent))

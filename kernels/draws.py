@@ -1,0 +1,170 @@
+"""Arguments for the pairs of kernels.PAIRS, drawn at random up to a size.
+
+Each function takes a generator and the largest extent and returns keyword arguments that algorithm and reference share.
+Size 1 makes every extent 1; other sizes make extents that are multiples of nothing in particular.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from kernels.online_softmax import SoftmaxState
+from kernels.ternary import BLOCK_INPUTS, REGION_BEATS, REGION_BLOCKS, REGION_OUTPUTS, group_indices, loader_regions
+from kernels.ternary_bytes import TL2_TAIL_INPUTS, pack_planes, pack_tl1, pack_tl2
+
+Arguments = dict[str, Any]
+
+
+def _extent(rng: np.random.Generator, size: int) -> int:
+    return int(rng.integers(1, size + 1))
+
+
+def _extents(rng: np.random.Generator, size: int, *, inputs: int | None = None) -> tuple[int, int, int]:
+    """Return m, n and k; k goes up to 4 * size, or up to size * inputs, when size is not 1."""
+    k = _extent(rng, 1 if size == 1 else size * (inputs or 4))
+    return _extent(rng, min(size, 5)), _extent(rng, size), k
+
+
+def _int8(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.integers(-127, 128, shape, dtype=np.int8)
+
+
+def _ternary(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.integers(-1, 2, shape, dtype=np.int8)
+
+
+def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def weights(rng: np.random.Generator, size: int) -> Arguments:
+    """Return ternary weights [n, k]; k crosses the 128 values of a block of I2_S and the 256 of the tail of TL2."""
+    _, n, k = _extents(rng, size, inputs=TL2_TAIL_INPUTS // 8)
+    return {"weights": _ternary(rng, n, k)}
+
+
+def loader_weights(rng: np.random.Generator, size: int) -> Arguments:
+    """Return ternary weights of one or two regions and their slots; a size above 1 may cross one edge of a region."""
+    _, n, k = _extents(rng, size)
+    edge = int(rng.integers(3)) if size > 1 else 0
+    n += REGION_OUTPUTS - n // 2 if edge == 1 else 0
+    k += REGION_BLOCKS * BLOCK_INPUTS - k // 2 if edge == 2 else 0
+    outputs, inputs = loader_regions(n, k)
+    shape = (outputs * inputs, REGION_BLOCKS, REGION_BEATS)
+    return {"weights": _ternary(rng, n, k), "slots": rng.integers(0, 2**16, shape, dtype=np.uint16)}
+
+
+def activations(rng: np.random.Generator, size: int) -> Arguments:
+    """Return INT8 activations [k]."""
+    return {"x": _int8(rng, _extent(rng, size))}
+
+
+def grouped_activations(rng: np.random.Generator, size: int) -> Arguments:
+    """Return INT8 activations [k] and a group size of 1 to 4."""
+    return {"x": _int8(rng, _extent(rng, size)), "group_size": _extent(rng, 4)}
+
+
+def lookup(rng: np.random.Generator, size: int) -> Arguments:
+    """Return INT8 activations [m, k], the indices of ternary weights [n, k] and a group size of 1 to 4."""
+    m, n, k = _extents(rng, size)
+    group_size = _extent(rng, 4)
+    return {"x": _int8(rng, m, k), "indices": group_indices(_ternary(rng, n, k), group_size), "group_size": group_size}
+
+
+def counted_lookup(rng: np.random.Generator, size: int) -> Arguments:
+    """Return INT8 activations [m, k] and ternary weights [n, k]."""
+    m, n, k = _extents(rng, size)
+    return {"x": _int8(rng, m, k), "weights": _ternary(rng, n, k)}
+
+
+def lookup_tl1(rng: np.random.Generator, size: int) -> Arguments:
+    """Return INT8 activations [m, k] and TL1 weights."""
+    m, n, k = _extents(rng, size)
+    return {"x": _int8(rng, m, k), "packed": pack_tl1(_ternary(rng, n, k))}
+
+
+def lookup_tl2(rng: np.random.Generator, size: int) -> Arguments:
+    """Return INT8 activations [m, k] and TL2 weights [n, k]; k crosses the 256 inputs of the tail."""
+    m, n, k = _extents(rng, size, inputs=TL2_TAIL_INPUTS // 8)
+    return {"x": _int8(rng, m, k), "packed": pack_tl2(_ternary(rng, n, k)), "n": n}
+
+
+def lookup_planes(rng: np.random.Generator, size: int) -> Arguments:
+    """Return INT8 activations [m, k] and bit planes of ternary weights."""
+    m, n, k = _extents(rng, size)
+    return {"x": _int8(rng, m, k), "packed": pack_planes(_ternary(rng, n, k))}
+
+
+def rows(rng: np.random.Generator, size: int) -> Arguments:
+    """Return normal rows x [rows, d] of magnitudes around 1e-4 to 1e4."""
+    return {"x": _normal(rng, _extent(rng, size), _extent(rng, 4 * size)) * np.float32(10 ** rng.uniform(-4, 4))}
+
+
+def norm(rng: np.random.Generator, size: int) -> Arguments:
+    """Return rows and a weight [d]."""
+    x = rows(rng, size)["x"]
+    return {"x": x, "weight": _normal(rng, x.shape[1])}
+
+
+def matrix(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a weight matrix [n, k]."""
+    return {"weights": _normal(rng, _extent(rng, size), _extent(rng, 4 * size))}
+
+
+def accumulators(rng: np.random.Generator, size: int) -> Arguments:
+    """Return int32 accumulators [m, n] of at most 24 bits, and scales."""
+    m, n = _extent(rng, size), _extent(rng, size)
+    values = rng.integers(-(2**23), 2**23, (m, n), dtype=np.int32)
+    return {"accumulators": values, "x_scale": np.abs(_normal(rng, m)), "w_scale": float(rng.uniform(0.01, 2))}
+
+
+def rotated(rng: np.random.Generator, size: int) -> Arguments:
+    """Return x [rows, heads, head_dim] and positions up to 1023; head_dim is even."""
+    n = _extent(rng, size)
+    return {"x": _normal(rng, n, _extent(rng, 4), 2 * _extent(rng, size)), "positions": rng.integers(0, 1024, n)}
+
+
+def gate(rng: np.random.Generator, size: int) -> Arguments:
+    """Return x [size] from -12 to 12, which crosses both ends of the SiLU table."""
+    return {"x": rng.uniform(-12, 12, _extent(rng, size)).astype(np.float32)}
+
+
+def gate_and_up(rng: np.random.Generator, size: int) -> Arguments:
+    """Return gate and up of one shape."""
+    values = gate(rng, size)["x"]
+    return {"gate": values, "up": _normal(rng, *values.shape)}
+
+
+def prefill(rng: np.random.Generator, size: int) -> Arguments:
+    """Return q, k, v of up to `size` rows, an order, and a group of 1 to 8 queries."""
+    n, kv_heads, share, width = _extent(rng, size), _extent(rng, 3), _extent(rng, 3), _extent(rng, size)
+    return {
+        "q": _normal(rng, n, kv_heads * share, width),
+        "k": _normal(rng, n, kv_heads, width),
+        "v": _normal(rng, n, kv_heads, width),
+        "order": ("plain", "reversed")[int(rng.integers(2))],
+        "query_parallel": 8 if size == 1 else _extent(rng, 8),
+    }
+
+
+def decode(rng: np.random.Generator, size: int) -> Arguments:
+    """Return q [heads, d] and a cache of up to 4 * size tokens."""
+    context, kv_heads, share, width = _extent(rng, 4 * size), _extent(rng, 3), _extent(rng, 3), _extent(rng, size)
+    cache = (context, kv_heads, width)
+    return {"q": _normal(rng, kv_heads * share, width), "k": _normal(rng, *cache), "v": _normal(rng, *cache)}
+
+
+def softmax_step(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a state with moderate scores, a group of queries, and a key that some of them see."""
+    queries, kv_heads, share, width = _extent(rng, 8), _extent(rng, 3), _extent(rng, 3), _extent(rng, size)
+    heads = kv_heads * share
+    total = rng.uniform(1, 50, (queries, heads)).astype(np.float32)
+    state = SoftmaxState(_normal(rng, queries, heads), total, _normal(rng, queries, heads, width))
+    return {
+        "state": state,
+        "q_group": _normal(rng, queries, heads, width),
+        "key_row": _normal(rng, kv_heads, width),
+        "value_row": _normal(rng, kv_heads, width),
+        "scale": width**-0.5,
+        "visible": rng.integers(0, 2, queries).astype(bool),
+    }

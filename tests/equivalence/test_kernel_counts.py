@@ -1,0 +1,154 @@
+"""What the plainly written walks count equals closed forms derived apart from them."""
+
+import math
+
+import numpy as np
+import pytest
+
+from kernels.attention import (
+    AttentionCounts,
+    decode_attention,
+    decode_attention_counted,
+    prefill_attention,
+    prefill_attention_counted,
+)
+from kernels.lookup import LookupCounts, lookup_matmul_counted
+from kernels.online_softmax import online_softmax_finish, online_softmax_start, online_softmax_step
+
+
+def lookup_counts(m: int, n: int, k: int, **options: int) -> LookupCounts:
+    rng = np.random.default_rng(k)
+    x, weights = rng.integers(-127, 128, (m, k), dtype=np.int8), rng.integers(-1, 2, (n, k), dtype=np.int8)
+    return lookup_matmul_counted(x, weights, **options)[1]
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 1536, 1536), (2, 100, 1536), (1, 17, 4096), (3, 1, 1), (1, 16, 85)])
+@pytest.mark.parametrize(("num_tables", "readers", "group_size"), [(28, 16, 3), (1, 1, 1), (5, 3, 2), (56, 8, 4)])
+def test_lookup_counts_are_closed_forms(m: int, n: int, k: int, num_tables: int, readers: int, group_size: int) -> None:
+    blocks = m * math.ceil(k / (num_tables * group_size))
+    assert lookup_counts(m, n, k, num_tables=num_tables, readers=readers, group_size=group_size) == LookupCounts(
+        blocks=blocks,
+        input_reads=blocks * num_tables * group_size,
+        table_builds=blocks * num_tables,
+        table_entries=blocks * num_tables * 3**group_size,
+        table_additions=blocks * num_tables * (3**group_size - 1),
+        lookups=blocks * num_tables * n,
+        lookup_cycles=blocks * math.ceil(n / readers),
+        accumulations=blocks * num_tables * n,
+        multiplications=0,
+        output_writes=m * n,
+    )
+
+
+@pytest.mark.parametrize(("n", "k", "blocks", "cycles_per_block"), [(1536, 1536, 19, 96), (4096, 1536, 19, 256)])
+def test_lookup_cycles_of_the_published_shapes(n: int, k: int, blocks: int, cycles_per_block: int) -> None:
+    counts = lookup_counts(1, n, k)
+    assert (counts.blocks, counts.lookup_cycles, counts.input_reads) == (blocks, blocks * cycles_per_block, blocks * 84)
+    assert counts.lookups * 3 == counts.lookup_cycles * 1344
+
+
+def rows(n: int, heads: int, width: int) -> np.ndarray:
+    return np.random.default_rng(100 * n + heads).standard_normal((n, heads, width), dtype=np.float32)
+
+
+@pytest.mark.parametrize("n", [8, 16, 64, 128, 5, 13])
+@pytest.mark.parametrize("order", ["reversed", "plain"])
+def test_prefill_counts_are_closed_forms(n: int, order: str) -> None:
+    heads, kv_heads, width = 4, 2, 6
+    q, k, v = rows(n, heads, width), rows(n, kv_heads, width), rows(n, kv_heads, width)
+    counts = prefill_attention_counted(q, k, v=v, order=order)[1]
+    padded = math.ceil(n / 8) * 8
+    steps = padded * (padded + 8) // 16 if order == "reversed" else padded**2 // 8
+    lanes, visible = steps * 8 * heads, padded * (padded + 1) // 2
+    assert counts == AttentionCounts(
+        steps=steps,
+        key_rows_read=steps,
+        value_rows_read=steps,
+        visible_pairs=visible,
+        masked_pairs=8 * steps - visible,
+        exps=2 * lanes,
+        multiplications=lanes * (3 * width + 2) + padded * heads * width,
+        additions=lanes * (2 * width + 3),
+        comparisons=lanes,
+        divisions=padded * heads,
+    )
+
+
+def test_published_number_of_steps_at_128_tokens() -> None:
+    one = rows(128, 1, 1)
+    assert prefill_attention_counted(one, one, v=one)[1].steps == 1088
+    assert prefill_attention_counted(one, one, v=one, order="plain")[1].steps == 2048
+
+
+@pytest.mark.parametrize("context", [1, 7, 128])
+def test_decode_counts_are_closed_forms(context: int) -> None:
+    heads, kv_heads, width = 6, 3, 5
+    k, v = rows(context, kv_heads, width), rows(context, kv_heads, width)
+    counts = decode_attention_counted(rows(1, heads, width)[0], k, v=v)[1]
+    lanes = context * heads
+    assert counts == AttentionCounts(
+        steps=2 * context,
+        key_rows_read=context,
+        value_rows_read=context,
+        visible_pairs=context,
+        masked_pairs=0,
+        exps=3 * lanes,
+        multiplications=lanes * (2 * width + 3),
+        additions=lanes * (2 * width + 4),
+        comparisons=lanes,
+        divisions=heads,
+    )
+
+
+@pytest.mark.parametrize("n", [1, 8, 13])
+def test_prefill_is_the_same_steps_made_one_by_one(n: int) -> None:
+    """The step of a replay and the compiled walk agree, newest key first, groups of 8, whatever the walk's order."""
+    q, k, v = rows(n, 4, 6), rows(n, 2, 6), rows(n, 2, 6) + 1
+    for order in ("plain", "reversed"):
+        whole = prefill_attention(q, k, v=v, order=order)
+        for first in range(0, n, 8):
+            group = np.arange(first, min(first + 8, n))
+            state = online_softmax_start(len(group), 4, width=6)
+            for key in reversed(range(group[-1] + 1)):
+                step = {"key_row": k[key], "value_row": v[key], "scale": 6**-0.5, "visible": group >= key}
+                state = online_softmax_step(state, q[group], **step)
+            # FP32 on both sides; the order of at most 13 keys differs.
+            np.testing.assert_allclose(online_softmax_finish(state), whole[group], rtol=0, atol=5e-6)
+
+
+def test_the_last_row_of_prefill_is_decode() -> None:
+    q, k, v = rows(21, 4, 6), rows(21, 2, 6), rows(21, 2, 6) + 1
+    # FP32 on both sides; the sums of 21 terms are in another order.
+    np.testing.assert_allclose(decode_attention(q[-1], k, v=v), prefill_attention(q, k, v=v)[-1], rtol=0, atol=5e-6)
+
+
+def test_large_scores_do_not_overflow() -> None:
+    q, k = np.full((9, 1, 4), 100, dtype=np.float32), rows(9, 1, 4) * 100
+    for order in ("plain", "reversed"):
+        output = prefill_attention(q, k, v=k, order=order)
+        best = [np.argmax(k[: row + 1, 0].sum(axis=1)) for row in range(9)]
+        np.testing.assert_array_equal(output, k[best])
+    np.testing.assert_array_equal(decode_attention(q[0], k, v=k), k[k[:, 0].sum(axis=1).argmax()])
+
+
+def test_a_query_that_saw_no_key_is_zero() -> None:
+    key = rows(1, 1, 3)[0]
+    state = online_softmax_start(2, 1, width=3)
+    state = online_softmax_step(
+        state, rows(2, 1, 3), key_row=key, value_row=key, scale=1.0, visible=np.array([False, True])
+    )
+    np.testing.assert_array_equal(online_softmax_finish(state), [np.zeros((1, 3)), key])
+
+
+def test_wrong_shapes_are_refused() -> None:
+    one = rows(4, 2, 3)
+    with pytest.raises(ValueError, match="expected 'plain' or 'reversed', got 'newest'"):
+        prefill_attention(one, one, v=one, order="newest")
+    with pytest.raises(ValueError, match="expected at least 1, got 0"):
+        prefill_attention(one, one, v=one, query_parallel=0)
+    with pytest.raises(ValueError, match="q has 3 rows, k 4"):
+        prefill_attention(one[:3], one, v=one)
+    with pytest.raises(ValueError, match="must be a multiple of the kv heads"):
+        prefill_attention(rows(4, 3, 3), one, v=one)
+    with pytest.raises(ValueError, match="they must be equal"):
+        decode_attention(one[0], one, v=one[:2])

@@ -1,0 +1,66 @@
+"""Properties of the float kernels that one reference does not show: rounding, clamps, table error, invariants."""
+
+import numpy as np
+import pytest
+
+from kernels.activation import SILU_TABLE_MAX_ERROR, silu, silu_table, silu_table_entries
+from kernels.norm import rmsnorm_absmax
+from kernels.quantize import dequantize, quantize_absmax, quantize_absmean
+from kernels.rope import rope
+
+
+def test_silu_table_error_is_the_stated_one() -> None:
+    x = np.linspace(-8, 8, 1_000_001).astype(np.float32)
+    error = float(np.abs(silu_table(x) - silu(x)).max())
+    assert 0.999 * SILU_TABLE_MAX_ERROR < error <= SILU_TABLE_MAX_ERROR
+
+
+def test_silu_table_is_clamped_outside() -> None:
+    outside = np.array([-8.001, -50, 8.001, 50], dtype=np.float32)
+    np.testing.assert_array_equal(silu_table(outside), np.array([0, 0, 8.001, 50], dtype=np.float32))
+    entries = silu_table_entries()
+    np.testing.assert_array_equal(silu_table(np.array([-8.0, 8.0])), entries[[0, -1]])
+    assert entries.shape == (64,)
+
+
+def test_halves_round_to_even() -> None:
+    rows = np.array([[127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5]])
+    q, scale = quantize_absmax(rows)
+    assert q.tolist() == [[127, 0, 2, 2, 0, -2, -2]]
+    assert scale.tolist() == [1.0]
+    assert quantize_absmean(np.array([[0.5, 1.5, -0.5, -1.5]]))[0].tolist() == [[0, 1, 0, -1]]
+
+
+def test_rows_of_zeros_are_quantized_without_dividing_by_zero() -> None:
+    q, scale = quantize_absmax(np.zeros((2, 3)))
+    assert not q.any()
+    np.testing.assert_array_equal(scale, np.full(2, np.float32(1e-5) / np.float32(127)))
+    assert not quantize_absmean(np.zeros((2, 3)))[0].any()
+
+
+def test_a_known_absmax_gives_the_same_and_a_smaller_one_is_clamped() -> None:
+    x = np.random.default_rng(0).standard_normal((5, 64), dtype=np.float32)
+    normed, absmax = rmsnorm_absmax(x, np.ones(64, dtype=np.float32))
+    for a, b in zip(quantize_absmax(normed), quantize_absmax(normed, absmax), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert set(np.abs(quantize_absmax(x, np.full(5, 1e-3))[0]).ravel().tolist()) == {127}
+
+
+def test_quantizing_and_back_is_within_half_a_step() -> None:
+    x = np.random.default_rng(1).standard_normal((7, 100), dtype=np.float32)
+    q, scale = quantize_absmax(x)
+    back = dequantize(q.astype(np.int32), scale, w_scale=1.0)
+    # Half a step, and the rounding of the product and the division.
+    assert (np.abs(back - x) <= scale[:, None] * 0.50001).all()
+
+
+def test_rope_keeps_lengths_and_depends_on_distance_alone() -> None:
+    rng = np.random.default_rng(2)
+    q, k = (np.repeat(rng.standard_normal((1, 2, 8)), 2, axis=0) for _ in range(2))
+    turned_q, turned_k = rope(q, np.array([3, 103])), rope(k, np.array([1, 101]))
+    products = (turned_q * turned_k).sum(axis=2)
+    # FP32 products of 8 terms around 1.
+    np.testing.assert_allclose(products[0], products[1], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(turned_q, axis=2), np.linalg.norm(q, axis=2), rtol=1e-6)
+    with pytest.raises(ValueError, match="head_dim must be even to be turned in pairs, got 3"):
+        rope(np.ones((1, 1, 3)), np.array([0]))
