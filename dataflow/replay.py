@@ -126,13 +126,22 @@ def _firings(task: Task) -> Iterator[Work]:
 
 @dataclass(slots=True)
 class _Cover:
-    """How often each element of an op's two axes has been computed, and by which tasks (run, name) each time."""
+    """How often each element of an op's two axes has been computed, and by which tasks (run, name) each time.
+
+    `needed` are the elements that count (all but masked pairs); `groups` of queries have seen keys and are not drained.
+    """
 
     op: Op
     counts: np.ndarray
     needed: np.ndarray
+    groups: list[range] = field(default_factory=list)
     makers: list[set[tuple[int, str]]] = field(default_factory=list)
     unfinished: set[tuple[int, str]] = field(default_factory=set)
+
+    def is_whole(self, rows: range) -> bool:
+        """Whether everything that counts in these rows has been computed."""
+        part = slice(rows.start, rows.stop)
+        return bool((self.counts[part] > 0)[self.needed[part]].all())
 
     def end(self, run: int, task: str) -> None:
         """Notes that a task has computed its part. Raises ScheduleError where a sum would count twice."""
@@ -192,42 +201,46 @@ class _Progress:
             cover.end(self.run, task.name)
 
     def _tiles(self, task: Task, op: Op, covers: dict[str, _Cover]) -> Iterator[Step]:
-        rows = range(0)
-        undrained: list[range] = []
+        """The steps of the tiles; a group of queries is drained by a firing, or once it is whole where none drains."""
+        rows, slices = range(0), task.slices()
         drains = any(item.kind == "drain" for item, _ in task.work)
-        slices = task.slices()
         for item in _firings(task):
             if computes(item):
-                rows, columns = self._placed(task, op, item, next(slices))
-                covers[item.kind].counts[rows.start : rows.stop, columns.start : columns.stop] += 1
-                if item.kind == "attention" and rows and rows not in undrained:
-                    undrained.append(rows)
+                cover = covers[item.kind]
+                rows, columns = self._placed(task, cover, item, next(slices))
+                cover.counts[rows.start : rows.stop, columns.start : columns.stop] += 1
+                if item.kind == "attention" and rows and rows not in cover.groups:
+                    cover.groups.append(rows)
                 if rows and columns:
                     yield Step(op, item.kind, rows, columns)
-            elif item.kind == "drain" and rows in undrained:
-                undrained.remove(rows)
+            elif item.kind == "drain" and rows in cover.groups and cover.is_whole(rows):
+                cover.groups.remove(rows)
                 yield Step(op, "drain", rows, range(0))
-        if drains and undrained:
-            raise ScheduleError(
-                f"task '{task.name}': op '{op.name}': no firing drains the queries {undrained[0].start} to "
-                f"{undrained[0].stop - 1}; a drain follows the last key of each group"
-            )
-        for group in undrained:
+        for group in [group for group in cover.groups if cover.is_whole(group)]:
+            if drains:
+                raise ScheduleError(
+                    f"task '{task.name}': op '{op.name}': no firing drains the queries {group.start} to "
+                    f"{group.stop - 1}; a drain follows the last key of each group"
+                )
+            cover.groups.remove(group)
             yield Step(op, "drain", group, range(0))
 
-    def _placed(self, task: Task, op: Op, item: Work, tile: tuple[range, range]) -> tuple[range, range]:
+    def _placed(self, task: Task, cover: _Cover, item: Work, tile: tuple[range, range]) -> tuple[range, range]:
         """The tile in the graph's own places. Raises ScheduleError where the firing is charged for another size."""
-        height, width = extents(self.graph, op)
-        places = op.work["pairs"] if op.kind == "attention" else height * width
-        if prod(item.extents) * places != prod(op.work.extents) * len(tile[0]) * len(tile[1]):
+        op, (height, width) = cover.op, cover.counts.shape
+        backwards = item.kind == "attention" and self.newest_first
+        rows, columns = _cut(tile[0], height, backwards), _cut(tile[1], width, backwards)
+        sizes = {len(tile[0]) * len(tile[1])}
+        if op.kind == "attention":  # masked pairs may be skipped, or walked and paid for
+            sizes.add(int(cover.needed[rows.start : rows.stop, columns.start : columns.stop].sum()))
+        each = prod(op.work.extents) // int(cover.needed.sum())
+        if prod(item.extents) not in {size * each for size in sizes}:
             raise ScheduleError(
                 f"task '{task.name}': a firing of {item} computes a tile of {len(tile[0])} x {len(tile[1])} of op "
                 f"'{op.name}', which is {op.work}; the work of a firing is that of its tile"
             )
         if op.kind != "attention" and tile[1].stop > width:
             raise ScheduleError(f"task '{task.name}': a tile ends at {tile[1].stop}, op '{op.name}' at {width}")
-        backwards = item.kind == "attention" and self.newest_first
-        rows, columns = (_cut(r, n, backwards) for r, n in zip(tile, (height, width), strict=True))
         return rows, columns
 
     def _cover(self, op: Op, kind: str) -> _Cover:

@@ -104,11 +104,6 @@ class WeightLoader(Unit):
         return self.beat_bits // 8
 
     @property
-    def cycle_bytes(self) -> int:
-        """Bytes that all ports bring in a cycle."""
-        return self.ports * self.port_bits // 8
-
-    @property
     def layout(self) -> Format:
         """The format in which the weights lie in memory."""
         return beat_layout(
@@ -120,7 +115,7 @@ class WeightLoader(Unit):
         )
 
     def _cycles(self, work: Work) -> int:
-        return ceil_div(work["bytes"], self.cycle_bytes)
+        return ceil_div(8 * work["bytes"], self.ports * self.port_bits)
 
 
 class WeightBuffer(Unit):

@@ -2,13 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import archsim
 import mappers
-from dataflow import Graph, Schedule, ScheduleError, Section, Stream, Task, Tensor, decode, every, prefill, work
+from dataflow import (
+    Graph,
+    Schedule,
+    ScheduleError,
+    Section,
+    Stream,
+    Task,
+    Tensor,
+    decode,
+    every,
+    prefill,
+    sequence,
+    work,
+)
 from dataflow.evaluate import evaluate, evaluate_op, random_tensors, replay
 from dataflow.format import FP32, INT8, INT32, TERNARY
 from dataflow.replay import dependence_order, steps
@@ -22,7 +36,11 @@ TOY = archsim.load_model("toy_llm")
 SMALL = TOY.model_copy(
     update={"name": "small", "hidden": 96, "ffn": 176, "heads": 2, "kv_heads": 2, "head_dim": 48, "vocab": 40}
 )
-MODELS = {"mha": SMALL, "gqa": SMALL.model_copy(update={"kv_heads": 1})}
+MODELS = {
+    "mha": SMALL,
+    "gqa": SMALL.model_copy(update={"kv_heads": 1}),
+    "gqa of two": SMALL.model_copy(update={"heads": 4, "kv_heads": 2, "head_dim": 24}),
+}
 LOOKUP = archsim.load_design("tellme_kv260")
 
 
@@ -184,6 +202,94 @@ def test_a_dropped_or_doubled_tile_has_a_message(schedule, message):
     with pytest.raises(ScheduleError) as raised:
         list(steps(schedule))
     assert str(raised.value) == message
+
+
+def attention(*tasks: Task, order: str = "plain") -> Schedule:
+    """Tasks for op 'a': two sequences of 2 queries and 3 keys, 4 heads of 3 elements on 2 kv heads."""
+    graph = Graph("attention")
+    for name, rows, width in (("q", 4, 12), ("k", 6, 6), ("v", 6, 6)):
+        graph.add_tensor(Tensor(name, (rows, width), FP32))
+    graph.add("a", "attention", ("q", "k", "v"), format=FP32, batch=2, heads=4, kv_heads=2)
+    streams = tuple(Stream(f"{a.name}>{b.name}", 9) for a, b in pairwise(tasks))
+    joined = tuple(
+        replace(
+            task,
+            takes={
+                s.name: sequence((1, 1), (0, task.firings - 1)) for s in streams if s.name.endswith(f">{task.name}")
+            },
+            gives={
+                s.name: sequence((0, task.firings - 1), (1, 1)) for s in streams if s.name.startswith(f"{task.name}>")
+            },
+        )
+        for task in tasks
+    )
+    return Schedule(graph, "design", "mapper", (Section("s", joined, streams),), options={"attention_order": order})
+
+
+def attend(kind: str, tiles: list[tuple[range, range]], *, drained: int = 0) -> Task:
+    """A task of op 'a', each tile as large as the first, with a drain after every `drained` tiles."""
+    rows, keys = tiles[0]
+    pairs = (rows.stop - rows.start) * (keys.stop - keys.start)
+    step = (work(kind, pairs=pairs, heads=4, head_dim=3), drained or 1)
+    runs = (step, (work("drain", d=12), 1)) if drained else (step,)
+    firings = len(tiles) + (len(tiles) // drained if drained else 0)
+    return Task(kind, "unit", firings, sequence(*runs), ops=("a",), tiles=tuple(tiles))
+
+
+def keys_of(*groups: range, step: int = 1) -> list[tuple[range, range]]:
+    """Every key, `step` at a time, for one group of queries after the other."""
+    return [(range(g.start, g.stop, len(g)), range(key, key + step, step)) for g in groups for key in range(0, 6, step)]
+
+
+ONLINE = [
+    attention(attend("attention", keys_of(*groups, step=step), drained=6 // step if drains else 0), order=order)
+    for groups in ((range(0, 4),), (range(0, 2), range(2, 4)), (range(0, 3), range(3, 6)))
+    for order in ("plain", "reversed")
+    for step in (1, 2)
+    for drains in (True, False)
+]
+SCORES, VALUES = (
+    [(range(q, q + 2, 2), range(k, k + 3, 3)) for q in (0, 2) for k in order] for order in ((0, 3), (3, 0))
+)
+TWO_PASSES = [attention(attend("attention_scores", SCORES), attend("attention_values", VALUES))]
+
+
+@pytest.mark.parametrize("schedule", ONLINE + TWO_PASSES)
+def test_tiles_of_attention_in_groups_steps_and_passes(schedule):
+    tensors = random_tensors(schedule.graph, seed=0)
+    expected = evaluate(schedule.graph, tensors)["a"]
+    np.testing.assert_allclose(replay(schedule, tensors)["a"], expected, rtol=0, atol=TOLERANCE)
+
+
+def test_values_wait_for_all_scores():
+    with pytest.raises(ScheduleError, match="task 'attention_values': reads 'a scores', which no task before it"):
+        list(steps(attention(attend("attention_values", VALUES))))
+    with pytest.raises(ScheduleError, match="task 'attention_values': reads 'a scores' before it is whole; op 'a': no"):
+        list(steps(attention(attend("attention_scores", SCORES[:2]), attend("attention_values", VALUES))))
+
+
+def test_scores_without_values_are_no_attention():
+    with pytest.raises(ScheduleError, match="op 'a': no task computes it"):
+        list(steps(attention(attend("attention_scores", SCORES))))
+
+
+def test_a_read_that_nothing_makes_wait_is_noticed_though_the_order_is_lucky():
+    graph = Graph("pair")
+    graph.add_tensor(Tensor("x", (1, 3), FP32))
+    for name, source in (("first", "x"), ("second", "first")):
+        graph.add(name, "add", (source, source), format=FP32)
+    tasks = tuple(
+        Task(f"make {op}", "unit", 1, every(work("add", rows=1, d=3)), ops=(op,), tiles=(box(0, 0),))
+        for op in ("first", "second")
+    )
+    with pytest.raises(ScheduleError) as raised:
+        list(steps(Schedule(graph, "design", "mapper", (Section("s", tasks, ()),))))
+    assert str(raised.value) == (
+        "task 'make second': reads 'first', which 'make first' computes in the same section; "
+        "streams lead from a task that computes a tensor to those that read it"
+    )
+    apart = tuple(Section(task.name, (task,), ()) for task in tasks)
+    assert len(list(steps(Schedule(graph, "design", "mapper", apart)))) == 2
 
 
 def test_an_op_that_no_task_computes_is_named():

@@ -1,0 +1,329 @@
+"""The op table counted by hand, shapes that do not fit, and the graphs of the shipped models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archsim import load_model
+from dataflow import FORMATS, OP_KINDS, Graph, GraphError, Model, Tensor, Work, decode, prefill, work
+from dataflow.op import GRAPH_KINDS, causal_pairs
+
+FP16 = FORMATS["fp16"]
+Shapes = tuple[tuple[int, ...], ...]
+
+
+# The op table ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "item, counts, elements",
+    [
+        (work("embedding", rows=3, d=5), {}, 15),
+        (work("rmsnorm", rows=3, d=5), {"flop": 60}, 15),
+        (work("quantize", rows=3, d=5), {"flop": 30}, 15),
+        (work("dequantize", rows=3, d=5), {"flop": 15}, 15),
+        (work("add", rows=3, d=5), {"flop": 15}, 15),
+        (work("silu_mul", rows=3, d=5), {"flop": 45}, 15),
+        (work("rope", rows=3, heads=2, head_dim=4), {"flop": 72}, 24),
+        (work("matmul", m=3, k=4, n=5), {"mac": 60}, 15),
+        (work("ternary_matmul", m=3, k=4, n=5), {"mac": 60}, 15),
+        (work("attention", pairs=10, heads=2, head_dim=4), {"mac": 160, "exp": 20}, 20),
+        (work("attention_scores", pairs=10, heads=2, head_dim=4), {"mac": 80}, 20),
+        (work("attention_values", pairs=10, heads=2, head_dim=4), {"mac": 80, "exp": 20}, 20),
+        (work("select", rows=3, d=5), {}, 15),
+        (work("append", rows=3, d=5), {}, 15),
+        (work("read", bytes=7), {"read": 7}, 7),
+        (work("write", bytes=7), {"written": 7}, 7),
+        (work("move", bytes=7), {}, 7),
+        (work("take", d=7), {}, 7),
+        (work("drain", d=7), {}, 7),
+        (work("copy", d=7), {}, 7),
+        (work("enter"), {}, 0),
+    ],
+)
+def test_counts_of_every_kind(item: Work, counts: dict[str, int], elements: int) -> None:
+    assert item.counts() == counts
+    assert item.elements == elements
+
+
+def test_the_test_above_knows_every_kind() -> None:
+    (mark,) = test_counts_of_every_kind.pytestmark  # type: ignore[attr-defined]
+    assert {item.kind for item, *_ in mark.args[1]} == set(OP_KINDS)
+
+
+def test_both_passes_of_attention_are_the_whole_of_it() -> None:
+    extents = {"pairs": 7, "heads": 3, "head_dim": 8}
+    first, second = work("attention_scores", **extents).counts(), work("attention_values", **extents).counts()
+    whole = work("attention", **extents).counts()
+    assert {what: first.get(what, 0) + second.get(what, 0) for what in whole} == whole
+
+
+def test_extents_by_name_and_as_text() -> None:
+    item = work("matmul", n=5, m=3, k=4)
+    assert (item["m"], item["k"], item["n"]) == (3, 4, 5)
+    assert str(item) == "matmul(m=3, k=4, n=5)"
+    assert str(work("enter")) == "enter()"
+
+
+@pytest.mark.parametrize(
+    "kind, extents, message",
+    [
+        ("matmul", {"m": 1, "k": 2}, "work of kind 'matmul' takes the extents (m, k, n), got (m, k)"),
+        ("read", {"bytes": 1, "d": 2}, "work of kind 'read' takes the extents (bytes), got (bytes, d)"),
+        ("read", {"bytes": -1}, "work of kind 'read': extents are whole numbers >= 0, got bytes=-1"),
+        ("add", {"rows": 1.5, "d": -2}, "work of kind 'add': extents are whole numbers >= 0, got rows=1.5, d=-2"),
+        ("softmax", {"d": 1}, f"unknown op kind 'softmax'; op kinds are: {', '.join(OP_KINDS)}"),
+    ],
+)
+def test_work_that_is_none_is_refused(kind: str, extents: dict[str, Any], message: str) -> None:
+    with pytest.raises(GraphError) as raised:
+        work(kind, **extents)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("keys", range(1, 12))
+def test_causal_pairs_are_those_below_the_diagonal(keys: int) -> None:
+    """Query i of the last `queries` keys sees every key up to its own."""
+    for queries in range(1, keys + 1):
+        newest = range(keys - queries, keys)
+        assert causal_pairs(queries, keys) == sum(1 for query in newest for key in range(keys) if key <= query)
+
+
+# Shapes ---------------------------------------------------------------------------------------------------------------
+
+
+def one_op(kind: str, shapes: Shapes, **attributes: Any) -> Graph:
+    graph = Graph("one")
+    names = [graph.add_tensor(Tensor(f"t{i}", shape, FP16)) for i, shape in enumerate(shapes)]
+    graph.add("x", kind, names, format=FP16, **attributes)
+    return graph
+
+
+@pytest.mark.parametrize(
+    "kind, shapes, attributes, made, extents",
+    [
+        ("embedding", ((3,), (7, 5)), {}, (3, 5), (3, 5)),
+        ("rmsnorm", ((3, 5), (5,)), {}, (3, 5), (3, 5)),
+        ("quantize", ((3, 5),), {}, (3, 5), (3, 5)),
+        ("dequantize", ((3, 5),), {}, (3, 5), (3, 5)),
+        ("add", ((3, 5), (3, 5)), {}, (3, 5), (3, 5)),
+        ("silu_mul", ((3, 5), (3, 5)), {}, (3, 5), (3, 5)),
+        ("rope", ((3, 8),), {"heads": 2}, (3, 8), (3, 2, 4)),
+        ("matmul", ((3, 4), (5, 4)), {}, (3, 5), (3, 4, 5)),
+        ("ternary_matmul", ((3, 4), (5, 4)), {}, (3, 5), (3, 4, 5)),
+        ("attention", ((3, 8), (5, 8), (5, 8)), {"batch": 1, "heads": 2, "kv_heads": 2}, (3, 8), (3 + 4 + 5, 2, 4)),
+        ("attention", ((3, 8), (5, 4), (5, 4)), {"batch": 1, "heads": 2, "kv_heads": 1}, (3, 8), (12, 2, 4)),
+        ("attention", ((4, 8), (6, 8), (6, 8)), {"batch": 2, "heads": 2, "kv_heads": 2}, (4, 8), (2 * (2 + 3), 2, 4)),
+        ("select", ((6, 5),), {"batch": 2}, (2, 5), (2, 5)),
+        ("append", ((2, 5), (7, 5)), {"batch": 1}, (9, 5), (2, 5)),
+        ("append", ((2, 5),), {"batch": 1}, (2, 5), (2, 5)),
+    ],
+)
+def test_shapes_that_fit(
+    kind: str, shapes: Shapes, attributes: dict[str, Any], made: tuple[int, ...], extents: tuple[int, ...]
+) -> None:
+    graph = one_op(kind, shapes, **attributes)
+    assert graph.tensors["x"].shape == made
+    assert graph.ops["x"].work == Work(kind, extents)
+
+
+HEADS = {"batch": 1, "heads": 2, "kv_heads": 2}
+
+
+@pytest.mark.parametrize(
+    "kind, shapes, attributes, rule",
+    [
+        ("embedding", ((2, 2), (4, 3)), {}, "ids [rows] and table [vocab, d]"),
+        ("embedding", ((2,),), {}, "ids [rows] and table [vocab, d]"),
+        ("rmsnorm", ((2, 3), (2,)), {}, "x [rows, d] and weight [d]"),
+        ("rmsnorm", ((2, 3), (1, 3)), {}, "x [rows, d] and weight [d]"),
+        ("rmsnorm", ((2, 3),), {}, "x [rows, d] and weight [d]"),
+        ("quantize", ((2, 3), (2, 3)), {}, "1 inputs of one shape [rows, d]"),
+        ("dequantize", (), {}, "1 inputs of one shape [rows, d]"),
+        ("add", ((2, 3), (3, 2)), {}, "2 inputs of one shape [rows, d]"),
+        ("silu_mul", ((2, 3),), {}, "2 inputs of one shape [rows, d]"),
+        ("rope", ((2, 6),), {"heads": 2}, "x [rows, heads * head_dim], head_dim even"),
+        ("rope", ((2, 8), (2, 8)), {"heads": 2}, "x [rows, heads * head_dim], head_dim even"),
+        ("matmul", ((2, 3), (4, 5)), {}, "x [m, k] and weight [n, k]"),
+        ("ternary_matmul", ((2, 3), (3, 4)), {}, "x [m, k] and weight [n, k]"),
+        ("attention", ((2, 8), (4, 8)), HEADS, "q [batch * queries, heads * head_dim], k and v of one shape"),
+        ("attention", ((2, 8), (4, 8), (5, 8)), HEADS, "q [batch * queries, heads * head_dim], k and v of one shape"),
+        ("attention", ((2, 8), (4, 6), (4, 6)), HEADS, "q of heads, k and v of kv_heads times one head_dim"),
+        ("attention", ((2, 9), (4, 8), (4, 8)), HEADS, "q of heads, k and v of kv_heads times one head_dim"),
+        ("attention", ((3, 8), (4, 8), (4, 8)), {**HEADS, "batch": 2}, "rows a multiple of the batch"),
+        ("attention", ((2, 8), (3, 8), (3, 8)), {**HEADS, "batch": 2}, "rows a multiple of the batch"),
+        ("attention", ((2, 12), (4, 8), (4, 8)), {**HEADS, "heads": 3}, "heads a multiple of kv_heads"),
+        ("attention", ((4, 8), (2, 8), (2, 8)), HEADS, "at least as many keys as queries"),
+        ("select", ((3, 4),), {"batch": 2}, "rows a multiple of the batch"),
+        ("append", ((2, 4), (2, 3)), {"batch": 1}, "new rows [rows, d] and, if any, past rows of one d"),
+        ("append", ((2, 4),) * 3, {"batch": 1}, "new rows [rows, d] and, if any, past rows of one d"),
+    ],
+)
+def test_shapes_that_do_not_fit(kind: str, shapes: Shapes, attributes: dict[str, Any], rule: str) -> None:
+    with pytest.raises(GraphError) as raised:
+        one_op(kind, shapes, **attributes)
+    assert str(raised.value) == f"op 'x': {kind} takes {rule}, got {[list(s) for s in shapes]}"
+
+
+def test_every_kind_of_a_graph_has_shapes_that_do_not_fit() -> None:
+    (mark,) = test_shapes_that_do_not_fit.pytestmark  # type: ignore[attr-defined]
+    assert {kind for kind, *_ in mark.args[1]} == set(GRAPH_KINDS)
+
+
+# Graphs ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_graph_is_built_in_order_of_dependence() -> None:
+    graph = Graph("two")
+    graph.add_tensor(Tensor("a", (2, 3), FP16, "input"))
+    graph.add_tensor(Tensor("w", (3,), FP16, "norm"))
+    assert graph.add("n", "rmsnorm", ("a", "w"), format=FP16, eps=1e-5) == "n"
+    graph.add("s", "add", ("n", "a"), format=FORMATS["fp32"])
+    assert graph.ops["n"].attributes == {"eps": 1e-5}
+    assert graph.ops["s"].inputs == ("n", "a")
+    assert graph.ops["s"].outputs == ("s",)
+    assert graph.counts() == {"flop": 24 + 6}
+    assert list(graph.dag.edges) == [("n", "s")]
+    assert graph.dag.nodes["n"]["op"] is graph.ops["n"]
+    assert graph.dag.edges["n", "s"]["tensor"] == "n"
+    assert graph.bytes_of("norm", "input") == 6 + 12
+    assert graph.bytes_of("activation") == 12 + 24
+
+
+def refusal(*step: Any, **attributes: Any) -> str:
+    graph = one_op("quantize", ((2, 3),))
+    with pytest.raises(GraphError) as raised:
+        graph.add(*step, format=FP16, **attributes)
+    assert list(graph.ops) == ["x"]
+    return str(raised.value)
+
+
+def test_mistakes_in_building_are_told() -> None:
+    kinds = ", ".join(GRAPH_KINDS)
+    assert refusal("y", "softmax", ("x",)) == f"op 'y': unknown op kind 'softmax'; op kinds are: {kinds}"
+    assert refusal("y", "read", ("x",)) == f"op 'y': unknown op kind 'read'; op kinds are: {kinds}"
+    assert refusal("y", "add", ("x", "z")) == "op 'y': reads ['z'], which nothing before it makes"
+    assert refusal("x", "quantize", ("t0",)) == "tensor 'x' is given twice"
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (-1, 2)])
+def test_an_empty_tensor_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(GraphError) as raised:
+        Graph("g").add_tensor(Tensor("x", shape, FP16))
+    assert str(raised.value) == f"tensor 'x': extents are whole numbers >= 1, got {list(shape)}"
+
+
+# The shipped models ---------------------------------------------------------------------------------------------------
+
+
+def macs(graph: Graph, kind: str) -> int:
+    return sum(op.work.counts()["mac"] for op in graph.ops.values() if op.kind == kind)
+
+
+@pytest.mark.parametrize("prompt", [1, 2, 7, 64])
+def test_prefill_of_the_ternary_network(prompt: int) -> None:
+    """24 x (4 x 1536^2 + 3 x 1536 x 4096) a token; the LM head for the last alone; 16 heads of 96 over causal pairs."""
+    model = load_model("bitnet_b158_large")
+    graph = prefill(model, prompt=prompt)
+    assert model.layer_macs_per_token == 679_477_248
+    assert macs(graph, "ternary_matmul") == prompt * 679_477_248
+    assert macs(graph, "matmul") == 32_002 * 1536 == 49_155_072
+    pairs = prompt * (prompt + 1) // 2
+    assert macs(graph, "attention") == 24 * 2 * pairs * 1536
+    assert graph.counts()["exp"] == 24 * pairs * 16
+    assert graph.about == {"phase": "prefill", "prompt": prompt, "context": prompt, "batch": 1, "tokens": 1}
+    assert graph.bytes_of("cache") == 24 * 2 * prompt * 1536 * 2
+
+
+@pytest.mark.parametrize("context", [1, 2, 128])
+def test_decode_of_the_ternary_network(context: int) -> None:
+    """One row; the cache before the step holds context - 1 rows and after it context."""
+    graph = decode(load_model("bitnet_b158_large"), context=context)
+    assert macs(graph, "ternary_matmul") == 679_477_248
+    assert macs(graph, "matmul") == 49_155_072
+    assert macs(graph, "attention") == 24 * 2 * context * 1536
+    assert graph.tensors["layer7.k_cache"].shape == (context, 1536)
+    if context > 1:
+        assert graph.tensors["layer7.v_cache.past"].shape == (context - 1, 1536)
+        assert graph.ops["layer7.v_cache"].inputs == ("layer7.v_scale", "layer7.v_cache.past")
+    else:
+        assert "layer7.v_cache.past" not in graph.tensors
+
+
+def test_a_layer_of_the_ternary_network_in_order() -> None:
+    graph = decode(load_model("bitnet_b158_large"), context=2)
+    layer = [name.removeprefix("layer3.") for name in graph.ops if name.startswith("layer3.")]
+    assert layer == [
+        "input_norm", "attention_input", "q", "q_scale", "k", "k_scale", "v", "v_scale", "q_rope", "k_rope", "k_cache",
+        "v_cache", "attention", "attention_norm", "o_input", "o", "o_scale", "attention_residual", "ffn_norm",
+        "ffn_input", "up", "up_scale", "gate", "gate_scale", "silu", "down_norm", "down_input", "down", "down_scale",
+        "ffn_residual",
+    ]  # fmt: skip
+    assert graph.ops["layer3.attention"].inputs == ("layer3.q_rope", "layer3.k_cache", "layer3.v_cache")
+    assert graph.ops["layer3.silu"].inputs == ("layer3.gate_scale", "layer3.up_scale")
+    assert graph.ops["layer3.ffn_residual"].inputs == ("layer3.down_scale", "layer3.attention_residual")
+    assert [name for name in graph.ops if "." not in name] == ["embedding", "final_norm", "last_row", "lm_head"]
+
+
+def test_grouped_queries_of_a_network_without_ternary_weights() -> None:
+    """8 of 32 heads are cached; matrices are plain matmuls and nothing is quantised."""
+    model = load_model("llama3_8b")
+    graph = decode(model, context=3)
+    assert {op.kind for op in graph.ops.values()} == {
+        "embedding", "rmsnorm", "matmul", "rope", "append", "attention", "add", "silu_mul", "select"
+    }  # fmt: skip
+    assert graph.tensors["layer0.k.w"].shape == (1024, 4096)
+    assert graph.tensors["layer0.k_cache"].shape == (3, 1024)
+    per_layer = 2 * 4096 * 4096 + 2 * 1024 * 4096 + 3 * 14_336 * 4096
+    assert model.layer_macs_per_token == 32 * per_layer == 6_979_321_856
+    assert macs(graph, "matmul") == 32 * per_layer + 128_256 * 4096
+    assert macs(graph, "attention") == 32 * 2 * 3 * 32 * 128
+    assert graph.bytes_of("weight", "lm_head", "embedding") == 2 * (32 * per_layer + 2 * 128_256 * 4096)
+
+
+@settings(max_examples=25, derandomize=True, deadline=None)
+@given(prompt=st.integers(1, 12), steps=st.integers(0, 4), batch=st.integers(1, 3))
+def test_prefill_and_decode_are_pieces_of_one_longer_prefill(prompt: int, steps: int, batch: int) -> None:
+    """Reading n tokens and making k more scores the same pairs as reading n + k."""
+    model = load_model("toy_llm")
+    pieces = [prefill(model, prompt=prompt, batch=batch)]
+    pieces += [decode(model, context=prompt + i, batch=batch) for i in range(1, steps + 1)]
+    whole = prefill(model, prompt=prompt + steps, batch=batch)
+    for kind in ("attention", "ternary_matmul"):
+        assert sum(macs(piece, kind) for piece in pieces) == macs(whole, kind)
+    assert pieces[-1].tensors["layer1.k_cache"].shape == whole.tensors["layer1.k_cache"].shape
+
+
+@pytest.mark.parametrize("tokens", [0, 65, -1])
+@pytest.mark.parametrize("phase, what", [(prefill, "prompt"), (decode, "context")])
+def test_tokens_beyond_the_network_are_refused(phase: Any, what: str, tokens: int) -> None:
+    """The toy network takes 64: the last that fits is taken."""
+    model = load_model("toy_llm")
+    with pytest.raises(GraphError) as raised:
+        phase(model, **{what: tokens})
+    assert str(raised.value) == f"{what}: model 'toy_llm' takes 1 to 64 tokens, got {tokens}"
+    assert phase(model, **{what: 64}).ops
+
+
+def test_a_batch_is_of_one_or_more() -> None:
+    with pytest.raises(GraphError) as raised:
+        decode(load_model("toy_llm"), context=1, batch=0)
+    assert str(raised.value) == "batch: at least one sequence, got 0"
+
+
+def fields(**changes: Any) -> dict[str, Any]:
+    return {**load_model("toy_llm").model_dump(), **changes}
+
+
+@pytest.mark.parametrize(
+    "changes, key",
+    [({"heads": 3, "kv_heads": 2}, "heads"), ({"head_dim": 3}, "head_dim"), ({"assumed": {"width": "why"}}, "width")],
+)
+def test_dimensions_that_contradict_each_other_are_refused(changes: dict[str, Any], key: str) -> None:
+    with pytest.raises(ValueError, match=key):
+        Model(**fields(**changes))
+    assert Model(**fields())
