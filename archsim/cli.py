@@ -16,6 +16,8 @@ import typer
 
 from archsim.errors import Deadlock, InputError, MappingError
 
+SLOW_FIRINGS = 500_000  # some seconds
+
 DONE, FAULT, WRONG, UNFIT, DEADLOCK, OUTSIDE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 # The base of typer's complaints about the command line; where it lives differs between its releases.
@@ -71,20 +73,23 @@ def simulate(
 ) -> None:
     """Runs a model's phase on a design and prints time, throughput, stalls, traffic and energy."""
     from archsim import load_design, load_model
+    from archsim import simulate as run_schedule
     from archsim.text import as_json
-    from mappers.pipeline import run
+    from mappers.choose import lower
+    from mappers.pipeline import phase_graph
 
-    chosen = load_design(design)
+    chosen, network = load_design(design), load_model(model)
     if set_:
         chosen = chosen.with_(_pairs("--set", set_, typed=True))
-    report = run(
-        chosen, load_model(model), phase=phase, prompt=prompt, context=context, batch=batch, mapper=mapper,
-        engine=engine, options=_pairs("--option", option or [], typed=False),
-    )  # fmt: skip
+    graph = phase_graph(network, phase, prompt=prompt, context=context, batch=batch)
+    schedule = lower(graph, chosen, mapper=mapper, **_pairs("--option", option or [], typed=False))
+    if schedule.run_firings > SLOW_FIRINGS:
+        print(f"simulating {schedule.run_firings:,} firings; this takes a while", file=sys.stderr)
+    report = run_schedule(schedule, chosen, engine=engine)
     if output is not None:
         from archsim.output import write_folder
 
-        write_folder(output, report, chosen, inputs={"design": design, "model": model})
+        write_folder(output, report, chosen, model=network, inputs={"design": design, "model": model})
         print(f"wrote summary.json, ops.csv, design.yaml and manifest.json to {output}", file=sys.stderr)
     print(json.dumps(as_json(report), indent=1) if json_ else report)
 

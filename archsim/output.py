@@ -17,13 +17,17 @@ from archsim.errors import InputError
 from archsim.report import Report
 from archsim.text import as_json
 from archsim.yamlfile import write
+from dataflow.model import Model
 
 PACKAGES = ("archsim", "numpy", "simpy", "pydantic", "pint", "PyYAML")
 OP_FIELDS = ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")
 
 
-def write_folder(folder: Path, report: Report, design: Design, *, inputs: dict[str, str]) -> None:
+def write_folder(folder: Path, report: Report, design: Design, *, model: Model, inputs: dict[str, str]) -> None:
     """Writes summary.json, ops.csv, design.yaml and manifest.json, each whole or not at all.
+
+    The manifest hashes what was read, changes by --set included, and what was written; there is no seed, because
+    nothing is drawn.
 
     Raises InputError where the folder cannot be written.
     """
@@ -34,9 +38,10 @@ def write_folder(folder: Path, report: Report, design: Design, *, inputs: dict[s
         "ops.csv": _csv(summary["ops"]),
         "design.yaml": resolved,
     }
+    read = {"design": resolved, "model": model.model_dump_json()}
     manifest = {
-        "inputs": inputs,
-        "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
+        "inputs": {noun: {"given": inputs[noun], "sha256": _sha256(text)} for noun, text in read.items()},
+        "outputs": {name: {"sha256": _sha256(text)} for name, text in files.items()},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "engine": report.engine,
         "seed": None,
@@ -49,6 +54,10 @@ def write_folder(folder: Path, report: Report, design: Design, *, inputs: dict[s
             os.replace(part, folder / name)
     except OSError as error:
         raise InputError(f"--output {folder}: cannot be written: {error.strerror}") from None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _json(data: Any) -> str:

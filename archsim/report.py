@@ -67,7 +67,7 @@ class OpReport:
     busy_cycles: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """Totals of a run. `traffic` is bytes per memory, direction and role of the tensor.
 
@@ -137,6 +137,9 @@ class Report:
     def __str__(self) -> str:
         return screen(self)
 
+    def __repr__(self) -> str:
+        return f"<Report {self.design} {self.model} {self.about['phase']}: {self.cycles} cycles>"
+
     def _repr_html_(self) -> str:
         return html(self)
 
@@ -158,7 +161,7 @@ def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Rep
         cycles=sum(r.cycles * s.repeat for r, s in zip(results, schedule.sections, strict=True)),
         lower_bound_cycles=lower_bound(schedule, design),
         power_watts=design.power,
-        units={name: _unit(name, schedule, design, results) for name in design.units},
+        units={name: _unit(name, schedule, design, results) for name in sorted(design.units)},
         traffic=_traffic(schedule, design),
         ops=tuple(_ops(schedule, results)),
         parts=_parts(schedule, results),
@@ -171,8 +174,8 @@ def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Rep
         mapped=sum(1 for op in schedule.graph.ops.values() if not OP_KINDS[op.kind].free),
         approximated=schedule.approximated,
         recomputed=schedule.recomputed,
-        assumed=design.assumed,
-        fitted={path: entry.point for path, entry in design.fitted.items()},
+        assumed=dict(sorted(design.assumed.items())),
+        fitted={path: entry.point for path, entry in sorted(design.fitted.items())},
         firings=schedule.firings,
         engine="simpy" if engine == "auto" else engine,
     )
@@ -218,7 +221,7 @@ def _plus(total: Fraction | None, part: Fraction | None, times: int) -> Fraction
 
 def _traffic(schedule: Schedule, design: Design) -> dict[str, dict[tuple[str, str], int]]:
     found: dict[str, dict[tuple[str, str], int]] = {
-        name: {} for name, unit in design.units.items() if "read" in unit.does
+        name: {} for name, unit in sorted(design.units.items()) if "read" in unit.does
     }
     for section in schedule.sections:
         for task in section.tasks:

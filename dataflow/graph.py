@@ -41,7 +41,7 @@ class Op:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Graph:
     """A DAG of operations over named tensors; `phase`, `rows` and the like stand in `about` for the report.
 
@@ -89,6 +89,9 @@ class Graph:
         self.add_tensor(Tensor(name, shape, format, role))
         self.ops[name] = Op(name, kind, tuple(inputs), (name,), work(kind, **extents), attributes)
         return name
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.name}: {len(self.ops)} ops, {len(self.tensors)} tensors>"
 
     def counts(self) -> Counts:
         """The work of all ops, summed by what is counted."""

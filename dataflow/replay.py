@@ -42,8 +42,8 @@ class Step:
 def steps(schedule: Schedule) -> Iterator[Step]:
     """Everything that the schedule computes, in an order that its streams enforce.
 
-    Raises ScheduleError where a task reads what no task that it waits for has made, where a firing's work is not that
-    of its tile, where tiles that add to a sum overlap, and at the end where an op's tiles leave a gap.
+    Raises ScheduleError where a task reads what none that it waits for has made, where a firing's work is not that of
+    its tile, where tiles that add to a sum overlap, and at the end where an op's tiles leave a gap.
     """
     progress = _Progress(schedule)
     for section in schedule.sections:
@@ -109,7 +109,7 @@ def dependence_order(section: Section) -> list[tuple[Task, frozenset[str]]]:
 def _computed(graph: Graph, task: Task, repetition: int) -> Op | None:
     """The op that the task computes in this repetition; none for one that only moves what an op reads.
 
-    An op without arithmetic is computed by whoever moves its rows.
+    An op without arithmetic is computed by the task that moves its rows.
     """
     if not task.ops:
         return None
@@ -128,20 +128,22 @@ def _firings(task: Task) -> Iterator[Work]:
 class _Cover:
     """How often each element of an op's two axes has been computed, and by which tasks (run, name) each time.
 
-    `needed` are the elements that count (all but masked pairs); `groups` of queries have seen keys and are not drained.
+    `needed` are the elements that count (all but masked pairs), `each` the product of the op's extents for one of them;
+    `groups` of queries have seen keys and are not drained.
     """
 
     op: Op
     counts: np.ndarray
     needed: np.ndarray
+    each: int
     groups: list[range] = field(default_factory=list)
     makers: list[set[tuple[int, str]]] = field(default_factory=list)
     unfinished: set[tuple[int, str]] = field(default_factory=set)
 
-    def is_whole(self, rows: range) -> bool:
-        """Whether everything that counts in these rows has been computed."""
+    def missing(self, rows: range) -> list[tuple[int, int]]:
+        """The elements of these rows that count and have not been computed."""
         part = slice(rows.start, rows.stop)
-        return bool((self.counts[part] > 0)[self.needed[part]].all())
+        return [(rows.start + row, column) for row, column in np.argwhere(self.needed[part] & (self.counts[part] == 0))]
 
     def end(self, run: int, task: str) -> None:
         """Notes that a task has computed its part. Raises ScheduleError where a sum would count twice."""
@@ -156,15 +158,15 @@ class _Cover:
         """What is wrong with the tiles so far; empty where each element is in one, or in equally many."""
         axes = AXES.get(self.op.kind, ("row", "d"))
         rule = f"the tiles of an op hold each ({', '.join(axes)}) once"
-        low, high = (int(limit) for limit in (self.counts[self.needed].min(), self.counts[self.needed].max()))
+        counts = self.counts[self.needed]
+        low, high = int(counts.min()), int(counts.max())
 
         def first(count: int) -> str:
             place = np.argwhere(self.needed & (self.counts == count))[0]
             return ", ".join(f"{axis} {i}" for axis, i in zip(axes, place, strict=True))
 
         if low == 0:
-            missing = int((self.counts[self.needed] == 0).sum())
-            return f"op '{self.op.name}': no tile holds ({first(0)}), {missing} such places in all; {rule}"
+            return f"op '{self.op.name}': no tile holds ({first(0)}), {(counts == 0).sum()} such places in all; {rule}"
         if self.op.kind in ONCE and high > 1:
             return f"op '{self.op.name}': {high} tiles hold ({first(high)}); {rule}"
         if low != high:
@@ -202,7 +204,7 @@ class _Progress:
 
     def _tiles(self, task: Task, op: Op, covers: dict[str, _Cover]) -> Iterator[Step]:
         """The steps of the tiles; a group of queries is drained by a firing, or once it is whole where none drains."""
-        rows, slices = range(0), task.slices()
+        rows, slices, cover = range(0), task.slices(), next(iter(covers.values()))
         drains = any(item.kind == "drain" for item, _ in task.work)
         for item in _firings(task):
             if computes(item):
@@ -213,15 +215,14 @@ class _Progress:
                     cover.groups.append(rows)
                 if rows and columns:
                     yield Step(op, item.kind, rows, columns)
-            elif item.kind == "drain" and rows in cover.groups and cover.is_whole(rows):
+            elif item.kind == "drain" and rows in cover.groups:
+                for query, key in cover.missing(rows):
+                    raise _misplaced_drain(task, rows, f"are drained before query {query} has seen key {key}")
                 cover.groups.remove(rows)
                 yield Step(op, "drain", rows, range(0))
-        for group in [group for group in cover.groups if cover.is_whole(group)]:
+        for group in [group for group in cover.groups if not cover.missing(group)]:
             if drains:
-                raise ScheduleError(
-                    f"task '{task.name}': op '{op.name}': no firing drains the queries {group.start} to "
-                    f"{group.stop - 1}; a drain follows the last key of each group"
-                )
+                raise _misplaced_drain(task, group, "are never drained")
             cover.groups.remove(group)
             yield Step(op, "drain", group, range(0))
 
@@ -233,8 +234,7 @@ class _Progress:
         sizes = {len(tile[0]) * len(tile[1])}
         if op.kind == "attention":  # masked pairs may be skipped, or walked and paid for
             sizes.add(int(cover.needed[rows.start : rows.stop, columns.start : columns.stop].sum()))
-        each = prod(op.work.extents) // int(cover.needed.sum())
-        if prod(item.extents) not in {size * each for size in sizes}:
+        if prod(item.extents) not in {size * cover.each for size in sizes}:
             raise ScheduleError(
                 f"task '{task.name}': a firing of {item} computes a tile of {len(tile[0])} x {len(tile[1])} of op "
                 f"'{op.name}', which is {op.work}; the work of a firing is that of its tile"
@@ -248,7 +248,8 @@ class _Progress:
         if name not in self.covers:
             shape = extents(self.graph, op)
             needed = visible(op, *shape) if op.kind == "attention" else np.ones(shape, dtype=bool)
-            self.covers[name] = _Cover(op, np.zeros(shape, dtype=np.int32), needed)
+            each = prod(op.work.extents) // int(needed.sum())
+            self.covers[name] = _Cover(op, np.zeros(shape, dtype=np.int32), needed, each)
         return self.covers[name]
 
     def _check_made(self, task: Task, name: str, waited_for: frozenset[str]) -> None:
@@ -266,14 +267,17 @@ class _Progress:
 
     def check_finished(self) -> None:
         """Raises ScheduleError with every op that no task computes, or whose tiles do not cover it evenly."""
-        problems = [
-            f"op '{op.name}': no task computes it; every op with work is some task's"
-            for op in self.graph.ops.values()
-            if not OP_KINDS[op.kind].free and op.name not in self.covers
-        ]
+        due = [op.name for op in self.graph.ops.values() if not OP_KINDS[op.kind].free]
+        lacking = [name for name in due if name not in self.covers]
+        problems = [f"op '{name}': no task computes it; every op with work is some task's" for name in lacking]
         problems += [problem for cover in self.covers.values() if (problem := cover.problem())]
         if problems:
             raise ScheduleError(problems)
+
+
+def _misplaced_drain(task: Task, group: range, what: str) -> ScheduleError:
+    queries = f"queries {group.start} to {group.stop - 1}"
+    return ScheduleError(f"task '{task.name}': {queries} {what}; a drain follows the last key of each group")
 
 
 def _sources(graph: Graph, op: Op) -> Iterator[str]:

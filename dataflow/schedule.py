@@ -249,7 +249,7 @@ def computes(item: Work) -> bool:
     return any(counts.get(what) for what in ("mac", "flop", "exp"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Schedule:
     """The sections of a graph on a design, one after another.
 
@@ -273,6 +273,14 @@ class Schedule:
                 for what, n in task.counts().items():
                     out[what] = out.get(what, 0) + n * section.repeat
         return out
+
+    def __repr__(self) -> str:
+        return f"<Schedule {self.graph.name} on {self.design}: {len(self.sections)} sections, {self.firings} firings>"
+
+    @property
+    def run_firings(self) -> int:
+        """Firings that an engine runs: each section once, however often it repeats."""
+        return sum(t.firings for s in self.sections for t in s.tasks)
 
     @property
     def firings(self) -> int:

@@ -19,7 +19,7 @@ Buffering = Literal["single", "double"]
 
 
 def lower_one_by_one(graph: Graph, design: Design, *, weight_buffering: Buffering) -> Schedule:
-    """The schedule that runs the ops in order, each on the first unit of the design that does its kind.
+    """The schedule that runs the ops in order, each on the unit that does its kind, by name the first.
 
     Raises MappingError where no unit does a kind, or the tensors do not fit the memory.
     """
@@ -47,13 +47,13 @@ def lower_one_by_one(graph: Graph, design: Design, *, weight_buffering: Bufferin
 
 
 def _memory(design: Design) -> tuple[str, int]:
-    for name, unit in design.of_kind(Memory).items():
+    for name, unit in sorted(design.of_kind(Memory).items()):
         return name, unit.capacity
     raise MappingError(f"design '{design.name}' has no unit of kind memory", ways_out=("a memory for the weights",))
 
 
 def _unit_for(kind: str, ops: list[Op], design: Design) -> str:
-    for name, unit in design.units.items():
+    for name, unit in sorted(design.units.items()):
         if kind in unit.does:
             return name
     first = next(op.name for op in ops if op.kind == kind)

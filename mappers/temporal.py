@@ -22,7 +22,8 @@ def temporal(
 
     `weight_buffering` is "single" (a matrix is loaded before its linear) or "double" (while the linear before runs).
     `attention_order` of a prefill is "reversed" (newest query group first, masked keys skipped) or "plain" (every key).
-    A design with a table-lookup engine runs fused linears; any other runs each op on the first unit that does its kind.
+    A design with a table-lookup engine runs fused linears; any other runs each op on the unit that does its kind, by
+    name the first.
 
     Raises MappingError with the resource, the demand, the capacity and the ways out.
     """

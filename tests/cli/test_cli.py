@@ -53,7 +53,8 @@ def test_a_folder_of_results_is_the_same_each_time(tmp_path, capsys):
     for name in names:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
     manifest = json.loads((folders[0] / "manifest.json").read_text())
-    assert set(manifest) >= {"versions", "sha256", "seed", "inputs"}
+    assert set(manifest) >= {"versions", "outputs", "seed", "inputs"}
+    assert all(len(read["sha256"]) == 64 for read in manifest["inputs"].values())
     assert len((folders[0] / "ops.csv").read_text().splitlines()) > 40
     again = said(capsys, "simulate", str(folders[0] / "design.yaml"), *DECODE[2:], "--json").out
     assert json.loads(again)["units"] == json.loads((folders[0] / "summary.json").read_text())["units"]
@@ -130,7 +131,7 @@ def test_what_goes_wrong_inside_has_a_status_of_its_own(error, status, capsys, m
     def broken(*_, **__):
         raise error
 
-    monkeypatch.setattr("mappers.pipeline.simulate", broken)
+    monkeypatch.setattr("archsim.simulate", broken)
     err = said(capsys, *DECODE, status=status).err
     assert ("Traceback" in err) == (status == FAULT)
 

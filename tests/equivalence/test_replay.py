@@ -123,7 +123,7 @@ def test_a_misplaced_tile_of_any_task_is_noticed(graph):
     assert len(tiled(graph)) > 30
     for section, name in tiled(graph):
         list(steps(with_task(schedule, section, name, lambda task: replace(task, tiles=tuple(boxes(task))))))
-        with pytest.raises(ScheduleError, match=r"no tile holds|tiles hold|a tile ends at|tile of"):
+        with pytest.raises(ScheduleError, match=r"no tile holds|are drained before|tiles hold|a tile ends at|tile of"):
             list(steps(with_task(schedule, section, name, misplaced)))
 
 
@@ -226,14 +226,16 @@ def attention(*tasks: Task, order: str = "plain") -> Schedule:
     return Schedule(graph, "design", "mapper", (Section("s", joined, streams),), options={"attention_order": order})
 
 
-def attend(kind: str, tiles: list[tuple[range, range]], *, drained: int = 0) -> Task:
+def attend(
+    kind: str, tiles: list[tuple[range, range]], *, drained: int = 0, pairs: int = 0, name: str = "attend"
+) -> Task:
     """A task of op 'a', each tile as large as the first, with a drain after every `drained` tiles."""
     rows, keys = tiles[0]
-    pairs = (rows.stop - rows.start) * (keys.stop - keys.start)
+    pairs = pairs or (rows.stop - rows.start) * (keys.stop - keys.start)
     step = (work(kind, pairs=pairs, heads=4, head_dim=3), drained or 1)
     runs = (step, (work("drain", d=12), 1)) if drained else (step,)
     firings = len(tiles) + (len(tiles) // drained if drained else 0)
-    return Task(kind, "unit", firings, sequence(*runs), ops=("a",), tiles=tuple(tiles))
+    return Task(name, "unit", firings, sequence(*runs), ops=("a",), tiles=tuple(tiles))
 
 
 def keys_of(*groups: range, step: int = 1) -> list[tuple[range, range]]:
@@ -251,21 +253,39 @@ ONLINE = [
 SCORES, VALUES = (
     [(range(q, q + 2, 2), range(k, k + 3, 3)) for q in (0, 2) for k in order] for order in ((0, 3), (3, 0))
 )
-TWO_PASSES = [attention(attend("attention_scores", SCORES), attend("attention_values", VALUES))]
+TWO_PASSES = [
+    attention(attend("attention_scores", SCORES, name="scores"), attend("attention_values", VALUES, name="values"))
+]
 
 
-@pytest.mark.parametrize("schedule", ONLINE + TWO_PASSES)
+HALVES = [keys_of(range(0, 4))[half] for half in (slice(0, 3), slice(3, 6))]
+OTHERS = [
+    attention(attend("attention", HALVES[0], name="first"), attend("attention", HALVES[1], name="second")),
+    attention(attend("attention", [SCORES[0], SCORES[3]], pairs=5)),  # masked pairs neither walked nor paid for
+]
+
+
+@pytest.mark.parametrize("schedule", ONLINE + TWO_PASSES + OTHERS)
 def test_tiles_of_attention_in_groups_steps_and_passes(schedule):
     tensors = random_tensors(schedule.graph, seed=0)
     expected = evaluate(schedule.graph, tensors)["a"]
     np.testing.assert_allclose(replay(schedule, tensors)["a"], expected, rtol=0, atol=TOLERANCE)
 
 
+def test_a_group_drained_between_its_keys_is_noticed():
+    with pytest.raises(
+        ScheduleError, match="task 'attend': queries 0 to 3 are drained before query 2 has seen key 3; a drain"
+    ):
+        list(steps(attention(attend("attention", keys_of(range(0, 4)), drained=3))))
+
+
 def test_values_wait_for_all_scores():
-    with pytest.raises(ScheduleError, match="task 'attention_values': reads 'a scores', which no task before it"):
+    with pytest.raises(ScheduleError, match="task 'attend': reads 'a scores', which no task before it"):
         list(steps(attention(attend("attention_values", VALUES))))
-    with pytest.raises(ScheduleError, match="task 'attention_values': reads 'a scores' before it is whole; op 'a': no"):
-        list(steps(attention(attend("attention_scores", SCORES[:2]), attend("attention_values", VALUES))))
+    with pytest.raises(ScheduleError, match="task 'attend': reads 'a scores' before it is whole; op 'a': no"):
+        list(
+            steps(attention(attend("attention_scores", SCORES[:2], name="scores"), attend("attention_values", VALUES)))
+        )
 
 
 def test_scores_without_values_are_no_attention():
@@ -322,7 +342,9 @@ def test_a_lost_signal_between_calls_is_noticed():
 
 def test_reversed_tiles_walked_as_plain_leave_a_gap():
     schedule = mappers.lower(prefill(SMALL, prompt=13), LOOKUP)
-    with pytest.raises(ScheduleError, match=r"op 'layer0.attention': no tile holds"):
+    with pytest.raises(
+        ScheduleError, match="task 'attention': queries 8 to 12 are drained before query 8 has seen key 0"
+    ):
         list(steps(replace(schedule, options={**schedule.options, "attention_order": "plain"})))
 
 
@@ -332,7 +354,7 @@ def test_a_group_that_is_never_drained_is_noticed():
         schedule, 1, "attention", lambda task: replace(task, work=every(next(iter(task.work))[0]), tiles=())
     )
     assert any(step.whole for step in steps(broken) if step.op.kind == "attention")  # without tiles: the whole op
-    with pytest.raises(ScheduleError, match="no firing drains the queries 0 to 7"):
+    with pytest.raises(ScheduleError, match="queries 0 to 7 are never drained; a drain follows"):
         list(steps(with_task(schedule, 1, "attention", last_drain_lost)))
 
 

@@ -1,5 +1,7 @@
 """How close to the printed numbers? Every shipped point, on its design and model, within its tolerance."""
 
+from pathlib import Path
+
 import pytest
 
 import archsim
@@ -7,6 +9,7 @@ import mappers
 from archsim.design import shipped
 from archsim.published import Comparison, Point, compare, load_published
 
+README = Path(__file__).parent.parent.parent / "README.md"
 REPORTS = {}
 
 
@@ -29,6 +32,20 @@ def test_every_point_holds(name):
     rows = list(compare(published, run(published)))
     assert len(rows) == len(published.points)
     assert [row.id for row in rows if not row.holds] == []
+
+
+def test_the_readme_prints_what_is_simulated():
+    published = load_published("tellme_kv260")
+    lines = [line for line in README.read_text().splitlines() if line.startswith("|") and "%" in line]
+    written = [[cell.strip() for cell in line.split("|")[2:5]] for line in lines]
+    rows = list(compare(published, run(published)))
+    assert len(written) == len(rows)
+    for row, (value, simulated, error) in zip(rows, written, strict=True):
+        number, unit = simulated.split()
+        digits = len(number.replace(".", "").lstrip("0"))
+        assert value == row.point.value
+        assert float(number) == float(f"{row.simulated * {'ms': 1e3}.get(unit, 1):.{digits}g}")
+        assert error == f"{row.error:+.1%}"
 
 
 def point(**changes):

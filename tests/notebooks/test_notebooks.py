@@ -1,0 +1,22 @@
+"""Do the notebooks run at small sizes and end in an assertion?"""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent.parent.parent / "notebooks"
+SMALL = {"first_look": "LAYERS, CONTEXT, PROMPT = 2, 16, 8"}
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_runs_small_and_ends_in_an_assertion(path):
+    notebook = nbformat.read(path, as_version=4)
+    (parameters,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    names = re.split(r"\s*=", parameters.source)[0]
+    assert SMALL[path.stem].startswith(names)
+    parameters.source = SMALL[path.stem]
+    assert re.search(r"^assert ", notebook.cells[-1].source, re.M)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(FOLDER)}}).execute()

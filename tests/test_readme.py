@@ -1,0 +1,26 @@
+"""Is what the README says true: its commands, its example, its folders? Its table of figures is held in tests/published."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_gate_runs_the_readme_s_own_test_command():
+    commands = [line for line in README.splitlines() if "pip install" in line]
+    assert len(commands) == 2
+    assert "pytest" in commands[1]
+    assert """grep -F "pip install -e '.[test]'" README.md""" in (ROOT / ".ci/run").read_text()
+
+
+def test_the_five_lines_run():
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    names: dict = {}
+    exec(block, names)
+    assert names["report"].cycles > 0
+
+
+def test_every_folder_that_it_names_is_there():
+    for folder in re.findall(r"^\| `(\w+)/`", README, re.M):
+        assert (ROOT / folder).is_dir()
