@@ -1,11 +1,38 @@
 """archsim: accelerators as YAML, kernels beside them, and a cycle-approximate event model that joins the two.
 
-What a user types: load_design, load_model, simulate, compare; dataflow and mappers stand beside it as packages.
+What a user types: load_design, load_model, simulate; dataflow and mappers stand beside it as packages.
 """
 
-from archsim.design import Design, load_design, load_model
-from archsim.errors import Deadlock, DesignError, GraphError, InputError, MappingError, ScheduleError
-from archsim.report import Report, simulate
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def _check_neighbours() -> None:
+    """Raises ImportError where another package on the machine has the name of one of this project's four."""
+    home = Path(__file__).parent.parent
+    for name in ("kernels", "dataflow", "mappers"):
+        spec = find_spec(name)
+        there = Path(spec.origin).parent.parent if spec and spec.origin else None
+        if there != home:
+            told = f"comes from {there}" if there else "is not installed"
+            raise ImportError(
+                f"package '{name}' {told}, not from {home} as archsim does; another package of that name is in the way: "
+                "uninstall it, or install archsim into an environment of its own"
+            )
+
+
+_check_neighbours()
+
+from archsim.design import Design, load_design, load_model  # noqa: E402
+from archsim.errors import (  # noqa: E402
+    Deadlock,
+    DesignError,
+    GraphError,
+    InputError,
+    MappingError,
+    ScheduleError,
+)
+from archsim.report import Report, simulate  # noqa: E402
 
 __all__ = [
     "Deadlock", "Design", "DesignError", "GraphError", "InputError", "MappingError", "Report", "ScheduleError",

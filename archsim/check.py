@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -15,12 +16,15 @@ from dataflow.model import Model
 LISTS = ("designs", "models", "published", "kinds", "mappers")
 
 
-def check_file(name: str) -> list[str]:
-    """Lines about a design, a model or a published file, by what it holds. Raises DesignError with every problem."""
+def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
+    """Lines about a design, a model or a published file, by what it holds; `mappers` are those that a design may name.
+
+    Raises DesignError with every problem.
+    """
     folder = next((f for f in ("", "models", "published") if name in shipped(f)), "")
     data = found(name, folder, "design, model or published file").data
     if "units" in data or "clock" in data:
-        return _about_design(load_design(name))
+        return _about_design(load_design(name), mappers)
     if "points" in data:
         from archsim.published import load_published
 
@@ -32,7 +36,10 @@ def check_file(name: str) -> list[str]:
     raise DesignError(f"{name}:1: neither a design (units), a model (layers) nor published figures (points)")
 
 
-def _about_design(design: Design) -> list[str]:
+def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
+    if design.mapper not in mappers:
+        known = ", ".join(mappers)
+        raise DesignError(design.document.problem("mapper", f"unknown mapper {design.mapper!r}; mappers are: {known}"))
     lines = [f"{design.document.path}: design '{design.name}', {len(design.units)} units, {len(design.links)} links"]
     if design.resources:
         for resource, budget in design.resources.budget.items():
@@ -74,8 +81,11 @@ def _notes(design: Design) -> list[str]:
     return notes
 
 
-def listing(what: str) -> list[str]:
-    """The names of what is shipped, a line each. Raises InputError on anything but the known lists."""
+def listing(what: str, *, mappers: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
+    """The names of what is shipped, a line each; `mappers` gives each mapper's options and their values.
+
+    Raises InputError on anything but the known lists.
+    """
     if what == "designs":
         return [f"{name:<20} {load_design(name).source}" for name in shipped()]
     if what == "models":
@@ -85,11 +95,11 @@ def listing(what: str) -> list[str]:
     if what == "kinds":
         return [f"{name:<18} {(kind.__doc__ or '').splitlines()[0]}" for name, kind in KINDS.items()]
     if what == "mappers":
-        from importlib import import_module
-
-        mappers = import_module("mappers")
-        return [f"{name}: " + "; ".join(f"{option} {' | '.join(values)}" for option, values in
-                mappers.options_of(name).items()) for name in mappers.MAPPERS]  # fmt: skip
+        told = {
+            name: (f"{option} {' | '.join(values)}" for option, values in options.items())
+            for name, options in mappers.items()
+        }
+        return [f"{name}: {'; '.join(options)}" for name, options in told.items()]
     raise InputError(f"no list of '{what}'; lists are: {', '.join(LISTS)}")
 
 

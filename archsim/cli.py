@@ -45,11 +45,12 @@ MapperOption = Annotated[
 def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="paths or shipped names")]) -> None:
     """Says everything that is wrong with design, model and published files."""
     from archsim.check import check_file
+    from mappers.choose import MAPPERS
 
     problems: list[str] = []
     for name in files:
         try:
-            print("\n".join(check_file(name)))
+            print("\n".join(check_file(name, mappers=MAPPERS)))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -153,8 +154,9 @@ def _in_unit(value: float, written: str) -> str:
 def list_(what: Annotated[str, typer.Argument(help="designs, models, published, kinds or mappers")]) -> None:
     """Lists what is shipped."""
     from archsim.check import listing
+    from mappers.choose import MAPPERS, options_of
 
-    print("\n".join(listing(what)))
+    print("\n".join(listing(what, mappers={name: options_of(name) for name in MAPPERS})))
 
 
 @app.command()

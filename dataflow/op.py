@@ -145,6 +145,7 @@ def _select_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[l
 
 def _append_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
     _need(len(shapes) in (1, 2) and shapes[0][1] == shapes[-1][1], "new rows [rows, d] and, if any, past rows of one d")
+    _need(all(s[0] % attributes["batch"] == 0 for s in shapes), "rows a multiple of the batch")
     rows, d = sum(s[0] for s in shapes), shapes[0][1]
     return [(rows, d)], {"rows": shapes[0][0], "d": d}
 

@@ -59,13 +59,8 @@ def steps(schedule: Schedule) -> Iterator[Step]:
 
 def extents(graph: Graph, op: Op) -> tuple[int, int]:
     """The extents of the two axes that tiles of this op have: see Task."""
-    first = graph.tensors[op.inputs[0]].shape
-    if op.kind == "ternary_matmul":
-        return first[0], first[1]
-    if op.kind == "attention":
-        return first[0], graph.tensors[op.inputs[1]].shape[0]
-    rows, columns = graph.tensors[op.outputs[0]].shape
-    return rows, columns
+    shape = graph.tensors[op.inputs[0] if op.kind == "ternary_matmul" else op.outputs[0]].shape
+    return shape[0], graph.tensors[op.inputs[1]].shape[0] if op.kind == "attention" else shape[1]
 
 
 def visible(op: Op, queries: int, keys: int) -> np.ndarray:

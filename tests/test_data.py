@@ -12,6 +12,7 @@ from archsim.design import Design, Fitted, Link, Resources, shipped
 from archsim.published import Point, Published, load_published
 from archsim.units import KINDS
 from dataflow.model import Model
+from mappers.choose import MAPPERS
 from mappers.pipeline import run
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +29,7 @@ def test_designs_load_and_say_where_their_numbers_are_from(name):
 
 @pytest.mark.parametrize("name", [*shipped(), *shipped("models"), *shipped("published")])
 def test_check_has_something_to_say_of_every_shipped_file(name):
-    assert check_file(name)
+    assert check_file(name, mappers=MAPPERS)
 
 
 @pytest.mark.parametrize("name", shipped("published"))

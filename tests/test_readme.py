@@ -1,4 +1,4 @@
-"""Is what the README says true: its commands, its example, its folders? Its table of figures is held in tests/published."""
+"""Is what the README says true: commands, example, folders? Its table of figures is held in tests/published."""
 
 import re
 from pathlib import Path

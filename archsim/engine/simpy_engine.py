@@ -29,7 +29,7 @@ class _Queue:
     """Counters of one stream; `room` counts places that no token and no firing holds.
 
     `least_room` is the least that lasted: how events of one time follow one another leaves no trace in it. `filled` is
-    when places were last taken.
+    when places were last taken. In the end as many tokens are left as there were at first, so nothing is missed there.
     """
 
     __slots__ = ("consumer", "depth", "filled", "given", "least_room", "name", "producer", "room", "taken", "tokens")
@@ -319,10 +319,5 @@ def _result(
         sum(t.flat.firings for t in tasks),
         units,
         {t.flat.name: TaskResult(t.start, t.end, t.flat.busy_cycles) for t in tasks},
-        {q.name: StreamResult(q.given, q.taken, q.depth - _least_room(q, cycles)) for q in queues},
+        {q.name: StreamResult(q.given, q.taken, q.depth - q.least_room) for q in queues},
     )
-
-
-def _least_room(queue: _Queue, cycles: int) -> int:
-    """The least room that lasted, the stretch up to the end of the section included."""
-    return min(queue.least_room, queue.room) if queue.filled < cycles else queue.least_room

@@ -18,7 +18,7 @@ from archsim.engine.flat import flatten
 from archsim.engine.result import SectionResult
 from dataflow.schedule import Section
 
-FEW = settings(max_examples=150, derandomize=True, deadline=None)
+FEW = settings(max_examples=100, derandomize=True, deadline=None)
 MANY = settings(max_examples=5_000, derandomize=True, deadline=None)
 
 

@@ -12,7 +12,7 @@ from archsim.engine import ENGINES, run
 from archsim.engine.flat import flatten
 from archsim.engine.result import SectionResult
 
-SOME = settings(max_examples=400, derandomize=True, deadline=None)
+SOME = settings(max_examples=300, derandomize=True, deadline=None)
 MANY = settings(max_examples=5_000, derandomize=True, deadline=None)
 
 

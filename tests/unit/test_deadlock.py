@@ -118,6 +118,14 @@ def test_the_message_of_a_wrong_order() -> None:
     )
 
 
+def test_the_wait_cycle_begins_where_it_closes() -> None:
+    """`last` is listed first and waits for a task of the cycle, but none of the cycle waits for it."""
+    section = alternating((("make", 4), ("use", 4)))
+    found = deadlock(replace(section, tasks=section.tasks[::-1]))
+    assert [line.split("'")[1] for line in found.wait_cycle] == ["use", "make"]
+    assert [line.split("'")[1] for line in found.others] == ["last"]
+
+
 @pytest.mark.parametrize(
     "order, runs",
     [

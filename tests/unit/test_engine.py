@@ -358,6 +358,14 @@ def test_places_taken_do_not_depend_on_which_unit_is_written_first(simulate: Sim
     assert result.streams == {"s": StreamResult(4, 4, 2)}
 
 
+@pytest.mark.parametrize("units", [("ua", "ub"), ("ub", "ua")])
+def test_places_that_are_taken_until_others_come_free_are_counted(simulate: Simulate, units: tuple[str, ...]) -> None:
+    """Until 3, two places are used and one is filled; at 3 the two come free and another is filled."""
+    tasks = [task("a", "ua", 2, 3, gives={"s": 1}), task("b", "ub", 1, 3, takes={"s": 2})]
+    result = simulate(dict.fromkeys(units, ""), tasks, [Stream("s", 4, initial=2)])
+    assert result.streams == {"s": StreamResult(2, 2, 3)}
+
+
 def test_work_on_a_unit_that_is_not_there_is_refused(simulate: Simulate) -> None:
     with pytest.raises(ScheduleError) as raised:
         simulate(TWO, [task("a", "uc", 1, 1), task("b", "ua", 1, 1), task("c", "ud", 1, 1)])
