@@ -16,8 +16,8 @@ def _check_neighbours() -> None:
         if there != home:
             told = f"comes from {there}" if there else "is not installed"
             raise ImportError(
-                f"package '{name}' {told}, not from {home} as archsim does; another package of that name is in the way: "
-                "uninstall it, or install archsim into an environment of its own"
+                f"package '{name}' {told}, not from {home} as archsim does; another package of that name is in the "
+                "way: uninstall it, or install archsim into an environment of its own"
             )
 
 

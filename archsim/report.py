@@ -104,12 +104,12 @@ class Report:
 
     @property
     def tokens(self) -> int:
-        """Output tokens that the phase makes."""
+        """Tokens that the phase works through: those of the prompts in a prefill, one per sequence in a decode."""
         return int(self.about["tokens"])
 
     @property
     def tokens_per_second(self) -> float:
-        """Output tokens of the phase over its time."""
+        """Tokens of the phase over its time."""
         return self.tokens / self.seconds
 
     @property

@@ -92,7 +92,7 @@ def prefill(model: Model, *, prompt: int, batch: int = 1) -> Graph:
     Raises GraphError where the prompt is empty or longer than the model's context.
     """
     _check_tokens(model, "prompt", prompt, batch)
-    about = {"phase": "prefill", "prompt": prompt, "context": prompt, "batch": batch, "tokens": batch}
+    about = {"phase": "prefill", "prompt": prompt, "context": prompt, "batch": batch, "tokens": batch * prompt}
     return _graph(model, Graph(model.name, about), rows=batch * prompt, cached=0, batch=batch)
 
 

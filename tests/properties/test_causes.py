@@ -55,6 +55,7 @@ LESS = {
 @pytest.mark.parametrize("phase", [DECODE, PREFILL], ids=["decode", "prefill"])
 @pytest.mark.parametrize("path, values", [*MORE.items(), *LESS.items()])
 def test_more_is_never_slower(path, values, phase):
+    values = values[::2] if phase is PREFILL else values
     seconds = [run({path: value}, phase).seconds for value in values]
     assert seconds == sorted(seconds, reverse=True), list(zip(values, seconds, strict=True))
 
