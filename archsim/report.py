@@ -16,16 +16,13 @@ from archsim.bound import lower_bound
 from archsim.engine import run
 from archsim.engine.flat import flatten
 from archsim.engine.result import SectionResult
+from archsim.laws import LawBroken, broken_laws
 from archsim.text import html, screen
 from dataflow.op import OP_KINDS
 from dataflow.schedule import Schedule, Section, Task, computes
 
 if TYPE_CHECKING:
     from archsim.design import Design
-
-
-class LawBroken(AssertionError):
-    """A law of the event model does not hold for this run: a fault of archsim's, never of the input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +176,7 @@ def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Rep
         firings=schedule.firings,
         engine="simpy" if engine == "auto" else engine,
     )
-    broken = list(_broken_laws(report, schedule, results))
+    broken = list(broken_laws(report, schedule, results))
     if broken:
         raise LawBroken("; ".join(broken))
     return report
@@ -271,35 +268,3 @@ def _section_ops(
             start + max(t.end_cycle for t in timed),
             sum(t.busy_cycles for t in timed),
         )
-
-
-def _broken_laws(report: Report, schedule: Schedule, results: list[SectionResult]) -> Iterator[str]:
-    """The laws that every run is checked against."""
-    for name, unit in report.units.items():
-        if unit.total_cycles != unit.count * report.cycles:
-            expected = unit.count * report.cycles
-            yield f"unit '{name}': busy + starved + blocked + idle = {unit.total_cycles}, not {expected}"
-    for section, result in zip(schedule.sections, results, strict=True):
-        for stream in section.streams:
-            moved = result.streams[stream.name]
-            if moved.given != moved.taken or moved.peak > stream.depth:
-                yield f"stream '{stream.name}': {moved.given} tokens in, {moved.taken} out, peak {moved.peak}"
-    if report.cycles < report.lower_bound_cycles:
-        yield f"{report.cycles} cycles are fewer than the lower bound {report.lower_bound_cycles}"
-    yield from _lost_work(schedule)
-
-
-def _lost_work(schedule: Schedule) -> Iterator[str]:
-    asked, done = schedule.graph.counts(), schedule.counts()
-    for what in sorted({"mac", "flop", "exp"} & (set(asked) | set(done))):
-        expected = asked.get(what, 0) + schedule.recomputed.get(what, 0)
-        if done.get(what, 0) != expected:
-            yield f"{what}: scheduled {done.get(what, 0)}, the graph and what is recomputed ask {expected}"
-    served = {op for section in schedule.sections for task in section.tasks for op in task.ops}
-    for op in schedule.graph.ops.values():
-        if op.name not in served and not OP_KINDS[op.kind].free:
-            yield f"op '{op.name}' is served by no task"
-    read = sum(done.get(way, 0) for way in ("read",))
-    compulsory = sum(t.bytes for t in schedule.graph.tensors.values() if t.role in ("weight", "lm_head"))
-    if read < compulsory:
-        yield f"{read} bytes are read, the weights alone are {compulsory}"

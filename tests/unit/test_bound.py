@@ -96,6 +96,15 @@ def test_work_after_the_last_token_is_not_waited_for() -> None:
     assert bound_and_cycles(TWO, tasks, Stream("s", 1)) == (8, 8)
 
 
+def test_work_before_the_last_token_is_waited_for() -> None:
+    """Tokens come at 1 and, after two firings of 9 that give none, at 20; the last is used for a cycle."""
+    tasks = [
+        task("a", "ua", [1, 9, 9, 1], gives={"s": sequence((1, 1), (0, 2), (1, 1))}),
+        task("b", "ub", [1, 1], takes={"s": 1}),
+    ]
+    assert bound_and_cycles(TWO, tasks, Stream("s", 1)) == (21, 21)
+
+
 def test_the_last_of_several_servers_may_end_before_the_first() -> None:
     """Firings of 100 and 1 start together; only the second gives. The consumer runs from 1 to 61."""
     tasks = [

@@ -235,7 +235,7 @@ def test_prefill_of_the_ternary_network(prompt: int) -> None:
     pairs = prompt * (prompt + 1) // 2
     assert macs(graph, "attention") == 24 * 2 * pairs * 1536
     assert graph.counts()["exp"] == 24 * pairs * 16
-    assert graph.about == {"phase": "prefill", "prompt": prompt, "context": prompt, "batch": 1, "tokens": 1}
+    assert graph.about == {"phase": "prefill", "prompt": prompt, "context": prompt, "batch": 1, "tokens": prompt}
     assert graph.bytes_of("cache") == 24 * 2 * prompt * 1536 * 2
 
 

@@ -335,7 +335,7 @@ def test_channel(bytes_: int, cycles: int) -> None:
     assert unit("channel").cycles(work("move", bytes=bytes_)) == cycles
 
 
-@pytest.mark.parametrize("macs, cycles", [(0, 0), (1, 1), (333, 1), (334, 2), (1000, 3), (10_000, 30)])
+@pytest.mark.parametrize("macs, cycles", [(0, 0), (1, 1), (333, 1), (334, 2), (1000, 3), (1001, 4), (10_000, 30)])
 def test_host_is_scaled_from_one_measurement(macs: int, cycles: int) -> None:
     """1000 multiply-adds in 3 us."""
     assert unit("host").cycles(work("matmul", m=1, k=1, n=macs)) == cycles

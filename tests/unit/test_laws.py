@@ -1,0 +1,55 @@
+"""Is every law of a run checked? Each is broken once, from outside."""
+
+from dataclasses import replace
+
+import pytest
+
+import archsim
+import dataflow
+import mappers
+from archsim.engine.result import StreamResult
+from archsim.laws import LawBroken
+
+DESIGN, MODEL = archsim.load_design("toy"), archsim.load_model("toy_llm")
+SCHEDULE = mappers.lower(dataflow.decode(MODEL, context=3), DESIGN)
+
+
+def with_tasks(change):
+    sections = tuple(replace(s, tasks=tuple(change(t) for t in s.tasks)) for s in SCHEDULE.sections)
+    return replace(SCHEDULE, sections=sections)
+
+
+def test_the_schedule_itself_breaks_none():
+    assert archsim.simulate(SCHEDULE, DESIGN).cycles == 726
+
+
+@pytest.mark.parametrize(
+    "schedule, told",
+    [
+        (replace(SCHEDULE, recomputed={"mac": 1}), "mac: scheduled"),
+        (with_tasks(lambda t: replace(t, ops=()) if t.name == "q" else t), "op 'layer0.q' is served by no task"),
+        (
+            with_tasks(lambda t: replace(t, work=dataflow.every(dataflow.work("read", bytes=1))) if t.role else t),
+            "bytes are read, the weights and the cache",
+        ),
+    ],
+)
+def test_lost_work_and_bytes_are_noticed(schedule, told):
+    with pytest.raises(LawBroken, match=told):
+        archsim.simulate(schedule, DESIGN)
+
+
+def test_a_result_that_does_not_add_up_is_noticed(monkeypatch):
+    from archsim import report
+
+    def broken(change):
+        original = archsim.engine.run
+        monkeypatch.setattr(report, "run", lambda flat, engine: change(original(flat, engine=engine)))
+
+    broken(lambda r: replace(r, cycles=r.cycles + 1))
+    with pytest.raises(LawBroken, match="busy \\+ starved \\+ blocked \\+ idle"):
+        archsim.simulate(SCHEDULE, DESIGN)
+    lost = {"given": 1, "taken": 0, "peak": 1}
+    broken(lambda r: replace(r, streams={name: StreamResult(**lost) for name in r.streams}))
+    with pytest.raises(LawBroken, match="tokens in"):
+        archsim.simulate(SCHEDULE, DESIGN)
