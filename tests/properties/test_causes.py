@@ -3,6 +3,8 @@
 One layer at small sizes, so that a run takes a tenth of a second.
 """
 
+import itertools
+
 import pytest
 
 import archsim
@@ -155,3 +157,38 @@ def test_the_order_of_keys_in_the_file_changes_nothing(tmp_path):
     a, b = run(), mappers.run(other, ONE_LAYER, **DECODE)
     assert a == b
     assert str(a) == str(b)
+
+
+def test_decode_grows_by_the_two_passes_of_each_cached_token_up_to_the_context_limit():
+    """From where the load of o hides behind attention; below that, longer attention hides more of the load."""
+    hidden, *cycles = [run(None, {"phase": "decode", "context": c}).cycles for c in (16, 128, 512, 1024)]
+    first_pass = 96 + 25 + 16 + 20 + 16 + 35
+    second_pass = 16 + 25 + 96 + 15
+    grown = [b - a for a, b in itertools.pairwise(cycles)]
+    # To a few cycles: when the load of o ends shifts by parts of a burst against the cache's reads.
+    assert grown == [pytest.approx(more * (first_pass + second_pass), abs=10) for more in (384, 512)]
+    assert cycles[0] - hidden < 112 * (first_pass + second_pass)
+
+
+def growth(prompts):
+    """Cycles of a layer beyond attention's steps, per further token, between consecutive prompts."""
+    step = 96 * 4 + 25 + 16 + 20 + 8 * 16 * 10 + 35
+    cycles = [run(None, {"phase": "prefill", "prompt": n}).cycles - step * n * (n + 8) // 16 for n in prompts]
+    return [(b - a) / (n - m) for (m, a), (n, b) in itertools.pairwise(zip(prompts, cycles, strict=True))]
+
+
+def test_prefill_grows_by_a_constant_per_token_and_the_steps_of_attention():
+    first, second, third = growth((8, 16, 32, 64))
+    assert first == pytest.approx(second, rel=0.01)
+    assert second == pytest.approx(third, rel=0.001)
+
+
+@pytest.mark.heavy
+def test_prefill_grows_the_same_way_up_to_the_context_limit():
+    (short,), (long,) = growth((32, 64)), growth((128, 1024))
+    assert short == pytest.approx(long, rel=0.001)
+
+
+def test_a_prompt_is_padded_to_whole_groups_of_queries():
+    cycles = [run(None, {"phase": "prefill", "prompt": prompt}).cycles for prompt in (8, 9, 15, 16, 17)]
+    assert cycles[0] < cycles[1] == cycles[2] == cycles[3] < cycles[4]
