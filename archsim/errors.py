@@ -64,24 +64,19 @@ class Deadlock(InputError):
     """Nothing can happen any more and firings are left: change a depth, an order or the rates of a stream.
 
     `wait_cycle` holds a line for each task of the cycle that waits for itself, `others` for the rest; `ways_out` the
-    smallest depth of a stream of the cycle that lets its producer go on.
+    smallest depths of streams of the cycle that let a producer go on.
     """
 
     def __init__(
         self,
+        text: str,
         *,
-        section: str,
-        cycle: int,
-        wait_cycle: Sequence[str],
-        others: Sequence[str],
-        ways_out: Sequence[str],
+        section: str = "",
+        cycle: int = 0,
+        wait_cycle: Sequence[str] = (),
+        others: Sequence[str] = (),
+        ways_out: Sequence[str] = (),
     ) -> None:
         self.section, self.cycle = section, cycle
         self.wait_cycle, self.others, self.ways_out = tuple(wait_cycle), tuple(others), tuple(ways_out)
-        lines = [f"section '{section}' is in deadlock from cycle {cycle} on; each of these waits for the next:"]
-        lines += [f"  {line}" for line in self.wait_cycle]
-        if self.others:
-            lines += ["and behind them:", *(f"  {line}" for line in self.others)]
-        if self.ways_out:
-            lines.append("ways out: " + "; ".join(self.ways_out))
-        super().__init__("\n".join(lines))
+        super().__init__(text)

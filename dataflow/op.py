@@ -88,9 +88,15 @@ def _need(condition: bool, rule: str) -> None:
         raise ValueError(rule)
 
 
+def _ranks(shapes: list[Shape], *ranks: int, rule: str) -> None:
+    _need(tuple(len(s) for s in shapes) == ranks, rule)
+
+
 def _rowwise(inputs: int) -> Callable[[list[Shape], Mapping[str, Any]], tuple[list[Shape], dict[str, int]]]:
     def shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
-        _need(len(shapes) == inputs and all(s == shapes[0] for s in shapes), f"{inputs} inputs of one shape [rows, d]")
+        rule = f"{inputs} inputs of one shape [rows, d]"
+        _ranks(shapes, *[2] * inputs, rule=rule)
+        _need(all(s == shapes[0] for s in shapes), rule)
         rows, d = shapes[0]
         return [(rows, d)], {"rows": rows, "d": d}
 
@@ -98,33 +104,37 @@ def _rowwise(inputs: int) -> Callable[[list[Shape], Mapping[str, Any]], tuple[li
 
 
 def _norm_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
-    _need(len(shapes) == 2 and shapes[1] == shapes[0][-1:], "x [rows, d] and weight [d]")
+    _ranks(shapes, 2, 1, rule="x [rows, d] and weight [d]")
+    _need(shapes[1] == shapes[0][-1:], "x [rows, d] and weight [d]")
     rows, d = shapes[0]
     return [(rows, d)], {"rows": rows, "d": d}
 
 
 def _matmul_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
-    _need(len(shapes) == 2 and shapes[0][-1] == shapes[1][-1], "x [m, k] and weight [n, k]")
+    _ranks(shapes, 2, 2, rule="x [m, k] and weight [n, k]")
+    _need(shapes[0][1] == shapes[1][1], "x [m, k] and weight [n, k]")
     (m, k), n = shapes[0], shapes[1][0]
     return [(m, n)], {"m": m, "k": k, "n": n}
 
 
 def _embedding_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
-    _need(len(shapes) == 2 and len(shapes[0]) == 1, "ids [rows] and table [vocab, d]")
+    _ranks(shapes, 1, 2, rule="ids [rows] and table [vocab, d]")
     rows, d = shapes[0][0], shapes[1][1]
     return [(rows, d)], {"rows": rows, "d": d}
 
 
 def _rope_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
     heads = attributes["heads"]
-    _need(len(shapes) == 1 and shapes[0][1] % (2 * heads) == 0, "x [rows, heads * head_dim], head_dim even")
+    _ranks(shapes, 2, rule="x [rows, heads * head_dim], head_dim even")
+    _need(shapes[0][1] % (2 * heads) == 0, "x [rows, heads * head_dim], head_dim even")
     rows, d = shapes[0]
     return [(rows, d)], {"rows": rows, "heads": heads, "head_dim": d // heads}
 
 
 def _attention_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
     batch, heads, kv_heads = (attributes[n] for n in ("batch", "heads", "kv_heads"))
-    _need(len(shapes) == 3 and shapes[1] == shapes[2], "q [batch * queries, heads * head_dim], k and v of one shape")
+    _ranks(shapes, 2, 2, 2, rule="q [batch * queries, heads * head_dim], k and v of one shape")
+    _need(shapes[1] == shapes[2], "q [batch * queries, heads * head_dim], k and v of one shape")
     (rows, d), (cached, kv_d) = shapes[0], shapes[1]
     head_dim = d // heads
     _need(d == heads * head_dim and kv_d == kv_heads * head_dim, "q of heads, k and v of kv_heads times one head_dim")
@@ -137,6 +147,7 @@ def _attention_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tupl
 
 
 def _select_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
+    _ranks(shapes, 2, rule="x [rows, d]")
     rows, d = shapes[0]
     batch = attributes["batch"]
     _need(rows % batch == 0, "rows a multiple of the batch")
@@ -144,7 +155,9 @@ def _select_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[l
 
 
 def _append_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
-    _need(len(shapes) in (1, 2) and shapes[0][1] == shapes[-1][1], "new rows [rows, d] and, if any, past rows of one d")
+    rule = "new rows [rows, d] and, if any, past rows of one d"
+    _ranks(shapes, *[2] * min(max(len(shapes), 1), 2), rule=rule)
+    _need(shapes[0][1] == shapes[-1][1], rule)
     _need(all(s[0] % attributes["batch"] == 0 for s in shapes), "rows a multiple of the batch")
     rows, d = sum(s[0] for s in shapes), shapes[0][1]
     return [(rows, d)], {"rows": shapes[0][0], "d": d}
@@ -165,35 +178,45 @@ def _mac(m: int, k: int, n: int) -> Counts:
 _ROWS_D = ("rows", "d")
 _PAIRS = ("pairs", "heads", "head_dim")
 
+# The kinds whose work is a count of elements, which a pipeline of lanes can do.
+ELEMENTWISE = ("embedding", "rmsnorm", "quantize", "dequantize", "add", "silu_mul", "rope")
+
 # Counts per element: rmsnorm square, add, scale, weight; quantize scale, round; dequantize scale; silu_mul sigmoid as
 # one, two multiplies; rope two multiplies and an add. Derived from the definitions in kernels/.
-OP_KINDS: Mapping[str, OpKind] = MappingProxyType({
-    "embedding": OpKind(_ROWS_D, lambda rows, d: {}, _area, _embedding_shape),
-    "rmsnorm": OpKind(_ROWS_D, _flops(4), _area, _norm_shape),
-    "quantize": OpKind(_ROWS_D, _flops(2), _area, _rowwise(1)),
-    "dequantize": OpKind(_ROWS_D, _flops(1), _area, _rowwise(1)),
-    "add": OpKind(_ROWS_D, _flops(1), _area, _rowwise(2)),
-    "silu_mul": OpKind(_ROWS_D, _flops(3), _area, _rowwise(2)),
-    "rope": OpKind(("rows", "heads", "head_dim"), lambda r, h, d: {"flop": 3 * r * h * d}, lambda r, h, d: r * h * d,
-                   _rope_shape),
-    "matmul": OpKind(("m", "k", "n"), _mac, lambda m, k, n: m * n, _matmul_shape),
-    "ternary_matmul": OpKind(("m", "k", "n"), _mac, lambda m, k, n: m * n, _matmul_shape),
-    "attention": OpKind(_PAIRS, lambda p, h, d: {"mac": 2 * p * h * d, "exp": p * h}, lambda p, h, d: p * h,
-                        _attention_shape),
-    "select": OpKind(_ROWS_D, lambda rows, d: {}, _area, _select_shape, free=True),
-    # The op that makes the new rows writes them where the cache lies: the store is its, the concatenation is none.
-    "append": OpKind(_ROWS_D, lambda rows, d: {}, _area, _append_shape, free=True),
-    # The two passes of an attention that keeps its scores: q k first, then exp and p v.
-    "attention_scores": OpKind(_PAIRS, lambda p, h, d: {"mac": p * h * d}, lambda p, h, d: p * h),
-    "attention_values": OpKind(_PAIRS, lambda p, h, d: {"mac": p * h * d, "exp": p * h}, lambda p, h, d: p * h),
-    # Movements: what a schedule must say beside the arithmetic.
-    "read": OpKind(("bytes",), lambda b: {"read": b}, lambda b: b),
-    "write": OpKind(("bytes",), lambda b: {"written": b}, lambda b: b),
-    "move": OpKind(("bytes",), lambda b: {}, lambda b: b),
-    "take": OpKind(("d",), lambda d: {}, lambda d: d),
-    "drain": OpKind(("d",), lambda d: {}, lambda d: d),
-    "copy": OpKind(("d",), lambda d: {}, lambda d: d),
-    "enter": OpKind((), lambda: {}, lambda: 0),
-})
+OP_KINDS: Mapping[str, OpKind] = MappingProxyType(
+    {
+        "embedding": OpKind(_ROWS_D, lambda rows, d: {}, _area, _embedding_shape),
+        "rmsnorm": OpKind(_ROWS_D, _flops(4), _area, _norm_shape),
+        "quantize": OpKind(_ROWS_D, _flops(2), _area, _rowwise(1)),
+        "dequantize": OpKind(_ROWS_D, _flops(1), _area, _rowwise(1)),
+        "add": OpKind(_ROWS_D, _flops(1), _area, _rowwise(2)),
+        "silu_mul": OpKind(_ROWS_D, _flops(3), _area, _rowwise(2)),
+        "rope": OpKind(
+            ("rows", "heads", "head_dim"),
+            lambda r, h, d: {"flop": 3 * r * h * d},
+            lambda r, h, d: r * h * d,
+            _rope_shape,
+        ),
+        "matmul": OpKind(("m", "k", "n"), _mac, lambda m, k, n: m * n, _matmul_shape),
+        "ternary_matmul": OpKind(("m", "k", "n"), _mac, lambda m, k, n: m * n, _matmul_shape),
+        "attention": OpKind(
+            _PAIRS, lambda p, h, d: {"mac": 2 * p * h * d, "exp": p * h}, lambda p, h, d: p * h, _attention_shape
+        ),
+        "select": OpKind(_ROWS_D, lambda rows, d: {}, _area, _select_shape, free=True),
+        # The op that makes the new rows writes them where the cache lies: the store is its, the concatenation is none.
+        "append": OpKind(_ROWS_D, lambda rows, d: {}, _area, _append_shape, free=True),
+        # The two passes of an attention that keeps its scores: q k first, then exp and p v.
+        "attention_scores": OpKind(_PAIRS, lambda p, h, d: {"mac": p * h * d}, lambda p, h, d: p * h),
+        "attention_values": OpKind(_PAIRS, lambda p, h, d: {"mac": p * h * d, "exp": p * h}, lambda p, h, d: p * h),
+        # Movements: what a schedule must say beside the arithmetic.
+        "read": OpKind(("bytes",), lambda b: {"read": b}, lambda b: b),
+        "write": OpKind(("bytes",), lambda b: {"written": b}, lambda b: b),
+        "move": OpKind(("bytes",), lambda b: {}, lambda b: b),
+        "take": OpKind(("d",), lambda d: {}, lambda d: d),
+        "drain": OpKind(("d",), lambda d: {}, lambda d: d),
+        "copy": OpKind(("d",), lambda d: {}, lambda d: d),
+        "enter": OpKind((), lambda: {}, lambda: 0),
+    }
+)
 
 GRAPH_KINDS = tuple(name for name, kind in OP_KINDS.items() if kind.shape is not None)

@@ -35,17 +35,20 @@ def explain(flat: Flat, waiting: list[Waiting], cycle: int) -> Deadlock:
     cycle_tasks = _find_cycle(waits_for)
     lines = [_line(flat, by_task[t], ends) for t in cycle_tasks]
     others = [_line(flat, w, ends) for w in waiting if w.task not in cycle_tasks]
+    ways_out = [
+        " and ".join(f"stream '{stream}': depth {depth}" for stream, depth in w.depths)
+        + f" lets '{flat.tasks[w.task].name}' go on"
+        for w in (by_task[t] for t in cycle_tasks)
+        if w.cause == "blocked"
+    ]
+    told = [f"section '{flat.section}' is in deadlock from cycle {cycle} on; each of these waits for the next:"]
+    told += [f"  {line}" for line in lines]
+    if others:
+        told += ["and behind them:", *(f"  {line}" for line in others)]
+    if ways_out:
+        told.append("ways out: " + "; ".join(ways_out))
     return Deadlock(
-        section=flat.section,
-        cycle=cycle,
-        wait_cycle=tuple(lines),
-        others=tuple(others),
-        ways_out=tuple(
-            " and ".join(f"stream '{stream}': depth {depth}" for stream, depth in w.depths)
-            + f" lets '{flat.tasks[w.task].name}' go on"
-            for w in (by_task[t] for t in cycle_tasks)
-            if w.cause == "blocked"
-        ),
+        "\n".join(told), section=flat.section, cycle=cycle, wait_cycle=lines, others=others, ways_out=ways_out
     )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from archsim.quantity import Count, Cycles, Joules, Written, parse
-from dataflow.op import OP_KINDS, Work
+from dataflow.op import ELEMENTWISE, OP_KINDS, Work
 
 CycleFraction = Annotated[
     Fraction,
@@ -75,9 +75,9 @@ def rows_of(work: Work) -> int:
     return work[OP_KINDS[work.kind].extents[0]]
 
 
-def known_kinds(value: Any) -> Any:
-    """The value, when it is a list of op kinds. Raises ValueError naming the unknown one."""
+def elementwise_kinds(value: Any) -> Any:
+    """The value, when it is a list of element-wise op kinds. Raises ValueError naming one that is not."""
     for kind in value if isinstance(value, list | tuple) else ():
-        if isinstance(kind, str) and kind not in OP_KINDS:
-            raise ValueError(f"unknown op kind {kind!r}; op kinds are: {', '.join(OP_KINDS)}")
+        if isinstance(kind, str) and kind not in ELEMENTWISE:
+            raise ValueError(f"{kind!r} is no element-wise op kind; those are: {', '.join(ELEMENTWISE)}")
     return value

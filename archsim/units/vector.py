@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from archsim.quantity import Count, Cycles
-from archsim.units.unit import Unit, ceil_div, known_kinds, rows_of
+from archsim.units.unit import Unit, ceil_div, elementwise_kinds, rows_of
 from dataflow.op import Work
 
 
@@ -20,7 +20,7 @@ class Vector(Unit):
     """
 
     kind: Literal["vector"]
-    ops: Annotated[tuple[str, ...], BeforeValidator(known_kinds)] = Field(description="the op kinds that it does")
+    ops: Annotated[tuple[str, ...], BeforeValidator(elementwise_kinds)] = Field(description="the op kinds that it does")
     lanes: Count = Field(description="elements per cycle")
     loop_elements: Cycles = Field(0, description="elements of the innermost loop, which pays the fill anew; 0 if flat")
     fill_cycles: Cycles = Field(0, description="cycles from entering the loop to its first element")

@@ -122,7 +122,7 @@ def test_a_wrong_command_line_is_told_in_a_line_or_two(arguments, capsys):
 @pytest.mark.parametrize(
     "error, status",
     [
-        (Deadlock(section="s", cycle=3, wait_cycle=["a waits"], others=[], ways_out=[]), DEADLOCK),
+        (Deadlock("a waits for b, b waits for a"), DEADLOCK),
         (KeyboardInterrupt(), INTERRUPTED),
         (ZeroDivisionError(), FAULT),
     ],

@@ -352,7 +352,7 @@ def test_vector() -> None:
 
 
 def test_vector_names_an_op_kind_that_is_none() -> None:
-    with pytest.raises(DesignError, match="unknown op kind 'softmax'"):
+    with pytest.raises(DesignError, match="'softmax' is no element-wise op kind"):
         unit("vector", ops=["softmax"])
 
 
