@@ -135,7 +135,7 @@ class Section:
     """Tasks and streams that run together; the next section starts when every firing of this one has ended.
 
     A section with `repeat` n is run n times in a row. `orders` says, for units that serve more than one task in order,
-    the firings in run-length form; a unit that is not named takes its tasks one after another as listed, and a unit that
+    the firings in run-length form; a unit that is not named takes its tasks one after another as listed, and one that
     serves first come has no use for an order.
     Validates itself: raises ScheduleError with every problem.
     """
