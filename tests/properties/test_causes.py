@@ -57,7 +57,8 @@ LESS = {
 @pytest.mark.parametrize("phase", [DECODE, PREFILL], ids=["decode", "prefill"])
 @pytest.mark.parametrize("path, values", [*MORE.items(), *LESS.items()])
 def test_more_is_never_slower(path, values, phase):
-    values = values[::2] if phase is PREFILL else values
+    if phase is PREFILL:  # eight times the firings, so only the ends and the middle
+        values = [values[0], values[len(values) // 2], values[-1]]
     seconds = [run({path: value}, phase).seconds for value in values]
     assert seconds == sorted(seconds, reverse=True), list(zip(values, seconds, strict=True))
 
