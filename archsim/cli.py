@@ -181,6 +181,8 @@ def _pairs(option: str, written: list[str], *, typed: bool) -> dict[str, Any]:
         if not (name and equals and value):
             problems.append(f"{option}: expected NAME=VALUE, got {text!r}")
             continue
+        if name in pairs:
+            problems.append(f"{option}: {name} is given twice; give it once")
         try:
             pairs[name] = read_text(f"value: {value}", path=option).data["value"] if typed else value
         except InputError as error:

@@ -99,6 +99,7 @@ class Design(BaseModel):
     fitted: dict[str, Fitted] = Field(default_factory=dict, description="dotted path -> the point it was fitted to")
 
     _document: Document = PrivateAttr()
+    _changed: tuple[str, ...] = PrivateAttr(())
 
     @model_validator(mode="after")
     def _links_join_units(self) -> Design:
@@ -134,7 +135,19 @@ class Design(BaseModel):
         if problems:
             raise DesignError([f"{self._document.path}: {problem}" for problem in problems])
         shown = ", ".join(f"{path}={value}" for path, value in changes.items())
-        return _design(Document(f"{self._document.path} with {shown}", data, {}))
+        variant = _design(Document(f"{self._document.path} with {shown}", data, {}))
+        variant._changed = (*self._changed, *changes)
+        return variant
+
+    def not_derived(self) -> tuple[str, ...]:
+        """What a variant does not re-derive: the written resources of a unit whose parameters were changed."""
+        written = self.resources.used if self.resources else {}
+        return tuple(
+            f"resources.used.{unit} is as written and does not follow {path}"
+            for path in self._changed
+            for unit in path.split(".")[1:2]
+            if path.startswith("units.") and unit in written and not self.units[unit].resources()
+        )
 
     def of_kind(self, kind: type[Unit]) -> dict[str, Any]:
         """The units of this kind by name."""
@@ -184,6 +197,8 @@ def _set(data: Any, path: str, value: Any) -> str | None:
     *parents, last = path.split(".")
     at = data
     for i, key in enumerate(parents):
+        if isinstance(at, dict) and key not in at and len(parents) - 1 == i >= 2:
+            at[key] = {}  # an optional mapping of a unit, such as its energy
         if not isinstance(at, dict) or key not in at:
             return (
                 f"{path}: no '{key}' " + (f"under '{'.'.join(parents[:i])}'" if i else "at the top") + _known(at, key)
@@ -252,7 +267,7 @@ def found(name: str, folder: str, noun: str) -> Document:
         return read(name)
     close = get_close_matches(name, known, n=1)
     guess = f"did you mean '{close[0]}'?" if close else f"shipped are: {', '.join(known)}"
-    raise DesignError(f"no {noun} '{name}'; {guess} A path ends in .yaml")
+    raise DesignError(f"no {noun} '{name}'; {guess} (a path ends in .yaml)")
 
 
 def load_design(name: str) -> Design:

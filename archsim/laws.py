@@ -46,7 +46,17 @@ def _lost_work(schedule: Schedule) -> Iterator[str]:
     for op in schedule.graph.ops.values():
         if op.name not in served and not OP_KINDS[op.kind].free:
             yield f"op '{op.name}' is served by no task"
-    stored = [t for t in schedule.graph.tensors.values() if t.role in ("weight", "lm_head", "cache")]
-    compulsory = sum(t.bytes for t in stored if t.name not in schedule.graph.ops)
-    if done.get("read", 0) < compulsory:
-        yield f"{done.get('read', 0)} bytes are read, the weights and the cache before the step are {compulsory}"
+    yield from _unread(schedule)
+
+
+def _unread(schedule: Schedule) -> Iterator[str]:
+    """Bytes that must come from memory whatever the mapping: what is stored before the step, by role."""
+    read: dict[str, int] = {}
+    for section in schedule.sections:
+        for task in section.tasks:
+            read[task.role] = read.get(task.role, 0) + section.repeat * task.counts().get("read", 0)
+    for role in ("weight", "lm_head", "cache"):
+        stored = [t for t in schedule.graph.tensors.values() if t.role == role and t.name not in schedule.graph.ops]
+        compulsory = sum(t.bytes for t in stored)
+        if read.get(role, 0) < compulsory:
+            yield f"{role}: {read.get(role, 0)} bytes are read, what is stored before the step is {compulsory}"

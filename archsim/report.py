@@ -69,7 +69,7 @@ class Report:
     """Totals of a run. `traffic` is bytes per memory, direction and role of the tensor.
 
     `parts` splits the cycles by what was under way; where several parts were, each gets an equal share. `peaks` gives
-    each stream's most places taken and its depth; `sections` name, repetitions and cycles of one run.
+    each stream's most places taken, its depth and a token's bytes; `sections` name, repetitions, cycles of one run.
     """
 
     design: str
@@ -85,7 +85,7 @@ class Report:
     ops: tuple[OpReport, ...]
     parts: Mapping[str, Fraction]
     sections: tuple[tuple[str, int, int], ...]
-    peaks: Mapping[str, tuple[int, int]]
+    peaks: Mapping[str, tuple[int, int, int]]
     mapped: int
     approximated: tuple[str, ...]
     recomputed: Mapping[str, int]
@@ -164,12 +164,12 @@ def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Rep
         parts=_parts(schedule, results),
         sections=tuple((s.name, s.repeat, r.cycles) for s, r in zip(schedule.sections, results, strict=True)),
         peaks={
-            f"{s.name}: {q.name}": (r.streams[q.name].peak, q.depth)
+            f"{s.name}: {q.name}": (r.streams[q.name].peak, q.depth, q.bytes_per_token)
             for s, r in zip(schedule.sections, results, strict=True)
             for q in s.streams
         },
         mapped=sum(1 for op in schedule.graph.ops.values() if not OP_KINDS[op.kind].free),
-        approximated=schedule.approximated,
+        approximated=(*schedule.approximated, *design.not_derived()),
         recomputed=schedule.recomputed,
         assumed=dict(sorted(design.assumed.items())),
         fitted={path: entry.point for path, entry in sorted(design.fitted.items())},

@@ -140,7 +140,10 @@ def as_json(report: Report) -> dict[str, Any]:
             {field: getattr(op, field) for field in ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")}
             for op in report.ops
         ],
-        "streams": {name: {"peak": peak, "depth": depth} for name, (peak, depth) in report.peaks.items()},
+        "streams": {
+            name: {"peak": peak, "depth": depth, "bytes_per_token": size}
+            for name, (peak, depth, size) in report.peaks.items()
+        },
         "coverage": {
             "mapped": report.mapped,
             "approximated": list(report.approximated),

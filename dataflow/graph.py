@@ -115,5 +115,6 @@ class Graph:
         return dag
 
     def bytes_of(self, *roles: str) -> int:
-        """Bytes of all tensors of these roles."""
-        return sum(t.bytes for t in self.tensors.values() if t.role in roles)
+        """Bytes of all tensors of these roles; a cache counts as it is after the step, which holds what lay in it."""
+        past = {t for op in self.ops.values() if op.kind == "append" for t in op.inputs[1:]}
+        return sum(t.bytes for t in self.tensors.values() if t.role in roles and t.name not in past)

@@ -31,7 +31,7 @@ class Work:
         return self.extents[OP_KINDS[self.kind].extents.index(extent)]
 
     def counts(self) -> Counts:
-        """What is counted of this work: mac, exp, flop (other scalar arithmetic), read and written (bytes)."""
+        """What is counted of this work: mac, exp, flop (other scalar arithmetic), read, written and moved (bytes)."""
         kind = OP_KINDS[self.kind]
         return kind.count(*self.extents)
 
@@ -211,7 +211,7 @@ OP_KINDS: Mapping[str, OpKind] = MappingProxyType(
         # Movements: what a schedule must say beside the arithmetic.
         "read": OpKind(("bytes",), lambda b: {"read": b}, lambda b: b),
         "write": OpKind(("bytes",), lambda b: {"written": b}, lambda b: b),
-        "move": OpKind(("bytes",), lambda b: {}, lambda b: b),
+        "move": OpKind(("bytes",), lambda b: {"moved": b}, lambda b: b),
         "take": OpKind(("d",), lambda d: {}, lambda d: d),
         "drain": OpKind(("d",), lambda d: {}, lambda d: d),
         "copy": OpKind(("d",), lambda d: {}, lambda d: d),

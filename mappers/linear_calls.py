@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from archsim.errors import MappingError
 from archsim.units import TableLookup, Vector
 from archsim.units.unit import ceil_div
 from dataflow.op import Work, work
 from dataflow.schedule import Pattern, sequence
-from mappers.lookup_parts import VECTOR_ELEMENTS, Site, link_depth
+from mappers.lookup_parts import VECTOR_ELEMENTS, Site, link_bytes, link_depth
 from mappers.sketch import chunks
 
-TOKEN_ELEMENTS = 4  # INT8 elements per token of the quantised FIFO, where depth and block are multiples of it
+TOKEN_ELEMENTS = 2  # INT8 elements per token of the quantised FIFO; 1 is exact and takes 1.7 times as long to run
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def linear(site: Site, op: Linear, after: Sequence[str]) -> None:
         move,
         quantize,
         link_depth(d, p.reader, p.quantiser),
-        token_bytes=site.vector_bytes,
+        token_bytes=link_bytes(d, p.reader, p.quantiser),
         takes=_enters(site, token),
     )
     lookup = _lookup(site, op, lookup_unit, token, quantize)
@@ -85,7 +84,13 @@ def linear(site: Site, op: Linear, after: Sequence[str]) -> None:
         tiles=tile,
     )
     drains = sequence((0, _row_firings(site, op, lookup_unit, token) - vectors_out), (1, vectors_out))
-    s.stream(lookup, scale, link_depth(d, p.lookup, p.dequantiser), gives=drains)
+    s.stream(
+        lookup,
+        scale,
+        link_depth(d, p.lookup, p.dequantiser),
+        gives=drains,
+        token_bytes=link_bytes(d, p.lookup, p.dequantiser),
+    )
     fused = s.task(
         f"{op.name}.elementwise",
         p.elementwise,
@@ -94,7 +99,12 @@ def linear(site: Site, op: Linear, after: Sequence[str]) -> None:
         op=op.fused,
         tiles=tile if op.fused else (),
     )
-    s.stream(scale, fused, link_depth(d, p.dequantiser, p.elementwise), token_bytes=site.vector_bytes)
+    s.stream(
+        scale,
+        fused,
+        link_depth(d, p.dequantiser, p.elementwise),
+        token_bytes=link_bytes(d, p.dequantiser, p.elementwise),
+    )
     starters = [read]
     if op.operand_bytes:
         starters.append(_operand(site, op, fused, vectors_out))
@@ -123,10 +133,14 @@ def _blocks(site: Site, unit: TableLookup, k: int) -> list[tuple[int, int]]:
 
 
 def _token(site: Site, unit: TableLookup) -> int:
-    """INT8 elements per token: as many as leave the FIFO deep in tokens, so that its grain does not show."""
+    """INT8 elements per token: two, so that the grain hardly shows, or as many as a cycle moves.
+
+    It does not depend on the depth beyond what a token needs, so that a deeper FIFO holds no fewer elements in tokens.
+    """
+    quantiser: Vector = site.design.units[site.parts.quantiser]  # type: ignore[assignment]
     depth = link_depth(site.design, site.parts.quantiser, site.parts.lookup)
-    grains = (t for t in range(TOKEN_ELEMENTS, 1, -1) if depth % t == 0 and depth // t >= 4)
-    return next((t for t in grains if VECTOR_ELEMENTS % t == 0 and _block(site, unit) % t == 0), 1)
+    grain = max(TOKEN_ELEMENTS, quantiser.lanes, unit.takes_per_cycle)
+    return grain if grain <= depth and _block(site, unit) % grain == 0 else 1
 
 
 def _enters(site: Site, token: int) -> Pattern[int]:
@@ -135,12 +149,6 @@ def _enters(site: Site, token: int) -> Pattern[int]:
 
 
 def _quantize(site: Site, op: Linear, token: int) -> str:
-    unit: Vector = site.design.units[site.parts.quantiser]  # type: ignore[assignment]
-    if unit.loop_elements != VECTOR_ELEMENTS:
-        raise MappingError(
-            f"unit '{site.parts.quantiser}': its loop runs over a vector of {VECTOR_ELEMENTS} "
-            f"elements, loop_elements is {unit.loop_elements}"
-        )
     groups = VECTOR_ELEMENTS // token
     return site.sketch.task(
         f"{op.name}.quantise",
@@ -178,7 +186,7 @@ def _lookup(site: Site, op: Linear, unit: TableLookup, token: int, quantize: str
         quantize,
         lookup,
         link_depth(site.design, p.quantiser, p.lookup) // token,
-        token_bytes=token,
+        token_bytes=link_bytes(site.design, p.quantiser, p.lookup, tokens=token),
         gives=sequence((0, 1), (1, VECTOR_ELEMENTS // token)),
         takes=sequence(*takes),
     )
@@ -216,7 +224,7 @@ def _operand(site: Site, op: Linear, fused: str, vectors_out: int) -> str:
         fused,
         link_depth(site.design, p.operand_reader, p.elementwise),
         takes=sequence((1, vectors), (0, vectors_out - vectors)),
-        token_bytes=site.vector_bytes,
+        token_bytes=link_bytes(site.design, p.operand_reader, p.elementwise),
     )
     return read
 
@@ -225,7 +233,12 @@ def _writes(site: Site, name: str, op: Linear, producer: str) -> str:
     s, p = site.sketch, site.parts
     vectors = op.n // VECTOR_ELEMENTS
     move = s.task(f"{name}.move", p.writer, op.rows * vectors, work("move", bytes=site.vector_bytes))
-    s.stream(producer, move, link_depth(site.design, p.elementwise, p.writer), token_bytes=site.vector_bytes)
+    s.stream(
+        producer,
+        move,
+        link_depth(site.design, p.elementwise, p.writer),
+        token_bytes=link_bytes(site.design, p.elementwise, p.writer),
+    )
     runs = chunks(vectors * site.vector_bytes, site.burst_bytes)
     write = s.task(
         f"{name}.write",

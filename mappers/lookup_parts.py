@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from archsim.design import Design
+from archsim.design import Design, Link
 from archsim.errors import MappingError
 from archsim.units import (
     Channel,
@@ -23,8 +23,10 @@ from archsim.units import (
     WeightBuffer,
     WeightLoader,
 )
+from archsim.units.unit import ceil_div
 from mappers.sketch import Sketch
 
+GRAINS = (1, 2, 4)  # elements a cycle of the quantised FIFO that its tokens can show
 VECTOR_ELEMENTS = 16  # elements that the float path moves at once: 256 bit of FP16 (arXiv 2510.15926)
 
 
@@ -104,14 +106,28 @@ def _joined(design: Design, ends: list[tuple[str, str]], unit: str, among: Seque
     return names[0]
 
 
+def link_between(design: Design, source: str, sink: str) -> Link:
+    """The FIFO between two units."""
+    return next(k for k in design.links.values() if (k.from_, k.to) == (source, sink))
+
+
 def link_depth(design: Design, source: str, sink: str) -> int:
     """Tokens that the FIFO between two units holds, with the registers of the source's own pipeline.
 
     A pipelined unit keeps the items that it works on in its own registers, so they take no place of the FIFO; the event
     model lets a firing take its place at the start, so the pipeline's places are added here.
     """
-    link = next(k for k in design.links.values() if (k.from_, k.to) == (source, sink))
-    return link.depth + int(design.units[source].latency_cycles)
+    return link_between(design, source, sink).depth + int(design.units[source].latency_cycles)
+
+
+def link_bytes(design: Design, source: str, sink: str, *, tokens: int = 1) -> int:
+    """Bytes of so many tokens of the FIFO between two units."""
+    return ceil_div(tokens * link_between(design, source, sink).token_bits, 8)
+
+
+def burst_bytes(loader: WeightLoader) -> int:
+    """A request of one port."""
+    return loader.burst_beats * loader.port_bits // 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +153,7 @@ class Site:
     @property
     def burst_bytes(self) -> int:
         """A request of activations and cache rows: a burst of one port."""
-        return self.loader.burst_beats * self.loader.port_bits // 8
+        return burst_bytes(self.loader)
 
     @property
     def outstanding(self) -> int:

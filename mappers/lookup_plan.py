@@ -15,6 +15,7 @@ from archsim.errors import MappingError
 from archsim.units import DecodeAttention, Memory, PrefillAttention, WeightBuffer, WeightLoader
 from dataflow.format import Format
 from dataflow.graph import Graph
+from mappers.lookup_fits import misfits
 from mappers.lookup_parts import VECTOR_ELEMENTS, Parts
 
 Buffering = Literal["single", "double"]
@@ -89,6 +90,7 @@ class Plan:
 
 def problems(plan: Plan) -> Iterator[MappingError]:
     """Everything that does not fit, the most basic first."""
+    yield from misfits(plan.design, plan.parts, plan.activation_bytes)
     yield from _sequences(plan)
     yield from _weights(plan)
     yield from _widths(plan)

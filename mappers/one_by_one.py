@@ -75,6 +75,13 @@ def _groups(ops: list[Op]) -> list[tuple[list[Op], tuple[str, ...]]]:
                 layer.append(op)
         else:
             (after if scopes else before).append(op)
+    for scope in scopes:
+        mine = [(op.name.removeprefix(scope), op.work) for op in ops if op.name.startswith(scope)]
+        if mine != [(op.name.removeprefix(next(iter(scopes))), op.work) for op in layer]:
+            raise MappingError(
+                f"the ops of '{scope}' differ from those of '{next(iter(scopes))}'; layers that repeat are alike",
+                ways_out=("op names without a dot, which are run one by one",),
+            )
     found = [(before, ("",)), (layer, tuple(scopes)), (after, ("",))]
     return [(group, names) for group, names in found if group]
 

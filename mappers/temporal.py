@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from archsim.design import Design
+from archsim.errors import MappingError
 from archsim.units import TableLookup
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
@@ -29,4 +30,9 @@ def temporal(
     """
     if design.of_kind(TableLookup):
         return lower_table_lookup(graph, design, weight_buffering=weight_buffering, attention_order=attention_order)
+    if attention_order != "reversed":
+        raise MappingError(
+            f"attention_order={attention_order}: '{design.name}' has no attention engine with an order",
+            ways_out=("leave the option out", "a design with a table_lookup and a prefill_attention unit"),
+        )
     return lower_one_by_one(graph, design, weight_buffering=weight_buffering)

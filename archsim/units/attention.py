@@ -19,7 +19,7 @@ class PrefillAttention(Unit):
 
     A step is three loops: the row's beats of `lanes` elements (each beat multiplies for every query of the group and
     is limited by the adders: ceil(lanes x query_parallel / adders) cycles), a reduction of each head's partial sums,
-    and an exp and rescale per query and head. `drain` writes a finished group.
+    and an exp and rescale per query and head, `rescale_lanes` elements at a time. `drain` writes a finished group.
     """
 
     kinds = ("attention", "drain")
@@ -31,6 +31,7 @@ class PrefillAttention(Unit):
     adders: Count = Field(description="adders that the beats share")
     beat_fill_cycles: Cycles = Field(description="fill of the loop over beats")
     reduce_fill_cycles: Cycles = Field(description="fill of the loop over heads that sums partial products")
+    rescale_lanes: Count = Field(description="elements of a head that the exp and rescale loop works on at once")
     rescale_interval_cycles: Count = Field(description="interval of the exp and rescale loop over queries and heads")
     rescale_fill_cycles: Cycles = Field(description="fill of the exp and rescale loop")
     drain_fill_cycles: Cycles = Field(description="fill of the loop that writes a group")
@@ -41,10 +42,11 @@ class PrefillAttention(Unit):
         heads = work["heads"]
         beats = ceil_div(heads * work["head_dim"], self.lanes)
         interval = ceil_div(self.lanes * self.query_parallel, self.adders)
+        rescales = heads * self.query_parallel * ceil_div(work["head_dim"], self.rescale_lanes)
         step = (
             beats * interval + self.beat_fill_cycles
             + heads + self.reduce_fill_cycles
-            + heads * self.query_parallel * self.rescale_interval_cycles + self.rescale_fill_cycles
+            + rescales * self.rescale_interval_cycles + self.rescale_fill_cycles
         )  # fmt: skip
         return ceil_div(work["pairs"], self.query_parallel) * step
 

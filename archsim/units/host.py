@@ -5,10 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from archsim.quantity import Count
 from archsim.units.unit import CycleFraction, Unit
+from dataflow.errors import PathProblems
 from dataflow.op import Work
 
 
@@ -23,6 +24,12 @@ class Host(Unit):
     kind: Literal["host"]
     measured_macs: Count = Field(description="multiply-adds of the measured run")
     measured_time: CycleFraction = Field(description="time of the measured run; it does not scale with the clock")
+
+    @model_validator(mode="after")
+    def _takes_time(self) -> Host:
+        if not self.measured_time:
+            raise PathProblems([("measured_time", "expected a time above zero such as '9 ms'; no work is free")])
+        return self
 
     def _cycles(self, work: Work) -> Fraction:
         return work.counts()["mac"] * self.measured_time / self.measured_macs

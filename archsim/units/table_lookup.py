@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from archsim.quantity import Bits, Count, Cycles
 from archsim.units.unit import Unit, ceil_div
-from dataflow.errors import PathProblems
 from dataflow.format import Format, beat_layout
 from dataflow.op import Work
 
@@ -89,14 +88,6 @@ class WeightLoader(Unit):
     block_inputs: Count = Field(description="weights of an index vector")
     region_blocks: Count = Field(description="rows of blocks in a region")
     region_outputs: Count = Field(description="outputs in a region")
-
-    @model_validator(mode="after")
-    def _vectors_fit_a_beat(self) -> WeightLoader:
-        payload = self.vectors_per_beat * ceil_div(5 * self.block_inputs, 3)
-        if payload > self.beat_bits:
-            told = f"{self.vectors_per_beat} vectors of {self.block_inputs} weights at 5/3 bit are {payload} bit"
-            raise PathProblems([("vectors_per_beat", f"{told}, a beat of the layout has {self.beat_bits}; use fewer")])
-        return self
 
     @property
     def beat_bytes(self) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from archsim.quantity import Count, Cycles, Joules, Written, parse
+from archsim.quantity import Count, CyclesTime, Joules, Written, parse
 from dataflow.op import ELEMENTWISE, OP_KINDS, Work
 
 CycleFraction = Annotated[
@@ -34,8 +34,10 @@ class Unit(BaseModel):
     arbitration: Literal["in_order", "first_come"] = Field(
         "in_order", description="in_order: the schedule fixes the order of firings; first_come: as they become ready"
     )
-    latency_cycles: Cycles = Field(0, description="cycles after the end of a firing until its tokens are visible")
-    energy: dict[Literal["mac", "exp", "flop", "read", "written"], Joules] = Field(
+    latency_cycles: CyclesTime = Field(
+        0, description="cycles, or a time, after the end of a firing until its tokens are visible"
+    )
+    energy: dict[Literal["mac", "exp", "flop", "read", "written", "moved"], Joules] = Field(
         default_factory=dict, description="energy for each counted thing; without it the unit's energy is not modelled"
     )
 

@@ -1,5 +1,6 @@
 """How fast? Figures, not timed tests: pytest tests/benchmarks --benchmark-enable --benchmark-only."""
 
+import resource
 import subprocess
 import sys
 
@@ -72,3 +73,4 @@ def test_a_command_from_the_shell(benchmark, command):
         rounds=5,
     )
     assert done.returncode == 0
+    benchmark.extra_info["peak_kibibytes"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss

@@ -16,8 +16,8 @@ ENGINE = {
 }  # fmt: skip
 FREE_PREFILL = {
     "kind": "prefill_attention", "max_context": 1024, "query_parallel": 8, "lanes": 1, "adders": 8,
-    "beat_fill_cycles": 0, "reduce_fill_cycles": 0, "rescale_interval_cycles": 1, "rescale_fill_cycles": 0,
-    "drain_fill_cycles": 0,
+    "beat_fill_cycles": 0, "reduce_fill_cycles": 0, "rescale_lanes": 4, "rescale_interval_cycles": 1,
+    "rescale_fill_cycles": 0, "drain_fill_cycles": 0,
 }  # fmt: skip
 FREE_DECODE = {
     "kind": "decode_attention", "score_depth": 1024, "lanes": 1, "beat_fill_cycles": 0, "reduce_fill_cycles": 0,

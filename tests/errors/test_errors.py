@@ -91,13 +91,15 @@ def test_a_mutated_file_never_gives_a_traceback(name, count, tmp_path, capsys):
     assert refused > count / 2
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_mutated_design_never_gives_a_traceback_when_it_runs(seed, tmp_path, capsys):
-    data = yaml.safe_load((data_folder() / "toy.yaml").read_text())
-    for _, mutated in zip(range(40), mutations(data, seed=seed), strict=False):
+@pytest.mark.parametrize(
+    "design, model, count", [("toy", "toy_llm", 100), ("tellme_kv260", "bitnet_b158_large", 60)]
+)
+def test_a_mutated_design_never_gives_a_traceback_when_it_runs(design, model, count, tmp_path, capsys):
+    data = yaml.safe_load((data_folder() / f"{design}.yaml").read_text())
+    for _, mutated in zip(range(count), mutations(data, seed=7), strict=False):
         path = tmp_path / "mutated.yaml"
         path.write_text(yaml.safe_dump(mutated))
-        status = main(["simulate", str(path), "toy_llm", "--phase", "decode", "--context", "2"])
+        status = main(["simulate", str(path), model, "--phase", "decode", "--context", "2"])
         said = capsys.readouterr()
         assert status in (0, 2, 3, 4), said.err
         assert "Traceback" not in said.err

@@ -22,7 +22,7 @@ def run(changes=None, phase=DECODE, **options):
 
 
 MORE = {
-    "links.int8.depth": [1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 64, 128, 4096],
+    "links.int8.depth": [1, 2, 3, 4, 6, 8, 12, 13, 14, 15, 16, 17, 18, 20, 24, 32, 64, 128, 4096],
     "links.input.depth": [1, 2, 4, 8],
     "links.accumulators.depth": [1, 2, 3, 8],
     "links.dequantised.depth": [1, 4, 8],
@@ -31,7 +31,7 @@ MORE = {
     "units.tlmm.num_tables": [7, 10, 14, 20, 27, 28, 29, 32, 42, 56, 64, 84, 112],
     "units.tlmm.readers_per_table": [4, 8, 12, 16, 24, 32, 64],
     "units.tlmm.takes_per_cycle": [1, 2, 4],
-    "units.quantiser.lanes": [1, 2, 4, 16],
+    "units.quantiser.lanes": [1, 2, 4],
     "units.loader.ports": [1, 2, 3, 4, 8],
     "units.loader.outstanding": [1, 2, 4, 8, 16, 32],
     "units.ddr.bandwidth": ["4 GB/s", "8.5 GB/s", "12.8 GB/s", "17.1 GB/s", "19.2 GB/s", "34.2 GB/s", "200 GB/s"],
@@ -43,12 +43,17 @@ MORE = {
     "clock": ["125 MHz", "200 MHz", "250 MHz", "300 MHz", "500 MHz"],
 }
 LESS = {
-    "units.quantiser.fill_cycles": [80, 34, 8, 0],
+    "units.quantiser.fill_cycles": [80, 35, 8, 0],
     "units.tlmm.build_cycles": [40, 4, 0],
     "units.tlmm.lookup_fill_cycles": [40, 12, 0],
     "units.ddr.request_overhead": ["100 ns", "38 ns", "10 ns", "0 ns"],
     "units.ddr.latency_cycles": [500, 50, 0],
     "units.elementwise.latency_cycles": [100, 20, 0],
+    "units.dequantiser.latency_cycles": [100, 10, 0],
+    "units.norm.latency_cycles": [100, 10, 0],
+    "units.reader.latency_cycles": [100, 10, 0],
+    "units.writer.latency_cycles": [100, 10, 0],
+    "units.host.latency_cycles": [100, 10, 0],
     "units.prefill_attention.rescale_interval_cycles": [20, 10, 1],
     "units.decode_attention.beat_fill_cycles": [100, 25, 0],
 }
@@ -87,7 +92,7 @@ def test_the_fifo_finds_the_cycles_that_the_blocks_alone_do_not_explain():
 
 def test_without_fills_and_with_a_deep_fifo_only_the_blocks_are_left():
     free = {
-        "units.quantiser.fill_cycles": 0, "units.quantiser.lanes": 16, "links.int8.depth": 4096,
+        "units.quantiser.fill_cycles": 0, "units.quantiser.lanes": 4, "links.int8.depth": 4096,
         "units.tlmm.build_cycles": 0, "units.tlmm.lookup_fill_cycles": 0,
     }  # fmt: skip
     assert linear_cycles(free) == 36_412
@@ -97,7 +102,7 @@ def test_a_deeper_int8_fifo_lets_the_quantiser_run_ahead_until_it_is_what_bounds
     shallow, built, deep = (linear_cycles({"links.int8.depth": depth}) for depth in (8, 16, 4096))
     assert shallow > built > deep
     # Vectors of 16 elements, each after its fill: the quantiser alone.
-    quantiser_alone = (6 * 96 + 256) * (16 + 34)
+    quantiser_alone = (6 * 96 + 256) * (16 + 35)
     assert deep == pytest.approx(quantiser_alone, rel=0.2)
     assert deep >= quantiser_alone
 

@@ -38,7 +38,7 @@ Shapes = tuple[tuple[int, ...], ...]
         (work("append", rows=3, d=5), {}, 15),
         (work("read", bytes=7), {"read": 7}, 7),
         (work("write", bytes=7), {"written": 7}, 7),
-        (work("move", bytes=7), {}, 7),
+        (work("move", bytes=7), {"moved": 7}, 7),
         (work("take", d=7), {}, 7),
         (work("drain", d=7), {}, 7),
         (work("copy", d=7), {}, 7),

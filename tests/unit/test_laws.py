@@ -11,6 +11,7 @@ from archsim.engine.result import StreamResult
 from archsim.laws import LawBroken
 
 DESIGN, MODEL = archsim.load_design("toy"), archsim.load_model("toy_llm")
+ONE_BYTE = dataflow.every(dataflow.work("read", bytes=1))
 SCHEDULE = mappers.lower(dataflow.decode(MODEL, context=3), DESIGN)
 
 
@@ -28,10 +29,9 @@ def test_the_schedule_itself_breaks_none():
     [
         (replace(SCHEDULE, recomputed={"mac": 1}), "mac: scheduled"),
         (with_tasks(lambda t: replace(t, ops=()) if t.name == "q" else t), "op 'layer0.q' is served by no task"),
-        (
-            with_tasks(lambda t: replace(t, work=dataflow.every(dataflow.work("read", bytes=1))) if t.role else t),
-            "bytes are read, the weights and the cache",
-        ),
+        (with_tasks(lambda t: replace(t, work=ONE_BYTE) if t.name == "load v" else t), "weight: .* bytes are read"),
+        (with_tasks(lambda t: replace(t, work=ONE_BYTE) if t.name == "load lm_head" else t), "lm_head: 1 bytes"),
+        (with_tasks(lambda t: replace(t, work=ONE_BYTE) if t.name == "load attention" else t), "cache: 2 bytes"),
     ],
 )
 def test_lost_work_and_bytes_are_noticed(schedule, told):
