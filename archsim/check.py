@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -125,7 +125,7 @@ def schema_lines(path: str | None) -> list[str]:
         written = [one for one in _metadata(field) if isinstance(one, Written)]
         unit = f"{written[0].unit}, such as {written[0].example}" if written else _plain(field.annotation)
         default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)!r}"
-        lines.append(f"  {field.alias or name:<24} {unit} ({default}): {field.description or ''}")
+        lines.append(f"  {field.alias or name:<24} {unit} ({default}): {field.description or 'what this is'}")
     if model is Design:
         lines.append(f"kinds of units: {', '.join(KINDS)}; `archsim schema KIND` lists the keys of one")
         lines.append(f"shipped files: {len(shipped())} designs under {data_folder().name}/")
@@ -140,6 +140,8 @@ def _metadata(field: Any) -> list[Any]:
 
 
 def _plain(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, get_args(annotation)))
     if get_origin(annotation) is not None:
         return str(annotation).replace("typing.", "").split("[")[0]
     return getattr(annotation, "__name__", str(annotation))

@@ -22,7 +22,9 @@ class Vector(Unit):
     kind: Literal["vector"]
     ops: Annotated[tuple[str, ...], BeforeValidator(elementwise_kinds)] = Field(description="the op kinds that it does")
     lanes: Count = Field(description="elements per cycle")
-    loop_elements: Cycles = Field(0, description="elements of the innermost loop, which pays the fill anew; 0 if flat")
+    loop_elements: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0, description="elements of the innermost loop, which pays the fill anew; 0 if flat"
+    )
     fill_cycles: Cycles = Field(0, description="cycles from entering the loop to its first element")
 
     @property
