@@ -226,10 +226,8 @@ def _cycles_time(value: Any, clock_hz: Fraction | None) -> int:
 Frequency = Annotated[Fraction, Written("Hz", "250 MHz", lambda value, _: parse(value, "frequency"))]
 Bytes = Annotated[int, Written("B", "36 KiB", lambda value, _: _whole(value, "bytes"))]
 Bits = Annotated[int, Written("bit", "512 bit", lambda value, _: _whole(value, "bits"))]
-Seconds = Annotated[Fraction, Written("s", "60 ns", lambda value, _: parse(value, "time"))]
 Watts = Annotated[Fraction, Written("W", "4.8 W", lambda value, _: parse(value, "power"))]
 Joules = Annotated[Fraction, Written("J", "20 pJ", lambda value, _: parse(value, "energy"))]
-SquareMm = Annotated[Fraction, Written("mm^2", "2.5 mm^2", lambda value, _: parse(value, "area"))]
 BytesPerCycle = Annotated[
     Fraction, Written("B/cycle", "17.1 GB/s", lambda value, clock: parse(value, "bytes per cycle", clock_hz=clock))
 ]

@@ -21,8 +21,6 @@ from archsim.quantity import (
     Frequency,
     Joules,
     MacsPerCycle,
-    Seconds,
-    SquareMm,
     Watts,
     parse,
     show,
@@ -135,10 +133,8 @@ class Everything(BaseModel):
     clock: Frequency = Fraction(1)
     size: Bytes = 1
     width: Bits = 1
-    time: Seconds = Fraction(0)
     power: Watts = Fraction(0)
     energy: Joules = Fraction(0)
-    area: SquareMm = Fraction(0)
     bandwidth: BytesPerCycle = Fraction(1)
     macs_per_cycle: MacsPerCycle = Fraction(1)
     count: Count = 1
@@ -152,10 +148,8 @@ class Everything(BaseModel):
         ("clock", "250 MHz", CLOCK),
         ("size", "36 KiB", 36_864),
         ("width", "64 B", 512),
-        ("time", "1 ms", Fraction(1, 1000)),
         ("power", "5 mW", Fraction(1, 200)),
         ("energy", "20 pJ", Fraction(1, 5 * 10**10)),
-        ("area", "500 um^2", Fraction(1, 2000)),
         ("bandwidth", "17.1 GB/s", Fraction(342, 5)),
         ("bandwidth", "1 MB/s", Fraction(1, 250)),
         ("bandwidth", "64 B/cycle", 64),
