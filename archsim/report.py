@@ -100,14 +100,15 @@ class Report:
         return float(self.cycles / self.clock_hz)
 
     @property
-    def tokens(self) -> int:
-        """Tokens that the phase works through: those of the prompts in a prefill, one per sequence in a decode."""
-        return int(self.about["tokens"])
+    def tokens(self) -> int | None:
+        """Tokens that the phase works through: the prompts' in a prefill, one per sequence in a decode, else None."""
+        tokens: int | None = self.about["tokens"]
+        return tokens
 
     @property
-    def tokens_per_second(self) -> float:
-        """Tokens of the phase over its time."""
-        return self.tokens / self.seconds
+    def tokens_per_second(self) -> float | None:
+        """Tokens of the phase over its time; None where there are none."""
+        return None if self.tokens is None else self.tokens / self.seconds
 
     @property
     def energy_joules(self) -> float | None:

@@ -28,7 +28,7 @@ def _head(report: Report) -> list[str]:
         title,
         f"time        {show(_exact(report.seconds), 'time')}: {report.cycles:,} cycles at "
         f"{show(report.clock_hz, 'frequency')}, lower bound {report.lower_bound_cycles / report.cycles:.0%} of that",
-        f"throughput  {show(_exact(report.tokens_per_second), 'rate of tokens')} ({report.tokens} {_tokens(report)})",
+        "throughput  " + _throughput(report),
         "energy      " + ("not modelled" if energy is None else show(_exact(energy), "energy") + _power(report)),
         f"bound by    {report.bottleneck}, busy {report.units[report.bottleneck].utilization:.0%} of the time",
     ]
@@ -37,8 +37,11 @@ def _head(report: Report) -> list[str]:
     return lines
 
 
-def _tokens(report: Report) -> str:
-    return "read" if report.about["phase"] == "prefill" else "made"
+def _throughput(report: Report) -> str:
+    if report.tokens_per_second is None:
+        return "no tokens in this graph"
+    verb = "read" if report.about["phase"] == "prefill" else "made"
+    return f"{show(_exact(report.tokens_per_second), 'rate of tokens')} ({report.tokens} {verb})"
 
 
 def _power(report: Report) -> str:

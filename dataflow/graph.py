@@ -41,16 +41,20 @@ class Op:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
+# What a graph that is no phase of a model says about itself: it makes no tokens.
+NO_PHASE = {"phase": "graph", "prompt": None, "context": None, "batch": 1, "tokens": None}
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Graph:
-    """A DAG of operations over named tensors; `phase`, `rows` and the like stand in `about` for the report.
+    """A DAG of operations over named tensors; `about` says for the report which phase of what it is.
 
     Built by adding in order of dependence (`add_tensor`, `add`); every op is checked against the shape rule of its
     kind when it is added. Raises GraphError.
     """
 
     name: str
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=lambda: dict(NO_PHASE))
     tensors: dict[str, Tensor] = field(default_factory=dict)
     ops: dict[str, Op] = field(default_factory=dict)
 

@@ -147,3 +147,26 @@ def test_stalls_add_up_and_parts_add_up():
         assert sum(unit.waits.values()) == unit.starved_cycles + unit.blocked_cycles
     assert sum(report.parts.values()) == report.cycles
     assert report.cycles >= report.lower_bound_cycles
+
+
+def any_graph():
+    import dataflow
+
+    graph = dataflow.Graph("pair")
+    graph.add_tensor(dataflow.Tensor("x", (3, 4), dataflow.FORMATS["fp16"], "input"))
+    graph.add_tensor(dataflow.Tensor("w", (5, 4), dataflow.FORMATS["int8"], "weight"))
+    graph.add("y", "matmul", ("x", "w"), format=dataflow.FORMATS["fp32"])
+    return graph
+
+
+def test_any_graph_runs_one_by_one():
+    report = archsim.simulate(mappers.lower(any_graph(), TOY), TOY)
+    assert report.cycles == 5 * 4 + 3 * 4 * 5
+    assert report.tokens is None
+    assert report.tokens_per_second is None
+    assert "no tokens" in str(report)
+
+
+def test_a_graph_that_is_no_decoder_is_refused_by_the_table_lookup_accelerator():
+    with pytest.raises(archsim.MappingError, match=r"has no op 'layer0\.q'"):
+        mappers.lower(any_graph(), TELLME)
