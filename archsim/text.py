@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from html import escape
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,10 @@ def _head(report: Report) -> list[str]:
     energy = report.energy_joules
     lines = [
         title,
-        f"time        {show(_exact(report.seconds), 'time')}: {report.cycles:,} cycles at "
+        f"time        {show(Fraction(report.seconds), 'time')}: {report.cycles:,} cycles at "
         f"{show(report.clock_hz, 'frequency')}, lower bound {report.lower_bound_cycles / report.cycles:.0%} of that",
         "throughput  " + _throughput(report),
-        "energy      " + ("not modelled" if energy is None else show(_exact(energy), "energy") + _power(report)),
+        "energy      " + ("not modelled" if energy is None else show(Fraction(energy), "energy") + _power(report)),
         f"bound by    {report.bottleneck}, busy {report.units[report.bottleneck].utilization:.0%} of the time",
     ]
     if report.options:
@@ -41,17 +42,11 @@ def _throughput(report: Report) -> str:
     if report.tokens_per_second is None:
         return "no tokens in this graph"
     verb = "read" if report.about["phase"] == "prefill" else "made"
-    return f"{show(_exact(report.tokens_per_second), 'rate of tokens')} ({report.tokens} {verb})"
+    return f"{show(Fraction(report.tokens_per_second), 'rate of tokens')} ({report.tokens} {verb})"
 
 
 def _power(report: Report) -> str:
     return f" at {show(report.power_watts, 'power')} for the whole" if report.power_watts is not None else ""
-
-
-def _exact(value: float) -> Any:
-    from fractions import Fraction
-
-    return Fraction(value)
 
 
 def _parts(report: Report) -> list[str]:

@@ -14,7 +14,6 @@ from archsim.units.unit import ceil_div
 from dataflow.op import Work, work
 from dataflow.schedule import Pattern, sequence
 from mappers.lookup_parts import VECTOR_ELEMENTS, Site, link_bytes, link_depth
-from mappers.sketch import chunks
 
 TOKEN_ELEMENTS = 2  # INT8 elements per token of the quantised FIFO; 1 is exact and takes 1.7 times as long to run
 
@@ -40,17 +39,9 @@ def load(site: Site, name: str, matmul: str | tuple[str, ...], weight_bytes: int
     site.sketch.part = "weight load"
     s, p = site.sketch, site.parts
     tile = site.loader.burst_beats * site.loader.beat_bytes
-    runs = chunks(weight_bytes, tile)
-    firings = sum(n for _, n in runs)
-    read = s.task(
-        f"{name}.read",
-        p.memory,
-        firings,
-        sequence(*((work("read", bytes=b), n) for b, n in runs)),
-        role="weight",
-        op=matmul,
-    )
-    load = s.task(f"{name}.load", p.loader, firings, sequence(*((work("move", bytes=b), n) for b, n in runs)))
+    read, runs = site.bursts(f"{name}.read", "read", weight_bytes, burst=tile, role="weight", op=matmul)
+    beats = sequence(*((work("move", bytes=b), n) for b, n in runs))
+    load = s.task(f"{name}.load", p.loader, s.tasks[read].firings, beats)
     s.stream(read, load, site.outstanding, token_bytes=tile)
     site.call(name, after, [read], [load])
 
@@ -196,14 +187,7 @@ def _lookup(site: Site, op: Linear, unit: TableLookup, token: int, quantize: str
 def _reads(site: Site, name: str, channel: str, rows: int, vectors: int, role: str) -> tuple[str, str]:
     """Rows of vectors from memory in bursts, then one by one over a port; the two tasks' names."""
     s = site.sketch
-    runs = chunks(vectors * site.vector_bytes, site.burst_bytes)
-    read = s.task(
-        f"{name}.read",
-        site.parts.memory,
-        rows * sum(n for _, n in runs),
-        sequence(*((work("read", bytes=b), n) for b, n in runs)),
-        role=role,
-    )
+    read, runs = site.bursts(f"{name}.read", "read", vectors * site.vector_bytes, times=rows, role=role)
     move = s.task(f"{name}.move", channel, rows * vectors, work("move", bytes=site.vector_bytes))
     s.stream(
         read,
@@ -239,14 +223,7 @@ def _writes(site: Site, name: str, op: Linear, producer: str) -> str:
         link_depth(site.design, p.elementwise, p.writer),
         token_bytes=link_bytes(site.design, p.elementwise, p.writer),
     )
-    runs = chunks(vectors * site.vector_bytes, site.burst_bytes)
-    write = s.task(
-        f"{name}.write",
-        p.memory,
-        op.rows * sum(n for _, n in runs),
-        sequence(*((work("write", bytes=b), n) for b, n in runs)),
-        role=op.role,
-    )
+    write, runs = site.bursts(f"{name}.write", "write", vectors * site.vector_bytes, times=op.rows, role=op.role)
     s.stream(
         move,
         write,

@@ -24,7 +24,9 @@ from archsim.units import (
     WeightLoader,
 )
 from archsim.units.unit import ceil_div
-from mappers.sketch import Sketch
+from dataflow.op import work
+from dataflow.schedule import sequence
+from mappers.sketch import Sketch, chunks
 
 GRAINS = (1, 2, 4)  # elements a cycle of the quantised FIFO that its tokens can show
 VECTOR_ELEMENTS = 16  # elements that the float path moves at once: 256 bit of FP16 (arXiv 2510.15926)
@@ -163,6 +165,23 @@ class Site:
     def in_flight(self, row_bytes: int) -> int:
         """Whole rows that the requests under way hold, at least one."""
         return max(1, self.outstanding * self.burst_bytes // row_bytes)
+
+    def bursts(
+        self,
+        name: str,
+        kind: str,
+        size: int,
+        *,
+        times: int = 1,
+        role: str,
+        burst: int = 0,
+        op: str | tuple[str, ...] = "",
+    ) -> tuple[str, list[tuple[int, int]]]:
+        """Adds a task that reads or writes `size` bytes in bursts, so many times; its name and the runs of bursts."""
+        runs = chunks(size, burst or self.burst_bytes)
+        firings = times * sum(n for _, n in runs)
+        pattern = sequence(*((work(kind, bytes=b), n) for b, n in runs))
+        return self.sketch.task(name, self.parts.memory, firings, pattern, role=role, op=op), runs
 
     def call(self, name: str, after: Sequence[str], starters: list[str], finals: list[str]) -> None:
         """Notes the last tasks of a call and makes its first ones wait for the calls that it comes after."""

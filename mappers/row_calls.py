@@ -21,13 +21,11 @@ def norm(site: Site, name: str, op: str | tuple[str, ...], rows: int, d: int, af
     """Row by row: in bursts into the unit's row buffer, normed, and out in bursts."""
     site.sketch.part = "norm"
     s, p = site.sketch, site.parts
-    runs = chunks(d * site.activation_bytes, site.burst_bytes)
-    bursts = sum(n for _, n in runs)
     norm = s.task(name, p.norm, rows, work("rmsnorm", rows=1, d=d), op=op, tiles=((range(rows), range(0, d, d)),))
-    reads = sequence(*((work("read", bytes=b), n) for b, n in runs))
-    writes = sequence(*((work("write", bytes=b), n) for b, n in runs))
-    read = s.task(f"{name}.read", p.memory, rows * bursts, reads, role="activation")
-    write = s.task(f"{name}.write", p.memory, rows * bursts, writes, role="activation")
+    size = d * site.activation_bytes
+    read, runs = site.bursts(f"{name}.read", "read", size, times=rows, role="activation")
+    write, _ = site.bursts(f"{name}.write", "write", size, times=rows, role="activation")
+    bursts = sum(n for _, n in runs)
     # The unit holds a row while it scales it; the requests under way are held by the port.
     s.stream(read, norm, bursts + site.outstanding, takes=bursts, token_bytes=site.burst_bytes)
     s.stream(norm, write, bursts + site.outstanding, gives=bursts, token_bytes=site.burst_bytes)

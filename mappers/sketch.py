@@ -13,9 +13,9 @@ from dataflow.schedule import Pattern, Section, Stream, Task, every, sequence
 
 @dataclass(slots=True)
 class Sketch:
-    """Tasks and streams of a section in the making; `repeat` names the ops of each repetition by `scopes`.
+    """Tasks and streams of a section in the making; it repeats once for each of `scopes`, the prefixes of its ops.
 
-    `part` is the heading that tasks added from now on are reported under.
+    `finals` holds the last tasks of each call; `part` is the heading that tasks added from now on are reported under.
     """
 
     scopes: tuple[str, ...]

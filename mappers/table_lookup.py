@@ -40,7 +40,7 @@ def lower_table_lookup(
         recomputed=_recomputed(plan),
         approximated=(
             "host: sampling, the embedding's gather, RoPE tables and the start of each call take no time of their own",
-            f"INT8 FIFO: tokens of {TOKEN_ELEMENTS} elements, which cost 0.1 % against single ones",
+            f"INT8 FIFO: tokens of {TOKEN_ELEMENTS} elements or a cycle's, which cost 0.1 % against single ones",
             "memory queues: requests under way as on the weight ports; two rows or groups wait before attention",
         ),
         options={"weight_buffering": weight_buffering, "attention_order": attention_order},

@@ -22,7 +22,7 @@ from archsim.engine.flat import Flat, FlatRun, FlatTask, FlatUnit
 from archsim.engine.result import SectionResult, StreamResult, TaskResult, UnitResult
 
 AFTER_ALL_ELSE = 2  # SimPy handles events of one time by priority: 0 urgent, 1 normal
-BUSY, STARVED, BLOCKED, IDLE = "busy", "starved", "blocked", "idle"
+STARVED, BLOCKED, IDLE = "starved", "blocked", "idle"
 
 
 class _Queue:
