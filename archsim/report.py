@@ -18,8 +18,9 @@ from archsim.engine.flat import flatten
 from archsim.engine.result import SectionResult
 from archsim.laws import LawBroken, broken_laws
 from archsim.text import html, screen
-from dataflow.op import OP_KINDS
-from dataflow.schedule import Schedule, Section, Task, computes
+from dataflow.op import OP_KINDS, computes
+from dataflow.schedule import Schedule, Section
+from dataflow.task import Task
 
 if TYPE_CHECKING:
     from archsim.design import Design

@@ -8,10 +8,12 @@ from dataflow.format import FORMATS, Format, beat_layout
 from dataflow.graph import Graph, Op, Tensor
 from dataflow.model import Model, decode, prefill
 from dataflow.op import OP_KINDS, Work, work
-from dataflow.schedule import Pattern, Schedule, Section, Stream, Task, every, sequence, total
+from dataflow.pattern import Pattern, every, sequence, total
+from dataflow.schedule import Schedule, Section
+from dataflow.task import UNLIMITED, Stream, Task
 
 __all__ = [
-    "FORMATS", "OP_KINDS", "Format", "Graph", "GraphError", "InputError", "Model", "Op", "Pattern", "Schedule",
-    "ScheduleError", "Section", "Stream", "Task", "Tensor", "Work", "beat_layout", "decode", "every", "prefill",
-    "sequence", "total", "work",
+    "FORMATS", "OP_KINDS", "UNLIMITED", "Format", "Graph", "GraphError", "InputError", "Model", "Op", "Pattern",
+    "Schedule", "ScheduleError", "Section", "Stream", "Task", "Tensor", "Work", "beat_layout", "decode", "every",
+    "prefill", "sequence", "total", "work",
 ]  # fmt: skip

@@ -45,6 +45,12 @@ class Work:
         return f"{self.kind}({inside})"
 
 
+def computes(item: Work) -> bool:
+    """True where this work is arithmetic of an op, and not a movement."""
+    counts = item.counts()
+    return any(counts.get(what) for what in ("mac", "flop", "exp"))
+
+
 def work(kind: str, **extents: int) -> Work:
     """A Work of this kind with every extent of the op table given. Raises GraphError on a wrong kind or extent."""
     if kind not in OP_KINDS:

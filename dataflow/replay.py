@@ -16,8 +16,9 @@ import numpy as np
 
 from dataflow.errors import ScheduleError
 from dataflow.graph import Graph, Op
-from dataflow.op import OP_KINDS, Work
-from dataflow.schedule import Schedule, Section, Task, computes
+from dataflow.op import OP_KINDS, Work, computes
+from dataflow.schedule import Schedule, Section
+from dataflow.task import Task
 
 AXES = {"ternary_matmul": ("m", "k"), "matmul": ("m", "n"), "attention": ("query", "key")}
 PASSES = ("attention_scores", "attention_values")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from archsim.units import TableLookup, Vector
 from archsim.units.unit import ceil_div
 from dataflow.op import Work, work
-from dataflow.schedule import Pattern, sequence
+from dataflow.pattern import Pattern, sequence
 from mappers.lookup_parts import VECTOR_ELEMENTS, Site, link_bytes, link_depth
 
 TOKEN_ELEMENTS = 2  # INT8 elements per token of the quantised FIFO; 1 is exact and takes 1.7 times as long to run

@@ -25,7 +25,7 @@ from archsim.units import (
 )
 from archsim.units.unit import ceil_div
 from dataflow.op import work
-from dataflow.schedule import sequence
+from dataflow.pattern import sequence
 from mappers.sketch import Sketch, chunks
 
 GRAINS = (1, 2, 4)  # elements a cycle of the quantised FIFO that its tokens can show

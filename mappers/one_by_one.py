@@ -12,7 +12,8 @@ from archsim.errors import MappingError
 from archsim.units import Memory
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS, Work, work
-from dataflow.schedule import Schedule, Section, sequence
+from dataflow.pattern import sequence
+from dataflow.schedule import Schedule, Section
 from mappers.sketch import Sketch
 
 Buffering = Literal["single", "double"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from archsim.units import DecodeAttention
 from dataflow.op import work
-from dataflow.schedule import Pattern, sequence
+from dataflow.pattern import Pattern, sequence
 from mappers.lookup_parts import Site
 from mappers.sketch import chunks
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from dataflow.op import Work
-from dataflow.schedule import Pattern, Section, Stream, Task, every, sequence
+from dataflow.pattern import Pattern, every, sequence
+from dataflow.schedule import Section
+from dataflow.task import Stream, Task
 
 
 @dataclass(slots=True)

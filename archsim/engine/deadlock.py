@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from archsim.engine.flat import Flat, FlatStream
+from archsim.engine.result import Stuck, Waiting
 from archsim.errors import Deadlock
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A task that cannot fire: its next firing, the cause (starved, blocked, turn) and the state of the stream.
-
-    `turn` is the task whose turn it is on the unit, where that is what it waits for. `depths` holds (stream, depth) for
-    every output without room: the depth with which there would be room.
-    """
-
-    task: int
-    firing: int
-    cause: str
-    stream: str
-    needed: int
-    tokens: int
-    room: int
-    turn: int | None
-    depths: tuple[tuple[str, int], ...] = ()
-
-
-def explain(flat: Flat, waiting: list[Waiting], cycle: int) -> Deadlock:
+def explain(flat: Flat, stuck: Stuck) -> Deadlock:
     """The Deadlock to raise: the wait-for cycle first, then every other waiting task."""
+    waiting, cycle = stuck.waiting, stuck.cycle
     by_task = {w.task: w for w in waiting}
     ends = {s.name: s for s in flat.streams}
     waits_for = {w.task: _waits_for(w, ends) for w in waiting}

@@ -10,7 +10,9 @@ from math import lcm
 from typing import TYPE_CHECKING, Any
 
 from dataflow.errors import ScheduleError
-from dataflow.schedule import Pattern, Section, Task
+from dataflow.pattern import Pattern
+from dataflow.schedule import Section
+from dataflow.task import Task
 
 if TYPE_CHECKING:
     from archsim.design import Design

@@ -38,6 +38,33 @@ class StreamResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A task that cannot fire: its next firing, the cause (starved, blocked, turn) and the state of the stream.
+
+    `turn` is the task whose turn it is on the unit, where that is what it waits for. `depths` holds (stream, depth) for
+    every output without room: the depth with which there would be room.
+    """
+
+    task: int
+    firing: int
+    cause: str
+    stream: str
+    needed: int
+    tokens: int
+    room: int
+    turn: int | None
+    depths: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A run of a section that cannot go on: every unfinished task with what it waits for, from this cycle on."""
+
+    cycle: int
+    waiting: tuple[Waiting, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SectionResult:
     """One run of a section: cycles until every firing has ended and every token is visible; the rest by name."""
 

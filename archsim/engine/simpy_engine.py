@@ -17,9 +17,8 @@ from typing import Any
 import simpy
 from simpy.events import Event, Timeout
 
-from archsim.engine.deadlock import Waiting, explain
 from archsim.engine.flat import Flat, FlatRun, FlatTask, FlatUnit
-from archsim.engine.result import SectionResult, StreamResult, TaskResult, UnitResult
+from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult, Waiting
 
 AFTER_ALL_ELSE = 2  # SimPy handles events of one time by priority: 0 urgent, 1 normal
 STARVED, BLOCKED, IDLE = "starved", "blocked", "idle"
@@ -257,11 +256,8 @@ def _deliver(gives: tuple[tuple[_Queue, int], ...]) -> None:
         queue.consumer.server.notice(queue.consumer)
 
 
-def run(flat: Flat) -> SectionResult:
-    """One run of this section, event by event.
-
-    Raises Deadlock when nothing can happen any more and firings are left.
-    """
+def run(flat: Flat) -> SectionResult | Stuck:
+    """One run of this section, event by event; Stuck when nothing can happen any more and firings are left."""
     env = simpy.Environment()
     queues = [_Queue(s.name, s.depth, s.initial) for s in flat.streams]
     tasks = [_Progress(i, t, [_Run(r, queues) for r in t.runs]) for i, t in enumerate(flat.tasks)]
@@ -276,7 +272,7 @@ def run(flat: Flat) -> SectionResult:
         server.next()
     env.run()
     if any(task.left for task in tasks):
-        raise explain(flat, [_waiting(t) for t in tasks if t.left], int(env.now))
+        return Stuck(int(env.now), tuple(_waiting(t) for t in tasks if t.left))
     return _result(flat, int(env.now), servers, tasks, queues)
 
 

@@ -14,7 +14,9 @@ from oracles import play
 
 from archsim import Design, load_design
 from dataflow.op import Work, work
-from dataflow.schedule import Pattern, Section, Stream, Task
+from dataflow.pattern import Pattern
+from dataflow.schedule import Section
+from dataflow.task import Stream, Task
 
 TOY = load_design("toy")
 MOST_FIRINGS = 60

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from dataflow.schedule import Pattern, Section
+from dataflow.pattern import Pattern
+from dataflow.schedule import Section
 
 Units = Mapping[str, Mapping[str, Any]]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from archsim import Deadlock, load_design
+from archsim import Deadlock, ScheduleError, load_design
 from archsim.engine import ENGINES, run
 from archsim.engine.flat import flatten
 from archsim.engine.result import SectionResult
@@ -160,24 +160,32 @@ def test_first_come_finds_an_order_by_itself() -> None:
     assert simulate(alternating((("use", 4), ("make", 4))), arbitration="first_come").cycles == 9
 
 
-def test_a_loop_without_initial_tokens_waits_for_itself() -> None:
-    loop = Section(
+def loop(*, initial: int, early: int = 0) -> Section:
+    """Two tasks in a circle; the second gives at firing `early` at the earliest, whatever it takes."""
+    return Section(
         "loop",
         (
-            task("a", "source", 2, takes={"back": 1}, gives={"forth": 1}),
-            task("b", "joiner", 2, takes={"forth": 1}, gives={"back": 1}),
+            task("a", "source", 4, takes={"back": 1}, gives={"forth": 1}),
+            task("b", "joiner", 4 + early, takes={"forth": sequence((0, early), (1, 4))},
+                 gives={"back": sequence((1, 4), (0, early))}),
         ),
-        (Stream("forth", 1), Stream("back", 1)),
+        (Stream("forth", 1), Stream("back", 1, initial=initial)),
+    )  # fmt: skip
+
+
+def test_a_loop_that_nothing_starts_is_refused() -> None:
+    with pytest.raises(ScheduleError) as raised:
+        loop(initial=0)
+    assert str(raised.value) == (
+        "section 'loop': streams 'back', 'forth' form a cycle without initial tokens; start one of them with initial "
+        "tokens"
     )
-    found = deadlock(loop)
-    assert found.cycle == 0
-    assert found.wait_cycle == (
-        "'a' at firing 1 of 2 needs 1 tokens of 'back', which holds 0; 'b' gives them",
-        "'b' at firing 1 of 2 needs 1 tokens of 'forth', which holds 0; 'a' gives them",
-    )
-    assert found.ways_out == ()
-    started = replace(loop, streams=(Stream("forth", 1), Stream("back", 1, initial=1)))
-    assert simulate(started).cycles == 4
+
+
+def test_initial_tokens_or_a_first_gift_start_a_loop() -> None:
+    """A token goes round: two cycles a turn. Given before anything is taken, the first cycle makes it."""
+    assert simulate(loop(initial=1)).cycles == 8
+    assert simulate(loop(initial=0, early=1)).cycles == 9
 
 
 def test_a_task_may_wait_for_itself_alone() -> None:

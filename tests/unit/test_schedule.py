@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflow import Graph, Pattern, Schedule, ScheduleError, Section, Stream, Task, Work, every, sequence, total, work
-from dataflow.schedule import computes
+from dataflow.op import computes
 
 ONE = every(work("copy", d=1))
 ADD = every(work("add", rows=1, d=4))

@@ -4,7 +4,7 @@ import pytest
 
 import archsim
 import mappers
-from dataflow.schedule import computes
+from dataflow.op import computes
 
 TOY, TOY_LLM = archsim.load_design("toy"), archsim.load_model("toy_llm")
 TELLME, BITNET = archsim.load_design("tellme_kv260"), archsim.load_model("bitnet_b158_large")

@@ -1,0 +1,68 @@
+"""Pattern: a repeating sequence in run-length form, as schedules give work and tokens per firing. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from dataflow.errors import ScheduleError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern(Generic[T]):
+    """A repeating sequence in run-length form: one period as ((value, count), ...).
+
+    >>> one_in_three = Pattern(((0, 2), (1, 1)))
+    >>> [one_in_three.at(i) for i in range(6)], total(one_in_three, 7)
+    ([0, 0, 1, 0, 0, 1], 2)
+    """
+
+    runs: tuple[tuple[T, int], ...]
+
+    def __post_init__(self) -> None:
+        if not self.runs or any(count < 1 for _, count in self.runs):
+            raise ScheduleError(f"a pattern is made of runs of one or more, got {self.runs!r}")
+
+    @property
+    def period(self) -> int:
+        """Firings after which the pattern begins again."""
+        return sum(count for _, count in self.runs)
+
+    def at(self, i: int) -> T:
+        """The value at place i."""
+        i %= self.period
+        for value, count in self.runs:
+            if i < count:
+                return value
+            i -= count
+        raise AssertionError("a place within the period lies in a run")
+
+    def counted(self, n: int) -> list[tuple[T, int]]:
+        """The runs of one period, each with how often its value stands among the first n places."""
+        whole, rest = divmod(n, self.period)
+        out = []
+        for value, count in self.runs:
+            out.append((value, whole * count + min(rest, count)))
+            rest = max(0, rest - count)
+        return out
+
+    def __iter__(self) -> Iterator[tuple[T, int]]:
+        return iter(self.runs)
+
+
+def every(value: T) -> Pattern[T]:
+    """The pattern of one value for every firing."""
+    return Pattern(((value, 1),))
+
+
+def sequence(*runs: tuple[T, int]) -> Pattern[T]:
+    """The pattern with these runs, those of length zero left out."""
+    return Pattern(tuple(run for run in runs if run[1] > 0))
+
+
+def total(pattern: Pattern[int], n: int) -> int:
+    """The sum of the first n values."""
+    return sum(value * count for value, count in pattern.counted(n))
