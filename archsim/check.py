@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from archsim.design import Design, Fitted, Link, Resources, data_folder, found, load_design, load_model, shipped
 from archsim.errors import DesignError, InputError
-from archsim.quantity import Written
+from archsim.quantity import Written, show_limit
 from archsim.units import KINDS, TableLookup, WeightBuffer, WeightLoader
 from dataflow.model import Model
 
@@ -46,6 +46,7 @@ def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
             lines.append(f"  {resource:<8} {float(design.used(resource)):>10,g} of {float(budget):,g}")
     for name, link in design.links.items():
         lines.append(f"  link {name:<14} {link.from_} > {link.to}: {link.depth} x {link.token_bits} bit")
+    lines += [f"  FIFOs {name:<13} {show_limit(depth)} tokens deep" for name, depth in design.fifos.items()]
     lines += _entries("assumed", design.assumed)
     lines += _entries("fitted", {path: f"{e.reason} (to {e.point})" for path, e in design.fitted.items()})
     return lines + [f"  note: {note}" for note in _notes(design)]

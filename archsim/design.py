@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +14,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from archsim.errors import DesignError
-from archsim.quantity import Bits, Count, Frequency, Watts, parse
+from archsim.quantity import Bits, Count, Frequency, Limit, Watts, parse
 from archsim.units import AnyUnit, Unit
 from archsim.validate import validate
 from archsim.yamlfile import Document, read
-from dataflow.errors import PathProblems
+from dataflow.errors import PathProblems, guess
 from dataflow.model import Model
 
 FIELD = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -93,6 +92,11 @@ class Design(BaseModel):
     mapper: str = Field(description="the mapper that places graphs on this design unless another is asked for")
     units: dict[str, AnyUnit] = Field(description="name -> unit")
     links: dict[str, Link] = Field(default_factory=dict, description="name -> FIFO between two units")
+    fifos: dict[str, Limit] = Field(
+        default_factory=dict,
+        description="class of FIFOs (short, long) or stream of the mapper -> depth in tokens, or inf; for machines "
+        "whose FIFOs join any two nodes",
+    )
     resources: Resources | None = Field(None, description="budget and use of an FPGA's resources")
     power: Watts | None = Field(None, description="power of the whole, published; without it power is not modelled")
     assumed: dict[str, str] = Field(default_factory=dict, description="dotted path -> why this number was assumed")
@@ -160,8 +164,7 @@ class Design(BaseModel):
 
 
 def _no_unit(name: str, units: Mapping[str, Any]) -> str:
-    close = get_close_matches(name, units, n=1)
-    return f"no unit '{name}'; " + (f"did you mean '{close[0]}'?" if close else f"units are: {', '.join(units)}")
+    return f"no unit '{name}'; {guess(name, units, otherwise='units are')}"
 
 
 def _use(resources: Resources, units: Mapping[str, Unit], owner: str, resource: str) -> Fraction:
@@ -213,8 +216,7 @@ def _set(data: Any, path: str, value: Any) -> str | None:
 def _known(at: Any, key: str) -> str:
     if not isinstance(at, dict):
         return ""
-    close = get_close_matches(key, at, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(at)}"
+    return f"; {guess(key, at, otherwise='there are')}"
 
 
 def _design(document: Document) -> Design:
@@ -265,9 +267,7 @@ def found(name: str, folder: str, noun: str) -> Document:
         return Document(short, document.data, document.lines)
     if name.endswith((".yaml", ".yml")) or Path(name).exists():
         return read(name)
-    close = get_close_matches(name, known, n=1)
-    guess = f"did you mean '{close[0]}'?" if close else f"shipped are: {', '.join(known)}"
-    raise DesignError(f"no {noun} '{name}'; {guess} (a path ends in .yaml)")
+    raise DesignError(f"no {noun} '{name}'; {guess(name, known, otherwise='shipped are')} (a path ends in .yaml)")
 
 
 def load_design(name: str) -> Design:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic_core import CoreSchema, core_schema
 
 from dataflow.errors import InputError, quoted
+from dataflow.task import UNLIMITED
 
 if TYPE_CHECKING:
     import pint
@@ -217,6 +218,10 @@ def _macs_per_cycle(value: Any, clock_hz: Fraction | None) -> Fraction:
     return parse(value, "MACs per cycle", clock_hz=clock_hz)
 
 
+def _limit(value: Any) -> int:
+    return UNLIMITED if value == "inf" else _bare(value, noun="a count, or inf,", example=28, least=1)
+
+
 def _cycles_time(value: Any, clock_hz: Fraction | None) -> int:
     if type(value) is int:
         return _bare(value, noun="a number of cycles", example=12, least=0)
@@ -233,10 +238,16 @@ BytesPerCycle = Annotated[
 ]
 MacsPerCycle = Annotated[Fraction, Written("MAC/cycle", "336 GMAC/s", _macs_per_cycle)]
 Count = Annotated[int, Written("count", 28, lambda value, _: _bare(value, noun="a count", example=28, least=1))]
+Limit = Annotated[int, Written("count, or inf", 28, lambda value, _: _limit(value))]
 Cycles = Annotated[
     int, Written("cycles", 12, lambda value, _: _bare(value, noun="a number of cycles", example=12, least=0))
 ]
 CyclesTime = Annotated[int, Written("cycles", "60 ns", _cycles_time)]
+
+
+def show_limit(value: int) -> str:
+    """A count, or inf, as it is written."""
+    return "inf" if value == UNLIMITED else f"{value:,}"
 
 
 def show(value: Fraction | int, dimension: str) -> str:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from archsim.bound import lower_bound
 from archsim.engine import run
-from archsim.engine.flat import flatten
+from archsim.engine.flat import Flat, flatten
 from archsim.engine.result import SectionResult
 from archsim.laws import LawBroken, broken_laws
 from archsim.text import html, screen
 from dataflow.op import OP_KINDS, computes
 from dataflow.schedule import Schedule, Section
-from dataflow.task import Task
+from dataflow.task import UNLIMITED, Task
 
 if TYPE_CHECKING:
     from archsim.design import Design
@@ -160,7 +160,7 @@ def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Rep
         cycles=sum(r.cycles * s.repeat for r, s in zip(results, schedule.sections, strict=True)),
         lower_bound_cycles=lower_bound(schedule, design),
         power_watts=design.power,
-        units={name: _unit(name, schedule, design, results) for name in sorted(design.units)},
+        units={name: _unit(name, schedule, design, flats, results) for name in sorted(design.units)},
         traffic=_traffic(schedule, design),
         ops=tuple(_ops(schedule, results)),
         parts=_parts(schedule, results),
@@ -184,26 +184,31 @@ def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Rep
     return report
 
 
-def _unit(name: str, schedule: Schedule, design: Design, results: list[SectionResult]) -> UnitReport:
+def _unit(
+    name: str, schedule: Schedule, design: Design, flats: list[Flat], results: list[SectionResult]
+) -> UnitReport:
+    """The unit's servers together; of a unit that has as many as one likes, those that a section uses at most."""
     unit = design.units[name]
+    used = [[one for one in flat.units if one.of == name] for flat in flats]
+    count = unit.count if unit.count < UNLIMITED else max(1, *(len(servers) for servers in used))
     sums = {"busy": 0, "starved": 0, "blocked": 0, "idle": 0}
     waits: dict[tuple[str, str], int] = {}
-    for section, result in zip(schedule.sections, results, strict=True):
-        mine = result.units.get(name)
-        if mine is None:
-            sums["idle"] += section.repeat * unit.count * result.cycles
-            continue
-        for cause in sums:
-            sums[cause] += section.repeat * getattr(mine, f"{cause}_cycles")
-        for key, cycles in mine.stalls.items():
-            waits[key] = waits.get(key, 0) + section.repeat * cycles
+    for section, servers, result in zip(schedule.sections, used, results, strict=True):
+        for server in servers:
+            mine = result.units[server.name]
+            for cause in sums:
+                sums[cause] += section.repeat * getattr(mine, f"{cause}_cycles")
+            for key, cycles in mine.stalls.items():
+                waits[key] = waits.get(key, 0) + section.repeat * cycles
+        unused = count - sum(server.count for server in servers)
+        sums["idle"] += section.repeat * unused * result.cycles
     energy: Fraction | None = Fraction(0)
     for section in schedule.sections:
         for task in section.tasks:
             if task.unit == name:
                 energy = _plus(energy, _task_energy(task, design), section.repeat)
     return UnitReport(
-        unit.kind, unit.count, sums["busy"], sums["starved"], sums["blocked"], sums["idle"], energy, waits
+        unit.kind, count, sums["busy"], sums["starved"], sums["blocked"], sums["idle"], energy, waits
     )
 
 
@@ -252,6 +257,14 @@ def _ops(schedule: Schedule, results: list[SectionResult]) -> Iterator[OpReport]
             start += result.cycles
 
 
+def _busiest(tasks: list[Task], result: SectionResult) -> str:
+    """The unit that works longest for these tasks; of several the first by name."""
+    busy: dict[str, int] = {}
+    for task in tasks:
+        busy[task.unit] = busy.get(task.unit, 0) + result.tasks[task.name].busy_cycles
+    return min(busy, key=lambda unit: (-busy[unit], unit))
+
+
 def _section_ops(
     section: Section, result: SectionResult, repetition: int, start: int, schedule: Schedule
 ) -> Iterator[OpReport]:
@@ -265,7 +278,7 @@ def _section_ops(
         yield OpReport(
             op,
             schedule.graph.ops[op].kind,
-            computing[0].unit,
+            _busiest(computing, result),
             start + min(t.start_cycle for t in timed),
             start + max(t.end_cycle for t in timed),
             sum(t.busy_cycles for t in timed),

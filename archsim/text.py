@@ -18,7 +18,7 @@ WAITS_SHOWN = 1
 def screen(report: Report) -> str:
     """The report on one screen."""
     blocks = [_head(report), _parts(report), _units(report), _traffic(report), _honesty(report)]
-    return "\n\n".join("\n".join(block) for block in blocks)
+    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 def _head(report: Report) -> list[str]:
@@ -41,7 +41,7 @@ def _head(report: Report) -> list[str]:
 def _throughput(report: Report) -> str:
     if report.tokens_per_second is None:
         return "no tokens in this graph"
-    verb = "read" if report.about["phase"] == "prefill" else "made"
+    verb = {"prefill": "read", "attention": "queries"}.get(report.about["phase"], "made")
     return f"{show(Fraction(report.tokens_per_second), 'rate of tokens')} ({report.tokens} {verb})"
 
 

@@ -259,6 +259,8 @@ def _plain(text: str) -> tuple[Any, str]:
     if kind in ("int", "float"):
         return _number(text, whole=kind == "int")
     if kind == "str":
+        if text == "inf":  # a limit that is none, and the one word for it
+            return text, ""
         return text, f"{shown} is read as text, not as a number; {_as_number(text)}" if _is_number(text) else ""
     return text, f"{shown} is read as {_MISREAD.get(kind, kind)}; put it in quotes"
 

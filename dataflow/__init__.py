@@ -3,6 +3,8 @@
 `evaluate` (running a graph on arrays, replaying a schedule) is imported on request, because it needs torch and numba.
 """
 
+from dataflow.attention_graph import attention, layer_attention
+from dataflow.cascade import CASCADES, Cascade, Expression, passes
 from dataflow.errors import GraphError, InputError, ScheduleError
 from dataflow.format import FORMATS, Format, beat_layout
 from dataflow.graph import Graph, Op, Tensor
@@ -13,7 +15,8 @@ from dataflow.schedule import Schedule, Section
 from dataflow.task import UNLIMITED, Stream, Task
 
 __all__ = [
-    "FORMATS", "OP_KINDS", "UNLIMITED", "Format", "Graph", "GraphError", "InputError", "Model", "Op", "Pattern",
-    "Schedule", "ScheduleError", "Section", "Stream", "Task", "Tensor", "Work", "beat_layout", "decode", "every",
-    "prefill", "sequence", "total", "work",
+    "CASCADES", "FORMATS", "OP_KINDS", "UNLIMITED", "Cascade", "Expression", "Format", "Graph", "GraphError",
+    "InputError", "Model", "Op", "Pattern", "Schedule", "ScheduleError", "Section", "Stream", "Task", "Tensor",
+    "Work", "attention", "beat_layout", "decode", "every", "layer_attention", "passes", "prefill", "sequence",
+    "total", "work",
 ]  # fmt: skip

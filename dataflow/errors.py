@@ -3,7 +3,8 @@
 Knows the form `where: what is wrong, with the value; what would be right`. Knows no files, lines or hardware.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from fractions import Fraction
 
 LONGEST_SHOWN = 60
@@ -40,6 +41,17 @@ class GraphError(InputError):
 
 class ScheduleError(InputError):
     """The schedule cannot be right: edit the tasks, the streams or the order of firings."""
+
+
+def guess(name: str, known: Iterable[str], *, otherwise: str) -> str:
+    """What may have been meant by a name that is not known: the one close to it, or all, after the words `otherwise`.
+
+    >>> guess("lnog", ["long", "short"], otherwise="there are"), guess("x", ["long", "short"], otherwise="there are")
+    ("did you mean 'long'?", 'there are: long, short')
+    """
+    names = list(known)
+    close = get_close_matches(name, names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"{otherwise}: {', '.join(names)}"
 
 
 def quoted(value: object) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from dataflow.errors import GraphError
-from dataflow.graph import Graph, Op, Tensor
+from dataflow.graph import Graph, Op, Tensor, mask_of
+from dataflow.mask import seen_keys
 from dataflow.op import OP_KINDS
 from dataflow.replay import steps
 from dataflow.schedule import Schedule
@@ -155,15 +156,17 @@ def _append(x: Operands) -> np.ndarray:
 
 
 def _attention(x: Operands) -> np.ndarray:
-    """Each sequence by the kernel of its phase; queries after a cache each see it as the one of a decode does."""
+    """Each sequence by the kernel of its phase; other queries each see their keys as the one of a decode does."""
     outputs = []
     sequences = x.op.attributes["batch"]
     for q, k, v in zip(*(np.split(rows, sequences) for rows in heads_of(x)), strict=True):
-        if len(q) == len(k):
+        if len(q) == len(k) and mask_of(x.op) == {"causal": True, "window": None}:
             outputs.append(prefill_attention(q, k, v=v))
         else:
-            seen = range(len(k) - len(q) + 1, len(k) + 1)
-            outputs += [decode_attention(row, k[:n], v=v[:n])[None] for row, n in zip(q, seen, strict=True)]
+            for query, row in enumerate(q):
+                seen = seen_keys(query, queries=len(q), keys=len(k), **mask_of(x.op))
+                mine = slice(seen.start, seen.stop)
+                outputs.append(decode_attention(row, k[mine], v=v[mine])[None])
     return np.concatenate(outputs).reshape(x.inputs[0].shape)
 
 

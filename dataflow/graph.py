@@ -41,6 +41,11 @@ class Op:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
+def mask_of(attention: Op) -> dict[str, Any]:
+    """Which keys the queries of this attention op see, as seen_keys takes it: `causal` unless it says otherwise."""
+    return {"causal": attention.attributes.get("causal", True), "window": attention.attributes.get("window")}
+
+
 # What a graph that is no phase of a model says about itself: it makes no tokens.
 NO_PHASE = {"phase": "graph", "prompt": None, "context": None, "batch": 1, "tokens": None}
 

@@ -91,7 +91,7 @@ def prefill(model: Model, *, prompt: int, batch: int = 1) -> Graph:
 
     Raises GraphError where the prompt is empty or longer than the model's context.
     """
-    _check_tokens(model, "prompt", prompt, batch)
+    check_tokens(model, "prompt", prompt, batch)
     about = {"phase": "prefill", "prompt": prompt, "context": prompt, "batch": batch, "tokens": batch * prompt}
     return _graph(model, Graph(model.name, about), rows=batch * prompt, cached=0, batch=batch)
 
@@ -101,12 +101,13 @@ def decode(model: Model, *, context: int, batch: int = 1) -> Graph:
 
     So context - 1 keys lie in the cache before the step and `context` after it. Raises GraphError as prefill.
     """
-    _check_tokens(model, "context", context, batch)
+    check_tokens(model, "context", context, batch)
     about = {"phase": "decode", "prompt": None, "context": context, "batch": batch, "tokens": batch}
     return _graph(model, Graph(model.name, about), rows=batch, cached=batch * (context - 1), batch=batch)
 
 
-def _check_tokens(model: Model, what: str, tokens: int, batch: int) -> None:
+def check_tokens(model: Model, what: str, tokens: int, batch: int) -> None:
+    """Raises GraphError where the model cannot take so many tokens, or there is no sequence."""
     if not 1 <= tokens <= model.max_context:
         raise GraphError(f"{what}: model '{model.name}' takes 1 to {model.max_context} tokens, got {tokens}")
     if batch < 1:

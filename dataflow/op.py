@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dataflow.errors import GraphError
+from dataflow.mask import causal_pairs
 
 Shape = tuple[int, ...]
 Counts = dict[str, int]
@@ -80,15 +81,6 @@ class OpKind:
     free: bool = False
 
 
-def causal_pairs(queries: int, keys: int) -> int:
-    """(query, key) pairs that causal attention scores when the queries are the last of the keys.
-
-    >>> causal_pairs(3, 3), causal_pairs(1, 10)
-    (6, 10)
-    """
-    return queries * (keys - queries) + queries * (queries + 1) // 2
-
-
 def _need(condition: bool, rule: str) -> None:
     if not condition:
         raise ValueError(rule)
@@ -147,8 +139,10 @@ def _attention_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tupl
     _need(rows % batch == 0 and cached % batch == 0, "rows a multiple of the batch")
     _need(heads % kv_heads == 0, "heads a multiple of kv_heads")
     queries, keys = rows // batch, cached // batch
-    _need(queries <= keys, "at least as many keys as queries")
-    pairs = batch * causal_pairs(queries, keys)
+    causal, window = attributes.get("causal", True), attributes.get("window")
+    _need(not causal or queries <= keys, "at least as many keys as queries where it is causal")
+    _need(window is None or (causal and window >= 1), "a window of one key or more, and only where it is causal")
+    pairs = batch * (causal_pairs(queries, keys, window=window) if causal else queries * keys)
     return [(rows, d)], {"pairs": pairs, "heads": heads, "head_dim": head_dim}
 
 
@@ -184,6 +178,14 @@ def _mac(m: int, k: int, n: int) -> Counts:
 _ROWS_D = ("rows", "d")
 _PAIRS = ("pairs", "heads", "head_dim")
 
+
+def _counts(mac: int, exp: int, flop: int) -> Counts:
+    return {"mac": mac, "exp": exp, "flop": flop}
+
+
+# The patterns in which a node of a streaming machine takes and gives tokens.
+NODE_KINDS = ("source", "map", "zip", "reduce", "repeat", "scan", "broadcast", "accumulate", "sink")
+
 # The kinds whose work is a count of elements, which a pipeline of lanes can do.
 ELEMENTWISE = ("embedding", "rmsnorm", "quantize", "dequantize", "add", "silu_mul", "rope")
 
@@ -214,10 +216,14 @@ OP_KINDS: Mapping[str, OpKind] = MappingProxyType(
         # The two passes of an attention that keeps its scores: q k first, then exp and p v.
         "attention_scores": OpKind(_PAIRS, lambda p, h, d: {"mac": p * h * d}, lambda p, h, d: p * h),
         "attention_values": OpKind(_PAIRS, lambda p, h, d: {"mac": p * h * d, "exp": p * h}, lambda p, h, d: p * h),
+        # One firing of a node of a streaming machine, by what it computes on one element of its streams.
+        **dict.fromkeys(NODE_KINDS, OpKind(("mac", "exp", "flop"), _counts, lambda mac, exp, flop: 1)),
         # Movements: what a schedule must say beside the arithmetic.
         "read": OpKind(("bytes",), lambda b: {"read": b}, lambda b: b),
         "write": OpKind(("bytes",), lambda b: {"written": b}, lambda b: b),
         "move": OpKind(("bytes",), lambda b: {"moved": b}, lambda b: b),
+        "load": OpKind(("vectors", "stride"), lambda vectors, stride: {}, lambda vectors, stride: vectors),
+        "store": OpKind(("vectors", "stride"), lambda vectors, stride: {}, lambda vectors, stride: vectors),
         "take": OpKind(("d",), lambda d: {}, lambda d: d),
         "drain": OpKind(("d",), lambda d: {}, lambda d: d),
         "copy": OpKind(("d",), lambda d: {}, lambda d: d),

@@ -15,7 +15,8 @@ from math import prod
 import numpy as np
 
 from dataflow.errors import ScheduleError
-from dataflow.graph import Graph, Op
+from dataflow.graph import Graph, Op, mask_of
+from dataflow.mask import seen_keys
 from dataflow.op import OP_KINDS, Work, computes
 from dataflow.schedule import Schedule, Section
 from dataflow.task import Task
@@ -65,7 +66,7 @@ def extents(graph: Graph, op: Op) -> tuple[int, int]:
 
 
 def visible(op: Op, queries: int, keys: int) -> np.ndarray:
-    """Which key each query of a causal attention op sees, bool [queries, keys]; sequences lie one after another.
+    """Which key each query of an attention op sees, bool [queries, keys]; sequences lie one after another.
 
     >>> from dataflow.op import work
     >>> last_two = Op("a", "attention", (), (), work("attention", pairs=5, heads=1, head_dim=2), {"batch": 1})
@@ -74,9 +75,12 @@ def visible(op: Op, queries: int, keys: int) -> np.ndarray:
     """
     batch = op.attributes["batch"]
     per_query, per_key = queries // batch, keys // batch
-    query, key = np.arange(queries)[:, None], np.arange(keys)
-    past = per_key - per_query
-    return (query // per_query == key // per_key) & (key % per_key <= past + query % per_query)
+    seen = np.zeros((queries, keys), dtype=bool)
+    for row in range(queries):
+        first = row // per_query * per_key
+        mine = seen_keys(row % per_query, queries=per_query, keys=per_key, **mask_of(op))
+        seen[row, first + mine.start : first + mine.stop] = True
+    return seen
 
 
 def dependence_order(section: Section) -> list[tuple[Task, frozenset[str]]]:

@@ -2,6 +2,7 @@
 
 from mappers.choose import MAPPERS, lower, options_of
 from mappers.pipeline import run
+from mappers.streaming import streaming
 from mappers.temporal import temporal
 
-__all__ = ["MAPPERS", "lower", "options_of", "run", "temporal"]
+__all__ = ["MAPPERS", "lower", "options_of", "run", "streaming", "temporal"]

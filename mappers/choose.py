@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from inspect import signature
 from typing import Any, get_args, get_type_hints
 
 from archsim.design import Design
 from archsim.errors import MappingError
+from dataflow.errors import guess
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
+from mappers.streaming import streaming
 from mappers.temporal import temporal
 
-MAPPERS: dict[str, Callable[..., Schedule]] = {"temporal": temporal}
+MAPPERS: dict[str, Callable[..., Schedule]] = {"streaming": streaming, "temporal": temporal}
 
 
 def lower(graph: Graph, design: Design, *, mapper: str | None = None, **options: Any) -> Schedule:
@@ -44,9 +45,7 @@ def _check_options(mapper: str, options: dict[str, Any]) -> None:
     problems = []
     for name, value in options.items():
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            guess = f"did you mean '{close[0]}'?" if close else f"options are: {', '.join(known)}"
-            problems.append(f"mapper '{mapper}' has no option '{name}'; {guess}")
+            problems.append(f"mapper '{mapper}' has no option '{name}'; {guess(name, known, otherwise='options are')}")
         elif value not in known[name]:
             problems.append(f"option {name}: expected {' or '.join(known[name])}, got {value!r}")
     if problems:

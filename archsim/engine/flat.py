@@ -49,9 +49,13 @@ class FlatTask:
 
 @dataclass(frozen=True, slots=True)
 class FlatUnit:
-    """A unit: servers, latency, and the fixed order of firings as (task, how many) or None for first come."""
+    """A unit: servers, latency, and the fixed order of firings as (task, how many) or None for first come.
+
+    `of` is the design's unit that this is, or is one server of where tasks are placed.
+    """
 
     name: str
+    of: str
     count: int
     latency_cycles: int
     order: tuple[tuple[int, int], ...] | None
@@ -87,31 +91,46 @@ def flatten(section: Section, design: Design) -> Flat:
             f"section '{section.name}': design '{design.name}' has no unit {', '.join(map(repr, missing))}; "
             f"units are: {', '.join(design.units)}"
         )
-    unit_names = [u for u in design.units if any(t.unit == u for t in section.tasks)]
-    unit_index = {name: i for i, name in enumerate(unit_names)}
-    stream_index = {s.name: i for i, s in enumerate(section.streams)}
     task_index = {t.name: i for i, t in enumerate(section.tasks)}
+    units = [unit for name in design.units for unit in _flat_units(name, section, design, task_index)]
+    unit_of = {task: i for i, unit in enumerate(units) for task in unit.tasks}
+    stream_index = {s.name: i for i, s in enumerate(section.streams)}
     ends = section.ends
     return Flat(
         section.name,
-        tuple(_flat_task(t, unit_index, stream_index, design) for t in section.tasks),
+        tuple(_flat_task(t, unit_of[i], stream_index, design) for i, t in enumerate(section.tasks)),
         tuple(
             FlatStream(s.name, s.depth, s.initial, task_index[ends[s.name][0]], task_index[ends[s.name][1]])
             for s in section.streams
         ),
-        tuple(_flat_unit(name, section, design, task_index) for name in unit_names),
+        tuple(units),
     )
 
 
-def _flat_unit(name: str, section: Section, design: Design, task_index: dict[str, int]) -> FlatUnit:
+def _flat_units(name: str, section: Section, design: Design, task_index: dict[str, int]) -> list[FlatUnit]:
+    """The unit, or each of its servers that a task is placed on; none where the section has no task for it.
+
+    Raises ScheduleError where more tasks are placed than there are servers.
+    """
     unit = design.units[name]
     mine = tuple(i for i, t in enumerate(section.tasks) if t.unit == name)
+    if unit.arbitration == "placed":
+        if len(mine) > unit.count:
+            raise ScheduleError(
+                f"section '{section.name}': {len(mine)} tasks are placed on unit '{name}', whose count is "
+                f"{unit.count}; each takes a server of its own"
+            )
+        placed = [(i, section.tasks[i]) for i in mine]
+        return [
+            FlatUnit(f"{name}: {task.name}", name, 1, unit.latency_cycles, ((i, task.firings),), (i,))
+            for i, task in placed
+        ]
     ordered = unit.arbitration == "in_order"
     order = tuple((task_index[t], n) for t, n in section.order_of(name)) if ordered else None
-    return FlatUnit(name, unit.count, unit.latency_cycles, order, mine)
+    return [FlatUnit(name, name, unit.count, unit.latency_cycles, order, mine)] if mine else []
 
 
-def _flat_task(task: Task, unit_index: dict[str, int], stream_index: dict[str, int], design: Design) -> FlatTask:
+def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design: Design) -> FlatTask:
     unit = design.units[task.unit]
     runs = []
     for count, (item, taken, given) in merged(task):
@@ -124,7 +143,7 @@ def _flat_task(task: Task, unit_index: dict[str, int], stream_index: dict[str, i
         takes = tuple((stream_index[s], n) for s, n in zip(task.takes, taken, strict=True) if n)
         gives = tuple((stream_index[s], n) for s, n in zip(task.gives, given, strict=True) if n)
         runs.append(FlatRun(count, cycles, takes, gives))
-    return FlatTask(task.name, unit_index[task.unit], task.firings, tuple(runs))
+    return FlatTask(task.name, unit_index, task.firings, tuple(runs))
 
 
 def merged(task: Task) -> list[tuple[int, tuple[Any, tuple[int, ...], tuple[int, ...]]]]:

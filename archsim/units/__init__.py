@@ -8,6 +8,8 @@ from archsim.units.attention import DecodeAttention, PrefillAttention
 from archsim.units.host import Host
 from archsim.units.matmul_array import MatmulArray
 from archsim.units.memory import Channel, Memory
+from archsim.units.node import Node
+from archsim.units.scratchpad import Scratchpad
 from archsim.units.table_lookup import TableLookup, WeightBuffer, WeightLoader
 from archsim.units.unit import Unit
 from archsim.units.vector import Norm, Vector
@@ -18,8 +20,10 @@ KINDS: dict[str, type[Unit]] = {
     "host": Host,
     "matmul_array": MatmulArray,
     "memory": Memory,
+    "node": Node,
     "norm": Norm,
     "prefill_attention": PrefillAttention,
+    "scratchpad": Scratchpad,
     "table_lookup": TableLookup,
     "vector": Vector,
     "weight_buffer": WeightBuffer,
@@ -27,12 +31,12 @@ KINDS: dict[str, type[Unit]] = {
 }
 
 AnyUnit = Annotated[
-    Channel | DecodeAttention | Host | MatmulArray | Memory | Norm | PrefillAttention | TableLookup | Vector
-    | WeightBuffer | WeightLoader,
+    Channel | DecodeAttention | Host | MatmulArray | Memory | Node | Norm | PrefillAttention | Scratchpad | TableLookup
+    | Vector | WeightBuffer | WeightLoader,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
 __all__ = [
-    "KINDS", "AnyUnit", "Channel", "DecodeAttention", "Host", "MatmulArray", "Memory", "Norm", "PrefillAttention",
-    "TableLookup", "Unit", "Vector", "WeightBuffer", "WeightLoader",
+    "KINDS", "AnyUnit", "Channel", "DecodeAttention", "Host", "MatmulArray", "Memory", "Node", "Norm",
+    "PrefillAttention", "Scratchpad", "TableLookup", "Unit", "Vector", "WeightBuffer", "WeightLoader",
 ]  # fmt: skip

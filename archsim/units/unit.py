@@ -9,10 +9,12 @@ from fractions import Fraction
 from math import ceil
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from archsim.quantity import Count, CyclesTime, Joules, Written, parse
+from archsim.quantity import CyclesTime, Joules, Limit, Written, parse
+from dataflow.errors import PathProblems
 from dataflow.op import ELEMENTWISE, OP_KINDS, Work
+from dataflow.task import UNLIMITED
 
 CycleFraction = Annotated[
     Fraction,
@@ -30,9 +32,11 @@ class Unit(BaseModel):
 
     kinds: ClassVar[tuple[str, ...]] = ()
 
-    count: Count = Field(1, description="identical servers of this unit; each serves one firing at a time")
-    arbitration: Literal["in_order", "first_come"] = Field(
-        "in_order", description="in_order: the schedule fixes the order of firings; first_come: as they become ready"
+    count: Limit = Field(1, description="identical servers of this unit; each serves one firing at a time")
+    arbitration: Literal["in_order", "first_come", "placed"] = Field(
+        "in_order",
+        description="in_order: the schedule fixes the order of firings; first_come: as they become ready; "
+        "placed: every task has a server of its own, as on a spatial machine",
     )
     latency_cycles: CyclesTime = Field(
         0, description="cycles, or a time, after the end of a firing until its tokens are visible"
@@ -40,6 +44,12 @@ class Unit(BaseModel):
     energy: dict[Literal["mac", "exp", "flop", "read", "written", "moved"], Joules] = Field(
         default_factory=dict, description="energy for each counted thing; without it the unit's energy is not modelled"
     )
+
+    @model_validator(mode="after")
+    def _countable(self) -> Unit:
+        if self.count == UNLIMITED and self.arbitration != "placed":
+            raise PathProblems([("count", f"inf servers that take turns ({self.arbitration}); give their number")])
+        return self
 
     @property
     def does(self) -> tuple[str, ...]:

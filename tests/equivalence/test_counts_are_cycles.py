@@ -5,7 +5,8 @@ import pytest
 
 import archsim
 from archsim.units import DecodeAttention, MatmulArray, PrefillAttention, TableLookup
-from dataflow.op import causal_pairs, work
+from dataflow.mask import causal_pairs
+from dataflow.op import work
 from kernels.attention import decode_attention_counted, prefill_attention_counted
 from kernels.lookup import lookup_matmul_counted
 from kernels.ternary import loader_bytes

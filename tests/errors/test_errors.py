@@ -2,6 +2,7 @@
 
 import random
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import yaml
 
 from archsim.cli import WRONG, main
 from archsim.design import data_folder
+from archsim.errors import InputError
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.yaml"))
 COMMANDS = sorted(HERE.glob("*.command"))
+SECTIONS = sorted(HERE.glob("sections/*.py"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -34,12 +37,20 @@ def test_a_bad_command_gives_its_message_and_status(path, capsys, monkeypatch):
     assert said.err == path.with_suffix(".txt").read_text()
 
 
+@pytest.mark.parametrize("path", SECTIONS, ids=lambda path: path.stem)
+def test_a_bad_section_gives_its_message(path):
+    with pytest.raises(InputError) as raised:
+        runpy.run_path(path)
+    assert f"{raised.value}\n" == path.with_suffix(".txt").read_text()
+
+
 def _words(text: str) -> list[str]:
     return [quoted or bare for quoted, bare in re.findall(r"'([^']*)'|(\S+)", text)]
 
 
 def test_every_message_has_its_mistake():
     assert {p.stem for p in HERE.glob("*.txt")} == {p.stem for p in (*FILES, *COMMANDS)}
+    assert {p.stem for p in HERE.glob("sections/*.txt")} == {p.stem for p in SECTIONS}
 
 
 def mutations(data: dict, seed: int):

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsim import load_model
-from dataflow import FORMATS, OP_KINDS, Graph, GraphError, Model, Tensor, Work, decode, prefill, work
-from dataflow.op import GRAPH_KINDS, causal_pairs
+from dataflow import FORMATS, OP_KINDS, Graph, GraphError, Model, Tensor, Work, attention, decode, prefill, work
+from dataflow.mask import causal_pairs, seen_keys
+from dataflow.op import GRAPH_KINDS, NODE_KINDS
 
 FP16 = FORMATS["fp16"]
 Shapes = tuple[tuple[int, ...], ...]
@@ -43,6 +44,9 @@ Shapes = tuple[tuple[int, ...], ...]
         (work("drain", d=7), {}, 7),
         (work("copy", d=7), {}, 7),
         (work("enter"), {}, 0),
+        (work("load", vectors=7, stride=4), {}, 7),
+        (work("store", vectors=7, stride=4), {}, 7),
+        *((work(kind, mac=3, exp=2, flop=1), {"mac": 3, "exp": 2, "flop": 1}, 1) for kind in NODE_KINDS),
     ],
 )
 def test_counts_of_every_kind(item: Work, counts: dict[str, int], elements: int) -> None:
@@ -91,6 +95,26 @@ def test_causal_pairs_are_those_below_the_diagonal(keys: int) -> None:
     for queries in range(1, keys + 1):
         newest = range(keys - queries, keys)
         assert causal_pairs(queries, keys) == sum(1 for query in newest for key in range(keys) if key <= query)
+        for window in range(1, keys + 3):
+            seen = [seen_keys(i, queries=queries, keys=keys, window=window) for i in range(queries)]
+            for query, mine in zip(newest, seen, strict=True):
+                assert list(mine) == [key for key in range(keys) if query - window < key <= query]
+            assert causal_pairs(queries, keys, window=window) == sum(len(mine) for mine in seen)
+            work_ = attention(queries=queries, keys=keys, head_dim=2, window=window).ops["attention"].work
+            assert work_["pairs"] == sum(len(mine) for mine in seen)
+
+
+def test_without_a_mask_every_query_sees_every_key() -> None:
+    assert attention(queries=5, keys=3, head_dim=2, causal=False).counts() == {"mac": 60, "exp": 15}
+    with pytest.raises(GraphError, match="at least as many keys as queries where it is causal"):
+        attention(queries=5, keys=3, head_dim=2)
+    with pytest.raises(GraphError, match="a window of one key or more, and only where it is causal"):
+        attention(queries=3, keys=3, head_dim=2, causal=False, window=2)
+    with pytest.raises(GraphError) as raised:
+        attention(queries=0, keys=3, head_dim=-1)
+    assert raised.value.problems == (
+        "attention: queries: a whole number >= 1, got 0", "attention: head_dim: a whole number >= 1, got -1"
+    )
 
 
 # Shapes ---------------------------------------------------------------------------------------------------------------
@@ -157,7 +181,7 @@ HEADS = {"batch": 1, "heads": 2, "kv_heads": 2}
         ("attention", ((3, 8), (4, 8), (4, 8)), {**HEADS, "batch": 2}, "rows a multiple of the batch"),
         ("attention", ((2, 8), (3, 8), (3, 8)), {**HEADS, "batch": 2}, "rows a multiple of the batch"),
         ("attention", ((2, 12), (4, 8), (4, 8)), {**HEADS, "heads": 3}, "heads a multiple of kv_heads"),
-        ("attention", ((4, 8), (2, 8), (2, 8)), HEADS, "at least as many keys as queries"),
+        ("attention", ((4, 8), (2, 8), (2, 8)), HEADS, "at least as many keys as queries where it is causal"),
         ("select", ((3, 4),), {"batch": 2}, "rows a multiple of the batch"),
         ("append", ((2, 4), (2, 3)), {"batch": 1}, "new rows [rows, d] and, if any, past rows of one d"),
         ("append", ((2, 4),) * 3, {"batch": 1}, "new rows [rows, d] and, if any, past rows of one d"),

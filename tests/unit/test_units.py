@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import pytest
 
-from archsim import DesignError, load_design
+from archsim import DesignError, ScheduleError, load_design
 from archsim.engine.flat import flatten
 from archsim.units import KINDS, AnyUnit, Unit
 from archsim.units.unit import ceil_div
@@ -33,12 +33,14 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "host": {"measured_macs": 1000, "measured_time": "3 us"},
     "matmul_array": {"macs_per_cycle": 12},
     "memory": {"capacity": "1 MiB", "bandwidth": "64 B/cycle", "request_bytes": "512 B", "request_overhead": "10 us"},
+    "node": {"ops": ["map", "zip"], "interval_cycles": 3},
     "norm": {"lanes": 16, "sum_fill_cycles": 40, "root_cycles": 41, "scale_fill_cycles": 20},
     "prefill_attention": {
         "max_context": 1024, "query_parallel": 8, "lanes": 16, "adders": 32, "beat_fill_cycles": 25,
         "reduce_fill_cycles": 20, "rescale_lanes": 96, "rescale_interval_cycles": 10, "rescale_fill_cycles": 35,
         "drain_fill_cycles": 15,
     },
+    "scratchpad": {"banks": 16, "lanes": 16},
     "table_lookup": {
         "group_size": 3, "num_tables": 28, "readers_per_table": 16, "activation_bits": "8 bit", "takes_per_cycle": 1,
         "build_cycles": 4, "lookup_fill_cycles": 12,
@@ -63,11 +65,13 @@ RATES: dict[str, dict[str, list[Any]]] = {
         "bandwidth": [f"{n} B/cycle" for n in (0.3, 1, 1.5, 7, 64)],
         "request_bytes": ["1 B", "7 B", "64 B", "512 B", "1 GiB", None],
     },
+    "node": {},
     "norm": {"lanes": ONE_TO_TWENTY},
     # The adders are shared: a beat that is not full still pays for all its lanes, and a group for all its queries.
     # So lanes are a rate where they divide the row, and query_parallel, the size of the work given, is none.
     "prefill_attention": {"lanes": [1, 2, 4, 8, 16], "adders": [*ONE_TO_TWENTY, 64, 128, 1000],
                           "rescale_lanes": [*ONE_TO_TWENTY, 96, 128]},
+    "scratchpad": {"banks": [1, 2, 4, 8, 16, 32]},
     "table_lookup": {
         "group_size": [1, 2, 3, 4, 5], "num_tables": ONE_TO_TWENTY, "readers_per_table": ONE_TO_TWENTY,
         "takes_per_cycle": ONE_TO_TWENTY,
@@ -86,11 +90,13 @@ COSTS: dict[str, dict[str, list[Any]]] = {
     "host": {"measured_time": ["1 ps", "1 ns", "3 us", "1 ms"]},
     "matmul_array": {},
     "memory": {"request_overhead": ["0 s", "1 ns", "3 us", "1 ms"]},
+    "node": {"interval_cycles": [1, 2, 7]},
     "norm": {"sum_fill_cycles": [0, 1, 40], "root_cycles": [0, 1, 40], "scale_fill_cycles": [0, 1, 20]},
     "prefill_attention": {
         **{name: [0, 1, 25] for name in SAMPLES["prefill_attention"] if name.endswith("fill_cycles")},
         "rescale_interval_cycles": [1, 2, 10],
     },
+    "scratchpad": {"lanes": ONE_TO_TWENTY},
     "table_lookup": {"build_cycles": [0, 1, 4], "lookup_fill_cycles": [0, 1, 12]},
     "vector": {"fill_cycles": [0, 1, 34]},
     "weight_buffer": {},
@@ -111,8 +117,10 @@ FELT_ELSEWHERE: dict[str, dict[str, tuple[Any, str]]] = {
     "host": {},
     "matmul_array": {},
     "memory": {"capacity": ("2 MiB", "mappers")},
+    "node": {"ops": (["sink"], "does")},
     "norm": {},
     "prefill_attention": {"max_context": (2048, "mappers"), "query_parallel": (4, "cycles")},
+    "scratchpad": {},
     "table_lookup": {"activation_bits": ("9 bit", "table_bits")},
     "vector": {"ops": (["add"], "does"), "loop_elements": (0, "mappers")},
     "weight_buffer": {
@@ -125,6 +133,8 @@ FELT_ELSEWHERE: dict[str, dict[str, tuple[Any, str]]] = {
         "region_outputs": (3072, "layout"),
     },
 }  # fmt: skip
+
+PLACED = ("node", "scratchpad")  # kinds whose tasks each have a server of their own, whatever the design says
 
 EXTENTS = (0, 1, 2, 5, 16, 33, 100)
 kinds = pytest.mark.parametrize("kind", sorted(KINDS))
@@ -177,7 +187,9 @@ def test_cycles_are_whole_and_not_negative(kind: str) -> None:
 def test_more_work_never_takes_fewer_cycles(kind: str) -> None:
     one = unit(kind)
     for item in samples(one):
-        for i in range(len(item.extents)):
+        for i, extent in enumerate(OP_KINDS[item.kind].extents):
+            if extent == "stride":  # says where elements lie, not how many there are
+                continue
             more = Work(item.kind, tuple(n + (i == j) for j, n in enumerate(item.extents)))
             assert one.cycles(more) >= one.cycles(item), f"{more} after {item}"
 
@@ -234,14 +246,20 @@ def test_count_latency_and_arbitration_reach_the_engine(kind: str) -> None:
     if not unit(kind).does:
         return
     item = next(w for w in samples(unit(kind)) if unit(kind).cycles(w))
-    section = Section("x", (Task("a", "u", 2, every(item)),), ())
+    section = Section("s", (Task("x", "u", 2, every(item)),), ())
 
     def flat(**changes: Any) -> Any:
         written = {"kind": kind, **SAMPLES[kind], **changes}
         return flatten(section, TOY.with_({"units": {"u": written}})).units[0]
 
-    assert (flat().count, flat(count=2).count) == (1, 2)
     assert (flat().latency_cycles, flat(latency_cycles=9).latency_cycles) == (0, 9)
+    if kind not in ("memory", "channel"):  # their clients compete for one bandwidth
+        assert flat(arbitration="placed").name == "u: x"
+    if kind in PLACED:
+        with pytest.raises(DesignError, match="arbitration"):
+            flat(arbitration="in_order")
+        return
+    assert (flat().count, flat(count=2).count) == (1, 2)
     assert flat(arbitration="in_order").order == ((0, 2),)
     assert flat(arbitration="first_come").order is None
     assert (flat().order is None) == (kind in ("memory", "channel"))
@@ -291,6 +309,36 @@ def test_ceil_div_is_exact(a: int, b: int, up: int) -> None:
     assert ceil_div(a, b) == up
 
 
+def two_tasks(**changes: Any) -> Any:
+    """The flat form of two tasks placed on one unit of nodes."""
+    tasks = tuple(Task(name, "u", 2, every(work("map", mac=1, exp=0, flop=0))) for name in ("a", "b"))
+    written = {"kind": "node", **SAMPLES["node"], **changes}
+    return flatten(Section("s", tasks, ()), TOY.with_({"units": {"u": written}}))
+
+
+@pytest.mark.parametrize("count", [2, 5, "inf"])
+def test_tasks_that_are_placed_have_a_server_each(count: Any) -> None:
+    flat = two_tasks(count=count)
+    assert [(one.name, one.of, one.count, one.order) for one in flat.units] == [
+        ("u: a", "u", 1, ((0, 2),)),
+        ("u: b", "u", 1, ((1, 2),)),
+    ]
+    assert [task.unit for task in flat.tasks] == [0, 1]
+
+
+def test_more_tasks_than_servers_cannot_be_placed() -> None:
+    with pytest.raises(ScheduleError) as raised:
+        two_tasks()
+    assert str(raised.value) == (
+        "section 's': 2 tasks are placed on unit 'u', whose count is 1; each takes a server of its own"
+    )
+
+
+def test_servers_without_number_must_be_placed() -> None:
+    with pytest.raises(DesignError, match=r"count: inf servers that take turns \(in_order\); give their number"):
+        unit("matmul_array", count="inf")
+
+
 # Counted by hand ------------------------------------------------------------------------------------------------------
 
 
@@ -304,6 +352,26 @@ def test_matmul_array_counts_both_products_of_attention() -> None:
     assert unit("matmul_array").cycles(work("attention", pairs=3, heads=2, head_dim=4)) == 4
     assert unit("matmul_array").cycles(work("attention_scores", pairs=3, heads=2, head_dim=4)) == 2
     assert unit("matmul_array", macs_per_cycle="0.5 MAC/cycle").cycles(work("matmul", m=3, k=1, n=1)) == 6
+
+
+@pytest.mark.parametrize("item", list(samples(unit("node"), (0, 7))))
+def test_a_node_takes_its_interval_whatever_it_computes(item: Work) -> None:
+    assert unit("node").cycles(item) == 3
+
+
+@pytest.mark.parametrize("stride, cycles", [(1, 1), (2, 2), (3, 1), (4, 4), (6, 2), (8, 8), (16, 16), (48, 16)])
+def test_a_stride_costs_what_it_shares_with_the_banks(stride: int, cycles: int) -> None:
+    """gcd(stride, 16) cycles a vector of 16 elements; counted bank by bank as well."""
+    per_bank = [sum(1 for i in range(16) if i * stride % 16 == bank) for bank in range(16)]
+    assert unit("scratchpad").cycles(work("load", vectors=1, stride=stride)) == cycles == max(per_bank)
+    assert unit("scratchpad").cycles(work("store", vectors=9, stride=stride)) == 9 * cycles
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 8, 16, 24, 40])
+@pytest.mark.parametrize("stride", range(1, 20))
+def test_vectors_of_other_widths_wait_for_the_fullest_bank(lanes: int, stride: int) -> None:
+    per_bank = [sum(1 for i in range(lanes) if i * stride % 16 == bank) for bank in range(16)]
+    assert unit("scratchpad", lanes=lanes).cycles(work("load", vectors=1, stride=stride)) == max(per_bank)
 
 
 @pytest.mark.parametrize("bytes_, cycles", [(0, 0), (1, 11), (512, 18), (513, 29), (1536, 54), (1537, 65)])

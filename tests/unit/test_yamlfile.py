@@ -74,6 +74,8 @@ def test_values_that_mean_what_they_look_like(written: str, value: object) -> No
         ("12:30", "'12:30' is read as a number to base 60; put it in quotes"),
         ("010", "'010' is read as octal, 8; write it without the leading 0"),
         ("1_000", "'1_000' is a number with '_' in it; write 1000"),
+        ("-inf", "'-inf' is read as text, not as a number; put it in quotes"),
+        ("Inf", "'Inf' is read as text, not as a number; put it in quotes"),
         (".inf", "'.inf' is not a finite number; expected a number such as 1.5"),
         ("1.0e+999", "'1.0e+999' is not a finite number; expected a number such as 1.5"),
         ("9" * 61, f"'{'9' * 59}…' is a number of 61 characters; expected at most 60"),

@@ -1,0 +1,185 @@
+"""Cascade: an algorithm as a row of tensor expressions, and how many passes over a rank it needs.
+
+Knows which tensor is made of which, over which ranks. Does not know numbers (kernels/stream_nodes.py) nor hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from dataflow.errors import GraphError
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """One tensor of a cascade: what it reads, the ranks it has, and the function that makes it.
+
+    `reads` names operands and earlier expressions; `ranks` are ("row", "key") for a value per score and ("row",) for
+    one per row, the head dimension being inside a value. Along a rank of `running` it carries a state and gives a value
+    at every step. `width` is the scalars of a value: "1", "2" for a pair, "d" for a row of the head dimension.
+    `counts` is the arithmetic of one step, "d" standing for the head dimension; `function` names the node function.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    ranks: tuple[str, ...]
+    function: str
+    counts: Mapping[str, int | str]
+    running: tuple[str, ...] = ()
+    width: str = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """Expressions in order, the last of which is the result; `operands` gives the ranks of what comes from outside.
+
+    Raises GraphError with every problem.
+    """
+
+    name: str
+    operands: Mapping[str, tuple[str, ...]]
+    expressions: tuple[Expression, ...]
+
+    def __post_init__(self) -> None:
+        found = list(_problems(self))
+        if found:
+            raise GraphError([f"cascade '{self.name}': {problem}" for problem in found])
+
+    def __getitem__(self, name: str) -> Expression:
+        return next(e for e in self.expressions if e.name == name)
+
+    def ranks(self, name: str) -> tuple[str, ...]:
+        """The ranks of an operand or of an expression's tensor."""
+        return self.operands[name] if name in self.operands else self[name].ranks
+
+    def streamed(self, e: Expression) -> tuple[str, ...]:
+        """Those of its reads that other expressions make."""
+        return tuple(read for read in e.reads if read not in self.operands)
+
+    def dropped(self, e: Expression) -> frozenset[str]:
+        """The ranks over which it takes a whole fibre for one value: those of its reads that it does not have."""
+        return frozenset(rank for read in e.reads for rank in self.ranks(read)) - set(e.ranks)
+
+    def steps_by(self, e: Expression, rank: str) -> bool:
+        """True where it works through the rank, element by element."""
+        return rank in e.ranks or rank in self.dropped(e)
+
+    def node(self, e: Expression) -> str:
+        """The pattern of the node that computes it: see dataflow.op.NODE_KINDS."""
+        streamed = self.streamed(e)
+        if not streamed:
+            return "source"
+        if e.running:
+            return "scan"
+        if self.dropped(e) & {rank for read in streamed for rank in self.ranks(read)}:
+            return "accumulate" if any(self[read].width == "2" for read in streamed) else "reduce"
+        return "map" if len(streamed) == 1 else "zip"
+
+
+def _problems(cascade: Cascade) -> Iterator[str]:
+    known = dict(cascade.operands)
+    for e in cascade.expressions:
+        unknown = [read for read in e.reads if read not in known]
+        if e.name in known:
+            yield f"'{e.name}' is made twice"
+        if unknown:
+            yield f"'{e.name}' reads {', '.join(map(repr, unknown))}, which nothing before it makes"
+        if not e.reads:
+            yield f"'{e.name}' reads nothing"
+        missing = [r for r in e.ranks if not unknown and all(r not in known[read] for read in e.reads)]
+        if missing:
+            yield f"'{e.name}' has the rank {', '.join(map(repr, missing))}, which nothing that it reads has"
+        foreign = [rank for rank in e.running if rank not in e.ranks]
+        if foreign:
+            yield f"'{e.name}' runs along {', '.join(map(repr, foreign))}, which is none of its ranks"
+        known[e.name] = e.ranks
+    read = {read for e in cascade.expressions for read in e.reads}
+    for e in cascade.expressions[:-1]:
+        if e.name not in read:
+            yield f"'{e.name}' is read by nothing and is not the last"
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """How a cascade goes over a rank: see `passes`."""
+
+    count: int
+    generations: Mapping[str, int]
+    crossings: tuple[tuple[str, str], ...]
+
+    def live_elements(self, extent: int) -> int:
+        """Values of a row that must be held at once, at least, if each is made once: all of the fibre, or one."""
+        return extent if self.crossings else 1
+
+    def traffic_elements(self, extent: int) -> int:
+        """Values of a row that are brought, at least, if none is held from one pass to the next."""
+        return self.count * extent
+
+
+def passes(cascade: Cascade, rank: str = "key") -> Passes:
+    """The passes of a cascade over the fibres of a rank, and the edges where a complete fibre must be held.
+
+    An expression that drops the rank needs the complete fibre; what reads its result, directly or not, comes a
+    generation later. A tensor with the rank is visited once in each generation in which it, or something made from it
+    element by element, is read. `count` is the most visits of any tensor. `crossings` are the edges (maker, reader)
+    over which values wait for a later generation. Source of the notion: FuseMax (arXiv 2406.10491).
+
+    >>> [passes(CASCADES[form]).count for form in ("scaled", "naive", "memory_free")]
+    [3, 2, 1]
+    """
+    generations: dict[str, int] = {}
+    for e in cascade.expressions:
+        after = [generations[r] + (rank in cascade.dropped(cascade[r])) for r in cascade.streamed(e)]
+        generations[e.name] = max(after, default=0)
+    visits = [_visits(cascade, tensor, rank, generations) for tensor in (*cascade.operands, *generations)]
+    crossings = tuple(
+        (read, e.name)
+        for e in cascade.expressions
+        for read in cascade.streamed(e)
+        if rank in cascade.ranks(read) and generations[e.name] > generations[read]
+    )
+    return Passes(max(map(len, visits)), generations, crossings)
+
+
+def _visits(cascade: Cascade, tensor: str, rank: str, generations: Mapping[str, int]) -> set[int]:
+    """The generations in which a tensor, or one made from it that keeps the rank, is read."""
+    if rank not in cascade.ranks(tensor):
+        return set()
+    same, found = {tensor}, set()
+    for e in cascade.expressions:
+        if same & set(e.reads):
+            found.add(generations[e.name])
+            if rank in e.ranks:
+                same.add(e.name)
+    return found
+
+
+_ROW, _SCORE = ("row",), ("row", "key")
+_OPERANDS = {"q": ("row",), "k": ("key",), "v": ("key",)}
+_score = Expression("score", ("q", "k"), _SCORE, "score", {"mac": "d"})
+_max = Expression("max", ("score",), _ROW, "max", {"flop": 1})
+_exp = Expression("exp", ("score",), _SCORE, "exp", {"exp": 1})
+_exp_below_max = Expression("exp", ("score", "max"), _SCORE, "exp_below_max", {"exp": 1, "flop": 1})
+_sum = Expression("sum", ("exp",), _ROW, "sum", {"flop": 1})
+_divide = Expression("divide", ("exp", "sum"), _SCORE, "divide", {"flop": 1})
+_output = Expression("output", ("divide", "v"), _ROW, "weighted_sum", {"mac": "d"}, width="d")
+_values = Expression("values", ("exp", "v"), _ROW, "weighted_sum", {"mac": "d"}, width="d")
+_divide_row = Expression("output", ("values", "sum"), _ROW, "divide", {"flop": "d"}, width="d")
+_weight = Expression("weight", ("score",), _SCORE, "running_max", {"exp": 2, "flop": 3}, ("key",), "2")
+_running_sum = Expression("sum", ("weight",), _ROW, "rescaled_sum", {"flop": 2})
+_running_values = Expression(
+    "values", ("weight", "v"), _ROW, "rescaled_weighted_sum", {"mac": "d", "flop": "d"}, width="d"
+)
+
+# Attention, softmax(q k^T) v, row by row. Source: arXiv 2404.16629, which draws them as streams.
+CASCADES: Mapping[str, Cascade] = {
+    name: Cascade(name, _OPERANDS, expressions)
+    for name, expressions in {
+        "naive": (_score, _exp, _sum, _divide, _output),
+        "scaled": (_score, _max, _exp_below_max, _sum, _divide, _output),
+        "reordered": (_score, _max, _exp_below_max, _sum, _values, _divide_row),
+        "reordered_without_max": (_score, _exp, _sum, _values, _divide_row),
+        "memory_free": (_score, _weight, _running_sum, _running_values, _divide_row),
+    }.items()
+}

@@ -1,0 +1,84 @@
+"""Pipeline: one chain of nodes through which rows of scores stream, and what each node takes and gives row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dataflow.cascade import Cascade, Expression
+from dataflow.op import Work, work
+from dataflow.pattern import Pattern, every, sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A pipeline of an attention op: the rows that stream through it, and the keys that each of them sees.
+
+    A row is lane x queries + query, a lane being a head of a sequence. Every lane of `lanes` sees the same keys, those
+    that `seen` gives for each query.
+    """
+
+    prefix: str
+    cascade: Cascade
+    head_dim: int
+    lanes: range
+    seen: tuple[range, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all lanes."""
+        return len(self.lanes) * len(self.seen)
+
+    @property
+    def elements(self) -> int:
+        """Scores of all rows."""
+        return len(self.lanes) * sum(len(keys) for keys in self.seen)
+
+    def by_key(self, name: str) -> bool:
+        """True where the node fires once for each score; false where it does for each row, as the sink."""
+        return name != "sink" and self.cascade.steps_by(self.cascade[name], "key")
+
+    def firings(self, name: str) -> int:
+        """Firings of the node."""
+        return self.elements if self.by_key(name) else self.rows
+
+    def gives(self, source: str) -> Pattern[int]:
+        """Tokens that the node gives in each firing: of a node that drops the key, one at the end of each row."""
+        if self.by_key(source) and "key" not in self.cascade.ranks(source):
+            return self._once_a_row(first=0, last=1)
+        return every(1)
+
+    def takes(self, source: str, sink: str) -> Pattern[int]:
+        """Tokens of the source that the sink takes in each firing: of one value for a row, at the row's beginning."""
+        if self.by_key(sink) and "key" not in self.cascade.ranks(source):
+            return self._once_a_row(first=1, last=0)
+        return every(1)
+
+    def _once_a_row(self, *, first: int, last: int) -> Pattern[int]:
+        runs = []
+        even = len({len(keys) for keys in self.seen}) == 1
+        for keys in self.seen[:1] if even else self.seen:
+            runs += [(first, 1), (0, len(keys) - 1)] if first else [(0, len(keys) - 1), (last, 1)]
+        return sequence(*runs)
+
+    def tiles(self, name: str) -> tuple[tuple[range, range], ...]:
+        """What each firing computes, as (row, key); of a node that fires for each row, (row, 0)."""
+        queries = len(self.seen)
+        rows = range(self.lanes.start * queries, self.lanes.stop * queries)
+        if not self.by_key(name):
+            return ((rows, range(1)),)
+        if len(set(self.seen)) == 1:
+            return ((rows, self.seen[0]),)
+        return tuple((range(row, row + 1), self.seen[row % queries]) for row in rows)
+
+    def counts(self, e: Expression) -> dict[str, int]:
+        """What one firing of the node computes."""
+        return {what: self.head_dim if n == "d" else int(n) for what, n in e.counts.items()}
+
+    def work(self, e: Expression) -> Work:
+        """The work of one firing of the node."""
+        return work(self.cascade.node(e), **{"mac": 0, "exp": 0, "flop": 0, **self.counts(e)})
+
+    def width(self, source: str) -> int:
+        """Scalars of a token that the node gives."""
+        width = self.cascade[source].width
+        return self.head_dim if width == "d" else int(width)

@@ -1,0 +1,152 @@
+"""Does each streaming form of attention, executed by its own nodes token by token, equal PyTorch's attention?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from archsim import load_design
+from dataflow import CASCADES, Graph, Schedule, ScheduleError, attention, every, sequence
+from dataflow.evaluate import evaluate
+from dataflow.graph import mask_of
+from dataflow.mask import seen_keys
+from dataflow.stream_values import replay_streams
+from kernels.stream_nodes import NODES
+from mappers import streaming
+
+MACHINE = load_design("streaming_machine")
+FORMS = tuple(CASCADES)
+WITHOUT_MAX = ("naive", "reordered_without_max")
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5}  # the issue of rounding: N additions in another order than PyTorch's
+
+
+def drawn(graph: Graph, dtype: str, *, seed: int = 0, scale: float = 1.0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    tensors = {name: random.normal(size=graph.tensors[name].shape) for name in ("q", "k", "v")}
+    return {name: (array * (scale if name == "q" else 1)).astype(dtype) for name, array in tensors.items()}
+
+
+def expected(graph: Graph, tensors: dict[str, np.ndarray]) -> np.ndarray:
+    """PyTorch's scaled_dot_product_attention, in the type of the tensors."""
+    (op,) = graph.ops.values()
+    a, width = op.attributes, op.work["head_dim"]
+    q, k, v = (
+        torch.tensor(tensors[n]).reshape(a["batch"], -1, tensors[n].shape[1] // width, width).transpose(1, 2)
+        for n in ("q", "k", "v")
+    )
+    seen = torch.zeros(q.shape[2], k.shape[2], dtype=torch.bool)
+    for i in range(q.shape[2]):
+        mine = seen_keys(i, queries=q.shape[2], keys=k.shape[2], **mask_of(op))
+        seen[i, mine.start : mine.stop] = True
+    out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
+    return out.transpose(1, 2).reshape(tensors["q"].shape).numpy()
+
+
+def check(graph: Graph, form: str, dtype: str, **options: Any) -> None:
+    tensors = drawn(graph, dtype)
+    found = replay_streams(streaming(graph, MACHINE, form=form, **options), tensors)["attention"]
+    assert found.dtype == np.dtype(dtype)
+    np.testing.assert_allclose(found, expected(graph, tensors), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] / 10)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("r, n, d", [(1, 1, 1), (5, 2, 3), (2, 16, 8), (16, 16, 8), (3, 33, 64)])
+def test_each_form_is_attention(form: str, dtype: str, r: int, n: int, d: int) -> None:
+    check(attention(queries=r, keys=n, head_dim=d, causal=False), form, dtype)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("window", [None, 1, 3])
+@pytest.mark.parametrize("r, n", [(7, 7), (4, 9)])
+def test_each_form_is_masked_attention(form: str, dtype: str, window: int | None, r: int, n: int) -> None:
+    check(attention(queries=r, keys=n, head_dim=4, window=window), form, dtype)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("heads", ["parallel", "sequential"])
+def test_each_form_is_attention_of_many_heads(form: str, heads: str) -> None:
+    graph = attention(queries=3, keys=5, head_dim=4, heads=6, kv_heads=2, batch=2)
+    check(graph, form, "float64", heads=heads)
+    check(graph, form, "float32", heads=heads)
+
+
+@pytest.mark.parametrize("form", ["naive", "memory_free"])
+def test_streams_give_what_the_graph_evaluates_to(form: str) -> None:
+    graph = attention(queries=4, keys=6, head_dim=8, heads=2, kv_heads=1, window=3)
+    tensors = drawn(graph, "float32")
+    found = replay_streams(streaming(graph, MACHINE, form=form), tensors)["attention"]
+    np.testing.assert_allclose(found, evaluate(graph, tensors)["attention"], rtol=1e-5, atol=1e-6)
+
+
+def scores_of(size: float, dtype: str) -> tuple[Graph, dict[str, np.ndarray]]:
+    """One row whose largest score is `size`, the other half of it."""
+    graph = attention(queries=1, keys=2, head_dim=1, causal=False)
+    arrays = {"q": [[size]], "k": [[1.0], [0.5]], "v": [[1.0], [0.5]]}
+    return graph, {name: np.array(values, dtype) for name, values in arrays.items()}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size, fits", [(88.0, True), (88.7, True), (88.8, False), (200.0, False)])
+def test_forms_without_a_maximum_overflow_and_the_others_do_not(form: str, size: float, fits: bool) -> None:
+    """exp(88.72) is the largest float32; a sum of one such weight still fits at 88.7."""
+    graph, tensors = scores_of(size, "float32")
+    found = replay_streams(streaming(graph, MACHINE, form=form), tensors)["attention"]
+    if fits or form not in WITHOUT_MAX:
+        np.testing.assert_allclose(found, expected(graph, tensors), rtol=1e-5)
+    else:
+        assert not np.isfinite(found).any()
+
+
+@pytest.mark.parametrize("form", WITHOUT_MAX)
+def test_float64_holds_what_float32_does_not(form: str) -> None:
+    graph, tensors = scores_of(200.0, "float64")
+    found = replay_streams(streaming(graph, MACHINE, form=form), tensors)["attention"]
+    np.testing.assert_allclose(found, expected(graph, tensors), rtol=1e-12)
+
+
+def test_every_expression_has_a_node_function_and_the_reverse() -> None:
+    assert {e.function for cascade in CASCADES.values() for e in cascade.expressions} == set(NODES)
+
+
+def broken(form: str, task: str, **changes: Any) -> Schedule:
+    """A schedule of two rows of four keys in which a task is another."""
+    schedule = streaming(attention(queries=2, keys=4, head_dim=2, causal=False), MACHINE, form=form)
+    (section,) = schedule.sections
+    tasks = tuple(replace(t, **changes) if t.name == task else t for t in section.tasks)
+    return replace(schedule, sections=(replace(section, tasks=tasks),))
+
+
+@pytest.mark.parametrize(
+    "form, task, changes, message",
+    [
+        ("naive", "exp", {"role": "weight"}, "task 'exp': 'weight' is no expression of the naive form"),
+        ("naive", "divide", {"takes": {"exp > divide": every(1), "sum > divide": sequence((0, 1), (1, 1), (0, 2))}},
+         "task 'divide': reads 'sum' before it has taken any"),
+        ("naive", "divide", {"takes": {"exp > divide": every(1), "sum > divide": sequence((1, 2), (0, 6))}},
+         "task 'divide': at row 0 it takes a token of row 1 from 'sum > divide'"),
+        ("naive", "output", {"gives": {"output > sink": sequence((0, 6), (1, 2))}},
+         "2 rows come out, not each of the op's once"),
+        ("naive", "sum", {"tiles": ((range(2), range(0, 4, 2)), (range(2), range(0, 4, 2)))}, "at row 1 it takes"),
+    ],
+)  # fmt: skip
+def test_schedules_that_lose_or_misplace_tokens_are_refused(
+    form: str, task: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ScheduleError) as raised:
+        replay_streams(broken(form, task, **changes), drawn(attention(queries=2, keys=4, head_dim=2), "float64"))
+    assert message in str(raised.value)
+
+
+def test_a_row_that_begins_too_late_gives_another_answer() -> None:
+    """A sum that gives a firing early leaves out the last weight: the tokens fit, the numbers do not."""
+    graph = attention(queries=2, keys=4, head_dim=2, causal=False)
+    tensors = drawn(graph, "float64")
+    schedule = broken("naive", "sum", gives={"sum > divide": sequence((0, 2), (1, 1), (0, 1))})
+    found = replay_streams(schedule, tensors)["attention"]
+    assert np.abs(found - expected(graph, tensors)).max() > 1e-3

@@ -1,0 +1,1 @@
+2 simulate streaming_machine toy_llm --phase attention --prompt 0 --context 4
