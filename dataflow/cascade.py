@@ -88,12 +88,12 @@ def _problems(cascade: Cascade) -> Iterator[str]:
         if not e.reads:
             yield f"'{e.name}' reads nothing"
         missing = [r for r in e.ranks if not unknown and all(r not in known[read] for read in e.reads)]
-        if missing:
+        if missing and e.reads:
             yield f"'{e.name}' has the rank {', '.join(map(repr, missing))}, which nothing that it reads has"
         foreign = [rank for rank in e.running if rank not in e.ranks]
         if foreign:
             yield f"'{e.name}' runs along {', '.join(map(repr, foreign))}, which is none of its ranks"
-        known[e.name] = e.ranks
+        known.setdefault(e.name, e.ranks)
     read = {read for e in cascade.expressions for read in e.reads}
     for e in cascade.expressions[:-1]:
         if e.name not in read:
@@ -102,10 +102,11 @@ def _problems(cascade: Cascade) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """How a cascade goes over a rank: see `passes`."""
+    """How a cascade goes over a rank: the passes `over` each tensor that has it, and the edges (maker, reader) where a
+    complete fibre waits: see `passes`. `count` is the most passes over an operand."""
 
     count: int
-    generations: Mapping[str, int]
+    over: Mapping[str, int]
     crossings: tuple[tuple[str, str], ...]
 
     def live_elements(self, extent: int) -> int:
@@ -113,46 +114,66 @@ class Passes:
         return extent if self.crossings else 1
 
     def traffic_elements(self, extent: int) -> int:
-        """Values of a row that are brought, at least, if none is held from one pass to the next."""
+        """Values of a row that are brought or made, at least, if none is held from one pass to the next."""
         return self.count * extent
 
 
 def passes(cascade: Cascade, rank: str = "key") -> Passes:
-    """The passes of a cascade over the fibres of a rank, and the edges where a complete fibre must be held.
+    """The passes of a cascade over the fibres of a rank.
 
-    An expression that drops the rank needs the complete fibre; what reads its result, directly or not, comes a
-    generation later. A tensor with the rank is visited once in each generation in which it, or something made from it
-    element by element, is read. `count` is the most visits of any tensor. `crossings` are the edges (maker, reader)
-    over which values wait for a later generation. Source of the notion: FuseMax (arXiv 2406.10491).
+    An expression that drops the rank is a barrier: its value needs the complete fibre. A tensor is visited by what
+    reads it, or reads something made from it element by element. One visit comes a pass after another where it needs a
+    barrier that needs the other; the passes over a tensor are the longest row of such visits. A complete fibre waits on
+    the edge from a maker to a reader that needs a barrier, if the maker does not need it but both are made from one
+    tensor with the rank. Source of the notion: FuseMax (arXiv 2406.10491).
 
     >>> [passes(CASCADES[form]).count for form in ("scaled", "naive", "memory_free")]
     [3, 2, 1]
     """
-    generations: dict[str, int] = {}
-    for e in cascade.expressions:
-        after = [generations[r] + (rank in cascade.dropped(cascade[r])) for r in cascade.streamed(e)]
-        generations[e.name] = max(after, default=0)
-    visits = [_visits(cascade, tensor, rank, generations) for tensor in (*cascade.operands, *generations)]
+    needs = _needs(cascade)
+    barriers = {e.name for e in cascade.expressions if rank in cascade.dropped(e)}
+    behind = {
+        name: frozenset[str]().union(*(needs[barrier] | {barrier} for barrier in needed & barriers))
+        for name, needed in needs.items()
+    }
+    ranked = [tensor for tensor in (*cascade.operands, *needs) if rank in cascade.ranks(tensor)]
+    over = {tensor: _longest(_visits(cascade, tensor), behind) for tensor in ranked}
     crossings = tuple(
         (read, e.name)
         for e in cascade.expressions
         for read in cascade.streamed(e)
-        if rank in cascade.ranks(read) and generations[e.name] > generations[read]
-    )
-    return Passes(max(map(len, visits)), generations, crossings)
+        if read in ranked
+        and any((needs[read] | {read}) & needs[barrier] & set(ranked)
+                for barrier in (needs[e.name] & barriers) - needs[read])
+    )  # fmt: skip
+    return Passes(max((n for tensor, n in over.items() if tensor in cascade.operands), default=0), over, crossings)
 
 
-def _visits(cascade: Cascade, tensor: str, rank: str, generations: Mapping[str, int]) -> set[int]:
-    """The generations in which a tensor, or one made from it that keeps the rank, is read."""
-    if rank not in cascade.ranks(tensor):
-        return set()
-    same, found = {tensor}, set()
+def _needs(cascade: Cascade) -> dict[str, frozenset[str]]:
+    """For each expression all those that it is made from, directly or not."""
+    needs: dict[str, frozenset[str]] = {}
+    for e in cascade.expressions:
+        streamed = cascade.streamed(e)
+        needs[e.name] = frozenset(streamed).union(*(needs[read] for read in streamed))
+    return needs
+
+
+def _visits(cascade: Cascade, tensor: str) -> list[str]:
+    """The expressions that read the tensor, or one made from it element by element, which keeps all its ranks."""
+    same, found = {tensor}, []
     for e in cascade.expressions:
         if same & set(e.reads):
-            found.add(generations[e.name])
-            if rank in e.ranks:
+            found.append(e.name)
+            if set(cascade.ranks(tensor)) <= set(e.ranks):
                 same.add(e.name)
     return found
+
+
+def _longest(visits: list[str], behind: Mapping[str, frozenset[str]]) -> int:
+    depth: dict[str, int] = {}
+    for visit in visits:
+        depth[visit] = 1 + max((depth[other] for other in depth if other in behind[visit]), default=0)
+    return max(depth.values(), default=0)
 
 
 _ROW, _SCORE = ("row",), ("row", "key")
