@@ -1,6 +1,6 @@
 """archsim: accelerators as YAML, kernels beside them, and a cycle-approximate event model that joins the two.
 
-What a user types: load_design, load_model, simulate; dataflow and mappers stand beside it as packages.
+What a user types: load_design, load_model, simulate, size_fifos; dataflow and mappers stand beside it as packages.
 """
 
 from importlib.util import find_spec
@@ -32,9 +32,10 @@ from archsim.errors import (  # noqa: E402
     MappingError,
     ScheduleError,
 )
+from archsim.fifo_sizes import FifoSizes, size_fifos  # noqa: E402
 from archsim.report import Report, simulate  # noqa: E402
 
 __all__ = [
-    "Deadlock", "Design", "DesignError", "GraphError", "InputError", "MappingError", "Report", "ScheduleError",
-    "load_design", "load_model", "simulate",
+    "Deadlock", "Design", "DesignError", "FifoSizes", "GraphError", "InputError", "MappingError", "Report",
+    "ScheduleError", "load_design", "load_model", "simulate", "size_fifos",
 ]  # fmt: skip

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from archsim.errors import Deadlock, InputError, MappingError
 
+if TYPE_CHECKING:
+    from archsim.design import Design
+    from dataflow.model import Model
+    from dataflow.schedule import Schedule
+
 SLOW_FIRINGS = 500_000  # some seconds
+PROGRESS_SECONDS = 5
 
 DONE, FAULT, WRONG, UNFIT, DEADLOCK, OUTSIDE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -41,6 +49,18 @@ MapperOption = Annotated[
 ]
 
 
+PhaseOption = Annotated[str, typer.Option(help="prefill, decode, or attention: that of one layer alone")]
+PromptOption = Annotated[int | None, typer.Option(help="tokens of the prompt (prefill), queries (attention)")]
+ContextOption = Annotated[
+    int | None, typer.Option(help="keys the token attends to, itself included (decode); all keys (attention)")
+]
+BatchOption = Annotated[int, typer.Option(help="sequences at once")]
+MaskOption = Annotated[str | None, typer.Option(help="causal, full, or a window such as 128 (attention)")]
+MapperName = Annotated[str | None, typer.Option(help="the design's own unless named")]
+EngineOption = Annotated[str, typer.Option(help="auto or simpy")]
+JsonOption = Annotated[bool, typer.Option("--json", help="prints JSON instead of text")]
+
+
 @app.command()
 def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="paths or shipped names")]) -> None:
     """Says everything that is wrong with design, model and published files."""
@@ -61,29 +81,24 @@ def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="pa
 def simulate(
     design: DesignName,
     model: ModelName,
-    phase: Annotated[str, typer.Option(help="prefill or decode")],
-    prompt: Annotated[int | None, typer.Option(help="tokens of the prompt (prefill)")] = None,
-    context: Annotated[int | None, typer.Option(help="keys the token attends to, itself included (decode)")] = None,
-    batch: Annotated[int, typer.Option(help="sequences at once")] = 1,
-    mapper: Annotated[str | None, typer.Option(help="the design's own unless named")] = None,
-    engine: Annotated[str, typer.Option(help="auto or simpy")] = "auto",
+    phase: PhaseOption,
+    prompt: PromptOption = None,
+    context: ContextOption = None,
+    batch: BatchOption = 1,
+    mask: MaskOption = None,
+    mapper: MapperName = None,
+    engine: EngineOption = "auto",
     set_: SetOption = None,
     option: MapperOption = None,
-    json_: Annotated[bool, typer.Option("--json", help="prints JSON instead of text")] = False,
+    json_: JsonOption = False,
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="writes summary, ops, design and manifest")] = None,
 ) -> None:
     """Runs a model's phase on a design and prints time, throughput, stalls, traffic and energy."""
-    from archsim import load_design, load_model
     from archsim import simulate as run_schedule
     from archsim.text import as_json
-    from mappers.choose import lower
-    from mappers.pipeline import phase_graph
 
-    chosen, network = load_design(design), load_model(model)
-    if set_:
-        chosen = chosen.with_(_pairs("--set", set_, typed=True))
-    graph = phase_graph(network, phase, prompt=prompt, context=context, batch=batch)
-    schedule = lower(graph, chosen, mapper=mapper, **_pairs("--option", option or [], typed=False))
+    asked = (phase, prompt, context, batch, mask)
+    chosen, network, schedule = _lowered(design, model, asked, set_, mapper, option)
     if schedule.run_firings > SLOW_FIRINGS:
         print(f"simulating {schedule.run_firings:,} firings; this takes a while", file=sys.stderr)
     report = run_schedule(schedule, chosen, engine=engine)
@@ -93,6 +108,66 @@ def simulate(
         write_folder(output, report, chosen, model=network, inputs={"design": design, "model": model})
         print(f"wrote summary.json, ops.csv, design.yaml and manifest.json to {output}", file=sys.stderr)
     print(json.dumps(as_json(report), indent=1) if json_ else report)
+
+
+@app.command("size-fifos")
+def size_fifos(
+    design: DesignName,
+    model: ModelName,
+    phase: PhaseOption,
+    prompt: PromptOption = None,
+    context: ContextOption = None,
+    batch: BatchOption = 1,
+    mask: MaskOption = None,
+    mapper: MapperName = None,
+    engine: EngineOption = "auto",
+    set_: SetOption = None,
+    option: MapperOption = None,
+    target: Annotated[str, typer.Option(help="full rate, a number of cycles, or a rate: 25 token/s")] = "full rate",
+    json_: JsonOption = False,
+) -> None:
+    """Finds the least depths of all FIFOs that reach a target, each proven by a run with one place less."""
+    from archsim import size_fifos as sized
+
+    asked = (phase, prompt, context, batch, mask)
+    chosen, _, schedule = _lowered(design, model, asked, set_, mapper, option)
+    goal = int(target) if target.isdecimal() else target
+    sizes = sized(schedule, chosen, target=goal, engine=engine, progress=_told_now_and_then())
+    print(json.dumps(sizes.as_json(), indent=1) if json_ else sizes)
+
+
+def _lowered(
+    design: str,
+    model: str,
+    asked: tuple[str, int | None, int | None, int, str | None],
+    set_: list[str] | None,
+    mapper: str | None,
+    option: list[str] | None,
+) -> tuple[Design, Model, Schedule]:
+    """The design with its changes, the model and the schedule; asked are phase, prompt, context, batch and mask."""
+    from archsim import load_design, load_model
+    from mappers.choose import lower
+    from mappers.pipeline import phase_graph
+
+    chosen, network = load_design(design), load_model(model)
+    if set_:
+        chosen = chosen.with_(_pairs("--set", set_, typed=True))
+    phase, prompt, context, batch, mask = asked
+    graph = phase_graph(network, phase, prompt=prompt, context=context, batch=batch, mask=mask)
+    return chosen, network, lower(graph, chosen, mapper=mapper, **_pairs("--option", option or [], typed=False))
+
+
+def _told_now_and_then() -> Callable[[str], None]:
+    """Prints a line of progress once every few seconds, the first after some."""
+    last = time.monotonic()
+
+    def told(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            print(line, file=sys.stderr)
+            last = time.monotonic()
+
+    return told
 
 
 @app.command()

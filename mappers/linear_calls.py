@@ -13,7 +13,7 @@ from archsim.units import TableLookup, Vector
 from archsim.units.unit import ceil_div
 from dataflow.op import Work, work
 from dataflow.pattern import Pattern, sequence
-from mappers.lookup_parts import VECTOR_ELEMENTS, Site, link_bytes, link_depth
+from mappers.lookup_parts import VECTOR_ELEMENTS, Site, link_depth
 
 TOKEN_ELEMENTS = 2  # INT8 elements per token of the quantised FIFO; 1 is exact and takes 1.7 times as long to run
 
@@ -42,7 +42,7 @@ def load(site: Site, name: str, matmul: str | tuple[str, ...], weight_bytes: int
     read, runs = site.bursts(f"{name}.read", "read", weight_bytes, burst=tile, role="weight", op=matmul)
     beats = sequence(*((work("move", bytes=b), n) for b, n in runs))
     load = s.task(f"{name}.load", p.loader, s.tasks[read].firings, beats)
-    s.stream(read, load, site.outstanding, token_bytes=tile)
+    s.stream(read, load, site.outstanding, token_bytes=tile, fifo=f"{p.loader} requests")
     site.call(name, after, [read], [load])
 
 
@@ -55,13 +55,7 @@ def linear(site: Site, op: Linear, after: Sequence[str]) -> None:
     lookup_unit: TableLookup = d.units[p.lookup]  # type: ignore[assignment]
     token = _token(site, lookup_unit)
     quantize = _quantize(site, op, token)
-    s.stream(
-        move,
-        quantize,
-        link_depth(d, p.reader, p.quantiser),
-        token_bytes=link_bytes(d, p.reader, p.quantiser),
-        takes=_enters(site, token),
-    )
+    site.link(move, quantize, takes=_enters(site, token))
     lookup = _lookup(site, op, lookup_unit, token, quantize)
     rows = range(op.rows)
     tile = ((rows, range(0, op.n, VECTOR_ELEMENTS)),)
@@ -75,13 +69,7 @@ def linear(site: Site, op: Linear, after: Sequence[str]) -> None:
         tiles=tile,
     )
     drains = sequence((0, _row_firings(site, op, lookup_unit, token) - vectors_out), (1, vectors_out))
-    s.stream(
-        lookup,
-        scale,
-        link_depth(d, p.lookup, p.dequantiser),
-        gives=drains,
-        token_bytes=link_bytes(d, p.lookup, p.dequantiser),
-    )
+    site.link(lookup, scale, gives=drains)
     fused = s.task(
         f"{op.name}.elementwise",
         p.elementwise,
@@ -90,12 +78,7 @@ def linear(site: Site, op: Linear, after: Sequence[str]) -> None:
         op=op.fused,
         tiles=tile if op.fused else (),
     )
-    s.stream(
-        scale,
-        fused,
-        link_depth(d, p.dequantiser, p.elementwise),
-        token_bytes=link_bytes(d, p.dequantiser, p.elementwise),
-    )
+    site.link(scale, fused)
     starters = [read]
     if op.operand_bytes:
         starters.append(_operand(site, op, fused, vectors_out))
@@ -173,14 +156,8 @@ def _lookup(site: Site, op: Linear, unit: TableLookup, token: int, quantize: str
         op=op.name,
         tiles=((range(op.rows), range(0, op.k, _block(site, unit))),),
     )
-    s.stream(
-        quantize,
-        lookup,
-        link_depth(site.design, p.quantiser, p.lookup) // token,
-        token_bytes=link_bytes(site.design, p.quantiser, p.lookup, tokens=token),
-        gives=sequence((0, 1), (1, VECTOR_ELEMENTS // token)),
-        takes=sequence(*takes),
-    )
+    made = sequence((0, 1), (1, VECTOR_ELEMENTS // token))
+    site.link(quantize, lookup, token=token, gives=made, takes=sequence(*takes))
     return lookup
 
 
@@ -195,6 +172,7 @@ def _reads(site: Site, name: str, channel: str, rows: int, vectors: int, role: s
         site.outstanding * site.burst_bytes // site.vector_bytes,
         token_bytes=site.vector_bytes,
         gives=sequence(*((b // site.vector_bytes, n) for b, n in runs)),
+        fifo=f"{channel} requests",
     )
     return read, move
 
@@ -203,13 +181,7 @@ def _operand(site: Site, op: Linear, fused: str, vectors_out: int) -> str:
     vectors = -(-op.operand_bytes // site.vector_bytes)
     p = site.parts
     read, move = _reads(site, f"{op.name}.operand", p.operand_reader, op.rows, vectors, "activation")
-    site.sketch.stream(
-        move,
-        fused,
-        link_depth(site.design, p.operand_reader, p.elementwise),
-        takes=sequence((1, vectors), (0, vectors_out - vectors)),
-        token_bytes=link_bytes(site.design, p.operand_reader, p.elementwise),
-    )
+    site.link(move, fused, takes=sequence((1, vectors), (0, vectors_out - vectors)))
     return read
 
 
@@ -217,12 +189,7 @@ def _writes(site: Site, name: str, op: Linear, producer: str) -> str:
     s, p = site.sketch, site.parts
     vectors = op.n // VECTOR_ELEMENTS
     move = s.task(f"{name}.move", p.writer, op.rows * vectors, work("move", bytes=site.vector_bytes))
-    s.stream(
-        producer,
-        move,
-        link_depth(site.design, p.elementwise, p.writer),
-        token_bytes=link_bytes(site.design, p.elementwise, p.writer),
-    )
+    site.link(producer, move)
     write, runs = site.bursts(f"{name}.write", "write", vectors * site.vector_bytes, times=op.rows, role=op.role)
     s.stream(
         move,
@@ -230,5 +197,6 @@ def _writes(site: Site, name: str, op: Linear, producer: str) -> str:
         site.outstanding * site.burst_bytes // site.vector_bytes,
         token_bytes=site.vector_bytes,
         takes=sequence(*((b // site.vector_bytes, n) for b, n in runs)),
+        fifo=f"{p.writer} requests",
     )
     return write

@@ -25,7 +25,7 @@ from archsim.units import (
 )
 from archsim.units.unit import ceil_div
 from dataflow.op import work
-from dataflow.pattern import sequence
+from dataflow.pattern import Pattern, sequence
 from mappers.sketch import Sketch, chunks
 
 GRAINS = (1, 2, 4)  # elements a cycle of the quantised FIFO that its tokens can show
@@ -108,9 +108,9 @@ def _joined(design: Design, ends: list[tuple[str, str]], unit: str, among: Seque
     return names[0]
 
 
-def link_between(design: Design, source: str, sink: str) -> Link:
-    """The FIFO between two units."""
-    return next(k for k in design.links.values() if (k.from_, k.to) == (source, sink))
+def link_between(design: Design, source: str, sink: str) -> tuple[str, Link]:
+    """The FIFO between two units, and its name."""
+    return next((name, k) for name, k in design.links.items() if (k.from_, k.to) == (source, sink))
 
 
 def link_depth(design: Design, source: str, sink: str) -> int:
@@ -119,12 +119,8 @@ def link_depth(design: Design, source: str, sink: str) -> int:
     A pipelined unit keeps the items that it works on in its own registers, so they take no place of the FIFO; the event
     model lets a firing take its place at the start, so the pipeline's places are added here.
     """
-    return link_between(design, source, sink).depth + int(design.units[source].latency_cycles)
-
-
-def link_bytes(design: Design, source: str, sink: str, *, tokens: int = 1) -> int:
-    """Bytes of so many tokens of the FIFO between two units."""
-    return ceil_div(tokens * link_between(design, source, sink).token_bits, 8)
+    _, link = link_between(design, source, sink)
+    return link.depth + int(design.units[source].latency_cycles)
 
 
 def burst_bytes(loader: WeightLoader) -> int:
@@ -182,6 +178,32 @@ class Site:
         firings = times * sum(n for _, n in runs)
         pattern = sequence(*((work(kind, bytes=b), n) for b, n in runs))
         return self.sketch.task(name, self.parts.memory, firings, pattern, role=role, op=op), runs
+
+    def link(
+        self,
+        producer: str,
+        consumer: str,
+        *,
+        token: int = 1,
+        gives: Pattern[int] | int = 1,
+        takes: Pattern[int] | int = 1,
+    ) -> None:
+        """Joins two tasks by the design's FIFO between their units, whose name the stream keeps as its `fifo`.
+
+        A token of the stream is `token` of the link's. Depths are in tokens of the stream and hold the registers of the
+        source's pipeline too, so a depth that is found for the stream is not the link's own.
+        """
+        source, sink = (self.sketch.tasks[task].unit for task in (producer, consumer))
+        name, link = link_between(self.design, source, sink)
+        self.sketch.stream(
+            producer,
+            consumer,
+            link_depth(self.design, source, sink) // token,
+            gives=gives,
+            takes=takes,
+            token_bytes=ceil_div(token * link.token_bits, 8),
+            fifo=name,
+        )
 
     def call(self, name: str, after: Sequence[str], starters: list[str], finals: list[str]) -> None:
         """Notes the last tasks of a call and makes its first ones wait for the calls that it comes after."""

@@ -27,16 +27,20 @@ def norm(site: Site, name: str, op: str | tuple[str, ...], rows: int, d: int, af
     write, _ = site.bursts(f"{name}.write", "write", size, times=rows, role="activation")
     bursts = sum(n for _, n in runs)
     # The unit holds a row while it scales it; the requests under way are held by the port.
-    s.stream(read, norm, bursts + site.outstanding, takes=bursts, token_bytes=site.burst_bytes)
-    s.stream(norm, write, bursts + site.outstanding, gives=bursts, token_bytes=site.burst_bytes)
+    depth, burst = bursts + site.outstanding, site.burst_bytes
+    s.stream(read, norm, depth, takes=bursts, token_bytes=burst, fifo=f"{p.norm} rows in")
+    s.stream(norm, write, depth, gives=bursts, token_bytes=burst, fifo=f"{p.norm} rows out")
     site.call(name, after, [read], [write])
 
 
 def _rows_read(
-    site: Site, name: str, consumer: str, rows: int, row_bytes: int, takes: Pattern[int], depth: int, role: str
+    site: Site, name: str, consumer: str, rows: int, row_bytes: int, takes: Pattern[int], depth: int, what: str
 ) -> str:
+    """Rows of queries, keys or values (`what`) for an attention unit, from memory or its cache."""
+    role = "activation" if what == "queries" else "cache"
+    unit = site.sketch.tasks[consumer].unit
     read = site.sketch.task(name, site.parts.memory, rows, work("read", bytes=row_bytes), role=role)
-    site.sketch.stream(read, consumer, depth, takes=takes, token_bytes=row_bytes)
+    site.sketch.stream(read, consumer, depth, takes=takes, token_bytes=row_bytes, fifo=f"{unit} {what}")
     return read
 
 
@@ -69,9 +73,9 @@ def prefill_attention(
     each_step = sequence(*((t, n) for span in spans for t, n in ((1, len(span)), (0, 1))))
     first_steps = sequence(*((t, n) for span in spans for t, n in ((size, 1), (0, len(span)))))
     depth = 1 + site.in_flight(kv_row)
-    q = _rows_read(site, f"{name}.q.read", attend, len(groups) * size, row, first_steps, 2 * size, "activation")
-    k = _rows_read(site, f"{name}.k.read", attend, steps, kv_row, each_step, depth, "cache")
-    v = _rows_read(site, f"{name}.v.read", attend, steps, kv_row, each_step, depth, "cache")
+    q = _rows_read(site, f"{name}.q.read", attend, len(groups) * size, row, first_steps, 2 * size, "queries")
+    k = _rows_read(site, f"{name}.k.read", attend, steps, kv_row, each_step, depth, "keys")
+    v = _rows_read(site, f"{name}.v.read", attend, steps, kv_row, each_step, depth, "values")
     _cache_after_queries(site, q, size, (k, v))
     write = s.task(f"{name}.write", p.memory, len(groups) * size, work("write", bytes=row), role="activation")
     s.stream(
@@ -80,6 +84,7 @@ def prefill_attention(
         2 * size,
         token_bytes=row,
         gives=sequence(*((t, n) for span in spans for t, n in ((0, len(span)), (size, 1)))),
+        fifo=f"{p.prefill} output",
     )
     site.call(name, after, [q], [write])
 
@@ -105,14 +110,21 @@ def decode_attention(
     )
     row, kv_row = (n * head_dim * site.activation_bytes for n in (heads, kv_heads))
     each_row = sequence((1, context), (0, 1))
-    s.stream(scores, values, unit.score_depth, takes=each_row, token_bytes=heads * site.activation_bytes)
+    s.stream(
+        scores,
+        values,
+        unit.score_depth,
+        takes=each_row,
+        token_bytes=heads * site.activation_bytes,
+        fifo=f"{p.decode} scores",
+    )
     depth = 1 + site.in_flight(kv_row)
-    q = _rows_read(site, f"{name}.q.read", scores, 1, row, sequence((1, 1), (0, context - 1)), 1, "activation")
-    k = _rows_read(site, f"{name}.k.read", scores, context, kv_row, sequence((1, context)), depth, "cache")
-    v = _rows_read(site, f"{name}.v.read", values, context, kv_row, each_row, depth, "cache")
+    q = _rows_read(site, f"{name}.q.read", scores, 1, row, sequence((1, 1), (0, context - 1)), 1, "queries")
+    k = _rows_read(site, f"{name}.k.read", scores, context, kv_row, sequence((1, context)), depth, "keys")
+    v = _rows_read(site, f"{name}.v.read", values, context, kv_row, each_row, depth, "values")
     _cache_after_queries(site, q, 1, (k, v))
     write = s.task(f"{name}.write", p.memory, 1, work("write", bytes=row), role="activation")
-    s.stream(values, write, 1, gives=sequence((0, context), (1, 1)), token_bytes=row)
+    s.stream(values, write, 1, gives=sequence((0, context), (1, 1)), token_bytes=row, fifo=f"{p.decode} output")
     site.call(name, after, [q], [write])
 
 
@@ -136,7 +148,7 @@ def embedding(site: Site, name: str, op: str, rows: int, row_bytes: int) -> None
     s, p = site.sketch, site.parts
     read = s.task(f"{name}.read", p.memory, rows, work("read", bytes=row_bytes), op=op, role="embedding")
     write = s.task(f"{name}.write", p.memory, rows, work("write", bytes=row_bytes), role="activation")
-    s.stream(read, write, 2, token_bytes=row_bytes)
+    s.stream(read, write, 2, token_bytes=row_bytes, fifo="embedding rows")
     site.call(name, [], [read], [write])
 
 
@@ -161,5 +173,5 @@ def lm_head(site: Site, name: str, op: str, *, k: int, n: int, weight_bytes: int
         op=op,
         tiles=((range(1), range(0, n, HEAD_ROWS)),),
     )
-    s.stream(read, head, 2, token_bytes=weight_bytes * HEAD_ROWS // n)
+    s.stream(read, head, 2, token_bytes=weight_bytes * HEAD_ROWS // n, fifo=f"{p.host} weights")
     site.call(name, [], [read], [head])

@@ -54,10 +54,11 @@ class Sketch:
         takes: Pattern[int] | int = 1,
         token_bytes: int = 0,
         name: str = "",
+        fifo: str = "",
     ) -> None:
-        """Joins two tasks by a queue."""
+        """Joins two tasks by a queue; `fifo` names the queue of the hardware that calls use one after another."""
         name = name or f"{producer} > {consumer}"
-        self.streams.append(Stream(name, depth, token_bytes))
+        self.streams.append(Stream(name, depth, token_bytes, fifo=fifo))
         source, sink = self.tasks[producer], self.tasks[consumer]
         given = every(gives) if isinstance(gives, int) else gives
         taken = every(takes) if isinstance(takes, int) else takes

@@ -8,7 +8,7 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent.parent / "notebooks"
-SMALL = {"first_look": "LAYERS, CONTEXT, PROMPT = 2, 16, 8"}
+SMALL = {"first_look": "LAYERS, CONTEXT, PROMPT = 2, 16, 8", "streaming_attention": "N, ROWS = 24, 2"}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)

@@ -12,8 +12,8 @@ from random import Random
 
 import pytest
 
-from archsim import Deadlock, Design, Report, load_design, simulate
-from dataflow import UNLIMITED, Schedule, attention
+from archsim import Deadlock, Design, Report, load_design, simulate, size_fifos
+from dataflow import CASCADES, UNLIMITED, Schedule, attention, passes
 from mappers import streaming
 
 MACHINE = load_design("streaming_machine")
@@ -163,6 +163,52 @@ def test_the_order_in_which_things_are_listed_changes_nothing(form: str, long: i
         assert answer(replace(schedule, sections=(replace(section, tasks=tuple(tasks), streams=tuple(streams)),))) == (
             expected
         )
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("latency", [1, 3])
+@pytest.mark.parametrize("n", [16, 65])
+def test_size_fifos_finds_the_depths_of_the_law(form: str, latency: int, n: int) -> None:
+    """N + 2 L where a row waits, L + 1 for every other stream of scores, one for what comes once a row."""
+    design = machine(latency, long=1, short=1)
+    sizes = size_fifos(lowered(form, n, 3, design), design)
+    assert sizes.cycles == sizes.unbounded_cycles == law(form, n, 3, latency)
+    crossings = {f"{a} > {b}" for a, b in passes(CASCADES[form]).crossings}
+    for fifo in sizes.fifos:
+        name = fifo.name.removeprefix("attention: ")
+        by_score = "key" in CASCADES[form].ranks(name.split(" > ")[0])
+        assert fifo.minimal == (n + 2 * latency if name in crossings else latency + 1 if by_score else 1), name
+        assert fifo.proof == "refused" if fifo.minimal == 1 else fifo.proof > sizes.cycles
+
+
+@pytest.mark.parametrize("form", ["naive", "scaled", "reordered"])
+def test_what_must_be_live_is_what_keeps_it_from_deadlock(form: str) -> None:
+    """With all the time in the world each long FIFO still holds a row: the bound that follows from the passes."""
+    n, design = 20, machine(2)
+    found = passes(CASCADES[form])
+    sizes = size_fifos(lowered(form, n, 3, design), design, target=100_000)
+    for fifo in sizes.fifos:
+        waits = tuple(fifo.name.removeprefix("attention: ").split(" > ")) in found.crossings
+        assert fifo.minimal == (found.live_elements(n) if waits else 1)
+        assert fifo.proof == ("deadlock" if waits else "refused")
+
+
+NOT_IN_ATTENTION = ("repeat", "broadcast")  # a node's result may go to several; tests/properties/test_channel_laws.py
+
+
+@pytest.mark.parametrize("unit", MACHINE.units)
+@pytest.mark.parametrize("key", ["interval_cycles", "latency_cycles"])
+def test_every_number_of_the_machine_shows(unit: str, key: str) -> None:
+    changed = MACHINE.with_({f"units.{unit}.{key}": 2})
+    graph = attention(queries=2, keys=4, head_dim=1)
+    shows = [
+        form
+        for form in FORMS
+        if simulate(streaming(graph, changed, form=form), changed).cycles
+        != simulate(streaming(graph, MACHINE, form=form), MACHINE).cycles
+    ]
+    # Nothing waits for what a sink gives: it gives nothing.
+    assert bool(shows) == (unit not in NOT_IN_ATTENTION and (unit, key) != ("sink", "latency_cycles"))
 
 
 def test_an_unlimited_fifo_is_said_to_be_one() -> None:
