@@ -282,6 +282,8 @@ def main(argv: list[str] | None = None) -> int:
         return UNFIT
     except Deadlock as error:
         print(error, file=sys.stderr)
+        if "--json" in (sys.argv[1:] if argv is None else argv):
+            print(json.dumps({"deadlock": error.as_json()}, indent=1))
         return DEADLOCK
     except InputError as error:
         print(error, file=sys.stderr)

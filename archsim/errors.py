@@ -3,13 +3,17 @@
 Each leaf says what the user must edit. All of them survive pickling, so that a sweep can hand them between processes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from fractions import Fraction
+from typing import Any
 
 from archsim.quantity import show
 from dataflow.errors import GraphError, InputError, ScheduleError, quoted
 
-__all__ = ["Deadlock", "DesignError", "GraphError", "InputError", "MappingError", "ScheduleError", "quoted"]
+__all__ = [
+    "Deadlock", "DesignError", "GraphError", "InputError", "MappingError", "ScheduleError", "Wait", "WayOut", "quoted",
+]  # fmt: skip
 
 
 class DesignError(InputError):
@@ -60,11 +64,50 @@ def _amount(value: int | Fraction, dimension: str | None) -> str:
     return str(value) if dimension is None else show(value, dimension)
 
 
-class Deadlock(InputError):
-    """Nothing can happen any more and firings are left: change a depth, an order or the rates of a stream.
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A task that cannot fire: its next firing, counted from 1, and what it waits for; `str` gives it in words.
 
-    `wait_cycle` holds a line for each task of the cycle that waits for itself, `others` for the rest; `ways_out` the
-    smallest depths of streams of the cycle that let a producer go on.
+    `cause` is "starved" (it needs tokens of `stream`), "blocked" (it needs places there) or "turn" (`waits_for` comes
+    first on `unit`). `tokens` are those that lie in the stream, `room` the free places of its `depth`. None: what has
+    no part in the cause, and room and depth of a stream without limit.
+    """
+
+    task: str
+    firing: int
+    firings: int
+    cause: str
+    unit: str
+    waits_for: str
+    text: str
+    stream: str | None = None
+    needed: int | None = None
+    tokens: int | None = None
+    room: int | None = None
+    depth: int | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class WayOut:
+    """Depths by stream with which the section has been run to its end, in `cycles`; `now` has their present depths.
+
+    With one place less of any of them it would be stuck again.
+    """
+
+    depths: Mapping[str, int]
+    now: Mapping[str, int]
+    cycles: int
+
+
+class Deadlock(InputError):
+    """Nothing can happen any more and firings are left: change a depth, an order, initial tokens or a stream's rates.
+
+    From `cycle` on nothing happens. `wait_cycle` holds tasks each of which waits for the next and the last for the
+    first, `others` the rest by name. `way_out` is the smallest change of one depth that lets the section run to its
+    end; of several where no one does; None where no depths do.
     """
 
     def __init__(
@@ -73,10 +116,24 @@ class Deadlock(InputError):
         *,
         section: str = "",
         cycle: int = 0,
-        wait_cycle: Sequence[str] = (),
-        others: Sequence[str] = (),
-        ways_out: Sequence[str] = (),
+        wait_cycle: Sequence[Wait] = (),
+        others: Sequence[Wait] = (),
+        way_out: WayOut | None = None,
     ) -> None:
         self.section, self.cycle = section, cycle
-        self.wait_cycle, self.others, self.ways_out = tuple(wait_cycle), tuple(others), tuple(ways_out)
+        self.wait_cycle, self.others, self.way_out = tuple(wait_cycle), tuple(others), way_out
         super().__init__(text)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as plain data; "text" is what `str` gives."""
+        out = self.way_out
+        return {
+            "section": self.section,
+            "cycle": self.cycle,
+            "wait_cycle": [asdict(wait) for wait in self.wait_cycle],
+            "others": [asdict(wait) for wait in self.others],
+            "way_out": None
+            if out is None
+            else {"depths": dict(out.depths), "from": dict(out.now), "cycles": out.cycles},
+            "text": str(self),
+        }

@@ -7,16 +7,22 @@ from archsim.engine.flat import Flat
 from archsim.engine.result import SectionResult, Stuck
 from dataflow.errors import InputError
 
-ENGINES = ("simpy",)
+ENGINES = ("simpy",)  # take every section
+OWN_UNITS = ("recurrence",)  # take those in which every task has a unit of its own
 
 
 def attempt(flat: Flat, *, engine: str = "auto") -> SectionResult | Stuck:
-    """One run of the section on the named engine, or where it is stuck; "auto" takes the fastest engine there is.
+    """One run of the section on the named engine, or where it is stuck; "auto" is the SimPy engine.
 
-    Raises InputError for an engine that is not there.
+    Raises InputError for an engine that is not there, and for a section that the named one does not take.
     """
-    if engine not in ("auto", *ENGINES):
-        raise InputError(f"unknown engine '{engine}'; engines are: auto, {', '.join(ENGINES)}")
+    names = ("auto", *ENGINES, *OWN_UNITS)
+    if engine not in names:
+        raise InputError(f"unknown engine '{engine}'; engines are: {', '.join(names)}")
+    if engine == "recurrence":
+        from archsim.engine.recurrence import run as run_recurrence
+
+        return run_recurrence(flat)
     from archsim.engine.simpy_engine import run as run_simpy
 
     return run_simpy(flat)
@@ -26,5 +32,5 @@ def run(flat: Flat, *, engine: str = "auto") -> SectionResult:
     """One run of the section on the named engine. Raises Deadlock, which explains where it is stuck, and InputError."""
     result = attempt(flat, engine=engine)
     if isinstance(result, Stuck):
-        raise explain(flat, result)
+        raise explain(flat, result, lambda deeper: attempt(deeper, engine=engine))
     return result

@@ -1,70 +1,239 @@
-"""Why nothing can go on: the tasks that wait, the cycle they wait in, and the depth that would let it go on."""
+"""Why nothing can go on: the tasks that wait, the cycle they wait in, and the depths that let the section end.
+
+Depths are found by the token game, which is stuck where every engine is, and then run.
+"""
 
 from __future__ import annotations
 
-from archsim.engine.flat import Flat, FlatStream
-from archsim.engine.result import Stuck, Waiting
-from archsim.errors import Deadlock
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from archsim.engine.flat import Flat
+from archsim.engine.game import Game, play
+from archsim.engine.result import SectionResult, Stuck, Waiting
+from archsim.errors import Deadlock, Wait, WayOut
+from dataflow.task import UNLIMITED
+
+Cycle = list[Waiting]
 
 
-def explain(flat: Flat, stuck: Stuck) -> Deadlock:
-    """The Deadlock to raise: the wait-for cycle first, then every other waiting task."""
-    waiting, cycle = stuck.waiting, stuck.cycle
-    by_task = {w.task: w for w in waiting}
-    ends = {s.name: s for s in flat.streams}
-    waits_for = {w.task: _waits_for(w, ends) for w in waiting}
-    cycle_tasks = _find_cycle(waits_for)
-    lines = [_line(flat, by_task[t], ends) for t in cycle_tasks]
-    others = [_line(flat, w, ends) for w in waiting if w.task not in cycle_tasks]
-    ways_out = [
-        " and ".join(f"stream '{stream}': depth {depth}" for stream, depth in w.depths)
-        + f" lets '{flat.tasks[w.task].name}' go on"
-        for w in (by_task[t] for t in cycle_tasks)
-        if w.cause == "blocked"
-    ]
-    told = [f"section '{flat.section}' is in deadlock from cycle {cycle} on; each of these waits for the next:"]
-    told += [f"  {line}" for line in lines]
-    if others:
-        told += ["and behind them:", *(f"  {line}" for line in others)]
-    if ways_out:
-        told.append("ways out: " + "; ".join(ways_out))
+def explain(flat: Flat, stuck: Stuck, attempt: Callable[[Flat], SectionResult | Stuck]) -> Deadlock:
+    """The Deadlock to raise; `attempt` runs the section with the depths that are the way out."""
+    cycle = _wait_cycles(flat, stuck.waiting)[0]
+    inside = {w.task for w in cycle}
+    others = sorted((w for w in stuck.waiting if w.task not in inside), key=lambda w: flat.tasks[w.task].name)
+    led = _led_to(flat, inside, others)
+    behind, apart = ([w for w in others if (w.task in led) == leads] for leads in (True, False))
+    told = [f"section '{flat.section}' is in deadlock from cycle {stuck.cycle} on; {_how(cycle)}", *_lines(flat, cycle)]
+    for heading, waiting in (("and behind them:", behind), ("and apart from them:", apart)):
+        if waiting:
+            told += [heading, *_lines(flat, waiting)]
+    way_out, said = _way_out(flat, cycle, attempt)
     return Deadlock(
-        "\n".join(told), section=flat.section, cycle=cycle, wait_cycle=lines, others=others, ways_out=ways_out
+        "\n".join([*told, *said]),
+        section=flat.section,
+        cycle=stuck.cycle,
+        wait_cycle=[_wait(flat, w) for w in cycle],
+        others=[_wait(flat, w) for w in others],
+        way_out=way_out,
     )
 
 
-def _waits_for(w: Waiting, ends: dict[str, FlatStream]) -> int | None:
-    if w.cause == "turn":
-        return w.turn
-    stream = ends[w.stream]
-    return int(stream.producer if w.cause == "starved" else stream.consumer)
+def _waits_for(flat: Flat, waiting: Sequence[Waiting]) -> dict[int, int]:
+    """For each waiting task the one that would have to fire first; that one waits too."""
+    streams = {s.name: s for s in flat.streams}
+    found = {}
+    for w in waiting:
+        if w.cause == "turn":
+            assert w.turn is not None, "where a task waits for its turn, it is another's"
+            found[w.task] = w.turn
+        else:
+            found[w.task] = streams[w.stream].producer if w.cause == "starved" else streams[w.stream].consumer
+    return found
 
 
-def _find_cycle(waits_for: dict[int, int | None]) -> list[int]:
-    """The tasks of the first cycle found by following who waits for whom; a chain's end where there is none."""
-    for first in waits_for:
-        seen: list[int] = []
-        task: int | None = first
-        while task is not None and task in waits_for and task not in seen:
-            seen.append(task)
+def _wait_cycles(flat: Flat, waiting: Sequence[Waiting]) -> list[Cycle]:
+    """Every cycle of tasks each of which waits for the next, from the name that sorts first on, and sorted by it."""
+    by_task = {w.task: w for w in waiting}
+    waits_for = _waits_for(flat, waiting)
+    seen: set[int] = set()
+    cycles = []
+    for task in waits_for:
+        path: list[int] = []
+        while task not in seen:
+            seen.add(task)
+            path.append(task)
             task = waits_for[task]
-        if task in seen:
-            return seen[seen.index(task) :]
-    return []
+        if task in path:
+            tasks = path[path.index(task) :]
+            first = min(range(len(tasks)), key=lambda i: flat.tasks[tasks[i]].name)
+            cycles.append([by_task[t] for t in (*tasks[first:], *tasks[:first])])
+    return sorted(cycles, key=lambda cycle: flat.tasks[cycle[0].task].name)
 
 
-def _line(flat: Flat, w: Waiting, ends: dict[str, FlatStream]) -> str:
+def _led_to(flat: Flat, inside: set[int], others: Cycle) -> set[int]:
+    """Those of the others that wait, over however many, for a task of the cycle."""
+    waits_for = _waits_for(flat, others)
+    leads = dict.fromkeys(inside, True)
+    for task in waits_for:
+        path = []
+        while task not in leads:
+            leads[task] = False
+            path.append(task)
+            task = waits_for[task]
+        leads.update(dict.fromkeys(path, leads[task]))
+    return {task for task in waits_for if leads[task]}
+
+
+def _way_out(
+    flat: Flat, cycle: Cycle, attempt: Callable[[Flat], SectionResult | Stuck]
+) -> tuple[WayOut | None, list[str]]:
+    """The way out by depths, where there is one, and the lines that tell it."""
+    stuck = play(flat)
+    depths = _one_deeper(stuck, cycle)
+    single = bool(depths)
+    if not single:
+        last, depths = _several_deeper(stuck)
+        if last:
+            return None, _no_way_out(flat, cycle, last)
+    streams = [replace(s, depth=depths.get(s.name, s.depth)) for s in flat.streams]
+    result = attempt(replace(flat, streams=tuple(streams)))
+    assert isinstance(result, SectionResult), "what the game finishes the engine finishes"
+    now = {s.name: s.depth for s in flat.streams if s.name in depths}
+    out = WayOut(depths, {name: now[name] for name in depths}, result.cycles)
+    parts = [f"stream '{name}': depth {depth} instead of {now[name]}" for name, depth in depths.items()]
+    said = f"{parts[0]} lets" if single else f"no single depth is enough; together: {' and '.join(parts)} let"
+    cycles = f"{result.cycles:,} cycle{'s' * (result.cycles != 1)}"
+    return out, [f"way out: {said} it run to its end, in {cycles} (verified by running it)"]
+
+
+def _one_deeper(stuck: Game, cycle: Cycle) -> dict[str, int]:
+    """The stream and the depth that alone, by the smallest change, let the game end; nothing where none does.
+
+    Whatever else is deeper, the cycle goes on only with places that one of its tasks lacks.
+    """
+    part = _parts(stuck.flat)[cycle[0].task]
+    if sum(stuck.left) > sum(stuck.left[task] for task in part):
+        return {}
+    index = {s.name: i for i, s in enumerate(stuck.flat.streams)}
+    found: dict[str, int] = {}
+    below = UNLIMITED
+    for name in sorted({w.stream for w in cycle if w.cause == "blocked"}):
+        now = stuck.depths[index[name]]
+        depth = _least_depth(stuck, index[name], part, now + below)
+        if depth is not None:
+            found, below = {name: depth}, depth - now
+    return found
+
+
+def _several_deeper(stuck: Game) -> tuple[Cycle, dict[str, int]]:
+    """Depths with which the game ends, none of which can be less; or the cycle that waits even without limits.
+
+    Every stream that a task of a wait cycle lacks places in loses its limit, until the game ends. Each of them, by
+    name, then gets the least depth that is enough beside the others.
+    """
+    index = {s.name: i for i, s in enumerate(stuck.flat.streams)}
+    game = stuck.copy()
+    raised: set[str] = set()
+    while not game.finished:
+        for cycle in _wait_cycles(game.flat, game.waiting()):
+            short = {name for w in cycle if w.cause == "blocked" for name, _ in w.depths}
+            if not short:
+                return cycle, {}
+            raised |= short
+        for name in raised:
+            game.depths[index[name]] = UNLIMITED
+        game.go_on()
+    parts = _parts(stuck.flat)
+    deep = stuck.copy()
+    deep.depths = game.depths
+    for name in sorted(raised):
+        i = index[name]
+        deep.depths[i] = stuck.depths[i]
+        least = _least_depth(deep, i, parts[stuck.flat.streams[i].producer], UNLIMITED)
+        assert least is not None, "without its limit the game ended"
+        deep.depths[i] = least
+    depths = {name: deep.depths[index[name]] for name in sorted(raised)}
+    return [], {name: depth for name, depth in depths.items() if depth > stuck.depths[index[name]]}
+
+
+def _least_depth(stuck: Game, stream: int, part: Sequence[int], below: int) -> int | None:
+    """The least depth of a stream with which its part of the game ends; None where it is not below a limit.
+
+    Wherever the game is stuck, the depth rises as far as the producer needs to fire once: with less it stays stuck.
+    """
+    game = stuck.copy()
+    game.go_on(part)
+    name, producer = game.flat.streams[stream].name, game.flat.streams[stream].producer
+    while True:
+        wait = game.wait(producer)
+        if wait is None or wait.cause != "blocked" or [s for s, _ in wait.depths] != [name]:
+            return None if any(game.left[task] for task in part) else game.depths[stream]
+        game.depths[stream] = wait.depths[0][1]
+        if game.depths[stream] >= below:
+            return None
+        game.go_on([producer])
+
+
+def _parts(flat: Flat) -> list[list[int]]:
+    """For each task those that it has to do with, over however many streams and orders: no other matters to it."""
+    parts = [[task] for task in range(len(flat.tasks))]
+    joined = [(s.producer, s.consumer) for s in flat.streams]
+    joined += [(u.tasks[0], task) for u in flat.units if u.order is not None for task in u.tasks]
+    for a, b in joined:
+        if parts[a] is not parts[b]:
+            less, more = sorted((parts[a], parts[b]), key=len)
+            more += less
+            for task in less:
+                parts[task] = more
+    return parts
+
+
+def _no_way_out(flat: Flat, cycle: Cycle, last: Cycle) -> list[str]:
+    """What is to change instead, by the cycle that waits even without limits."""
+    turns = [
+        f"on '{flat.units[flat.tasks[w.task].unit].name}', where it is the turn of '{flat.tasks[w.turn].name}'"
+        for w in last
+        if w.turn is not None
+    ]
+    change = f"the order of firings {' and '.join(turns)}, or" if turns else "what firings take and give, or"
+    said = f"way out: no depth lets it run to its end; {change} initial tokens must change"
+    lines = _lines(flat, last)
+    return [said] if lines == _lines(flat, cycle) else [f"{said}; without any limit of depth {_how(last)}", *lines]
+
+
+def _how(cycle: Cycle) -> str:
+    return "each of these waits for the next:" if len(cycle) > 1 else "this task waits for itself:"
+
+
+def _lines(flat: Flat, waiting: Sequence[Waiting]) -> list[str]:
+    return [f"  {_wait(flat, w)}" for w in waiting]
+
+
+def _wait(flat: Flat, w: Waiting) -> Wait:
+    """What the task waits for, by name and in words."""
     task = flat.tasks[w.task]
+    unit = flat.units[task.unit].name
     head = f"'{task.name}' at firing {w.firing + 1} of {task.firings}"
+    other = flat.tasks[_waits_for(flat, [w])[w.task]].name
+    told: dict[str, Any] = {}
     if w.cause == "turn":
-        other = "nothing" if w.turn is None else f"'{flat.tasks[w.turn].name}'"
-        return f"{head} waits for its turn on '{flat.units[task.unit].name}' after {other}"
-    stream = ends[w.stream]
-    if w.cause == "starved":
-        giver = flat.tasks[stream.producer].name
-        return f"{head} needs {w.needed} tokens of '{w.stream}', which holds {w.tokens}; '{giver}' gives them"
-    taker = flat.tasks[stream.consumer].name
-    return (
-        f"{head} needs {w.needed} places in '{w.stream}' (depth {stream.depth}), which has {w.room} free; "
-        f"'{taker}' frees them"
-    )
+        text = f"{head} waits for its turn on '{unit}' after '{other}'"
+    else:
+        stream = next(s for s in flat.streams if s.name == w.stream)
+        limited = stream.depth < UNLIMITED
+        told = {"stream": w.stream, "needed": w.needed, "tokens": w.tokens}
+        told |= {"room": w.room, "depth": stream.depth} if limited else {}
+        if w.cause == "starved":
+            needed = f"{_tokens(w.needed)} of '{w.stream}', which holds {w.tokens}"
+            text = f"{head} needs {needed}; '{other}' gives {'it' if w.needed == 1 else 'them'}"
+        else:
+            places = f"{w.needed} place{'s' * (w.needed != 1)}"
+            held = f"'{w.stream}' (depth {stream.depth}), which holds {_tokens(w.tokens)} and has {w.room} free"
+            text = f"{head} needs {places} in {held}; '{other}' frees them"
+    return Wait(task.name, w.firing + 1, task.firings, w.cause, unit, other, text, **told)
+
+
+def _tokens(n: int) -> str:
+    return f"{n} token{'s' * (n != 1)}"

@@ -25,8 +25,7 @@ def ran(case: Drawn, engine: str) -> SectionResult | Deadlock:
 
 def firings_waiting(deadlock: Deadlock) -> dict[str, int]:
     """For each task that the message names, how many firings it has behind it."""
-    lines = [*deadlock.wait_cycle, *deadlock.others]
-    return {line.split("'")[1]: int(line.split(" at firing ")[1].split(" of ")[0]) - 1 for line in lines}
+    return {wait.task: wait.firing - 1 for wait in (*deadlock.wait_cycle, *deadlock.others)}
 
 
 def agrees_with_recurrence(case: Drawn, engine: str) -> None:

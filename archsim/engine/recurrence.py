@@ -1,0 +1,298 @@
+"""The recurrence: when each firing starts and ends, in closed form, where every task has a unit of its own.
+
+start(i) = max(end(i - 1); for each stream taken, arrival of the last token it needs; for each stream given, end of the
+firing that frees the last place it needs). end(i) = start(i) + cycles(i); tokens arrive latency_cycles after the end.
+Tasks are worked off in whatever order their terms become known. Has no clock, no queue of events and no arbitration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heappop, heappush
+from itertools import chain, cycle, groupby, islice, repeat
+from operator import itemgetter, sub
+
+from archsim.engine.flat import Flat, FlatTask
+from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult, Waiting
+from dataflow.errors import InputError
+from dataflow.pattern import Pattern, total
+
+Runs = tuple[tuple[int, int], ...]  # (value of each firing, firings) of one period
+Term = tuple[Callable[[], int], list[int], int, list[int], int]  # what `_Section.terms` makes
+Round = tuple[int, int, list[Term]]  # firings, cycles of each, what each waits for
+LONG = 2**32  # firings in a run whose value never changes; it repeats after them
+
+
+def run(flat: Flat) -> SectionResult | Stuck:
+    """One run of this section; Stuck when no further firing can start and some are left.
+
+    Raises InputError with every unit that has several tasks or several servers.
+    """
+    found = _shared(flat)
+    if found:
+        raise InputError(found)
+    section = _Section(flat)
+    section.work_off()
+    left = [i for i, task in enumerate(flat.tasks) if section.times[i].fired < task.firings]
+    return section.stuck(left) if left else section.result()
+
+
+def _shared(flat: Flat) -> list[str]:
+    """What keeps tasks from having a unit of their own, a line for each unit and cause."""
+    found = []
+    for unit in flat.units:
+        *others, last = (f"'{flat.tasks[i].name}'" for i in unit.tasks)
+        who = f"tasks {', '.join(others)} and {last}" if others else f"task {last}"
+        if others:
+            found.append(f"{who} share unit '{unit.name}'; it answers where every task has a unit of its own")
+        if unit.count > 1:
+            found.append(f"unit '{unit.name}' of {who} has {unit.count} servers; it answers where every unit has one")
+    return [f"engine recurrence: {line}" for line in found]
+
+
+class _Times:
+    """When a task's firings end, the i-th at place i; at place 0 an end whose tokens arrive as the section begins.
+
+    `awaited` is a heap of firing * tasks + task that waits for its end: one integer for each.
+    """
+
+    __slots__ = ("awaited", "ends", "latency_cycles")
+
+    def __init__(self, latency_cycles: int) -> None:
+        self.latency_cycles = latency_cycles
+        self.ends = [-latency_cycles]
+        self.awaited: list[int] = []
+
+    @property
+    def fired(self) -> int:
+        """How many firings have ended."""
+        return len(self.ends) - 1
+
+
+class _Section:
+    """A section under way: the times of each task, the tokens of each stream in run-length form, and the stalls.
+
+    `stalls` holds cycles starved for each stream, then cycles blocked for each stream.
+    """
+
+    def __init__(self, flat: Flat) -> None:
+        self.flat = flat
+        self.times = [_Times(flat.units[task.unit].latency_cycles) for task in flat.tasks]
+        self.given = _moved(flat, "gives")
+        self.taken = _moved(flat, "takes")
+        firings = [flat.tasks[stream.producer].firings for stream in flat.streams]
+        self.in_all = [total(Pattern(given), n) for given, n in zip(self.given, firings, strict=True)]
+        self.stalls = [0] * (2 * len(flat.streams))
+
+    def work_off(self) -> None:
+        """Fires every task as far as the others let it, and again those that waited for what is known now."""
+        width = len(self.times)
+        terms = self.terms()
+        tasks = [_fire(self, i, _rounds(task, *terms)) for i, task in enumerate(self.flat.tasks)]
+        ready = list(range(width))
+        while ready:
+            i = ready.pop()
+            next(tasks[i], None)
+            awaited, known = self.times[i].awaited, len(self.times[i].ends) * width
+            while awaited and awaited[0] < known:
+                ready.append(heappop(awaited) % width)
+
+    def terms(self) -> tuple[list[Term | None], list[Term | None]]:
+        """For each stream what its consumer waits for and what its producer does; None where that is nothing.
+
+        A term has the firings of the other end that are waited for, one by one, the ends of all, how much later than
+        the end the wait is over, the other end's `awaited` and the place in `stalls`.
+        """
+        tokens: list[Term | None] = []
+        places: list[Term | None] = []
+        for s, stream in enumerate(self.flat.streams):
+            giver, taker = self.times[stream.producer], self.times[stream.consumer]
+            given, taken, in_all = self.given[s], self.taken[s], self.in_all[s]
+            first, room = -stream.initial, stream.initial - stream.depth
+            which = chain.from_iterable(_sources(taken, given, first)).__next__
+            tokens.append((which, giver.ends, giver.latency_cycles, giver.awaited, s) if first + in_all > 0 else None)
+            which = chain.from_iterable(_sources(given, taken, room)).__next__
+            cause = s + len(self.flat.streams)
+            places.append((which, taker.ends, 0, taker.awaited, cause) if room + in_all > 0 else None)
+        return tokens, places
+
+    def last(self) -> int:
+        """The last end or arrival of what has been fired."""
+        return max(
+            max(times.ends[-1], times.ends[_last_giving(task, times.fired)] + times.latency_cycles)
+            for task, times in zip(self.flat.tasks, self.times, strict=True)
+        )
+
+    def stuck(self, left: list[int]) -> Stuck:
+        """Where it cannot go on, these tasks being left."""
+        tokens = [
+            stream.initial
+            + total(Pattern(self.given[s]), self.times[stream.producer].fired)
+            - total(Pattern(self.taken[s]), self.times[stream.consumer].fired)
+            for s, stream in enumerate(self.flat.streams)
+        ]
+        return Stuck(self.last(), tuple(_waiting(self.flat, i, self.times[i].fired, tokens) for i in left))
+
+    def result(self) -> SectionResult:
+        """The totals, once every firing has ended."""
+        flat, cycles = self.flat, self.last()
+        tasks = {
+            task.name: TaskResult(times.ends[1] - task.runs[0].cycles, times.ends[-1], task.busy_cycles)
+            for task, times in zip(flat.tasks, self.times, strict=True)
+        }
+        streams = {flat.streams[s].name: StreamResult(n, n, self.peak(s)) for s, n in enumerate(self.in_all)}
+        return SectionResult(cycles, sum(task.firings for task in flat.tasks), self.units(cycles), tasks, streams)
+
+    def units(self, cycles: int) -> dict[str, UnitResult]:
+        """The account of each unit: what its one task waited for between its firings, and nothing after the last."""
+        flat, streams = self.flat, len(self.flat.streams)
+        stalls: list[dict[tuple[str, str], int]] = [{} for _ in flat.tasks]
+        for s, stream in enumerate(flat.streams):
+            stalls[stream.consumer]["starved", stream.name] = self.stalls[s]
+            stalls[stream.producer]["blocked", stream.name] = self.stalls[s + streams]
+        units = {}
+        for unit in flat.units:
+            i = unit.tasks[0]
+            waits = {key: n for key, n in sorted(stalls[i].items()) if n}
+            starved = sum(n for (cause, _), n in waits.items() if cause == "starved")
+            blocked = sum(waits.values()) - starved
+            busy, end = flat.tasks[i].busy_cycles, self.times[i].ends[-1]
+            units[unit.name] = UnitResult(busy, starved, blocked, cycles - end, waits)
+        return units
+
+    def peak(self, s: int) -> int:
+        """The most places taken once everything of one time has happened."""
+        stream = self.flat.streams[s]
+        giver, taker = self.flat.tasks[stream.producer], self.times[stream.consumer]
+        cycles = _each(tuple((run.cycles, run.count) for run in giver.runs))
+        starts = map(sub, islice(self.times[stream.producer].ends, 1, None), cycles)
+        freed = zip(islice(taker.ends, 1, None), _each(self.taken[s]), strict=False)
+        most = held = stream.initial
+        end, freeing = next(freed)
+        for start, filled in zip(starts, _each(self.given[s]), strict=False):
+            while end <= start:
+                held -= freeing
+                end, freeing = next(freed, (start + 1, 0))
+            held += filled
+            if held > most:
+                most = held
+                if most == stream.depth:
+                    break
+        return most
+
+
+def _fire(section: _Section, me: int, rounds: Iterator[Round]) -> Iterator[None]:
+    """Fires a task; yields where it waits for a firing of another task that is not known yet."""
+    ends, stalls, width = section.times[me].ends, section.stalls, len(section.times)
+    end = 0
+    for count, cycles, terms in rounds:
+        for _ in repeat(None, count):
+            for which, others, later, awaited, cause in terms:
+                i = which()
+                if i >= len(others):
+                    heappush(awaited, i * width + me)
+                    yield
+                when = others[i] + later
+                if when > end:
+                    stalls[cause] += when - end
+                    end = when
+            end += cycles
+            ends.append(end)
+
+
+def _rounds(task: FlatTask, tokens: list[Term | None], places: list[Term | None]) -> Iterator[Round]:
+    """The task's firings in runs: how many, the cycles of each, and what each waits for in the order it looks."""
+    rounds, known = [], {}
+    for run in task.runs:
+        moves = run.takes, run.gives
+        if moves not in known:
+            waits = [*(tokens[s] for s, _ in run.takes), *(places[s] for s, _ in run.gives)]
+            known[moves] = [term for term in waits if term is not None]
+        rounds.append((run.count if len(task.runs) > 1 else task.firings, run.cycles, known[moves]))
+    left = task.firings
+    for count, cycles, terms in cycle(rounds):
+        yield min(count, left), cycles, terms
+        left -= count
+        if left <= 0:
+            return
+
+
+def _sources(asks: Runs, moves: Runs, need: int) -> Iterator[Iterable[int]]:
+    """For each firing that asks for tokens, in order, the firing of the other end that moves the last of them.
+
+    They come in stretches over which both ends go on evenly, counted from 1; 0 where no firing is waited for. `need` is
+    how many tokens are needed before anything is asked for, negative where so many are there already. The other end has
+    `done` firings and `before` tokens behind it, and `upto` once its run under way has ended.
+    """
+    done = before = upto = count = per = 0
+    others = cycle(moves)
+    for n, left in cycle(asks):
+        if n and need < 0:
+            free = min(left, -need // n)
+            yield repeat(0, free)
+            need, left = need + n * free, left - free
+        while n and left:
+            while need + n > upto:
+                done, before = done + count, upto
+                per, count = next(others)
+                upto += per * count
+            k = min(left, (upto - need) // n)
+            first = need + n - before - 1
+            if k == 1:
+                yield (done + 1 + first // per,)
+            elif n % per:
+                yield (done + 1 + token // per for token in range(first, first + k * n, n))
+            else:
+                start, step = done + 1 + first // per, n // per
+                yield range(start, start + k * step, step)
+            need, left = need + k * n, left - k
+
+
+def _moved(flat: Flat, end: str) -> list[Runs]:
+    """For each stream the tokens that each firing at this end moves, in runs of equal firings that repeat."""
+    moved: list[list[tuple[int, int]]] = [[] for _ in flat.streams]
+    for task in flat.tasks:
+        at, upto = 0, {s: 0 for run in task.runs for s, _ in getattr(run, end)}
+        for run in task.runs:
+            for s, n in getattr(run, end):
+                moved[s] += [(0, at - upto[s])] * (at > upto[s])
+                moved[s].append((n, run.count))
+                upto[s] = at + run.count
+            at += run.count
+        for s in upto:
+            moved[s] += [(0, at - upto[s])] * (at > upto[s])
+    return [_even(runs) for runs in moved]
+
+
+def _even(runs: list[tuple[int, int]]) -> Runs:
+    """The same with equal neighbours in one run; a value that never changes, or no run at all, as a very long one."""
+    even = tuple((n, sum(count for _, count in same)) for n, same in groupby(runs, key=itemgetter(0)))
+    return even if len(even) > 1 else ((even[0][0] if even else 0, LONG),)
+
+
+def _each(runs: Runs) -> Iterator[int]:
+    """The value of each firing, without end."""
+    return chain.from_iterable(repeat(value, count) for value, count in cycle(runs))
+
+
+def _last_giving(task: FlatTask, fired: int) -> int:
+    """The last of so many firings that gives tokens, counted from 1; 0 where none does."""
+    period = sum(run.count for run in task.runs)
+    last = at = 0
+    for run in task.runs:
+        if run.gives and at < fired:
+            begun = (fired - at - 1) // period * period + at
+            last = max(last, min(fired, begun + run.count))
+        at += run.count
+    return last
+
+
+def _waiting(flat: Flat, i: int, fired: int, tokens: list[int]) -> Waiting:
+    """What the next firing of a task waits for where no task can go on."""
+    run = Pattern(tuple((run, run.count) for run in flat.tasks[i].runs)).at(fired)
+    room = {s: flat.streams[s].depth - tokens[s] for s, _ in (*run.takes, *run.gives)}
+    short = [(s, n) for s, n in run.gives if room[s] < n]
+    lacks = [("starved", s, n) for s, n in run.takes if tokens[s] < n] + [("blocked", s, n) for s, n in short]
+    cause, s, n = lacks[0]
+    depths = tuple((flat.streams[s].name, flat.streams[s].depth + n - room[s]) for s, n in short)
+    return Waiting(i, fired, cause, flat.streams[s].name, n, tokens[s], room[s], None, depths)
