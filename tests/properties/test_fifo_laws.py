@@ -74,6 +74,8 @@ def check(sizes: FifoSizes, schedule: Schedule, case: Drawn) -> None:
             mine = {s.name: max(fifo.depth, fifo.minimal) for s in fifo.streams}
             streams = tuple(replace(s, depth={**given_depths, **mine}[s.name]) for s in section.streams)
             assert fifo.alone_cycles == cycles_at(replace(section, streams=streams), case)
+        else:
+            assert fifo.alone_cycles is None
 
 
 def check_full_rate(case: Drawn, shared: list[int]) -> None:

@@ -1,5 +1,6 @@
 """What a FIFO takes of an FPGA: the shapes of the vendor's tables on both sides of each edge, an independent tiling."""
 
+import doctest
 from fractions import Fraction
 from functools import cache
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import archsim.fifo_memory
 from archsim.fifo_memory import FifoMemory, bram18_blocks, fifo_memory, srl_luts
 
 HALF = [(16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36)]
@@ -78,6 +80,10 @@ def test_what_is_wider_than_a_word_lies_in_several() -> None:
     assert fifo_memory(9, 24_576, word_bits=384) == FifoMemory(bram36=Fraction(22, 2))
     assert fifo_memory(2, 385, word_bits=384) == fifo_memory(4, 384)
     assert fifo_memory(2, 384, word_bits=384) == fifo_memory(2, 384)
+
+
+def test_the_examples_of_the_docstrings() -> None:
+    assert doctest.testmod(archsim.fifo_memory).failed == 0
 
 
 def test_sums_and_how_they_read() -> None:

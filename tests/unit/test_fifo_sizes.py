@@ -41,7 +41,7 @@ def schedule(*sections: Section) -> Schedule:
     return Schedule(Graph("hand"), "toy", "hand", sections)
 
 
-def around(n: int, *, past: int = 2, width: int = 4, name: str = "around", repeat: int = 1) -> Section:
+def around(n: int, *, past: int = 2, late: int = 2, width: int = 4, name: str = "around", repeat: int = 1) -> Section:
     """n tokens go through a stage with a latency, and past it to where both meet."""
     return Section(
         name,
@@ -50,7 +50,7 @@ def around(n: int, *, past: int = 2, width: int = 4, name: str = "around", repea
             task("stage", n, takes={"to stage": 1}, gives={"late": 1}),
             task("join", n, takes={"late": 1, "past": 1}),
         ),
-        (Stream("to stage", 2, 4), Stream("past", past, width, fifo="way past"), Stream("late", 2, 4)),
+        (Stream("to stage", 2, 4), Stream("past", past, width, fifo="way past"), Stream("late", late, 4)),
         repeat,
     )
 
@@ -119,12 +119,18 @@ def test_a_way_past_a_latency_holds_what_is_under_way(latency: int, n: int) -> N
 
 
 def test_one_place_less_takes_what_is_counted_by_hand() -> None:
-    """With b places each b tokens take as long as the first: 5 cycles past, 4 at late, 2 at to stage."""
+    """With b places each b tokens take as long as the first: 5 cycles past, 4 at late, 2 at to stage.
+
+    Runs: the unbounded one, at its peaks, all at their floors, past there and at 3 and 4 of 5, the others at theirs,
+    late there and at 2 and 3 of 4, to stage there, as given, and that with late alone deeper; with past alone, and for
+    the proof, all is known by then.
+    """
     sizes = size_fifos(schedule(around(12)), stages(2))
     assert sizes.cycles == 16
     assert sizes.fifo("way past").proof == 11 // 4 * 5 + 11 % 4 + 5
     assert sizes.fifo("around: late").proof == 11 // 3 * 4 + 11 % 3 + 5
     assert sizes.fifo("around: to stage").proof == 11 * 2 + 5
+    assert sizes.runs == 1 + 1 + 1 + 3 + 1 + 3 + 1 + 1 + 1
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 7])
@@ -193,7 +199,7 @@ def test_one_queue_of_several_streams_has_one_depth_and_sections_count_as_often_
     sizes = size_fifos(given, stages(5))
     past = sizes.fifo("way past")
     assert [stream.depth for stream in past.streams] == [2, 1]
-    assert (past.depth, past.minimal, past.short, past.bytes_per_token) == (2, 8, True, 6)
+    assert (past.depth, past.minimal, past.peak, past.short, past.bytes_per_token) == (2, 8, 8, True, 6)
     assert minimal(replace(sizes, fifos=sizes.fifos[:3])) == {"to stage": 2, "way past": 8, "late": 7}
     assert sizes.fifo("again: late").minimal == 4
     assert sizes.cycles == (12 + 7) + 3 * (4 + 7)
@@ -203,6 +209,19 @@ def test_one_queue_of_several_streams_has_one_depth_and_sections_count_as_often_
         runs.cycles(depths)
         assert runs.count == count
     assert runs.firings == 3 * (12 + 4 + 4 + 12 + 4)
+
+
+def test_a_queue_whose_streams_are_given_different_depths_gets_one() -> None:
+    """Alone, the queue of 9 places is 9 deep for both, although fewer do where cycles are to spare."""
+    given = schedule(around(12, past=9, late=9), around(12, name="again", past=1, late=9))
+    spare = size_fifos(given, stages(5), target=56)
+    past = spare.fifo("way past")
+    assert (past.depth, past.short) == (9, True)
+    assert past.minimal < 8
+    assert past.alone_cycles == cycles_of(given.with_depths({"way past": 9}), stages(5))
+    assert past.alone_cycles < cycles_of(given.with_depths({"way past": past.minimal}), stages(5))
+    assert "way past: depth 1-9 now" in str(spare)
+    assert spare.fifo("around: to stage").alone_cycles is None
 
 
 def test_what_holds_the_schedule_back_is_named_with_what_it_would_save() -> None:
@@ -231,17 +250,18 @@ def test_what_saves_most_stands_first() -> None:
     assert sizes.saved(slower) == 0
 
 
-def relayed(a: int, b: int, *, host: bool = False) -> Schedule:
-    """Four tokens are made, and only then `go` lets the sink take them: the two queues hold four together.
+def relayed(a: int, b: int, *, n: int = 4, widths: tuple[int, int] = (3, 8), host: bool = False) -> Schedule:
+    """n tokens are made, and only then `go` lets the sink take them: the two queues hold n together.
 
-    Each holds two for full rate, 9 cycles; with one place in either it takes 12. A token is wider in the second.
+    Of four, each holds two for full rate, 9 cycles; with one place in either it takes 12.
     """
-    sink = task("sink", 4, takes={"b": 1, "start": sequence((1, 1), (0, 3))})
+    sink = task("sink", n, takes={"b": 1, "start": sequence((1, 1), (0, n - 1))})
     if host:
         sink = replace(sink, work=every(work("matmul", m=1, k=1, n=1)))
-    made = (replace(task("make", 4, gives={"a": 1}), unit="u"), replace(task("go", 1, gives={"start": 1}), unit="u"))
-    tasks = (*made, task("relay", 4, takes={"a": 1}, gives={"b": 1}), sink)
-    return schedule(Section("relay", tasks, (Stream("a", a, 3), Stream("b", b, 8), Stream("start", 1))))
+    made = (replace(task("make", n, gives={"a": 1}), unit="u"), replace(task("go", 1, gives={"start": 1}), unit="u"))
+    tasks = (*made, task("relay", n, takes={"a": 1}, gives={"b": 1}), sink)
+    streams = (Stream("a", a, widths[0]), Stream("b", b, widths[1]), Stream("start", 1))
+    return schedule(Section("relay", tasks, streams))
 
 
 def test_a_schedule_that_reaches_its_target_is_held_back_by_nothing() -> None:
@@ -254,6 +274,17 @@ def test_a_schedule_that_reaches_its_target_is_held_back_by_nothing() -> None:
     assert sizes.saved(sizes.fifo("relay: b")) == 3
     assert not sizes.held_back_by
     assert "held back   by no queue: the target is reached" in str(sizes)
+    check_proof(sizes, given, on)
+
+
+def test_cycles_to_spare_are_spent_from_full_rate_on_where_that_saves_more() -> None:
+    """From the peaks, b would be tried first, as it saves 2 x 4 bytes against 5, and leave a its two places."""
+    given = relayed(3, 3, n=3, widths=(5, 4))
+    on = design(u={}, relay={}, sink={})
+    full = size_fifos(given, on)
+    sizes = size_fifos(given, on, target=full.cycles + 2)
+    assert minimal(full) == {"a": 2, "b": 2, "start": 1}
+    assert minimal(sizes) == {"a": 1, "b": 2, "start": 1}
     check_proof(sizes, given, on)
 
 
@@ -403,6 +434,36 @@ def test_json_says_what_the_answer_holds() -> None:
         "streams": ["past"], "depth_now": 3, "minimal": 6, "floor": 1, "peak": 6, "bytes_per_token": 2,
         "one_place_less": 19, "alone_cycles": 17, "at_host": False, "memory_now": None, "memory": None,
     }  # fmt: skip
+
+
+STREAMS = load_design("streaming_machine")
+
+
+def attention(form: str, *, rows: int, keys: int, latency: int, long: int) -> tuple[Schedule, Design]:
+    """One head on the streaming machine, every node with this latency until its output is visible."""
+    slow = {f"units.{name}.latency_cycles": latency - 1 for name in STREAMS.units}
+    on = STREAMS.with_({**slow, "fifos.long": long, "fifos.short": latency + 1})
+    graph = dataflow.attention(queries=rows, keys=keys, heads=1, head_dim=4, causal=False)
+    return mappers.lower(graph, on, form=form), on
+
+
+@pytest.mark.parametrize("rows, keys, latency", [(16, 16, 1), (8, 32, 1), (5, 12, 3)])
+def test_streaming_attention_needs_the_published_depths(rows: int, keys: int, latency: int) -> None:
+    """A long FIFO of N + 2 L for a row of N keys, short ones of L + 1 at most; arXiv 2404.16629 and what follows."""
+    for long in (keys - 1, keys, keys + 2 * latency):
+        given, on = attention("naive", rows=rows, keys=keys, latency=latency, long=long)
+        sizes = size_fifos(given, on)
+        deepest = max(sizes.fifos, key=lambda fifo: fifo.minimal)
+        assert sizes.cycles == rows * keys + keys + 5 * latency - 1
+        assert (deepest.minimal, deepest.proof) == (keys + 2 * latency, sizes.cycles + rows - 1)
+        assert sorted(fifo.minimal for fifo in sizes.fifos)[-2] == latency + 1
+        late = (rows - 1) * (keys + 2 * latency - long)
+        assert sizes.cycles_now == (None if long < keys else sizes.cycles + late)
+        assert sizes.held_back_by == ((deepest,) if late else ())
+    given, on = attention("memory_free", rows=rows, keys=keys, latency=latency, long=1)
+    sizes = size_fifos(given, on)
+    assert sizes.cycles == rows * keys + 4 * latency
+    assert max(fifo.minimal for fifo in sizes.fifos) == latency + 1
 
 
 TELLME, BITNET = load_design("tellme_kv260"), load_model("bitnet_b158_large")

@@ -1,0 +1,1 @@
+2 size-fifos streaming_machine toy_llm --phase attention --prompt 4 --context 4 --target 10
