@@ -182,7 +182,8 @@ def size_fifos(
     unbounded, peaks = runs.unbounded()
     limit = unbounded if asked is None else asked
     if limit < unbounded:
-        given, there = (_with_rate(n, schedule, design) for n in (limit, unbounded))
+        given = quoted(target) if isinstance(target, str) else f"{target:,} cycles"
+        there = _with_rate(unbounded, schedule, design)
         raise InputError(f"target: {given} is out of reach with any depth: the unbounded run takes {there}")
     at_host = _at_host(schedule, design, runs)
     widths = {name: max(s.bytes_per_token for s in streams) for name, streams in schedule.fifos().items()}

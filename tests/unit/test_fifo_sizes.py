@@ -383,7 +383,7 @@ def test_a_rate_is_reached_by_the_cycles_that_it_leaves() -> None:
     given = mappers.lower(dataflow.decode(TOY_LLM, context=3), TOY)
     assert size_fifos(given, TOY, target="1377.4 token/s").target_cycles == 726
     assert size_fifos(given, TOY, target="1 ktoken/s").target_cycles == 1000
-    with pytest.raises(InputError, match=r"target: 725 cycles \(1.38 ktoken/s\) is out of reach .* takes 726 cycles"):
+    with pytest.raises(InputError, match=r"target: .* is out of reach .* takes 726 cycles"):
         size_fifos(given, TOY, target="1377.42 token/s")
 
 
