@@ -57,7 +57,7 @@ ContextOption = Annotated[
 BatchOption = Annotated[int, typer.Option(help="sequences at once")]
 MaskOption = Annotated[str | None, typer.Option(help="causal, full, or a window such as 128 (attention)")]
 MapperName = Annotated[str | None, typer.Option(help="the design's own unless named")]
-EngineOption = Annotated[str, typer.Option(help="auto, simpy, or recurrence: a second answer, where every task has its own unit")]
+EngineOption = Annotated[str, typer.Option(help="auto, simpy, or recurrence (every task on its own unit)")]
 JsonOption = Annotated[bool, typer.Option("--json", help="prints JSON instead of text")]
 
 
