@@ -72,7 +72,7 @@ class Cascade:
             return "source"
         if e.running:
             return "scan"
-        if self.dropped(e) & {rank for read in streamed for rank in self.ranks(read)}:
+        if self.dropped(e):
             return "accumulate" if any(self[read].width == "2" for read in streamed) else "reduce"
         return "map" if len(streamed) == 1 else "zip"
 
@@ -123,9 +123,10 @@ def passes(cascade: Cascade, rank: str = "key") -> Passes:
 
     An expression that drops the rank is a barrier: its value needs the complete fibre. A tensor is visited by what
     reads it, or reads something made from it element by element. One visit comes a pass after another where it needs a
-    barrier that needs the other; the passes over a tensor are the longest row of such visits. A complete fibre waits on
-    the edge from a maker to a reader that needs a barrier, if the maker does not need it but both are made from one
-    tensor with the rank. Source of the notion: FuseMax (arXiv 2406.10491).
+    barrier that needs the other; the passes over a tensor are the longest row of such visits, whatever other tensors
+    ask. What streams into one another goes in step; where a barrier leads back to what goes in step with it, its reader
+    comes a generation later, and a complete fibre waits on the edge to it from a maker of an earlier generation.
+    Source of the notion: FuseMax (arXiv 2406.10491); derived: the edges.
 
     >>> [passes(CASCADES[form]).count for form in ("scaled", "naive", "memory_free")]
     [3, 2, 1]
@@ -138,15 +139,35 @@ def passes(cascade: Cascade, rank: str = "key") -> Passes:
     }
     ranked = [tensor for tensor in (*cascade.operands, *needs) if rank in cascade.ranks(tensor)]
     over = {tensor: _longest(_visits(cascade, tensor), behind) for tensor in ranked}
-    crossings = tuple(
+    count = max((n for tensor, n in over.items() if tensor in cascade.operands), default=0)
+    return Passes(count, over, _crossings(cascade, rank))
+
+
+def _crossings(cascade: Cascade, rank: str) -> tuple[tuple[str, str], ...]:
+    generation: dict[str, int] = {}
+    leads_to = _leads_to(cascade, rank)
+    for e in cascade.expressions:
+        circle = [read for read in cascade.streamed(e) if read in leads_to[e.name]]
+        generation[e.name] = max(
+            (generation[read] + (rank in cascade.dropped(cascade[read])) for read in circle), default=0
+        )
+    return tuple(
         (read, e.name)
         for e in cascade.expressions
         for read in cascade.streamed(e)
-        if read in ranked
-        and any((needs[read] | {read}) & needs[barrier] & set(ranked)
-                for barrier in (needs[e.name] & barriers) - needs[read])
-    )  # fmt: skip
-    return Passes(max((n for tensor, n in over.items() if tensor in cascade.operands), default=0), over, crossings)
+        if rank in cascade.ranks(read) and generation[e.name] > generation[read]
+    )
+
+
+def _leads_to(cascade: Cascade, rank: str) -> dict[str, set[str]]:
+    """For each expression all those that it holds up: its readers and, as they go in step, whom it streams from."""
+    edges = [(read, e.name) for e in cascade.expressions for read in cascade.streamed(e)]
+    edges += [(reader, maker) for maker, reader in edges if rank in cascade.ranks(maker)]
+    found = {e.name: {e.name} for e in cascade.expressions}
+    for _ in found:  # the longest way has no more edges than there are expressions
+        for source, target in edges:
+            found[source] |= found[target]
+    return found
 
 
 def _needs(cascade: Cascade) -> dict[str, frozenset[str]]:

@@ -33,9 +33,14 @@ def replay_streams(schedule: Schedule, tensors: Mapping[str, np.ndarray]) -> dic
     outputs = {}
     for section in schedule.sections:
         (name,) = {name for task in section.tasks for name in task.ops}
+        if name in outputs:
+            raise ScheduleError(f"section '{section.name}': op '{name}' is computed by a section before it")
         op = schedule.graph.ops[name]
         with np.errstate(over="ignore", invalid="ignore"):  # too large a score is the form's own matter
             outputs[name] = _Run(section, cascade, _Operands.of(op, tensors)).output()
+    lacking = [op.name for op in schedule.graph.ops.values() if op.kind == "attention" and op.name not in outputs]
+    if lacking:
+        raise ScheduleError([f"op '{name}': no section computes it" for name in lacking])
     return outputs
 
 
@@ -110,6 +115,7 @@ class _Run:
             row = rows.start
             if row != last:
                 state, last = None, row
+                held.clear()  # a value of one row serves no other
             for stream, pattern in task.takes.items():
                 for _ in range(pattern.at(i)):
                     held[self.makers[stream]] = self.take(task, stream, row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -84,6 +85,25 @@ def test_streams_give_what_the_graph_evaluates_to(form: str) -> None:
     np.testing.assert_allclose(found, evaluate(graph, tensors)["attention"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_scores_that_rise_do_not_overflow_where_a_maximum_follows_them(form: str) -> None:
+    graph, tensors = scores_of(400.0, "float32")
+    tensors = {**tensors, "k": tensors["k"][::-1].copy(), "v": tensors["v"][::-1].copy()}
+    found = replay_streams(streaming(graph, MACHINE, form=form), tensors)["attention"]
+    if form in WITHOUT_MAX:
+        assert not np.isfinite(found).any()
+    else:
+        np.testing.assert_allclose(found, expected(graph, tensors), rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_overflow_is_silent(form: str) -> None:
+    graph, tensors = scores_of(200.0, "float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        replay_streams(streaming(graph, MACHINE, form=form), tensors)
+
+
 def scores_of(size: float, dtype: str) -> tuple[Graph, dict[str, np.ndarray]]:
     """One row whose largest score is `size`, the other half of it."""
     graph = attention(queries=1, keys=2, head_dim=1, causal=False)
@@ -114,6 +134,23 @@ def test_every_expression_has_a_node_function_and_the_reverse() -> None:
     assert {e.function for cascade in CASCADES.values() for e in cascade.expressions} == set(NODES)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_every_node_keeps_the_type_of_its_tokens_from_the_first_step_on(dtype: str) -> None:
+    scalar, row = np.dtype(dtype).type(2.0), np.ones(3, dtype)
+    pair = (scalar, scalar)
+    inputs: dict[str, tuple[Any, ...]] = {
+        "score": (row, row), "exp": (scalar,), "exp_below_max": (scalar, scalar), "max": (scalar,), "sum": (scalar,),
+        "divide": (row, scalar), "weighted_sum": (scalar, row), "running_max": (scalar,), "rescaled_sum": (pair,),
+        "rescaled_weighted_sum": (pair, row),
+    }  # fmt: skip
+    assert set(inputs) == set(NODES)
+    for function, values in inputs.items():
+        state = None
+        for _ in range(3):
+            state, value = NODES[function](state, *values)
+            assert all(part.dtype == np.dtype(dtype) for part in (value if isinstance(value, tuple) else (value,)))
+
+
 def broken(form: str, task: str, **changes: Any) -> Schedule:
     """A schedule of two rows of four keys in which a task is another."""
     schedule = streaming(attention(queries=2, keys=4, head_dim=2, causal=False), MACHINE, form=form)
@@ -132,6 +169,8 @@ def broken(form: str, task: str, **changes: Any) -> Schedule:
          "task 'divide': at row 0 it takes a token of row 1 from 'sum > divide'"),
         ("naive", "output", {"gives": {"output > sink": sequence((0, 6), (1, 2))}},
          "2 rows come out, not each of the op's once"),
+        ("naive", "exp", {"tiles": ()}, "takes more tokens of 'exp > "),
+        ("naive", "output", {"tiles": ()}, "tokens are left in 'divide > output'"),
         ("naive", "sum", {"tiles": ((range(2), range(0, 4, 2)), (range(2), range(0, 4, 2)))}, "at row 1 it takes"),
     ],
 )  # fmt: skip
@@ -141,6 +180,26 @@ def test_schedules_that_lose_or_misplace_tokens_are_refused(
     with pytest.raises(ScheduleError) as raised:
         replay_streams(broken(form, task, **changes), drawn(attention(queries=2, keys=4, head_dim=2), "float64"))
     assert message in str(raised.value)
+
+
+def test_an_op_is_computed_by_one_section() -> None:
+    schedule = broken("naive", "sum")
+    tensors = drawn(schedule.graph, "float64")
+    with pytest.raises(ScheduleError, match="op 'attention' is computed by a section before it"):
+        replay_streams(replace(schedule, sections=schedule.sections * 2), tensors)
+    with pytest.raises(ScheduleError, match="op 'attention': no section computes it"):
+        replay_streams(replace(schedule, sections=()), tensors)
+
+
+def test_a_value_of_one_row_serves_no_other() -> None:
+    schedule = broken("naive", "sum")
+    (section,) = schedule.sections
+    first = {"sum": {"gives": {"sum > divide": sequence((0, 3), (2, 1), (0, 4))}},
+            "divide": {"takes": {"exp > divide": every(1), "sum > divide": sequence((2, 1), (0, 7))}}}  # fmt: skip
+    tasks = tuple(replace(task, **first.get(task.name, {})) for task in section.tasks)
+    changed = replace(section, tasks=tasks)
+    with pytest.raises(ScheduleError, match="task 'divide': reads 'sum' before it has taken any"):
+        replay_streams(replace(schedule, sections=(changed,)), drawn(schedule.graph, "float64"))
 
 
 def test_a_row_that_begins_too_late_gives_another_answer() -> None:

@@ -127,6 +127,47 @@ def test_what_waits_beside_the_barrier_crosses_it_too() -> None:
     assert (found.count, found.crossings) == (2, (("e", "d"),))
 
 
+def test_what_goes_in_step_with_what_waits_crosses_the_barrier_too() -> None:
+    """Each operand could be visited once but not both: c holds s and t in step, d waits for all of s with all of t."""
+    found = passes(cascade(made("s", "q k", SCORE), made("t", "q v", SCORE), made("c", "s t", ROW), made("a", "s", ROW),
+                           made("d", "t a", ROW), made("o", "c d", ROW)))  # fmt: skip
+    assert (found.count, found.crossings) == (1, (("t", "d"),))
+
+
+def test_two_barriers_that_wait_for_each_others_streams_cross_both() -> None:
+    found = passes(
+        cascade(
+            made("s", "q k", SCORE), made("t", "q v", SCORE), made("a", "s", ROW), made("b", "t", ROW),
+            made("c", "t a", ROW), made("d", "s b", ROW), made("o", "c d", ROW),
+        )
+    )  # fmt: skip
+    assert sorted(found.crossings) == [("s", "d"), ("t", "c")]
+
+
+@pytest.mark.parametrize(
+    "form, by_key, by_row",
+    [
+        ("naive", {"mac": 16, "exp": 1, "flop": 2}, {}),
+        ("scaled", {"mac": 16, "exp": 1, "flop": 4}, {}),
+        ("reordered", {"mac": 16, "exp": 1, "flop": 3}, {"flop": 8}),
+        ("reordered_without_max", {"mac": 16, "exp": 1, "flop": 1}, {"flop": 8}),
+        ("memory_free", {"mac": 16, "exp": 2, "flop": 13}, {"flop": 8}),
+    ],
+)
+def test_arithmetic_counted_by_hand(form: str, by_key: dict[str, int], by_row: dict[str, int]) -> None:
+    """Heads of 8. A score: q . k, e v, exponentials; comparison, subtractions, sum, rescaling, division by the form."""
+    graph = attention(queries=3, keys=5, head_dim=8, causal=False)
+    expected = {what: 15 * n + 3 * by_row.get(what, 0) for what, n in by_key.items()}
+    found = streaming(graph, MACHINE, form=form).counts()  # type: ignore[arg-type]
+    assert {what: n for what, n in found.items() if n} == expected
+
+
+@pytest.mark.parametrize("form", CASCADES)
+def test_scalars_of_a_value(form: str) -> None:
+    wide = {"values": "d", "output": "d", "weight": "2"}
+    assert all(e.width == wide.get(e.name, "1") for e in CASCADES[form].expressions)
+
+
 def test_a_cascade_says_all_that_is_wrong_with_it() -> None:
     with pytest.raises(GraphError) as raised:
         cascade(
