@@ -47,6 +47,8 @@ def streaming(graph: Graph, design: Design, *, form: Form = "memory_free", heads
             where=f"op '{foreign[0].name}'",
             ways_out=("--phase attention, which is the attention of a layer alone", "another design or mapper"),
         )
+    if design.links:
+        raise MappingError("links: this mapper joins any two nodes by a FIFO", ways_out=("depths under fifos",))
     depths = _depths(cascade, design)
     units = _units(cascade, design)
     pipelines = [list(_pipelines(graph, op, cascade, heads)) for op in ops]

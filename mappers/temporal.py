@@ -28,6 +28,8 @@ def temporal(
 
     Raises MappingError with the resource, the demand, the capacity and the ways out.
     """
+    if design.fifos:
+        raise MappingError("fifos: this mapper joins units by the design's links", ways_out=("links with a depth",))
     if design.of_kind(TableLookup):
         return lower_table_lookup(graph, design, weight_buffering=weight_buffering, attention_order=attention_order)
     if attention_order != "reversed":

@@ -115,6 +115,11 @@ def _flat_units(name: str, section: Section, design: Design, task_index: dict[st
     unit = design.units[name]
     mine = tuple(i for i, t in enumerate(section.tasks) if t.unit == name)
     if unit.arbitration == "placed":
+        if name in section.orders:
+            raise ScheduleError(
+                f"section '{section.name}': an order of unit '{name}', whose tasks are placed: each has a server of "
+                "its own, so leave the order out"
+            )
         if len(mine) > unit.count:
             raise ScheduleError(
                 f"section '{section.name}': {len(mine)} tasks are placed on unit '{name}', whose count is "

@@ -334,6 +334,15 @@ def test_more_tasks_than_servers_cannot_be_placed() -> None:
     )
 
 
+def test_tasks_that_are_placed_have_no_order_among_them() -> None:
+    tasks = (Task("a", "u", 2, every(work("map", mac=1, exp=0, flop=0))),)
+    with pytest.raises(ScheduleError, match="an order of unit 'u', whose tasks are placed"):
+        flatten(
+            Section("s", tasks, (), orders={"u": (("a", 2),)}),
+            TOY.with_({"units": {"u": {"kind": "node", **SAMPLES["node"]}}}),
+        )
+
+
 def test_servers_without_number_must_be_placed() -> None:
     with pytest.raises(DesignError, match=r"count: inf servers that take turns \(in_order\); give their number"):
         unit("matmul_array", count="inf")
