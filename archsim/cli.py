@@ -131,8 +131,7 @@ def size_fifos(
 
     asked = (phase, prompt, context, batch, mask)
     chosen, _, schedule = _lowered(design, model, asked, set_, mapper, option)
-    goal = int(target) if target.isdecimal() else target
-    sizes = sized(schedule, chosen, target=goal, engine=engine, progress=_told_now_and_then())
+    sizes = sized(schedule, chosen, target=target, engine=engine, progress=_told_now_and_then())
     print(json.dumps(sizes.as_json(), indent=1) if json_ else sizes)
 
 

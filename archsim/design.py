@@ -153,6 +153,13 @@ class Design(BaseModel):
             if path.startswith("units.") and unit in written and not self.units[unit].resources()
         )
 
+    def assumptions(self) -> dict[str, str]:
+        """Why each number that the source does not give was assumed; of one that a variant changed, that it was set."""
+        return {
+            path: "set in this variant" if any(path == p or path.startswith(f"{p}.") for p in self._changed) else why
+            for path, why in sorted(self.assumed.items())
+        }
+
     def of_kind(self, kind: type[Unit]) -> dict[str, Any]:
         """The units of this kind by name."""
         return {name: unit for name, unit in self.units.items() if isinstance(unit, kind)}

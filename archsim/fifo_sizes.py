@@ -5,6 +5,7 @@ What the answer holds and how a target is read. fifo_search.py finds the depths,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from archsim.design import Design
 
 FULL_RATE = "full rate"
+CYCLES = re.compile(r"([1-9][0-9]{0,17})(?: cycles?)?")
 DEADLOCK = "deadlock"
 FLOOR = "refused"  # by the schedule: a firing needs so many places
 
@@ -167,7 +169,7 @@ def size_fifos(
     Parameters
     ----------
     target : "full rate" for the cycles of the run in which no queue ever fills; a number of cycles in all, repetitions
-        included; or a rate of tokens such as "25 token/s".
+        included, or the same as text; or a rate of tokens such as "25 token/s".
     progress : called with a line of text after each run.
 
     Raises
@@ -177,6 +179,8 @@ def size_fifos(
     Deadlock
         the schedule cannot go on at any depths.
     """
+    written = CYCLES.fullmatch(target) if isinstance(target, str) else None
+    target = int(written[1]) if written else target
     asked = _asked(target, schedule, design)
     runs = Runs(schedule, design, engine, progress or (lambda _: None))
     unbounded, peaks = runs.unbounded()

@@ -27,7 +27,7 @@ def screen(sizes: FifoSizes) -> str:
 
 
 def _head(sizes: FifoSizes) -> list[str]:
-    about = [f"{key} {sizes.about[key]}" for key in ("prompt", "context", "batch") if sizes.about.get(key)]
+    about = [f"{key} {sizes.about[key]}" for key in ("prompt", "context", "batch", "mask") if sizes.about.get(key)]
     now = "deadlock" if sizes.cycles_now is None else _cycles(sizes, sizes.cycles_now) + _over(sizes, sizes.cycles_now)
     in_all = "no limit" if sizes.bytes_now is None else f"{sizes.bytes_now:,} B"
     named = f": {sizes.target}" if isinstance(sizes.target, str) else ""
@@ -43,6 +43,9 @@ def _head(sizes: FifoSizes) -> list[str]:
         f"            {sizes.bytes:,} B{_memory(sizes, sizes.memory)} at the minimal depths",
         f"proof       one place less of any queue misses the target, deadlocks or is refused; {spent}",
     ]
+    if sizes.schedule.options:
+        lines.insert(1, "options     " + ", ".join(f"{k}={v}" for k, v in sizes.schedule.options.items()))
+    lines += [f"not exact   {item}" for item in sizes.schedule.approximated]
     if sizes.first_come:
         units = ", ".join(f"'{name}'" for name in sizes.first_come)
         lines.append(
@@ -142,7 +145,9 @@ def as_json(sizes: FifoSizes) -> dict[str, Any]:
     return {
         "design": sizes.design,
         "model": sizes.model,
-        **{key: sizes.about.get(key) for key in ("phase", "prompt", "context", "batch")},
+        **{key: sizes.about.get(key) for key in ("phase", "prompt", "context", "batch", "mask")},
+        "options": dict(sizes.schedule.options),
+        "approximated": list(sizes.schedule.approximated),
         "clock_hz": float(sizes.clock_hz),
         "target": sizes.target,
         "target_cycles": sizes.target_cycles,

@@ -38,6 +38,9 @@ def broken_laws(report: Report, schedule: Schedule, results: list[SectionResult]
 
 def _lost_work(schedule: Schedule) -> Iterator[str]:
     asked, done = schedule.graph.counts(), schedule.counts()
+    for what, n in schedule.recomputed.items():
+        if n < 0:
+            yield f"{what}: {n} are declared as recomputed; no work of the graph is left out"
     for what in sorted({"mac", "flop", "exp"} & (set(asked) | set(done))):
         expected = asked.get(what, 0) + schedule.recomputed.get(what, 0)
         if done.get(what, 0) != expected:

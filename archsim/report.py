@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from archsim.bound import lower_bound
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 class UnitReport:
     """Server-cycles of a unit by cause, over all sections; the four add up to count x cycles.
 
-    `waits` splits starved and blocked by (cause, stream); `energy_joules` is None where the design does not model it.
+    `busiest_cycles` are those of its busiest server where tasks are placed, else a server's share. `waits` splits
+    starved and blocked by (cause, stream); `energy_joules` is None where the design does not model it.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class UnitReport:
     blocked_cycles: int
     idle_cycles: int
     energy_joules: Fraction | None
+    busiest_cycles: int
     waits: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @property
@@ -122,8 +125,8 @@ class Report:
 
     @property
     def bottleneck(self) -> str:
-        """The unit that is busy for the largest share of the time."""
-        return max(self.units, key=lambda name: self.units[name].utilization)
+        """The unit that is busy for the largest share of the time; where tasks are placed, by its busiest server."""
+        return max(self.units, key=lambda name: self.units[name].busiest_cycles)
 
     def bytes_moved(self, memory: str, direction: str) -> int:
         """Bytes read or written ("read", "written") at a memory, all roles together."""
@@ -173,7 +176,7 @@ def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Rep
         mapped=sum(1 for op in schedule.graph.ops.values() if not OP_KINDS[op.kind].free),
         approximated=(*schedule.approximated, *design.not_derived()),
         recomputed=schedule.recomputed,
-        assumed=dict(sorted(design.assumed.items())),
+        assumed=design.assumptions(),
         fitted={path: entry.point for path, entry in sorted(design.fitted.items())},
         firings=schedule.firings,
         engine="simpy" if engine == "auto" else engine,
@@ -190,7 +193,8 @@ def _unit(
     """The unit's servers together; of a unit that has as many as one likes, those that a section uses at most."""
     unit = design.units[name]
     used = [[one for one in flat.units if one.of == name] for flat in flats]
-    count = unit.count if unit.count < UNLIMITED else max(1, *(len(servers) for servers in used))
+    count = unit.count if unit.count < UNLIMITED else max(1, max((len(servers) for servers in used), default=1))
+    busiest = Fraction(0)
     sums = {"busy": 0, "starved": 0, "blocked": 0, "idle": 0}
     waits: dict[tuple[str, str], int] = {}
     for section, servers, result in zip(schedule.sections, used, results, strict=True):
@@ -200,6 +204,8 @@ def _unit(
                 sums[cause] += section.repeat * getattr(mine, f"{cause}_cycles")
             for key, cycles in mine.stalls.items():
                 waits[key] = waits.get(key, 0) + section.repeat * cycles
+        shares = [Fraction(result.units[server.name].busy_cycles, server.count) for server in servers]
+        busiest += section.repeat * max(shares, default=Fraction(0))
         unused = count - sum(server.count for server in servers)
         sums["idle"] += section.repeat * unused * result.cycles
     energy: Fraction | None = Fraction(0)
@@ -208,7 +214,7 @@ def _unit(
             if task.unit == name:
                 energy = _plus(energy, _task_energy(task, design), section.repeat)
     return UnitReport(
-        unit.kind, count, sums["busy"], sums["starved"], sums["blocked"], sums["idle"], energy, waits
+        unit.kind, count, sums["busy"], sums["starved"], sums["blocked"], sums["idle"], energy, ceil(busiest), waits
     )
 
 

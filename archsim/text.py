@@ -22,7 +22,7 @@ def screen(report: Report) -> str:
 
 
 def _head(report: Report) -> list[str]:
-    about = [f"{key} {report.about[key]}" for key in ("prompt", "context", "batch") if report.about.get(key)]
+    about = [f"{key} {report.about[key]}" for key in ("prompt", "context", "batch", "mask") if report.about.get(key)]
     title = " · ".join([report.design, report.model, str(report.about["phase"]), *about])
     energy = report.energy_joules
     lines = [
@@ -31,11 +31,15 @@ def _head(report: Report) -> list[str]:
         f"{show(report.clock_hz, 'frequency')}, lower bound {report.lower_bound_cycles / report.cycles:.0%} of that",
         "throughput  " + _throughput(report),
         "energy      " + ("not modelled" if energy is None else show(Fraction(energy), "energy") + _power(report)),
-        f"bound by    {report.bottleneck}, busy {report.units[report.bottleneck].utilization:.0%} of the time",
+        f"bound by    {report.bottleneck}, busy {_busiest(report):.0%} of the time",
     ]
     if report.options:
         lines.append("options     " + ", ".join(f"{k}={v}" for k, v in report.options.items()))
     return lines
+
+
+def _busiest(report: Report) -> float:
+    return report.units[report.bottleneck].busiest_cycles / report.cycles
 
 
 def _throughput(report: Report) -> str:
@@ -114,6 +118,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "prompt": report.about["prompt"],
         "context": report.about["context"],
         "batch": report.about["batch"],
+        "mask": report.about.get("mask"),
         "options": dict(report.options),
         "clock_hz": float(report.clock_hz),
         "cycles": report.cycles,
@@ -160,6 +165,7 @@ def _unit_json(unit: Any) -> dict[str, Any]:
         "kind": unit.kind,
         "count": unit.count,
         "busy_cycles": unit.busy_cycles,
+        "busiest_cycles": unit.busiest_cycles,
         "starved_cycles": unit.starved_cycles,
         "blocked_cycles": unit.blocked_cycles,
         "idle_cycles": unit.idle_cycles,

@@ -36,7 +36,11 @@ def attention(
     problems = [f"attention: {what}: a whole number >= 1, got {n!r}" for what, n in extents.items() if n < 1]
     if problems:
         raise GraphError(problems)
-    about = {"phase": "attention", "prompt": queries, "context": keys, "batch": batch, "tokens": batch * queries}
+    mask = f"window of {window}" if window else "causal" if causal else "full"
+    about = {
+        "phase": "attention", "prompt": queries, "context": keys, "batch": batch, "mask": mask,
+        "tokens": batch * queries,
+    }  # fmt: skip
     graph = Graph(name, about)
     for tensor, rows, width in (("q", queries, heads), ("k", keys, kv_heads), ("v", keys, kv_heads)):
         graph.add_tensor(Tensor(tensor, (batch * rows, width * head_dim), format))
@@ -52,8 +56,9 @@ def layer_attention(
 ) -> Graph:
     """The attention of one layer of a model: `prompt` queries per sequence over `context` keys.
 
-    Raises GraphError where the context is beyond the model's, or an extent cannot be.
+    Raises GraphError where prompt or context are beyond the model's, or an extent cannot be.
     """
+    check_tokens(model, "prompt", prompt, batch)
     check_tokens(model, "context", context, batch)
     return attention(
         queries=prompt, keys=context, head_dim=model.head_dim, heads=model.heads, kv_heads=model.kv_heads, batch=batch,

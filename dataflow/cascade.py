@@ -131,6 +131,8 @@ def passes(cascade: Cascade, rank: str = "key") -> Passes:
     >>> [passes(CASCADES[form]).count for form in ("scaled", "naive", "memory_free")]
     [3, 2, 1]
     """
+    if rank not in {r for ranks in cascade.operands.values() for r in ranks}:
+        raise GraphError(f"cascade '{cascade.name}': no operand has the rank '{rank}'")
     needs = _needs(cascade)
     barriers = {e.name for e in cascade.expressions if rank in cascade.dropped(e)}
     behind = {

@@ -16,7 +16,7 @@ import numpy as np
 
 from dataflow.cascade import CASCADES, Cascade
 from dataflow.errors import ScheduleError
-from dataflow.graph import Op
+from dataflow.graph import Graph, Op
 from dataflow.replay import dependence_order
 from dataflow.schedule import Schedule, Section
 from dataflow.task import Task
@@ -27,17 +27,21 @@ def replay_streams(schedule: Schedule, tensors: Mapping[str, np.ndarray]) -> dic
     """Every attention op's output [batch x queries, heads x head_dim] by name, in the type of its q.
 
     `tensors` are the op's q, k and v by the names that the graph gives them. Raises ScheduleError where a task computes
-    no expression of the schedule's form, a token is missing, left over or of another row, or a row does not come out.
+    no expression of the schedule's form, a token is missing, left over or of another row, a row does not come out, or
+    a tensor is missing or has another shape or type.
     """
-    cascade = CASCADES[schedule.options["form"]]
-    outputs = {}
+    form = str(schedule.options.get("form"))
+    if form not in CASCADES:
+        raise ScheduleError(f"a schedule of mapper '{schedule.mapper}' names no form; forms are: {', '.join(CASCADES)}")
+    cascade = CASCADES[form]
+    outputs: dict[str, np.ndarray] = {}
     for section in schedule.sections:
         (name,) = {name for task in section.tasks for name in task.ops}
         if name in outputs:
             raise ScheduleError(f"section '{section.name}': op '{name}' is computed by a section before it")
         op = schedule.graph.ops[name]
         with np.errstate(over="ignore", invalid="ignore"):  # too large a score is the form's own matter
-            outputs[name] = _Run(section, cascade, _Operands.of(op, tensors)).output()
+            outputs[name] = _Run(section, cascade, _Operands.of(op, schedule.graph, {**tensors, **outputs})).output()
     lacking = [op.name for op in schedule.graph.ops.values() if op.kind == "attention" and op.name not in outputs]
     if lacking:
         raise ScheduleError([f"op '{name}': no section computes it" for name in lacking])
@@ -51,9 +55,18 @@ class _Operands:
     arrays: Mapping[str, np.ndarray]
 
     @staticmethod
-    def of(op: Op, tensors: Mapping[str, np.ndarray]) -> _Operands:
+    def of(op: Op, graph: Graph, tensors: Mapping[str, np.ndarray]) -> _Operands:
         batch, width = op.attributes["batch"], op.work["head_dim"]
+        missing = [f"tensor '{name}': not given; op '{op.name}' reads it" for name in op.inputs if name not in tensors]
+        if missing:
+            raise ScheduleError(missing)
         given = [np.asarray(tensors[name]) for name in op.inputs]
+        for name, array in zip(op.inputs, given, strict=True):
+            shape = graph.tensors[name].shape
+            if array.shape != shape or not np.issubdtype(array.dtype, np.floating):
+                raise ScheduleError(
+                    f"tensor '{name}': given as {array.dtype} {list(array.shape)}; expected floats {list(shape)}"
+                )
         shaped = (a.reshape(batch, -1, a.shape[1] // width, width) for a in given)
         return _Operands(dict(zip("qkv", shaped, strict=True)))
 

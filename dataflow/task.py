@@ -22,9 +22,10 @@ class Task:
     task that serves no single op). `takes` and `gives` say per stream how many tokens each firing consumes and makes.
     `tiles` is the part of the op that each firing with arithmetic computes: boxes of two ranges walked row-major, the
     step of a range being the size of a tile. The axes are (m, k) of a ternary_matmul, (m, n) of a matmul,
-    (queries, keys) of attention, (rows, d) of the rest; a prefill's attention whose schedule has the option
-    attention_order reversed counts both from the newest token. Rows beyond the tensor's are padding.
-    `role` says, for reads and writes, what kind of tensor is moved; `part` under which heading a report sums its time.
+    (queries, keys) of attention, (head x queries + query, key) of one that is streamed, (rows, d) of the rest; a
+    prefill's attention whose schedule has the option attention_order reversed counts both from the newest token. Rows
+    beyond the tensor's are padding. `role` says what kind of tensor a read or write moves, and which expression a node
+    of a streamed attention computes; `part` under which heading a report sums its time.
     """
 
     name: str

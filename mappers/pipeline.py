@@ -53,7 +53,8 @@ def phase_graph(
     if phase == "attention":
         assert prompt is not None
         assert context is not None
-        return layer_attention(model, prompt=prompt, context=context, batch=batch, **_mask(mask or "causal"))
+        seen = _mask("causal" if mask is None else mask)
+        return layer_attention(model, prompt=prompt, context=context, batch=batch, **seen)
     if phase == "prefill":
         assert prompt is not None
         return prefill(model, prompt=prompt, batch=batch)

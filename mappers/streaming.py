@@ -7,8 +7,7 @@ algorithm, where the complete row must be held. Does not know how long anything 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil
-from typing import Literal
+from typing import Literal, get_args
 
 from archsim.design import Design
 from archsim.errors import MappingError
@@ -37,6 +36,11 @@ def streaming(graph: Graph, design: Design, *, form: Form = "memory_free", heads
 
     Raises MappingError for other ops than attention, nodes that the design lacks, and FIFOs without a depth.
     """
+    unknown = [f"option form: expected {' or '.join(CASCADES)}, got '{form}'"] if form not in CASCADES else []
+    if heads not in get_args(Heads):
+        unknown.append(f"option heads: expected {' or '.join(get_args(Heads))}, got '{heads}'")
+    if unknown:
+        raise MappingError("\n".join(unknown))
     cascade = CASCADES[form]
     ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
     foreign = [op for op in ops if op.kind != "attention"]
@@ -47,10 +51,14 @@ def streaming(graph: Graph, design: Design, *, form: Form = "memory_free", heads
             where=f"op '{foreign[0].name}'",
             ways_out=("--phase attention, which is the attention of a layer alone", "another design or mapper"),
         )
+    stored = [tensor.name for tensor in graph.tensors.values() if tensor.role in ("cache", "weight", "lm_head")]
+    if not ops or stored:
+        what = f"tensor '{stored[0]}' lies in memory, which this machine has none of" if ops else "no attention op"
+        raise MappingError(what, where=f"graph '{graph.name}'", ways_out=("--phase attention",))
     if design.links:
         raise MappingError("links: this mapper joins any two nodes by a FIFO", ways_out=("depths under fifos",))
-    depths = _depths(cascade, design)
     units = _units(cascade, design)
+    depths = _depths(cascade, design)
     pipelines = [list(_pipelines(graph, op, cascade, heads)) for op in ops]
     for op, mine in zip(ops, pipelines, strict=True):
         _check_count(op, units, len(mine), design)
@@ -99,7 +107,7 @@ def _name(edge: tuple[str, str]) -> str:
 
 
 def _units(cascade: Cascade, design: Design) -> dict[str, str]:
-    """For each expression and the sink the unit, by name the first, whose nodes do its pattern."""
+    """For each expression and the sink the unit whose nodes do its pattern. Raises MappingError: none, or several."""
     patterns = {**{e.name: cascade.node(e) for e in cascade.expressions}, "sink": "sink"}
     nodes = design.of_kind(Node)
     found = {
@@ -107,6 +115,12 @@ def _units(cascade: Cascade, design: Design) -> dict[str, str]:
         for task, pattern in patterns.items()
     }
     lacking = dict.fromkeys(patterns[task] for task, unit in found.items() if not unit)
+    twice = {p: [n for n in sorted(nodes) if p in nodes[n].does] for p in dict.fromkeys(patterns.values())}
+    for pattern, names in twice.items():
+        if len(names) > 1:
+            raise MappingError(
+                f"units {', '.join(map(repr, names))} of '{design.name}' all do {pattern}; one unit does a pattern"
+            )
     if lacking:
         does = "; ".join(f"{name} {' '.join(unit.does)}" for name, unit in nodes.items()) or "none"
         raise MappingError(f"no node of '{design.name}' does {', '.join(lacking)}; nodes do: {does}")
@@ -146,7 +160,7 @@ def _section(
     units: dict[str, str],
 ) -> Section:
     sketch = Sketch(("",), part="attention")
-    bits = graph.tensors[op.inputs[0]].format.bits
+    scalar = graph.tensors[op.inputs[0]].format
     for pipeline in pipelines:
         for e in pipeline.cascade.expressions:
             sketch.task(
@@ -163,7 +177,7 @@ def _section(
                 gives=pipeline.gives(source),
                 takes=pipeline.takes(source, sink),
                 name=pipeline.prefix + _name((source, sink)),
-                token_bytes=ceil(bits * pipeline.width(source) / 8),
+                token_bytes=scalar.bytes((pipeline.width(source),)),
             )
     return sketch.section(op.name)
 

@@ -10,8 +10,9 @@ from archsim.cli import DONE, UNFIT, WRONG, main
 SIZE = ["size-fifos", "toy", "toy_llm", "--phase", "decode", "--context", "3"]
 LOOKUP = ["size-fifos", "tellme_kv260", "bitnet_b158_large", "--phase", "decode", "--context", "1"]
 KEYS = {
-    "design", "model", "phase", "prompt", "context", "batch", "clock_hz", "target", "target_cycles",
-    "unbounded_cycles", "cycles_now", "cycles", "bytes_now", "bytes", "memory_now", "memory", "budget",
+    "design", "model", "phase", "prompt", "context", "batch", "mask", "options", "approximated", "clock_hz",
+    "target", "target_cycles", "unbounded_cycles", "cycles_now", "cycles", "bytes_now", "bytes", "memory_now", "memory",
+    "budget",
     "held_back_by", "first_come", "fifos", "runs", "firings", "version",
 }  # fmt: skip
 FIFO_KEYS = {
