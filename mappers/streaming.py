@@ -34,29 +34,15 @@ def streaming(graph: Graph, design: Design, *, form: Form = "memory_free", heads
     `form` is the algorithm (see dataflow.CASCADES). `heads` gives each head of each sequence a pipeline of its own
     ("parallel") or sends them through one pipeline, one after another ("sequential"). Masked keys are skipped.
 
-    Raises MappingError for other ops than attention, nodes that the design lacks, and FIFOs without a depth.
+    Raises MappingError for an unknown option, other ops than attention, tensors that lie in memory, nodes that the
+    design lacks or has twice, and FIFOs without a depth.
     """
-    unknown = [f"option form: expected {' or '.join(CASCADES)}, got '{form}'"] if form not in CASCADES else []
-    if heads not in get_args(Heads):
-        unknown.append(f"option heads: expected {' or '.join(get_args(Heads))}, got '{heads}'")
-    if unknown:
-        raise MappingError("\n".join(unknown))
-    cascade = CASCADES[form]
+    _check_options(form, heads)
     ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
-    foreign = [op for op in ops if op.kind != "attention"]
-    if foreign:
-        kinds = ", ".join(dict.fromkeys(op.kind for op in foreign))
-        raise MappingError(
-            f"{len(foreign)} of {len(ops)} ops are none that this mapper streams ({kinds})",
-            where=f"op '{foreign[0].name}'",
-            ways_out=("--phase attention, which is the attention of a layer alone", "another design or mapper"),
-        )
-    stored = [tensor.name for tensor in graph.tensors.values() if tensor.role in ("cache", "weight", "lm_head")]
-    if not ops or stored:
-        what = f"tensor '{stored[0]}' lies in memory, which this machine has none of" if ops else "no attention op"
-        raise MappingError(what, where=f"graph '{graph.name}'", ways_out=("--phase attention",))
+    _check_graph(graph, ops)
     if design.links:
         raise MappingError("links: this mapper joins any two nodes by a FIFO", ways_out=("depths under fifos",))
+    cascade = CASCADES[form]
     units = _units(cascade, design)
     depths = _depths(cascade, design)
     pipelines = [list(_pipelines(graph, op, cascade, heads)) for op in ops]
@@ -71,6 +57,32 @@ def streaming(graph: Graph, design: Design, *, form: Form = "memory_free", heads
         approximated=(RESIDENT, *_unbounded(design, depths)),
         options={"form": form, "heads": heads},
     )
+
+
+def _check_options(form: str, heads: str) -> None:
+    known = {"form": (form, tuple(CASCADES)), "heads": (heads, get_args(Heads))}
+    problems = [
+        f"option {option}: expected {' or '.join(values)}, got '{value}'"
+        for option, (value, values) in known.items()
+        if value not in values
+    ]
+    if problems:
+        raise MappingError("\n".join(problems))
+
+
+def _check_graph(graph: Graph, ops: list[Op]) -> None:
+    foreign = [op for op in ops if op.kind != "attention"]
+    if foreign:
+        kinds = ", ".join(dict.fromkeys(op.kind for op in foreign))
+        raise MappingError(
+            f"{len(foreign)} of {len(ops)} ops are none that this mapper streams ({kinds})",
+            where=f"op '{foreign[0].name}'",
+            ways_out=("--phase attention, which is the attention of a layer alone", "another design or mapper"),
+        )
+    stored = [tensor.name for tensor in graph.tensors.values() if tensor.role in ("cache", "weight", "lm_head")]
+    if not ops or stored:
+        what = f"tensor '{stored[0]}' lies in memory, which this machine has none of" if ops else "no attention op"
+        raise MappingError(what, where=f"graph '{graph.name}'", ways_out=("--phase attention",))
 
 
 def _depths(cascade: Cascade, design: Design) -> dict[tuple[str, str], tuple[str, int]]:
@@ -110,21 +122,17 @@ def _units(cascade: Cascade, design: Design) -> dict[str, str]:
     """For each expression and the sink the unit whose nodes do its pattern. Raises MappingError: none, or several."""
     patterns = {**{e.name: cascade.node(e) for e in cascade.expressions}, "sink": "sink"}
     nodes = design.of_kind(Node)
-    found = {
-        task: next((name for name in sorted(nodes) if pattern in nodes[name].does), "")
-        for task, pattern in patterns.items()
-    }
-    lacking = dict.fromkeys(patterns[task] for task, unit in found.items() if not unit)
-    twice = {p: [n for n in sorted(nodes) if p in nodes[n].does] for p in dict.fromkeys(patterns.values())}
-    for pattern, names in twice.items():
+    doing = {p: [name for name, node in nodes.items() if p in node.does] for p in dict.fromkeys(patterns.values())}
+    for pattern, names in doing.items():
         if len(names) > 1:
             raise MappingError(
                 f"units {', '.join(map(repr, names))} of '{design.name}' all do {pattern}; one unit does a pattern"
             )
+    lacking = [pattern for pattern, names in doing.items() if not names]
     if lacking:
-        does = "; ".join(f"{name} {' '.join(unit.does)}" for name, unit in nodes.items()) or "none"
+        does = "; ".join(f"{name} {' '.join(node.does)}" for name, node in nodes.items()) or "none"
         raise MappingError(f"no node of '{design.name}' does {', '.join(lacking)}; nodes do: {does}")
-    return found
+    return {task: doing[pattern][0] for task, pattern in patterns.items()}
 
 
 def _check_count(op: Op, units: dict[str, str], pipelines: int, design: Design) -> None:

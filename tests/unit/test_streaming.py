@@ -103,7 +103,7 @@ def test_options_are_checked_where_the_mapper_is_called_by_itself() -> None:
 def test_two_units_of_one_pattern_are_refused() -> None:
     slow = {"kind": "node", "ops": ["map"], "interval_cycles": 5}
     design = MACHINE.with_({"units": {**MACHINE.document.data["units"], "a_slow": slow}})
-    with pytest.raises(MappingError, match="units 'a_slow', 'map' of 'streaming_machine' all do map"):
+    with pytest.raises(MappingError, match="units 'map', 'a_slow' of 'streaming_machine' all do map"):
         streaming(attention(queries=2, keys=2, head_dim=2), design, form="naive")
 
 
