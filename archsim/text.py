@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from archsim.quantity import show
+from dataflow.task import UNLIMITED
 
 if TYPE_CHECKING:
     from archsim.report import Report
@@ -144,7 +145,7 @@ def as_json(report: Report) -> dict[str, Any]:
             for op in report.ops
         ],
         "streams": {
-            name: {"peak": peak, "depth": depth, "bytes_per_token": size}
+            name: {"peak": peak, "depth": None if depth == UNLIMITED else depth, "bytes_per_token": size}
             for name, (peak, depth, size) in report.peaks.items()
         },
         "coverage": {

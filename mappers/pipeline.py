@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,9 @@ from dataflow.graph import Graph
 from dataflow.model import Model, decode, prefill
 from mappers.choose import lower
 
-PHASES = ("prefill", "decode", "attention")
-
-
-TAKES = {"prefill": {"prompt"}, "decode": {"context"}, "attention": {"prompt", "context", "mask"}}
-NEEDS = {"prefill": {"prompt"}, "decode": {"context"}, "attention": {"prompt", "context"}}
+# What each phase needs; an attention may be given a mask besides.
+NEEDS = {"prefill": ("prompt",), "decode": ("context",), "attention": ("prompt", "context")}
+WINDOW = re.compile("[1-9][0-9]{0,17}")
 
 
 def phase_graph(
@@ -34,19 +33,20 @@ def phase_graph(
     `mask` is "causal" (the default), "full", or a window such as "128": causal, and at most so many keys a query.
     Raises InputError, GraphError.
     """
-    if phase not in PHASES:
-        raise InputError(f"unknown phase '{phase}'; phases are: {', '.join(PHASES)}")
+    if phase not in NEEDS:
+        raise InputError(f"unknown phase '{phase}'; phases are: {', '.join(NEEDS)}")
     given = {"prompt": prompt, "context": context, "mask": mask}
     problems = [
         f"phase {phase} takes --{name}, the number of tokens"
-        for name in given
-        if name in NEEDS[phase] and given[name] is None
+        for name in NEEDS[phase]
+        if given[name] is None
     ]
-    wanted = " and ".join(f"--{name}" for name in sorted(NEEDS[phase], reverse=True))
+    wanted = " and ".join(f"--{name}" for name in NEEDS[phase])
+    taken = (*NEEDS[phase], "mask") if phase == "attention" else NEEDS[phase]
     problems += [
         f"phase {phase} takes {wanted}, not --{name}"
         for name, value in given.items()
-        if name not in TAKES[phase] and value is not None
+        if name not in taken and value is not None
     ]
     if problems:
         raise InputError(problems)
@@ -65,7 +65,7 @@ def phase_graph(
 def _mask(written: str) -> dict[str, Any]:
     if written in ("causal", "full"):
         return {"causal": written == "causal"}
-    if not written.isdecimal() or int(written) < 1:
+    if not WINDOW.fullmatch(written):
         raise InputError(f"--mask: expected causal, full or a window in keys such as 128, got '{written}'")
     return {"window": int(written)}
 

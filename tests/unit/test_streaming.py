@@ -114,7 +114,11 @@ def test_what_size_fifos_rests_on_is_said() -> None:
     assert "mask window of 3" in str(sizes)
     assert "not exact   fifos.long of 'streaming_machine' is inf: an assumption" in str(sizes)
     assert sizes.as_json()["options"] == {"form": "naive", "heads": "parallel"}
-    assert as_json(simulate(schedule, MACHINE))["mask"] == "window of 3"
+    report = as_json(simulate(schedule, MACHINE))
+    assert report["mask"] == "window of 3"
+    assert {name: stream["depth"] for name, stream in report["streams"].items() if stream["depth"] != 2} == {
+        "attention: exp > divide": None
+    }
 
 
 @pytest.mark.parametrize("target", [30, "30", "30 cycles"])
