@@ -7,12 +7,12 @@ from archsim.engine.flat import Flat
 from archsim.engine.result import SectionResult, Stuck
 from dataflow.errors import InputError
 
-ENGINES = ("simpy",)  # take every section
+ENGINES = ("compiled", "simpy")  # take every section
 OWN_UNITS = ("recurrence",)  # take those in which every task has a unit of its own
 
 
 def attempt(flat: Flat, *, engine: str = "auto") -> SectionResult | Stuck:
-    """One run of the section on the named engine, or where it is stuck; "auto" is the SimPy engine.
+    """One run of the section on the named engine, or where it is stuck; "auto" is the compiled engine.
 
     Raises InputError for an engine that is not there, and for a section that the named one does not take.
     """
@@ -23,9 +23,13 @@ def attempt(flat: Flat, *, engine: str = "auto") -> SectionResult | Stuck:
         from archsim.engine.recurrence import run as run_recurrence
 
         return run_recurrence(flat)
-    from archsim.engine.simpy_engine import run as run_simpy
+    if engine == "simpy":
+        from archsim.engine.simpy_engine import run as run_simpy
 
-    return run_simpy(flat)
+        return run_simpy(flat)
+    from archsim.engine.compiled import run as run_compiled
+
+    return run_compiled(flat)
 
 
 def run(flat: Flat, *, engine: str = "auto") -> SectionResult:

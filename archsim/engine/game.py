@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from archsim.engine.flat import Flat, FlatRun, FlatTask
 from archsim.engine.result import Waiting
+from dataflow.pattern import Pattern
 
 
 class _Moves:
@@ -170,3 +171,32 @@ def play(flat: Flat, depths: Sequence[int] | None = None) -> Game:
     game = Game(flat, depths)
     game.go_on()
     return game
+
+
+def after(flat: Flat, fired: Sequence[int]) -> Game:
+    """The game of a section in which the tasks have fired so often, in whatever order that was possible."""
+    game = Game(flat)
+    for i, (task, n) in enumerate(zip(flat.tasks, fired, strict=True)):
+        game.left[i] -= n
+        game._at[i], game._in_run[i] = _place([moves.count for moves in game._moves[i]], n)
+        for run, times in Pattern(tuple((run, run.count) for run in task.runs)).counted(n):
+            for stream, tokens in run.takes:
+                game.tokens[stream] -= times * tokens
+            for stream, tokens in run.gives:
+                game.tokens[stream] += times * tokens
+    for u, unit in enumerate(flat.units):
+        if unit.order is not None:
+            counts = [count for _, count in unit.order]
+            done = sum(fired[task] for task in unit.tasks)
+            game._turn[u], game._in_turn[u] = (len(counts), 0) if done == sum(counts) else _place(counts, done)
+    return game
+
+
+def _place(counts: Sequence[int], n: int) -> tuple[int, int]:
+    """Which of these runs, over and over, the firing after n is in, and how many of it are left."""
+    n %= sum(counts)
+    for at, count in enumerate(counts):
+        if n < count:
+            return at, count - n
+        n -= count
+    raise AssertionError("a place within the period lies in a run")

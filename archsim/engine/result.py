@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,14 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True)
 class SectionResult:
-    """One run of a section: cycles until every firing has ended and every token is visible; the rest by name."""
+    """One run of a section: cycles until every firing has ended and every token is visible; the rest by name.
+
+    `skipped` of the firings were not run one by one, but as exact repeats; how many is no part of the answer.
+    """
 
     cycles: int
     firings: int
     units: dict[str, UnitResult]
     tasks: dict[str, TaskResult]
     streams: dict[str, StreamResult]
+    skipped: int = field(default=0, compare=False)

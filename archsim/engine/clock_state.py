@@ -1,0 +1,115 @@
+"""What the clock kernel works on: int64 tables with a row for each task, stream, unit, run, entry and event.
+
+Every time is absolute, in cycles. A cause is the stream that is starved for, or streams + the one that is blocked on.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from archsim.engine.arrays import FIRST_COME, Arrays
+
+NOBODY = IDLE = -1
+WAITS_STARVED, WAITS_BLOCKED, READY, AWAY = range(4)  # what a client of a first-come unit is at
+
+# Columns. `left` firings, `at` run, `in_run` firings left in it, ready `since`.
+UNIT, LEFT, AT, IN_RUN, STATUS, SINCE, START, END = range(8)
+# `room` counts places that no token and no firing holds; `filled` is when places were last taken; `short` and `full`
+# when a firing last lacked tokens and places here; `most` is what one firing moves at most.
+PRODUCER, CONSUMER, TOKENS, ROOM, LEAST_ROOM, FILLED, STARVED, BLOCKED, SHORT, FULL, MOST_GIVEN, MOST_TAKEN = range(12)
+# `turn` is the entry of the order, `in_turn` what is left of it; `changed` when the cause or the free servers did.
+# Those of the clients that are ready stand in a ring, from `head` on, in the order in which they are served.
+LATENCY, SERVES_FIRST_COME, ORDER_END, CLIENTS, CLIENTS_END, FREE, CAUSE, CHANGED, TURN, IN_TURN = range(10)
+MARKED, HEAD, WAITING, WITHOUT_ROOM = range(10, 14)
+RUN_TASK, COUNT, CYCLES, NEXT, TAKES, TAKES_END, GIVES, GIVES_END = range(8)
+NOW, EVENTS, DIRTY, CHOICES, FIRED, LAST, PHASE, WRAPPED, SKIPPED = range(9)  # places in `scalars`
+
+
+class State(NamedTuple):
+    """A section under way. Beside tables by task, stream, unit and run:
+
+    takes and gives (stream, tokens); order (task, firings in a row); clients of first-come units (task, ring of the
+    ready); dirty, units in order that may go on; choices, first-come units that may; wrapped, tasks that began their
+    runs anew since the clock moved; events, a heap of (time, run * 2) for the end of a firing and (time, run * 2 + 1)
+    for the arrival of what it gives.
+    """
+
+    tasks: np.ndarray
+    streams: np.ndarray
+    units: np.ndarray
+    runs: np.ndarray
+    takes: np.ndarray
+    gives: np.ndarray
+    order: np.ndarray
+    clients: np.ndarray
+    dirty: np.ndarray
+    choices: np.ndarray
+    wrapped: np.ndarray
+    events: np.ndarray
+    scalars: np.ndarray
+
+
+def begin(a: Arrays) -> State:
+    """The state before anything has happened: every unit is to look for what it can start."""
+    ordered = np.flatnonzero(a.units[:, 2] != FIRST_COME)
+    first_come = np.flatnonzero(a.units[:, 2] == FIRST_COME)
+    clients = np.stack([np.argsort(a.tasks[:, 0], kind="stable"), _zeros(len(a.tasks))], axis=1)
+    scalars = _zeros(9)
+    scalars[DIRTY], scalars[CHOICES] = len(ordered), len(first_come)
+    return State(
+        tasks=_tasks(a), streams=_streams(a), units=_units(a), runs=_runs(a), takes=a.takes, gives=a.gives,
+        order=a.order, clients=clients, dirty=_stack(ordered, len(a.units)), choices=_stack(first_come, len(a.units)),
+        wrapped=_zeros(len(a.tasks) + 1), events=_zeros(256, 2), scalars=scalars,
+    )  # fmt: skip
+
+
+def _tasks(a: Arrays) -> np.ndarray:
+    rows = _zeros(len(a.tasks), 8)
+    rows[:, UNIT], rows[:, LEFT], rows[:, AT] = a.tasks[:, 0], a.tasks[:, 1], a.tasks[:, 2]
+    rows[:, IN_RUN] = a.runs[a.tasks[:, 2], 0]
+    rows[:, STATUS], rows[:, START] = AWAY, NOBODY
+    return rows
+
+
+def _streams(a: Arrays) -> np.ndarray:
+    rows = _zeros(len(a.streams), 12)
+    rows[:, PRODUCER], rows[:, CONSUMER], rows[:, TOKENS] = a.streams[:, 2], a.streams[:, 3], a.streams[:, 1]
+    rows[:, ROOM] = rows[:, LEAST_ROOM] = a.streams[:, 0] - a.streams[:, 1]
+    rows[:, [FILLED, SHORT, FULL]] = -1
+    np.maximum.at(rows[:, MOST_GIVEN], a.gives[:, 0], a.gives[:, 1])
+    np.maximum.at(rows[:, MOST_TAKEN], a.takes[:, 0], a.takes[:, 1])
+    return rows
+
+
+def _units(a: Arrays) -> np.ndarray:
+    rows = _zeros(len(a.units), 14)
+    sizes = np.bincount(a.tasks[:, 0], minlength=len(a.units))
+    ends = np.cumsum(sizes)
+    rows[:, LATENCY], rows[:, SERVES_FIRST_COME] = a.units[:, 1], a.units[:, 2] == FIRST_COME
+    rows[:, ORDER_END], rows[:, CLIENTS], rows[:, CLIENTS_END] = a.units[:, 3], ends - sizes, ends
+    rows[:, FREE], rows[:, CAUSE], rows[:, MARKED] = a.units[:, 0], IDLE, 1
+    rows[:, TURN] = np.maximum(a.units[:, 2], 0)
+    rows[:, IN_TURN] = a.order[rows[:, TURN], 1] if len(a.order) else 0
+    return rows
+
+
+def _runs(a: Arrays) -> np.ndarray:
+    rows = _zeros(len(a.runs), 8)
+    rows[:, RUN_TASK] = np.repeat(np.arange(len(a.tasks)), a.tasks[:, 3] - a.tasks[:, 2])
+    rows[:, COUNT], rows[:, CYCLES] = a.runs[:, 0], a.runs[:, 1]
+    rows[:, NEXT] = np.arange(1, len(a.runs) + 1)
+    rows[a.tasks[:, 3] - 1, NEXT] = a.tasks[:, 2]
+    rows[:, TAKES:] = a.runs[:, 2:]
+    return rows
+
+
+def _zeros(*shape: int) -> np.ndarray:
+    return np.zeros(shape, dtype=np.int64)
+
+
+def _stack(units: np.ndarray, size: int) -> np.ndarray:
+    stack = _zeros(size)
+    stack[: len(units)] = units[::-1]
+    return stack
