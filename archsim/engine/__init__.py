@@ -5,6 +5,7 @@ from __future__ import annotations
 from archsim.engine.deadlock import explain
 from archsim.engine.flat import Flat
 from archsim.engine.result import SectionResult, Stuck
+from archsim.engine.spans import Span
 from dataflow.errors import InputError
 
 ENGINES = ("compiled", "simpy")  # take every section
@@ -30,6 +31,19 @@ def attempt(flat: Flat, *, engine: str = "auto") -> SectionResult | Stuck:
     from archsim.engine.compiled import run as run_compiled
 
     return run_compiled(flat)
+
+
+def spans(flat: Flat, *, engine: str = "auto") -> list[Span]:
+    """What each unit does when in a run of the section, in deadlock as far as it gets; on an engine of ENGINES."""
+    if engine not in ("auto", *ENGINES):
+        raise InputError(f"spans are recorded by the engines {', '.join(ENGINES)}, not by '{engine}'")
+    if engine == "simpy":
+        from archsim.engine.simpy_engine import spans as spans_of_simpy
+
+        return spans_of_simpy(flat)
+    from archsim.engine.compiled import spans as spans_of_compiled
+
+    return spans_of_compiled(flat)
 
 
 def run(flat: Flat, *, engine: str = "auto") -> SectionResult:

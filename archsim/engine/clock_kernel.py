@@ -36,6 +36,7 @@ from archsim.engine.clock_state import (
     LEFT,
     MARKED,
     NEXT,
+    NOBODY,
     NOW,
     ORDER_END,
     PHASE,
@@ -46,6 +47,7 @@ from archsim.engine.clock_state import (
     SERVES_FIRST_COME,
     SHORT,
     SINCE,
+    SPANS,
     START,
     STARVED,
     STATUS,
@@ -64,34 +66,30 @@ from archsim.engine.clock_state import (
 from archsim.engine.machine_code import compiled, inlined
 from archsim.engine.repeats import Repeats, compare, look
 
-ENDED, PAUSED, CROWDED = range(3)  # nothing is left to happen; the budget is used up; the heap is
+SPANS_A_STEP = 4
+ENDED, PAUSED, CROWDED = range(3)  # nothing is left to happen; the budget is used up; the heap or spans are
 
 
 @compiled
 def advance(q: State, repeats: Repeats, budget: int) -> int:
-    """Runs until nothing can happen, so many firings have started, or the heap is full; and can be called again."""
+    """Runs until nothing can happen, so many firings have started, or there is no room for more; goes on if called."""
     scalars = q.scalars
     limit = scalars[FIRED] + budget
-    most = len(q.events) - 1
     while True:
+        if _crowded(q):
+            return CROWDED
         if scalars[DIRTY]:
-            if scalars[EVENTS] >= most:
-                return CROWDED
             scalars[DIRTY] -= 1
             unit = q.dirty[scalars[DIRTY]]
             q.units[unit, MARKED] = 0
-            _serve(q, unit, most)
+            _serve(q, unit)
         elif scalars[EVENTS] and q.events[0, 0] == scalars[NOW]:
-            if scalars[EVENTS] >= most:
-                return CROWDED
             _happen(q)
         elif scalars[CHOICES]:
-            if scalars[EVENTS] >= most:
-                return CROWDED
             scalars[CHOICES] -= 1
             unit = q.choices[scalars[CHOICES]]
             q.units[unit, MARKED] = 0
-            _choose(q, unit, most)
+            _choose(q, unit)
         elif not scalars[EVENTS]:
             return ENDED
         else:
@@ -110,6 +108,12 @@ def enter(q: State) -> None:
         if q.units[unit, SERVES_FIRST_COME]:
             for i in range(q.units[unit, CLIENTS], q.units[unit, CLIENTS_END]):
                 _sort(q, q.clients[i, 0], unit)
+
+
+@inlined
+def _crowded(q: State) -> bool:
+    """True where the next step may not find room for its event or its spans."""
+    return q.scalars[EVENTS] >= len(q.events) - 1 or q.scalars[SPANS] + SPANS_A_STEP > len(q.spans) > 0
 
 
 @inlined
@@ -178,10 +182,10 @@ def _mark(q: State, unit: int) -> None:
 
 
 @inlined
-def _serve(q: State, unit: int, most: int) -> None:
+def _serve(q: State, unit: int) -> None:
     """A unit in order starts what its order lets it."""
     while q.units[unit, FREE]:
-        if q.scalars[EVENTS] >= most:
+        if _crowded(q):
             _mark(q, unit)
             return
         turn = q.units[unit, TURN]
@@ -202,12 +206,12 @@ def _serve(q: State, unit: int, most: int) -> None:
 
 
 @inlined
-def _choose(q: State, unit: int, most: int) -> None:
+def _choose(q: State, unit: int) -> None:
     """A first-come unit starts ready firings, the longest ready first, ties by the task's place."""
     first = q.units[unit, CLIENTS]
     clients = q.units[unit, CLIENTS_END] - first
     while q.units[unit, FREE] and q.units[unit, WAITING]:
-        if q.scalars[EVENTS] >= most:
+        if _crowded(q):
             _mark(q, unit)
             return
         task = q.clients[first + q.units[unit, HEAD], 1]
@@ -305,6 +309,7 @@ def _start(q: State, task: int, unit: int) -> None:
             q.wrapped[q.scalars[WRAPPED]] = task
             q.scalars[WRAPPED] = min(q.scalars[WRAPPED] + 1, q.wrapped.size - 1)
     q.scalars[FIRED] += 1
+    _record(q, unit, NOBODY - task, now, now + q.runs[run, CYCLES], 1)
     _push(q, now + q.runs[run, CYCLES], run << 1)
 
 
@@ -314,6 +319,7 @@ def _stall(q: State, unit: int, cause: int, now: int) -> None:
     before = q.units[unit, CAUSE]
     if before != IDLE:
         _count(q, before, q.units[unit, FREE] * (now - q.units[unit, CHANGED]))
+        _record(q, unit, before, q.units[unit, CHANGED], now, q.units[unit, FREE])
     q.units[unit, CHANGED] = now
     q.units[unit, CAUSE] = cause
 
@@ -326,6 +332,16 @@ def _count(q: State, cause: int, cycles: int) -> None:
         q.streams[cause, STARVED] += cycles
     else:
         q.streams[cause - streams, BLOCKED] += cycles
+
+
+@inlined
+def _record(q: State, unit: int, what: int, start: int, end: int, servers: int) -> None:
+    """Notes a span, where they are recorded."""
+    if len(q.spans) and end > start and servers:
+        place = q.scalars[SPANS]
+        q.scalars[SPANS] += 1
+        q.spans[place, 0], q.spans[place, 1] = unit, what
+        q.spans[place, 2], q.spans[place, 3], q.spans[place, 4] = start, end, servers
 
 
 @inlined

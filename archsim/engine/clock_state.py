@@ -24,7 +24,10 @@ PRODUCER, CONSUMER, TOKENS, ROOM, LEAST_ROOM, FILLED, STARVED, BLOCKED, SHORT, F
 LATENCY, SERVES_FIRST_COME, ORDER_END, CLIENTS, CLIENTS_END, FREE, CAUSE, CHANGED, TURN, IN_TURN = range(10)
 MARKED, HEAD, WAITING, WITHOUT_ROOM = range(10, 14)
 RUN_TASK, COUNT, CYCLES, NEXT, TAKES, TAKES_END, GIVES, GIVES_END = range(8)
-NOW, EVENTS, DIRTY, CHOICES, FIRED, LAST, PHASE, WRAPPED, SKIPPED = range(9)  # places in `scalars`
+NOW, EVENTS, DIRTY, CHOICES, FIRED, LAST, PHASE, WRAPPED, SKIPPED, SPANS = range(10)  # places in `scalars`
+
+
+SPANS_A_CALL = 2**16
 
 
 class State(NamedTuple):
@@ -33,7 +36,7 @@ class State(NamedTuple):
     takes and gives (stream, tokens); order (task, firings in a row); clients of first-come units (task, ring of the
     ready); dirty, units in order that may go on; choices, first-come units that may; wrapped, tasks that began their
     runs anew since the clock moved; events, a heap of (time, run * 2) for the end of a firing and (time, run * 2 + 1)
-    for the arrival of what it gives.
+    for the arrival of what it gives; spans (unit, cause or -1 - task, start, end, servers), where they are recorded.
     """
 
     tasks: np.ndarray
@@ -48,20 +51,22 @@ class State(NamedTuple):
     choices: np.ndarray
     wrapped: np.ndarray
     events: np.ndarray
+    spans: np.ndarray
     scalars: np.ndarray
 
 
-def begin(a: Arrays) -> State:
+def begin(a: Arrays, *, spans: bool = False) -> State:
     """The state before anything has happened: every unit is to look for what it can start."""
     ordered = np.flatnonzero(a.units[:, 2] != FIRST_COME)
     first_come = np.flatnonzero(a.units[:, 2] == FIRST_COME)
     clients = np.stack([np.argsort(a.tasks[:, 0], kind="stable"), _zeros(len(a.tasks))], axis=1)
-    scalars = _zeros(9)
+    scalars = _zeros(10)
     scalars[DIRTY], scalars[CHOICES] = len(ordered), len(first_come)
     return State(
         tasks=_tasks(a), streams=_streams(a), units=_units(a), runs=_runs(a), takes=a.takes, gives=a.gives,
         order=a.order, clients=clients, dirty=_stack(ordered, len(a.units)), choices=_stack(first_come, len(a.units)),
-        wrapped=_zeros(len(a.tasks) + 1), events=_zeros(256, 2), scalars=scalars,
+        wrapped=_zeros(len(a.tasks) + 1), events=_zeros(256, 2),
+        spans=_zeros(SPANS_A_CALL if spans else 0, 5), scalars=scalars,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ and runs such sections where nothing repeats.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -13,10 +14,12 @@ import numpy as np
 
 from archsim.engine import clock_kernel, clock_state, machine_code, order_kernel, order_state
 from archsim.engine.arrays import Arrays, arrays, firings
+from archsim.engine.clock_state import State
 from archsim.engine.flat import Flat
 from archsim.engine.game import after
 from archsim.engine.repeats import repeats
 from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult
+from archsim.engine.spans import Row, Span, spans_of
 from dataflow.errors import ScheduleError
 
 MOST = 2**62
@@ -68,18 +71,44 @@ def _outcome(packed: Arrays, *, skip: bool) -> Outcome:
     return _in_order(packed)
 
 
-def _by_the_clock(packed: Arrays, skip: bool, patience: int) -> Outcome | None:
-    """The clock's answer; None where it has run so many firings one by one."""
-    q = clock_state.begin(packed)
+def spans(flat: Flat) -> list[Span]:
+    """What each unit does when in a run of this section, as far as it gets; nothing is skipped."""
+    _refuse_what_overflows(flat)
+    _warm()
+    rows: list[Row] = []
+    for q, _ in _steps(clock_state.begin(arrays(flat), spans=True), skip=False):
+        for unit, what, start, end, servers in q.spans[: q.scalars[clock_state.SPANS]].tolist():
+            cause, of = _named(flat, what)
+            rows.append((flat.units[unit].name, cause, of, start, end, servers))
+        q.scalars[clock_state.SPANS] = 0
+    return spans_of(rows)
+
+
+def _named(flat: Flat, what: int) -> tuple[str, str]:
+    """A span's cause and the task or stream that it is of."""
+    if what < 0:
+        return "busy", flat.tasks[clock_state.NOBODY - what].name
+    late, stream = divmod(what, len(flat.streams))
+    return "blocked" if late else "starved", flat.streams[stream].name
+
+
+def _steps(q: State, *, skip: bool) -> Iterator[tuple[State, bool]]:
+    """The state after each of the clock's calls, and whether it is the end."""
     clock_kernel.enter(q)
     seen = repeats(q, on=skip)
-    while True:
-        status = clock_kernel.advance(q, seen, FIRINGS_A_CALL)
-        if status == clock_kernel.ENDED:
-            break
-        if status == clock_kernel.CROWDED:
+    while (status := clock_kernel.advance(q, seen, FIRINGS_A_CALL)) != clock_kernel.ENDED:
+        yield q, False
+        if status == clock_kernel.CROWDED and q.scalars[clock_state.EVENTS] >= len(q.events) - 1:
             q = q._replace(events=np.concatenate([q.events, np.zeros_like(q.events)]))
-        elif q.scalars[clock_state.FIRED] >= patience:
+    yield q, True
+
+
+def _by_the_clock(packed: Arrays, skip: bool, patience: int) -> Outcome | None:
+    """The clock's answer; None where it has run so many firings one by one and is not done."""
+    for q, ended in _steps(clock_state.begin(packed), skip=skip):
+        if ended:
+            break
+        if q.scalars[clock_state.FIRED] >= patience:
             return None
     fired, skipped = int(q.scalars[clock_state.FIRED]), int(q.scalars[clock_state.SKIPPED])
     tasks, streams = q.tasks, q.streams

@@ -13,7 +13,8 @@ from itertools import chain, cycle, groupby, islice, repeat
 from operator import itemgetter, sub
 
 from archsim.engine.flat import Flat, FlatTask
-from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult, Waiting
+from archsim.engine.game import after
+from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult
 from dataflow.errors import InputError
 from dataflow.pattern import Pattern, total
 
@@ -33,8 +34,8 @@ def run(flat: Flat) -> SectionResult | Stuck:
         raise InputError(found)
     section = _Section(flat)
     section.work_off()
-    left = [i for i, task in enumerate(flat.tasks) if section.times[i].fired < task.firings]
-    return section.stuck(left) if left else section.result()
+    done = all(times.fired == task.firings for task, times in zip(flat.tasks, section.times, strict=True))
+    return section.result() if done else section.stuck()
 
 
 def _shared(flat: Flat) -> list[str]:
@@ -123,15 +124,9 @@ class _Section:
             for task, times in zip(self.flat.tasks, self.times, strict=True)
         )
 
-    def stuck(self, left: list[int]) -> Stuck:
-        """Where it cannot go on, these tasks being left."""
-        tokens = [
-            stream.initial
-            + total(Pattern(self.given[s]), self.times[stream.producer].fired)
-            - total(Pattern(self.taken[s]), self.times[stream.consumer].fired)
-            for s, stream in enumerate(self.flat.streams)
-        ]
-        return Stuck(self.last(), tuple(_waiting(self.flat, i, self.times[i].fired, tokens) for i in left))
+    def stuck(self) -> Stuck:
+        """Where it cannot go on."""
+        return Stuck(self.last(), after(self.flat, [times.fired for times in self.times]).waiting())
 
     def result(self) -> SectionResult:
         """The totals, once every firing has ended."""
@@ -285,14 +280,3 @@ def _last_giving(task: FlatTask, fired: int) -> int:
             last = max(last, min(fired, begun + run.count))
         at += run.count
     return last
-
-
-def _waiting(flat: Flat, i: int, fired: int, tokens: list[int]) -> Waiting:
-    """What the next firing of a task waits for where no task can go on."""
-    run = Pattern(tuple((run, run.count) for run in flat.tasks[i].runs)).at(fired)
-    room = {s: flat.streams[s].depth - tokens[s] for s, _ in (*run.takes, *run.gives)}
-    short = [(s, n) for s, n in run.gives if room[s] < n]
-    lacks = [("starved", s, n) for s, n in run.takes if tokens[s] < n] + [("blocked", s, n) for s, n in short]
-    cause, s, n = lacks[0]
-    depths = tuple((flat.streams[s].name, flat.streams[s].depth + n - room[s]) for s, n in short)
-    return Waiting(i, fired, cause, flat.streams[s].name, n, tokens[s], room[s], None, depths)

@@ -19,6 +19,7 @@ from simpy.events import Event, Timeout
 
 from archsim.engine.flat import Flat, FlatRun, FlatTask, FlatUnit
 from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult, Waiting
+from archsim.engine.spans import Row, Span, spans_of
 
 AFTER_ALL_ELSE = 2  # SimPy handles events of one time by priority: 0 urgent, 1 normal
 STARVED, BLOCKED, IDLE = "starved", "blocked", "idle"
@@ -87,10 +88,11 @@ class _Progress:
 class _Server:
     """A unit with its servers: starts firings, ends them and accounts for the time in between."""
 
-    __slots__ = ("busy", "cause", "env", "flat", "free", "since", "stalls")
+    __slots__ = ("busy", "cause", "env", "flat", "free", "record", "since", "stalls")
 
     def __init__(self, env: simpy.Environment, flat: FlatUnit) -> None:
         self.env, self.flat = env, flat
+        self.record: list[Row] | None = None
         self.free, self.busy, self.since = flat.count, 0, 0
         self.stalls: dict[tuple[str, str], int] = {}
         self.cause: tuple[str, str] = (IDLE, "")
@@ -119,6 +121,8 @@ class _Server:
         self.stall(self.cause)
         self.free -= 1
         self.busy += run.cycles
+        if self.record is not None:
+            self.record.append((self.flat.name, "busy", task.flat.name, int(now), int(now) + run.cycles, 1))
         task.advance()
         Timeout(self.env, run.cycles, (task, run)).callbacks.append(_end)
 
@@ -127,6 +131,8 @@ class _Server:
         now = self.env._now
         if self.free and now > self.since:
             self.stalls[self.cause] = self.stalls.get(self.cause, 0) + self.free * int(now - self.since)
+            if self.record is not None and self.cause[0] != IDLE:
+                self.record.append((self.flat.name, *self.cause, int(self.since), int(now), self.free))
         self.since, self.cause = now, cause  # type: ignore[assignment]
 
 
@@ -256,8 +262,18 @@ def _deliver(gives: tuple[tuple[_Queue, int], ...]) -> None:
         queue.consumer.server.notice(queue.consumer)
 
 
-def run(flat: Flat) -> SectionResult | Stuck:
-    """One run of this section, event by event; Stuck when nothing can happen any more and firings are left."""
+def spans(flat: Flat) -> list[Span]:
+    """What each unit does when in a run of this section, as far as it gets."""
+    rows: list[Row] = []
+    run(flat, record=rows)
+    return spans_of(rows)
+
+
+def run(flat: Flat, *, record: list[Row] | None = None) -> SectionResult | Stuck:
+    """One run of this section, event by event; Stuck when nothing can happen any more and firings are left.
+
+    `record`, where there is one, is told what each unit does when.
+    """
     env = simpy.Environment()
     queues = [_Queue(s.name, s.depth, s.initial) for s in flat.streams]
     tasks = [_Progress(i, t, [_Run(r, queues) for r in t.runs]) for i, t in enumerate(flat.tasks)]
@@ -265,6 +281,7 @@ def run(flat: Flat) -> SectionResult | Stuck:
         queue.producer, queue.consumer = tasks[stream.producer], tasks[stream.consumer]
     servers = [_server(env, unit, tasks) for unit in flat.units]
     for server in servers:
+        server.record = record
         if isinstance(server, _FirstCome):
             for task in server.tasks.values():
                 server.notice(task)

@@ -374,7 +374,7 @@ def test_work_on_a_unit_that_is_not_there_is_refused(simulate: Simulate) -> None
 
 def test_an_unknown_engine_is_refused() -> None:
     flat = flatten(Section("x", (task("a", "vec", 1, 1),), ()), load_design("toy"))
-    with pytest.raises(InputError, match="unknown engine 'fast'; engines are: auto, simpy"):
+    with pytest.raises(InputError, match="unknown engine 'fast'; engines are: auto, compiled, simpy, recurrence"):
         run(flat, engine="fast")
     assert run(flat, engine="auto") == run(flat, engine="simpy")
 
