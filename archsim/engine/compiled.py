@@ -46,9 +46,8 @@ def run(flat: Flat, *, skip: bool = True) -> SectionResult | Stuck:
 
     `skip` False runs every firing one by one. Raises ScheduleError where cycles or tokens could pass 2^62.
     """
-    _refuse_what_overflows(flat)
+    packed = _packed(flat)
     _warm()
-    packed = arrays(flat)
     outcome = _outcome(packed, skip=skip)
     if outcome.left.any():
         fired = [task.firings - n for task, n in zip(flat.tasks, outcome.left.tolist(), strict=True)]
@@ -73,10 +72,10 @@ def _outcome(packed: Arrays, *, skip: bool) -> Outcome:
 
 def spans(flat: Flat) -> list[Span]:
     """What each unit does when in a run of this section, as far as it gets; nothing is skipped."""
-    _refuse_what_overflows(flat)
+    packed = _packed(flat)
     _warm()
     rows: list[Row] = []
-    for q, _ in _steps(clock_state.begin(arrays(flat), spans=True), skip=False):
+    for q, _ in _steps(clock_state.begin(packed, spans=True), skip=False):
         for unit, what, start, end, servers in q.spans[: q.scalars[clock_state.SPANS]].tolist():
             cause, of = _named(flat, what)
             rows.append((flat.units[unit].name, cause, of, start, end, servers))
@@ -132,28 +131,44 @@ def _in_order(packed: Arrays) -> Outcome:
     )  # fmt: skip
 
 
+def _packed(flat: Flat) -> Arrays:
+    """The section as arrays. Raises ScheduleError where a number could pass 2^62; looks closely where one may."""
+    try:
+        a = arrays(flat)
+    except OverflowError:
+        _refuse_what_overflows(flat)
+        raise
+    longest = float(a.runs[:, 1].max()) + float(a.units[:, 1].max())
+    cycles = longest * float(a.units[:, 0].max()) * a.tasks[:, 1].sum(dtype=float)
+    tokens = float(max(a.takes[:, 1].max(initial=1), a.gives[:, 1].max(initial=1))) * float(a.tasks[:, 1].max())
+    if max(cycles, tokens) > MOST / 2 or a.streams[:, 0].max(initial=0) > MOST:
+        _refuse_what_overflows(flat)
+    return a
+
+
 def _refuse_what_overflows(flat: Flat) -> None:
-    """Time passes only while a firing is held or what it gives is on its way: the sum of both over all bounds it."""
+    """Raises ScheduleError for every number that could pass 2^62.
+
+    Time passes only while a firing is held or what it gives is on its way: the sum of both over all firings bounds it.
+    """
     servers = max(unit.count for unit in flat.units)
-    tokens = longest = 0
-    for task in flat.tasks:
-        latency = flat.units[task.unit].latency_cycles
-        longest += task.firings * (max(run.cycles for run in task.runs) + latency)
-        most = max((n for run in task.runs for _, n in (*run.takes, *run.gives)), default=0)
-        tokens = max(tokens, task.firings * most)
-    if longest * servers > MOST:
-        longest = sum(task.busy_cycles + task.firings * flat.units[task.unit].latency_cycles for task in flat.tasks)
-    firings = max(task.firings for task in flat.tasks)
-    depth = max((stream.depth for stream in flat.streams), default=0)
-    for what, n in (
-        ("server-cycles", longest * servers), ("firings of a task", firings), ("tokens of a task", tokens),
-        ("places of a stream", depth), ("servers of a unit", servers),
-    ):  # fmt: skip
-        if n > MOST:
-            raise ScheduleError(
-                f"section '{flat.section}': up to {n:,} {what}; the compiled engine counts to 2^62 = {MOST:,}; make "
-                "them fewer, or take --engine simpy"
-            )
+    cycles = sum(task.busy_cycles + task.firings * flat.units[task.unit].latency_cycles for task in flat.tasks)
+    tokens = (task.firings * n for task in flat.tasks for run in task.runs for _, n in (*run.takes, *run.gives))
+    counted = (
+        ("server-cycles", cycles * servers),
+        ("firings of a task", max(task.firings for task in flat.tasks)),
+        ("tokens of a task", max(tokens, default=0)),
+        ("places of a stream", max((stream.depth for stream in flat.streams), default=0)),
+        ("servers of a unit", servers),
+    )
+    found = [
+        f"section '{flat.section}': up to {n:,} {what}; the compiled engine counts to 2^62 = {MOST:,}; make them "
+        "fewer, or take --engine simpy"
+        for what, n in counted
+        if n > MOST
+    ]
+    if found:
+        raise ScheduleError(found)
 
 
 def _result(flat: Flat, packed: Arrays, outcome: Outcome) -> SectionResult:

@@ -261,8 +261,11 @@ def _same_events(q: State, r: Repeats, detector: int) -> bool:
 
 @compiled
 def _periods(q: State, r: Repeats, detector: int) -> int:
-    """How many more periods pass before a task has no firing left or ends a run, a unit ends a turn or its turns."""
-    most = FAR
+    """How many more periods pass before a task has no firing left or ends a run, a unit ends a turn or its turns.
+
+    Where a stream fills, the last is left to be run, so that the least room is seen.
+    """
+    most, filling = FAR, False
     for i in range(len(q.tasks)):
         then, now = r.tasks[detector, i], q.tasks[i]
         fired = then[LEFT] - now[LEFT]
@@ -273,6 +276,7 @@ def _periods(q: State, r: Repeats, detector: int) -> int:
     for i in range(len(q.streams)):
         then, now = r.streams[detector, i], q.streams[i]
         if now[TOKENS] != then[TOKENS]:
+            filling = True
             most = min(most, _until_it_matters(q, r, detector, i))
     for i in range(len(q.units)):
         then, now = r.units[detector, i], q.units[i]
@@ -281,22 +285,21 @@ def _periods(q: State, r: Repeats, detector: int) -> int:
             most = min(most, _periods_in_order(q.order, then[TURN], now[TURN], now[ORDER_END], most))
         elif now[IN_TURN] != then[IN_TURN]:
             most = min(most, (now[IN_TURN] - 1) // (then[IN_TURN] - now[IN_TURN]))
-    return most
+    return most - 1 if filling else most
 
 
 @compiled
 def _until_it_matters(q: State, r: Repeats, detector: int, i: int) -> int:
     """How many periods a stream may fill or empty in without a firing lacking what none has lacked so far.
 
-    Within a period the level may fall by all that is moved in it. One more is left to be run, so that the least room of
-    the lowest is seen.
+    Within a period the level may fall by all that is moved in it.
     """
     then, now = r.streams[detector, i], q.streams[i]
     more = now[TOKENS] - then[TOKENS]
     end, level, each = (PRODUCER, ROOM, MOST_GIVEN) if more > 0 else (CONSUMER, TOKENS, MOST_TAKEN)
     task = now[end]
     moved = (r.tasks[detector, task, LEFT] - q.tasks[task, LEFT] + 1) * now[each]
-    return max((now[level] - moved) // abs(more) - 1, 0)
+    return max((now[level] - moved) // abs(more), 0)
 
 
 @compiled
