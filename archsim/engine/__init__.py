@@ -12,7 +12,7 @@ ENGINES = ("compiled", "simpy")  # take every section
 OWN_UNITS = ("recurrence",)  # take those in which every task has a unit of its own
 
 
-def attempt(flat: Flat, *, engine: str = "auto") -> SectionResult | Stuck:
+def attempt(flat: Flat, *, engine: str = "auto", like: SectionResult | None = None) -> SectionResult | Stuck:
     """One run of the section on the named engine, or where it is stuck; "auto" is the compiled engine.
 
     Raises InputError for an engine that is not there, and for a section that the named one does not take.
@@ -30,7 +30,7 @@ def attempt(flat: Flat, *, engine: str = "auto") -> SectionResult | Stuck:
         return run_simpy(flat)
     from archsim.engine.compiled import run as run_compiled
 
-    return run_compiled(flat)
+    return run_compiled(flat, like=like)
 
 
 def spans(flat: Flat, *, engine: str = "auto") -> list[Span]:
@@ -46,9 +46,12 @@ def spans(flat: Flat, *, engine: str = "auto") -> list[Span]:
     return spans_of_compiled(flat)
 
 
-def run(flat: Flat, *, engine: str = "auto") -> SectionResult:
-    """One run of the section on the named engine. Raises Deadlock, which explains where it is stuck, and InputError."""
-    result = attempt(flat, engine=engine)
+def run(flat: Flat, *, engine: str = "auto", like: SectionResult | None = None) -> SectionResult:
+    """One run of the section on the named engine, which may use the result of one that this one is `like`.
+
+    Raises Deadlock, which explains where it is stuck, and InputError.
+    """
+    result = attempt(flat, engine=engine, like=like)
     if isinstance(result, Stuck):
         raise explain(flat, result, lambda deeper: attempt(deeper, engine=engine))
     return result

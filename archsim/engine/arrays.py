@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from archsim.engine.flat import Flat
+from archsim.engine.flat import Flat, FlatTask
 
 FIRST_COME = -1
 
@@ -35,20 +35,55 @@ WIDTHS = {"tasks": 4, "runs": 6, "takes": 2, "gives": 2, "streams": 4, "units": 
 def arrays(flat: Flat) -> Arrays:
     """The section as arrays."""
     rows: dict[str, list[tuple[int, ...]]] = {name: [] for name in WIDTHS}
-    runs, takes, gives, order = rows["runs"], rows["takes"], rows["gives"], rows["order"]
     for task in flat.tasks:
-        rows["tasks"].append((task.unit, task.firings, len(runs), len(runs) + len(task.runs)))
-        for run in task.runs:
-            ends = (len(takes), len(takes) + len(run.takes), len(gives), len(gives) + len(run.gives))
-            runs.append((run.count, run.cycles, *ends))
-            takes += run.takes
-            gives += run.gives
-    for unit in flat.units:
-        first = FIRST_COME if unit.order is None else len(order)
-        order += unit.order or ()
-        rows["units"].append((unit.count, unit.latency_cycles, first, len(order)))
+        first = len(rows["runs"])
+        rows["tasks"].append((task.unit, task.firings, first, first + len(task.runs)))
+        _add_runs(task, rows)
+    _add_units(flat, rows)
     rows["streams"] = [(s.depth, s.initial, s.producer, s.consumer) for s in flat.streams]
-    return Arrays(**{name: np.array(rows[name], dtype=np.int64).reshape(-1, n) for name, n in WIDTHS.items()})
+    return Arrays(**{name: _table(rows, name) for name in WIDTHS})
+
+
+def arrays_like(flat: Flat, before: Flat, packed: Arrays) -> Arrays:
+    """The section as arrays, where most of its tasks are the same objects as in one before, whose arrays these are."""
+    if len(flat.tasks) != len(before.tasks) or flat.streams != before.streams:
+        return arrays(flat)
+    tasks, runs, takes, gives = packed.tasks.copy(), packed.runs.copy(), packed.takes.copy(), packed.gives.copy()
+    for i, (task, old) in enumerate(zip(flat.tasks, before.tasks, strict=True)):
+        if task is old:
+            continue
+        rows: dict[str, list[tuple[int, ...]]] = {name: [] for name in ("runs", "takes", "gives")}
+        _add_runs(task, rows)
+        first, end = tasks[i, 2:]
+        ends = runs[first, 2], runs[end - 1, 3], runs[first, 4], runs[end - 1, 5]
+        part = _table(rows, "runs") + np.array([0, 0, ends[0], ends[0], ends[2], ends[2]])
+        if task.unit != old.unit or len(part) != end - first or (part[:, 2:] != runs[first:end, 2:]).any():
+            return arrays(flat)
+        tasks[i, 1], runs[first:end] = task.firings, part
+        takes[ends[0] : ends[1]], gives[ends[2] : ends[3]] = _table(rows, "takes"), _table(rows, "gives")
+    units: dict[str, list[tuple[int, ...]]] = {"units": [], "order": []}
+    _add_units(flat, units)
+    return Arrays(tasks, runs, takes, gives, packed.streams, _table(units, "units"), _table(units, "order"))
+
+
+def _add_runs(task: FlatTask, rows: dict[str, list[tuple[int, ...]]]) -> None:
+    takes, gives = rows["takes"], rows["gives"]
+    for run in task.runs:
+        ends = (len(takes), len(takes) + len(run.takes), len(gives), len(gives) + len(run.gives))
+        rows["runs"].append((run.count, run.cycles, *ends))
+        takes += run.takes
+        gives += run.gives
+
+
+def _add_units(flat: Flat, rows: dict[str, list[tuple[int, ...]]]) -> None:
+    for unit in flat.units:
+        first = FIRST_COME if unit.order is None else len(rows["order"])
+        rows["order"] += unit.order or ()
+        rows["units"].append((unit.count, unit.latency_cycles, first, len(rows["order"])))
+
+
+def _table(rows: dict[str, list[tuple[int, ...]]], name: str) -> np.ndarray:
+    return np.array(rows[name], dtype=np.int64).reshape(-1, WIDTHS[name])
 
 
 def firings(a: Arrays) -> np.ndarray:

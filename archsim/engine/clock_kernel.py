@@ -64,10 +64,10 @@ from archsim.engine.clock_state import (
     State,
 )
 from archsim.engine.machine_code import compiled, inlined
-from archsim.engine.repeats import Repeats, compare, look
+from archsim.engine.repeats import Repeats, compare, look, watch, watches
 
 SPANS_A_STEP = 4
-ENDED, PAUSED, CROWDED = range(3)  # nothing is left to happen; the budget is used up; the heap or spans are
+ENDED, PAUSED, CROWDED, ALIKE = range(4)  # nothing is left to happen; the budget is used up; the heap or spans are
 
 
 @compiled
@@ -93,6 +93,8 @@ def advance(q: State, repeats: Repeats, budget: int) -> int:
         elif not scalars[EVENTS]:
             return ENDED
         else:
+            if watches(q, repeats) and watch(q, repeats):
+                return ALIKE
             if look(q, repeats):
                 compare(q, repeats)
             scalars[WRAPPED] = 0

@@ -43,6 +43,7 @@ from archsim.engine.clock_state import (
     SHORT,
     SINCE,
     SKIPPED,
+    START,
     STARVED,
     STATUS,
     TOKENS,
@@ -60,7 +61,11 @@ ADVANCE = 8  # times the rows of the state may be looked at before firings have 
 PAUSE = 16  # looks left out after a state that came back too late
 FAR = 2**62
 THEN, FIRED_THEN, UNDER_WAY, VALID, WAITED, WAIT, HINT = range(7)  # columns of `detectors`
-ANCHOR, ANCHOR_LEFT, ANCHOR_FIRED, ANCHOR_PHASE, ON, SPENT, ROWS = range(7)  # places in `anchor`
+ANCHOR, ANCHOR_LEFT, ANCHOR_FIRED, ANCHOR_PHASE, ON, SPENT, ROWS, WATCHED_PHASE, AFTERS = range(9)
+MOST_AFTERS = 12
+# The last kept states, where tasks are watched: before one of them has started, and first when all are done, then
+# whenever another task has started or is done.
+BEFORE, AFTER = -MOST_AFTERS - 1, -MOST_AFTERS
 
 
 class Repeats(NamedTuple):
@@ -73,14 +78,15 @@ class Repeats(NamedTuple):
     detector: np.ndarray
     detectors: np.ndarray
     anchor: np.ndarray
+    watched: np.ndarray
     tasks: np.ndarray
     streams: np.ndarray
     units: np.ndarray
     events: np.ndarray
 
 
-def repeats(q: State, *, on: bool) -> Repeats:
-    """Detectors for a section; none where `on` is False."""
+def repeats(q: State, *, on: bool, watched: tuple[int, ...] = ()) -> Repeats:
+    """Detectors for a section, none where `on` is False; and two more states are kept where tasks are watched."""
     detector = np.zeros(len(q.tasks), dtype=np.int64)
     found = 0
     periods = np.bincount(q.runs[:, RUN_TASK], weights=q.runs[:, COUNT])
@@ -88,15 +94,16 @@ def repeats(q: State, *, on: bool) -> Repeats:
     for task in np.flatnonzero(several & (q.tasks[:, LEFT] >= LEAST_PERIODS * periods)) if on else ():
         found += 1
         detector[task] = found
-    detectors = np.zeros((found + 1, 7), dtype=np.int64)
+    found += 2 + MOST_AFTERS if watched else 1
+    detectors = np.zeros((found, 7), dtype=np.int64)
     detectors[:, WAIT] = 1
     rows = len(q.tasks) + len(q.streams) + len(q.units)
-    anchor = np.array([NOBODY, NOBODY, 0, -1, on, -ADVANCE * rows, rows], dtype=np.int64)
+    anchor = np.array([NOBODY, NOBODY, 0, -1, on, -ADVANCE * rows, rows, -1, 0], dtype=np.int64)
     tasks, streams, units, events = (
-        np.empty((found + 1, *shape), dtype=np.int64)
+        np.empty((found, *shape), dtype=np.int64)
         for shape in (q.tasks.shape, q.streams.shape, q.units.shape, (EVENTS_KEPT, 2))
     )
-    return Repeats(detector, detectors, anchor, tasks, streams, units, events)
+    return Repeats(detector, detectors, anchor, np.array(watched, dtype=np.int64), tasks, streams, units, events)
 
 
 @inlined
@@ -112,6 +119,31 @@ def look(q: State, r: Repeats) -> bool:
         or r.anchor[ANCHOR_PHASE] != q.scalars[PHASE]
         or q.scalars[FIRED] - r.anchor[ANCHOR_FIRED] > 1024 + 64 * r.detectors[0, WAIT]
     )
+
+
+@inlined
+def watches(q: State, r: Repeats) -> bool:
+    """At the end of a time step: True where a task has started or is done while some are watched; then `watch`."""
+    return len(r.watched) > 0 and r.anchor[WATCHED_PHASE] != q.scalars[PHASE]
+
+
+@compiled
+def watch(q: State, r: Repeats) -> bool:
+    """Keeps the state before a watched task has started, and some states when all are done: then it is True."""
+    r.anchor[WATCHED_PHASE] = q.scalars[PHASE]
+    started = done = 0
+    for task in r.watched:
+        started += q.tasks[task, START] != NOBODY
+        done += q.tasks[task, LEFT] == 0
+    over = done == len(r.watched)
+    if (started and not over) or r.anchor[AFTERS] == MOST_AFTERS or q.scalars[EVENTS] > EVENTS_KEPT:
+        return False
+    which = len(r.detectors) + (AFTER + r.anchor[AFTERS] if over else BEFORE)
+    _account(q)
+    _keep(q, r, which)
+    r.detectors[which, VALID] = 1
+    r.anchor[AFTERS] += over
+    return over
 
 
 @compiled
