@@ -110,13 +110,23 @@ def test_nothing_prints_outside_the_command_line(path):
     assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
 
 
-@pytest.mark.parametrize("command", [["--help"], ["check", "tellme_kv260"], ["simulate", "toy", "toy_llm", "--phase",
-                                                                             "decode", "--context", "3"]])  # fmt: skip
-def test_commands_start_without_heavy_libraries(command):
+DECODE = ["simulate", "toy", "toy_llm", "--phase", "decode", "--context", "3"]
+
+
+@pytest.mark.parametrize(
+    "command, heavy",
+    [
+        (["--help"], {"torch", "matplotlib", "numba"}),
+        (["check", "tellme_kv260"], {"torch", "matplotlib", "numba"}),
+        ([*DECODE, "--engine", "simpy"], {"torch", "matplotlib", "numba"}),
+        (DECODE, {"torch", "matplotlib", "simpy"}),
+    ],
+    ids=["help", "check", "simulate by simpy", "simulate"],
+)
+def test_commands_start_without_heavy_libraries(command, heavy):
     code = (
         "import sys; from archsim.cli import main; status = main(sys.argv[1:]); "
-        "heavy = {'torch', 'matplotlib', 'numba'} & set(sys.modules); "
-        "sys.exit(f'imported {heavy}' if heavy or status else 0)"
+        f"heavy = {heavy} & set(sys.modules); sys.exit(f'imported {{heavy}}' if heavy or status else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

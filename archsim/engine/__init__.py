@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from archsim.engine.deadlock import explain
 from archsim.engine.flat import Flat
 from archsim.engine.result import SectionResult, Stuck
 from archsim.engine.spans import Span
@@ -53,5 +52,7 @@ def run(flat: Flat, *, engine: str = "auto", like: SectionResult | None = None) 
     """
     result = attempt(flat, engine=engine, like=like)
     if isinstance(result, Stuck):
+        from archsim.engine.deadlock import explain
+
         raise explain(flat, result, lambda deeper: attempt(deeper, engine=engine))
     return result

@@ -12,12 +12,12 @@ from archsim.engine import clock, clock_kernel, clock_state, machine_code, order
 from archsim.engine.arrays import Arrays, arrays, arrays_like
 from archsim.engine.clock import FIRINGS_A_CALL
 from archsim.engine.flat import Flat
-from archsim.engine.game import after
 from archsim.engine.outcome import Outcome, section_result
 from archsim.engine.repeats import Repeats, repeats
 from archsim.engine.result import SectionResult, Stuck
 from archsim.engine.resume import Earlier
 from archsim.engine.spans import Row, Span, spans_of
+from archsim.engine.standing import after
 from dataflow.errors import ScheduleError
 
 MOST = 2**62

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from archsim.engine.flat import Flat
-from archsim.engine.game import Game, play
+from archsim.engine.game import play
 from archsim.engine.result import SectionResult, Stuck, Waiting
+from archsim.engine.standing import Standing
 from archsim.errors import Deadlock, Wait, WayOut
 from dataflow.task import UNLIMITED
 
@@ -90,11 +91,10 @@ def _way_out(
     flat: Flat, cycle: Cycle, attempt: Callable[[Flat], SectionResult | Stuck]
 ) -> tuple[WayOut | None, list[str]]:
     """The way out by depths, where there is one, and the lines that tell it."""
-    stuck = play(flat)
-    depths = _one_deeper(stuck, cycle)
+    depths = _one_deeper(flat, cycle)
     single = bool(depths)
     if not single:
-        last, depths = _several_deeper(stuck)
+        last, depths = _several_deeper(flat)
         if last:
             return None, _no_way_out(flat, cycle, last)
     streams = [replace(s, depth=depths.get(s.name, s.depth)) for s in flat.streams]
@@ -108,72 +108,80 @@ def _way_out(
     return out, [f"way out: {said} it run to its end, in {cycles} (verified by running it)"]
 
 
-def _one_deeper(stuck: Game, cycle: Cycle) -> dict[str, int]:
+def _one_deeper(flat: Flat, cycle: Cycle) -> dict[str, int]:
     """The stream and the depth that alone, by the smallest change, let the game end; nothing where none does.
 
     Whatever else is deeper, the cycle goes on only with places that one of its tasks lacks.
     """
-    part = _parts(stuck.flat)[cycle[0].task]
-    if sum(stuck.left) > sum(stuck.left[task] for task in part):
+    part = _parts(flat)[cycle[0].task]
+    depths = [s.depth for s in flat.streams]
+    if not _ends(play(flat), [task for task in range(len(flat.tasks)) if task not in part]):
         return {}
-    index = {s.name: i for i, s in enumerate(stuck.flat.streams)}
+    index = {s.name: i for i, s in enumerate(flat.streams)}
     found: dict[str, int] = {}
     below = UNLIMITED
     for name in sorted({w.stream for w in cycle if w.cause == "blocked"}):
-        now = stuck.depths[index[name]]
-        depth = _least_depth(stuck, index[name], part, now + below)
+        now = depths[index[name]]
+        depth = _least_depth(flat, depths, index[name], part, now + below)
         if depth is not None:
             found, below = {name: depth}, depth - now
     return found
 
 
-def _several_deeper(stuck: Game) -> tuple[Cycle, dict[str, int]]:
+def _several_deeper(flat: Flat) -> tuple[Cycle, dict[str, int]]:
     """Depths with which the game ends, none of which can be less; or the cycle that waits even without limits.
 
     Every stream that a task of a wait cycle lacks places in loses its limit, until the game ends. Each of them, by
     name, then gets the least depth that is enough beside the others.
     """
-    index = {s.name: i for i, s in enumerate(stuck.flat.streams)}
-    game = stuck.copy()
+    index = {s.name: i for i, s in enumerate(flat.streams)}
+    now = [s.depth for s in flat.streams]
+    depths = list(now)
     raised: set[str] = set()
-    while not game.finished:
-        for cycle in _wait_cycles(game.flat, game.waiting()):
+    while not (game := play(flat, depths)).finished:
+        for cycle in _wait_cycles(flat, game.waiting()):
             short = {name for w in cycle if w.cause == "blocked" for name, _ in w.depths}
             if not short:
                 return cycle, {}
             raised |= short
         for name in raised:
-            game.depths[index[name]] = UNLIMITED
-        game.go_on()
-    parts = _parts(stuck.flat)
-    deep = stuck.copy()
-    deep.depths = game.depths
+            depths[index[name]] = UNLIMITED
+    parts = _parts(flat)
     for name in sorted(raised):
         i = index[name]
-        deep.depths[i] = stuck.depths[i]
-        least = _least_depth(deep, i, parts[stuck.flat.streams[i].producer], UNLIMITED)
-        assert least is not None, "without its limit the game ended"
-        deep.depths[i] = least
-    depths = {name: deep.depths[index[name]] for name in sorted(raised)}
-    return [], {name: depth for name, depth in depths.items() if depth > stuck.depths[index[name]]}
+        part = parts[flat.streams[i].producer]
+        depths[i] = now[i]
+        if not _ends(play(flat, depths), part):
+            least = _least_depth(flat, depths, i, part, UNLIMITED)
+            assert least is not None, "without its limit the game ended"
+            depths[i] = least
+    return [], {name: depths[index[name]] for name in sorted(raised) if depths[index[name]] > now[index[name]]}
 
 
-def _least_depth(stuck: Game, stream: int, part: Sequence[int], below: int) -> int | None:
-    """The least depth of a stream with which its part of the game ends; None where it is not below a limit.
+def _least_depth(flat: Flat, depths: Sequence[int], stream: int, part: Sequence[int], below: int) -> int | None:
+    """The least depth of a stream with which its part of the game ends, as it does not now; None if not below a limit.
 
-    Wherever the game is stuck, the depth rises as far as the producer needs to fire once: with less it stays stuck.
+    Deeper than all that ever passes is no help, and what ends with a depth ends with a deeper one.
     """
-    game = stuck.copy()
-    game.go_on(part)
-    name, producer = game.flat.streams[stream].name, game.flat.streams[stream].producer
-    while True:
-        wait = game.wait(producer)
-        if wait is None or wait.cause != "blocked" or [s for s, _ in wait.depths] != [name]:
-            return None if any(game.left[task] for task in part) else game.depths[stream]
-        game.depths[stream] = wait.depths[0][1]
-        if game.depths[stream] >= below:
-            return None
-        game.go_on([producer])
+    producer = flat.tasks[flat.streams[stream].producer]
+    runs = zip(producer.runs, producer.cycles_counted(), strict=True)
+    passing = sum(n * times for run, (_, times) in runs for s, n in run.gives if s == stream)
+
+    def ends(depth: int) -> bool:
+        return _ends(play(flat, [*depths[:stream], depth, *depths[stream + 1 :]]), part)
+
+    fails, holds = depths[stream], min(below - 1, flat.streams[stream].initial + passing)
+    if holds <= fails or not ends(holds):
+        return None
+    while holds - fails > 1:
+        middle = (fails + holds) // 2
+        fails, holds = (fails, middle) if ends(middle) else (middle, holds)
+    return holds
+
+
+def _ends(game: Standing, part: Sequence[int]) -> bool:
+    """True where every firing of these tasks is done."""
+    return all(game.fired[task] == game.flat.tasks[task].firings for task in part)
 
 
 def _parts(flat: Flat) -> list[list[int]]:

@@ -13,8 +13,8 @@ from itertools import chain, cycle, groupby, islice, repeat
 from operator import itemgetter, sub
 
 from archsim.engine.flat import Flat, FlatTask
-from archsim.engine.game import after
 from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult
+from archsim.engine.standing import after
 from dataflow.errors import InputError
 from dataflow.pattern import Pattern, total
 

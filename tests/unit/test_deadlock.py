@@ -14,8 +14,9 @@ from archsim import Deadlock, ScheduleError, load_design
 from archsim.engine import ENGINES, attempt, run
 from archsim.engine.flat import Flat, flatten
 from archsim.engine.result import SectionResult, Stuck
-from dataflow import Pattern, Section, Stream, Task, every, sequence, work
+from dataflow import Pattern, Section, Stream, Task, attention, every, sequence, work
 from dataflow.task import UNLIMITED
+from mappers import streaming
 
 Ends = Mapping[str, int | Pattern[int]]
 UNITS = ("source", "reducer", "joiner", "u", "v", "w")
@@ -416,9 +417,9 @@ def test_the_order_of_a_listing_changes_no_word(section: Section) -> None:
 def test_the_way_out_is_verified_on_the_same_engine(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
 
-    def recorded(flat: Flat, *, engine: str) -> SectionResult | Stuck:
+    def recorded(flat: Flat, *, engine: str, like: SectionResult | None = None) -> SectionResult | Stuck:
         runs.append((engine, {s.name: s.depth for s in flat.streams}["past"]))
-        return attempt(flat, engine=engine)
+        return attempt(flat, engine=engine, like=like)
 
     monkeypatch.setattr("archsim.engine.attempt", recorded)
     deadlock(normalised(4, 3), engine)
@@ -455,3 +456,14 @@ def test_a_deadlock_survives_pickling() -> None:
     assert again.problems == (str(found),)
     assert again.as_json() == found.as_json()
     assert (again.wait_cycle, again.way_out) == (found.wait_cycle, found.way_out)
+
+
+def test_a_deadlock_of_a_billion_firings_is_explained() -> None:
+    """A row of attention that is a place too long: what one more does is found without playing it firing by firing."""
+    n = 2**14
+    machine = load_design("streaming_machine").with_({"fifos.long": n - 1})
+    schedule = streaming(attention(queries=n, keys=n, head_dim=8, causal=False), machine, form="naive")
+    with pytest.raises(Deadlock, match=f"depth {n} instead of {n - 1} lets it run to its end") as raised:
+        run(flatten(schedule.sections[0], machine))
+    assert raised.value.way_out is not None
+    assert raised.value.way_out.cycles > n * n

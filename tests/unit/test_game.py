@@ -1,4 +1,4 @@
-"""The token game counted by hand: how far each task comes, with which depths, and how fast many firings are."""
+"""The token game counted by hand: how far each task comes, and with which depths."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 
 from archsim import load_design
 from archsim.engine.flat import Flat, flatten
-from archsim.engine.game import Game, play
+from archsim.engine.game import play
 from archsim.engine.result import Waiting
+from archsim.engine.standing import Standing
 from dataflow import Pattern, Section, Stream, Task, every, sequence, work
 from dataflow.task import UNLIMITED
 
@@ -35,7 +36,7 @@ def flat(
     return flatten(Section("x", tasks, streams, orders=orders or {}), design)
 
 
-def fired(game: Game) -> dict[str, int]:
+def fired(game: Standing) -> dict[str, int]:
     return {t.name: n for t, n in zip(game.flat.tasks, game.fired, strict=True)}
 
 
@@ -44,7 +45,7 @@ def test_a_chain_ends_with_any_depth(depth: int) -> None:
     tasks = (task("a", "ua", 5, gives={"s": 1}), task("b", "ub", 5, takes={"s": 1}))
     game = play(flat(tasks, (Stream("s", depth),)))
     assert game.finished
-    assert (fired(game), game.tokens, game.waiting()) == ({"a": 5, "b": 5}, [0], ())
+    assert (fired(game), game.tokens, game.waiting()) == ({"a": 5, "b": 5}, (0,), ())
 
 
 def test_a_game_stops_where_places_are_missing_and_says_which() -> None:
@@ -58,18 +59,6 @@ def test_a_game_stops_where_places_are_missing_and_says_which() -> None:
         Waiting(1, 0, "starved", "s", needed=4, tokens=3, room=0, turn=None, depths=()),
     )
     assert play(section).finished
-    game.depths[0] = 4
-    game.go_on([0])
-    assert game.finished
-
-
-def test_a_copy_goes_on_apart() -> None:
-    tasks = (task("a", "ua", 8, gives={"s": 1}), task("b", "ub", 2, takes={"s": 4}))
-    game = play(flat(tasks, (Stream("s", 4),)), [3])
-    other = game.copy()
-    other.depths[0] = 4
-    other.go_on()
-    assert (other.finished, game.finished, game.depths) == (True, False, [3])
 
 
 @pytest.mark.parametrize("depth, times", [(2, 0), (3, 1), (4, 2), (5, 6)])
@@ -118,34 +107,3 @@ def test_a_batch_ends_with_its_run() -> None:
     section = flat(tasks, (Stream("s", 9), Stream("t", 2)))
     assert fired(play(section, [9, 1])) == {"p": 6, "r": 5, "q": 0}
     assert play(section).finished
-
-
-def batches(section: Flat, monkeypatch: pytest.MonkeyPatch) -> int:
-    """In how many batches the game of this section, which ends, is played."""
-    seen = []
-    fire = Game._fire
-
-    def counted(self: Game, index: int, times: int) -> tuple[int, ...]:
-        seen.append(times)
-        return fire(self, index, times)
-
-    monkeypatch.setattr(Game, "_fire", counted)
-    assert play(section).finished
-    return len(seen)
-
-
-def test_a_million_firings_are_a_few_batches_where_depths_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten tasks of 10^5 firings, half of which fit into each stream: the first stream fills twice, and so on."""
-    n = 100_000
-    tasks = tuple(
-        task(f"t{i}", f"u{i}", n, {f"s{i}": 1} if i else {}, {f"s{i + 1}": 1} if i < 9 else {}) for i in range(10)
-    )
-    assert batches(flat(tasks, tuple(Stream(f"s{i}", n // 2) for i in range(1, 10))), monkeypatch) == 20
-
-
-@pytest.mark.parametrize("depth, initial", [(2, 1), (9, 3)])
-def test_a_state_that_is_taken_and_given_back_is_one_batch(
-    depth: int, initial: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    section = flat((task("a", "u", 1000, takes={"s": 1}, gives={"s": 1}),), (Stream("s", depth, initial=initial),))
-    assert batches(section, monkeypatch) == 1
