@@ -70,15 +70,18 @@ def work_off(q: OrderState, budget: int) -> bool:
             q.scalars[FIRST] = 0
         q.scalars[WAITING] -= 1
         q.units[unit, QUEUED] = 0
-        while q.units[unit, TURN] < q.units[unit, TURN_END]:
+        goes_on = q.units[unit, TURN] < q.units[unit, TURN_END]
+        while goes_on:
             task = q.units[unit, TURN_OF]
-            n = _possible(q, unit, task)
+            most = min(q.tasks[task, IN_RUN], q.units[unit, IN_TURN])
+            n = _possible(q, task, most)
             if not n:
                 break
             _fire(q, unit, task, n)
             _advance(q, unit, task, n)
             for i in range(q.tasks[task, NEIGHBOURS], q.tasks[task, NEIGHBOURS_END]):
                 _wake(q, q.neighbours[i])
+            goes_on = n == most and q.units[unit, TURN] < q.units[unit, TURN_END]
     for stream in range(len(q.streams)):
         _peak(q, stream)
     return True
@@ -96,10 +99,10 @@ def _wake(q: OrderState, task: int) -> None:
 
 
 @inlined
-def _possible(q: OrderState, unit: int, task: int) -> int:
-    """How many firings of the task's run can follow one another with what is known."""
+def _possible(q: OrderState, task: int, most: int) -> int:
+    """How many firings of the task's run, and no more, can follow one another with what is known."""
     run = q.tasks[task, AT]
-    n = min(q.tasks[task, IN_RUN], q.units[unit, IN_TURN])
+    n = most
     for i in range(q.runs[run, TAKES], q.runs[run, TAKES_END]):
         stream, each = q.takes[i, 0], q.takes[i, 1]
         there = q.streams[stream, GIVEN] - q.streams[stream, TAKEN]
