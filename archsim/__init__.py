@@ -33,9 +33,10 @@ from archsim.errors import (  # noqa: E402
     ScheduleError,
 )
 from archsim.fifo_sizes import FifoSizes, size_fifos  # noqa: E402
-from archsim.report import Report, simulate  # noqa: E402
+from archsim.report import Report, simulate, simulate_generation  # noqa: E402
 
 __all__ = [
     "Deadlock", "Design", "DesignError", "FifoSizes", "GraphError", "InputError", "MappingError", "Report",
-    "ScheduleError", "load_design", "load_model", "simulate", "size_fifos",
+    "ScheduleError", "load_design", "load_model", "simulate", "simulate_generation",
+    "size_fifos",
 ]  # fmt: skip

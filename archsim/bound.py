@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -23,72 +24,148 @@ def lower_bound(schedule: Schedule, design: Design) -> int:
 
 def section_bound(flat: Flat) -> int:
     """The least cycles of one run of a section."""
-    busiest = max(-(-sum(flat.tasks[t].busy_cycles for t in unit.tasks) // unit.count) for unit in flat.units)
-    return max(busiest, _chain(flat))
+    return bound(flat).cycles
 
 
-def _chain(flat: Flat) -> int:
-    """Longest chain: a task starts once its first input can be there, and ends no sooner than all its firings take nor
-    than its last input and one more firing. Streams with initial tokens bind nothing here and are left out."""
-    inputs: dict[int, list[int]] = {i: [] for i in range(len(flat.tasks))}
+Inputs = tuple[tuple[tuple[int, int, int, int], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The least cycles of one run of a section, with what they were worked out from.
+
+    `leads` has for each stream the cycles until its producer has given what its consumer first takes, None where that
+    is nothing. `order` has each task after those whose tokens it needs, None where they need each other's; `inputs` are
+    the streams that bind each task, each with its producer, and latency and servers of the producer's unit.
+    """
+
+    cycles: int
+    flat: Flat
+    demands: tuple[Demand, ...]
+    leads: tuple[int | None, ...]
+    order: tuple[int, ...] | None
+    inputs: Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A task alone: cycles of all its firings and of the least; by stream, cycles of those that give and whether the
+    last one does."""
+
+    busy_cycles: int
+    least_cycles: int
+    giving_cycles: dict[int, int]
+    gives_last: frozenset[int]
+
+
+def bound(flat: Flat, *, like: Bound | None = None) -> Bound:
+    """The bound of a section; what has the same objects in `like`, the bound of one before, is taken from there.
+
+    Streams with initial tokens bind nothing in the chain and are left out.
+    """
+    if like is None or flat.streams is not like.flat.streams or [u.tasks for u in flat.units] != [
+        u.tasks for u in like.flat.units
+    ]:
+        demands = tuple(_demand(task) for task in flat.tasks)
+        leads = tuple(_lead(flat, index) for index in range(len(flat.streams)))
+        order, inputs = _order(flat)
+    else:
+        same = [new is old for new, old in zip(flat.tasks, like.flat.tasks, strict=True)]
+        demands = tuple(like.demands[i] if same[i] else _demand(task) for i, task in enumerate(flat.tasks))
+        leads = tuple(
+            like.leads[i] if same[stream.producer] and same[stream.consumer] else _lead(flat, i)
+            for i, stream in enumerate(flat.streams)
+        )
+        order, inputs = like.order, like.inputs
+    busiest = max(-(-sum(demands[t].busy_cycles for t in unit.tasks) // unit.count) for unit in flat.units)
+    # In a loop that patterns may keep alive the busiest unit alone is the bound.
+    chain = 0 if order is None else _chain(flat, demands, leads, order, inputs)
+    return Bound(max(busiest, chain), flat, demands, leads, order, inputs)
+
+
+def _demand(task: FlatTask) -> Demand:
+    counted = task.cycles_counted()
+    giving: dict[int, int] = {}
+    for run, (cycles, n) in zip(task.runs, counted, strict=True):
+        for stream, _ in run.gives if n else ():
+            giving[stream] = giving.get(stream, 0) + cycles * n
+    return Demand(
+        sum(cycles * n for cycles, n in counted),
+        min(cycles for cycles, n in counted if n),
+        giving,
+        _gives_last(task),
+    )
+
+
+def _order(flat: Flat) -> tuple[tuple[int, ...] | None, Inputs]:
+    inputs: list[list[tuple[int, int, int, int]]] = [[] for _ in flat.tasks]
     for index, stream in enumerate(flat.streams):
         if not stream.initial:
-            inputs[stream.consumer].append(index)
-    producers = {task: [flat.streams[i].producer for i in streams] for task, streams in inputs.items()}
+            unit = flat.units[flat.tasks[stream.producer].unit]
+            inputs[stream.consumer].append((index, stream.producer, unit.latency_cycles, unit.count))
+    producers = {task: [producer for _, producer, _, _ in streams] for task, streams in enumerate(inputs)}
+    bound_by = tuple(map(tuple, inputs))
     try:
-        order = list(TopologicalSorter(producers).static_order())
+        return tuple(TopologicalSorter(producers).static_order()), bound_by
     except CycleError:
-        return 0  # a loop that patterns may keep alive; the busiest unit alone bounds it
-    starts: dict[int, int] = {}
-    ends: dict[int, int] = {}
+        return None, bound_by
+
+
+def _chain(
+    flat: Flat,
+    demands: tuple[Demand, ...],
+    leads: tuple[int | None, ...],
+    order: tuple[int, ...],
+    inputs: Inputs,
+) -> int:
+    """Longest chain: a task starts once its first input can be there, and ends no sooner than all its firings take nor
+    than its last input and one more firing."""
+    starts, ends = [0] * len(order), [0] * len(order)
     for task in order:
-        mine = flat.tasks[task]
+        mine = demands[task]
         start = last_input = 0
-        for index in inputs[task]:
-            source = flat.streams[index].producer
-            unit = flat.units[flat.tasks[source].unit]
-            needed = dict(mine.runs[0].takes).get(index, 0)
-            if needed:
-                start = max(
-                    start,
-                    starts[source] + _time_to_give(flat.tasks[source], index, needed, unit.count) + unit.latency_cycles,
-                )
-            giving = _giving_cycles(flat.tasks[source], index)
-            if giving is not None:
-                given = starts[source] + -(-giving // unit.count)
-                if unit.count == 1 and _gives_last(flat.tasks[source], index):
+        for index, source, latency, servers in inputs[task]:
+            theirs, lead = demands[source], leads[index]
+            if lead is not None:
+                start = max(start, starts[source] + lead + latency)
+            if index in theirs.giving_cycles:
+                given = starts[source] + -(-theirs.giving_cycles[index] // servers)
+                if servers == 1 and index in theirs.gives_last:
                     given = ends[source]
-                last_input = max(last_input, given + unit.latency_cycles)
+                last_input = max(last_input, given + latency)
         starts[task] = start
-        least = min(cycles for cycles, n in mine.cycles_counted() if n)
-        ends[task] = max(start + -(-mine.busy_cycles // flat.units[mine.unit].count), last_input + least)
-    return max(ends.values())
+        own = flat.units[flat.tasks[task].unit].count
+        ends[task] = max(start + -(-mine.busy_cycles // own), last_input + mine.least_cycles)
+    return max(ends)
 
 
-def _giving_cycles(task: FlatTask, stream: int) -> int | None:
-    """Cycles of all firings that give to the stream, which its consumer takes all from; None where none gives."""
-    giving = [(run.cycles, n) for run, (_, n) in zip(task.runs, task.cycles_counted(), strict=True)
-              if n and stream in dict(run.gives)]  # fmt: skip
-    return sum(cycles * n for cycles, n in giving) if giving else None
+def _lead(flat: Flat, index: int) -> int | None:
+    """Cycles of the producer's own firings until the consumer's first firing has its tokens; None where it takes none.
+
+    0 where several servers may overtake.
+    """
+    stream = flat.streams[index]
+    task, needed = flat.tasks[stream.producer], dict(flat.tasks[stream.consumer].runs[0].takes).get(index, 0)
+    if not needed:
+        return None
+    return 0 if flat.units[task.unit].count > 1 else _time_to_give(task, index, needed)
 
 
-def _gives_last(task: FlatTask, stream: int) -> bool:
-    """True where the task's last firing gives to the stream, so that the consumer must wait for its end.
+def _gives_last(task: FlatTask) -> frozenset[int]:
+    """The streams to which the task's last firing gives, so that their consumers must wait for its end.
 
     Of several servers one may end it before firings that came earlier.
     """
     place = (task.firings - 1) % sum(run.count for run in task.runs)
     for run in task.runs:
         if place < run.count:
-            return stream in dict(run.gives)
+            return frozenset(stream for stream, _ in run.gives)
         place -= run.count
     raise AssertionError("a place within the period lies in a run")
 
 
-def _time_to_give(task: FlatTask, stream: int, tokens: int, servers: int) -> int:
-    """Cycles of the task's own firings until it has given so many tokens; 0 where several servers may overtake."""
-    if servers > 1:
-        return 0
+def _time_to_give(task: FlatTask, stream: int, tokens: int) -> int:
+    """Cycles of the task's own firings until it has given so many tokens."""
     given = [(run, dict(run.gives).get(stream, 0)) for run in task.runs]
     periods = (tokens - 1) // max(1, sum(each * run.count for run, each in given))
     spent = periods * sum(run.cycles * run.count for run in task.runs)

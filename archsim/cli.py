@@ -10,7 +10,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,7 @@ from archsim.errors import Deadlock, InputError, MappingError
 
 if TYPE_CHECKING:
     from archsim.design import Design
+    from archsim.report import Report
     from dataflow.model import Model
     from dataflow.schedule import Schedule
 
@@ -49,8 +50,9 @@ MapperOption = Annotated[
 ]
 
 
-PhaseOption = Annotated[str, typer.Option(help="prefill, decode, or attention: that of one layer alone")]
-PromptOption = Annotated[int | None, typer.Option(help="tokens of the prompt (prefill), queries (attention)")]
+PhaseOption = Annotated[str, typer.Option(help="prefill, decode, generate, or attention: that of one layer alone")]
+PromptOption = Annotated[int | None, typer.Option(help="tokens of the prompt (prefill, generate), queries (attention)")]
+TokensOption = Annotated[int | None, typer.Option(help="tokens to make, the prefill's included (generate)")]
 ContextOption = Annotated[
     int | None, typer.Option(help="keys the token attends to, itself included (decode); all keys (attention)")
 ]
@@ -84,6 +86,7 @@ def simulate(
     phase: PhaseOption,
     prompt: PromptOption = None,
     context: ContextOption = None,
+    tokens: TokensOption = None,
     batch: BatchOption = 1,
     mask: MaskOption = None,
     mapper: MapperName = None,
@@ -96,18 +99,46 @@ def simulate(
     """Runs a model's phase on a design and prints time, throughput, stalls, traffic and energy."""
     from archsim import simulate as run_schedule
     from archsim.text import as_json
+    from mappers.pipeline import check_phase
 
-    asked = (phase, prompt, context, batch, mask)
-    chosen, network, schedule = _lowered(design, model, asked, set_, mapper, option)
-    if schedule.run_firings > SLOW_FIRINGS:
-        print(f"simulating {schedule.run_firings:,} firings; this takes a while", file=sys.stderr)
-    report = run_schedule(schedule, chosen, engine=engine)
+    check_phase(phase, prompt=prompt, context=context, tokens=tokens, mask=mask)
+    if phase == "generate":
+        chosen, network = _loaded(design, model, set_)
+        options = _pairs("--option", option or [], typed=False)
+        asked = {"prompt": prompt, "tokens": tokens, "batch": batch, "mapper": mapper, "options": options}
+        report = _generated(chosen, network, engine, **asked)
+    else:
+        chosen, network, schedule = _lowered(design, model, (phase, prompt, context, batch, mask), set_, mapper, option)
+        _warn_where_slow(schedule)
+        report = run_schedule(schedule, chosen, engine=engine)
     if output is not None:
         from archsim.output import write_folder
 
         write_folder(output, report, chosen, model=network, inputs={"design": design, "model": model})
         print(f"wrote summary.json, ops.csv, design.yaml and manifest.json to {output}", file=sys.stderr)
     print(json.dumps(as_json(report), indent=1) if json_ else report)
+
+
+def _generated(design: Design, model: Model, engine: str, **asked: Any) -> Report:
+    """The report of a generation, as `generation` is asked for it; says now and then how far it is."""
+    from archsim import simulate_generation
+    from mappers.pipeline import generation
+
+    prefill, steps = generation(design, model, **asked)
+    _warn_where_slow(prefill)
+    told = _told_now_and_then()
+
+    def announced() -> Iterator[Schedule]:
+        for made, step in enumerate(steps, start=1):
+            told(f"{made:,} of {asked['tokens']:,} tokens made")
+            yield step
+
+    return simulate_generation(prefill, announced(), design, engine=engine)
+
+
+def _warn_where_slow(schedule: Schedule) -> None:
+    if schedule.run_firings > SLOW_FIRINGS:
+        print(f"simulating {schedule.run_firings:,} firings; this takes a while", file=sys.stderr)
 
 
 @app.command("size-fifos")
@@ -144,16 +175,21 @@ def _lowered(
     option: list[str] | None,
 ) -> tuple[Design, Model, Schedule]:
     """The design with its changes, the model and the schedule; asked are phase, prompt, context, batch and mask."""
-    from archsim import load_design, load_model
     from mappers.choose import lower
     from mappers.pipeline import phase_graph
 
-    chosen, network = load_design(design), load_model(model)
-    if set_:
-        chosen = chosen.with_(_pairs("--set", set_, typed=True))
+    chosen, network = _loaded(design, model, set_)
     phase, prompt, context, batch, mask = asked
     graph = phase_graph(network, phase, prompt=prompt, context=context, batch=batch, mask=mask)
     return chosen, network, lower(graph, chosen, mapper=mapper, **_pairs("--option", option or [], typed=False))
+
+
+def _loaded(design: str, model: str, set_: list[str] | None) -> tuple[Design, Model]:
+    """The design with its changes, and the model."""
+    from archsim import load_design, load_model
+
+    chosen, network = load_design(design), load_model(model)
+    return (chosen.with_(_pairs("--set", set_, typed=True)) if set_ else chosen), network
 
 
 def _told_now_and_then() -> Callable[[str], None]:
@@ -187,7 +223,6 @@ def compare(
 def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
     from archsim import load_design, load_model
     from archsim.published import Point, compare, load_published
-    from archsim.report import Report
     from mappers.pipeline import run
 
     published = load_published(name)

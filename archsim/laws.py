@@ -6,60 +6,66 @@ Knows what must hold between a schedule, its results and its report. A law that 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from archsim.engine.result import SectionResult
 from dataflow.op import OP_KINDS
-from dataflow.schedule import Schedule
 
 if TYPE_CHECKING:
     from archsim.report import Report
+    from archsim.runs import ScheduleRun, SectionRun
 
 
 class LawBroken(AssertionError):
     """A law of the event model does not hold for this run: a fault of archsim's, never of the input."""
 
 
-def broken_laws(report: Report, schedule: Schedule, results: list[SectionResult]) -> Iterator[str]:
-    """The laws that every run is checked against."""
+def broken_by_section(run: SectionRun) -> Iterator[str]:
+    """The laws of each section's run: stalls add up, tokens are conserved, nothing beats the lower bound."""
+    cycles = run.result.cycles
+    for unit in run.flat.units:
+        mine = run.result.units[unit.name]
+        total = mine.busy_cycles + mine.starved_cycles + mine.blocked_cycles + mine.idle_cycles
+        if total != unit.count * cycles:
+            yield f"unit '{unit.name}': busy + starved + blocked + idle = {total}, not {unit.count * cycles}"
+    for stream in run.section.streams:
+        moved = run.result.streams[stream.name]
+        if moved.given != moved.taken or moved.peak > stream.depth:
+            yield f"stream '{stream.name}': {moved.given} tokens in, {moved.taken} out, peak {moved.peak}"
+    if cycles < run.bound.cycles:
+        yield f"section '{run.section.name}': {cycles} cycles are fewer than the lower bound {run.bound.cycles}"
+
+
+def broken_by_work(run: ScheduleRun) -> Iterator[str]:
+    """The laws of each schedule: all work of the graph is done, by some task, and all that is stored is read."""
+    done: dict[str, int | Fraction] = {}
+    read: dict[str, int | Fraction] = {}
+    for one in run.sections:
+        for what, n in one.work.sums.items():
+            done[what] = done.get(what, 0) + one.section.repeat * n
+        for (_, way, role), n in one.traffic.sums.items():
+            if way == "read":
+                read[role] = read.get(role, 0) + one.section.repeat * n
+    schedule = run.schedule
+    for what, n in schedule.recomputed.items():
+        if n < 0:
+            yield f"{what}: {n} are declared as recomputed; no work of the graph is left out"
+    for what in sorted({"mac", "flop", "exp"} & (set(run.asked.sums) | set(done))):
+        expected = run.asked.sums.get(what, 0) + schedule.recomputed.get(what, 0)
+        if done.get(what, 0) != expected:
+            yield f"{what}: scheduled {done.get(what, 0)}, the graph and what is recomputed ask {expected}"
+    for name in schedule.graph.ops.keys() - set().union(*(one.served.sums.keys() for one in run.sections)):
+        if not OP_KINDS[schedule.graph.ops[name].kind].free:
+            yield f"op '{name}' is served by no task"
+    # What is stored before the step must come from memory, whatever the mapping.
+    for role, compulsory in run.stored.sums.items():
+        if read.get(role, 0) < compulsory:
+            yield f"{role}: {read.get(role, 0)} bytes are read, what is stored before the step is {compulsory}"
+
+
+def broken_by_totals(report: Report) -> Iterator[str]:
+    """The laws of a report: each unit's time is all accounted for."""
     for name, unit in report.units.items():
         if unit.total_cycles != unit.count * report.cycles:
             expected = unit.count * report.cycles
             yield f"unit '{name}': busy + starved + blocked + idle = {unit.total_cycles}, not {expected}"
-    for section, result in zip(schedule.sections, results, strict=True):
-        for stream in section.streams:
-            moved = result.streams[stream.name]
-            if moved.given != moved.taken or moved.peak > stream.depth:
-                yield f"stream '{stream.name}': {moved.given} tokens in, {moved.taken} out, peak {moved.peak}"
-    if report.cycles < report.lower_bound_cycles:
-        yield f"{report.cycles} cycles are fewer than the lower bound {report.lower_bound_cycles}"
-    yield from _lost_work(schedule)
-
-
-def _lost_work(schedule: Schedule) -> Iterator[str]:
-    asked, done = schedule.graph.counts(), schedule.counts()
-    for what, n in schedule.recomputed.items():
-        if n < 0:
-            yield f"{what}: {n} are declared as recomputed; no work of the graph is left out"
-    for what in sorted({"mac", "flop", "exp"} & (set(asked) | set(done))):
-        expected = asked.get(what, 0) + schedule.recomputed.get(what, 0)
-        if done.get(what, 0) != expected:
-            yield f"{what}: scheduled {done.get(what, 0)}, the graph and what is recomputed ask {expected}"
-    served = {op for section in schedule.sections for task in section.tasks for op in task.ops}
-    for op in schedule.graph.ops.values():
-        if op.name not in served and not OP_KINDS[op.kind].free:
-            yield f"op '{op.name}' is served by no task"
-    yield from _unread(schedule)
-
-
-def _unread(schedule: Schedule) -> Iterator[str]:
-    """Bytes that must come from memory whatever the mapping: what is stored before the step, by role."""
-    read: dict[str, int] = {}
-    for section in schedule.sections:
-        for task in section.tasks:
-            read[task.role] = read.get(task.role, 0) + section.repeat * task.counts().get("read", 0)
-    for role in ("weight", "lm_head", "cache"):
-        stored = [t for t in schedule.graph.tensors.values() if t.role == role and t.name not in schedule.graph.ops]
-        compulsory = sum(t.bytes for t in stored)
-        if read.get(role, 0) < compulsory:
-            yield f"{role}: {read.get(role, 0)} bytes are read, what is stored before the step is {compulsory}"

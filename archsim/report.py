@@ -1,4 +1,4 @@
-"""Report: the totals of a simulated schedule, checked against the laws of the event model.
+"""Report: the totals of simulated schedules, checked against the laws of the event model.
 
 `simulate` runs each section once and multiplies by its repetitions, which is exact because sections follow one another
 and nothing carries over. Seconds appear here for the first time.
@@ -6,66 +6,20 @@ and nothing carries over. Seconds appear here for the first time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from archsim.bound import lower_bound
-from archsim.engine import run
-from archsim.engine.flat import Flat, flatten
-from archsim.engine.result import SectionResult
-from archsim.laws import LawBroken, broken_laws
+from archsim.engine import ENGINES
+from archsim.laws import LawBroken, broken_by_totals
+from archsim.runs import ScheduleRun, run_schedule
 from archsim.text import html, screen
-from dataflow.op import OP_KINDS, computes
-from dataflow.schedule import Schedule, Section
-from dataflow.task import UNLIMITED, Task
+from archsim.totals import OpReport, Totals, UnitReport
+from dataflow.schedule import Schedule
 
 if TYPE_CHECKING:
     from archsim.design import Design
-
-
-@dataclass(frozen=True, slots=True)
-class UnitReport:
-    """Server-cycles of a unit by cause, over all sections; the four add up to count x cycles.
-
-    `busiest_cycles` are those of its busiest server where tasks are placed, else a server's share. `waits` splits
-    starved and blocked by (cause, stream); `energy_joules` is None where the design does not model it.
-    """
-
-    kind: str
-    count: int
-    busy_cycles: int
-    starved_cycles: int
-    blocked_cycles: int
-    idle_cycles: int
-    energy_joules: Fraction | None
-    busiest_cycles: int
-    waits: Mapping[tuple[str, str], int] = field(default_factory=dict)
-
-    @property
-    def total_cycles(self) -> int:
-        """Server-cycles in all."""
-        return self.busy_cycles + self.starved_cycles + self.blocked_cycles + self.idle_cycles
-
-    @property
-    def utilization(self) -> float:
-        """Share of its server-cycles in which it was busy."""
-        return self.busy_cycles / self.total_cycles if self.total_cycles else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class OpReport:
-    """When and where an op ran: first start and last end over its tasks, busy cycles of its computing unit."""
-
-    name: str
-    kind: str
-    unit: str
-    start_cycle: int
-    end_cycle: int
-    busy_cycles: int
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -74,6 +28,9 @@ class Report:
 
     `parts` splits the cycles by what was under way; where several parts were, each gets an equal share. `peaks` gives
     each stream's most places taken, its depth and a token's bytes; `sections` name, repetitions, cycles of one run.
+    `prefill_cycles` are those of the prefill, None without one; `steps` has (context, cycles) of each decode step.
+    In a generation ops, streams and sections are of "prefill: " or "decode: ": an op of the decode steps starts in the
+    first, ends in the last and is busy in all of them; a peak is that of all; the sections are of each step.
     """
 
     design: str
@@ -97,15 +54,41 @@ class Report:
     fitted: Mapping[str, str]
     firings: int
     engine: str
+    prefill_cycles: int | None = None
+    steps: tuple[tuple[int, int], ...] = ()
 
     @property
     def seconds(self) -> float:
-        """Time of the whole; for a prefill this is the time to first token."""
+        """Time of the whole."""
         return float(self.cycles / self.clock_hz)
 
     @property
+    def ttft_seconds(self) -> float | None:
+        """Time to first token: that of the prefill, LM head included; None where the phase has none."""
+        return None if self.prefill_cycles is None else float(self.prefill_cycles / self.clock_hz)
+
+    @property
+    def tpot_seconds(self) -> float | None:
+        """Time per output token after the first: the mean of the decode steps; None where the phase has none."""
+        return self._decode_cycles / len(self.steps) / float(self.clock_hz) if self.steps else None
+
+    @property
+    def step_seconds(self) -> tuple[float, ...]:
+        """Time of each decode step."""
+        return tuple(float(cycles / self.clock_hz) for _, cycles in self.steps)
+
+    @property
+    def decode_tokens_per_second(self) -> float | None:
+        """Tokens of all sequences that the decode steps make over their time; None where the phase has none."""
+        return self.about["batch"] / self.tpot_seconds if self.tpot_seconds else None
+
+    @property
+    def _decode_cycles(self) -> int:
+        return sum(cycles for _, cycles in self.steps)
+
+    @property
     def tokens(self) -> int | None:
-        """Tokens that the phase works through: the prompts' in a prefill, one per sequence in a decode, else None."""
+        """Tokens of the phase: the prompts' in a prefill, those made in a decode or a generation, else None."""
         tokens: int | None = self.about["tokens"]
         return tokens
 
@@ -152,140 +135,77 @@ def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Rep
     Raises Deadlock when the schedule cannot go on, ScheduleError where it does not fit the design's units, and
     LawBroken (a fault of ours) where the result breaks a law of the event model.
     """
-    flats = [flatten(section, design) for section in schedule.sections]
-    results = [run(flat, engine=engine) for flat in flats]
+    run = run_schedule(schedule, design, engine=engine)
+    totals = Totals(design)
+    totals.add(run)
+    about = schedule.graph.about
+    return _report(
+        totals, run, about, engine,
+        prefill_cycles=run.cycles if about["phase"] == "prefill" else None,
+        steps=((about["context"], run.cycles),) if about["phase"] == "decode" else (),
+    )  # fmt: skip
+
+
+def simulate_generation(
+    prefill: Schedule, steps: Iterable[Schedule], design: Design, *, engine: str = "auto"
+) -> Report:
+    """The report of a prefill and the decode steps after it, each run when its turn comes and then let go.
+
+    What is the same object in two that follow each other (a section, a task, an op) is worked out once. Raises as
+    simulate.
+    """
+    totals = Totals(design)
+    run = run_schedule(prefill, design, engine=engine)
+    totals.add(run, label="prefill: ")
+    prefill_cycles = run.cycles
+    cycles: list[tuple[int, int]] = []
+    for step in steps:
+        run = run_schedule(step, design, engine=engine, like=run)
+        totals.add(run, label="decode: ")
+        cycles.append((step.graph.about["context"], run.cycles))
+    its = prefill.graph.about
+    made = its["batch"] * (1 + len(cycles))
+    about = {"phase": "generate", "prompt": its["prompt"], "context": None, "batch": its["batch"], "tokens": made}
+    return _report(totals, run, about, engine, prefill_cycles=prefill_cycles, steps=tuple(cycles))
+
+
+def _report(
+    totals: Totals,
+    run: ScheduleRun,
+    about: Mapping[str, Any],
+    engine: str,
+    *,
+    prefill_cycles: int | None,
+    steps: tuple[tuple[int, int], ...],
+) -> Report:
+    """What the totals say; `run` is the last one of them."""
+    design = totals.design
     report = Report(
         design=design.name,
-        model=schedule.graph.name,
-        about=schedule.graph.about,
-        options=schedule.options,
+        model=run.schedule.graph.name,
+        about=about,
+        options=run.schedule.options,
         clock_hz=design.clock,
-        cycles=sum(r.cycles * s.repeat for r, s in zip(results, schedule.sections, strict=True)),
-        lower_bound_cycles=lower_bound(schedule, design),
+        cycles=totals.cycles,
+        lower_bound_cycles=totals.lower_bound_cycles,
         power_watts=design.power,
-        units={name: _unit(name, schedule, design, flats, results) for name in sorted(design.units)},
-        traffic=_traffic(schedule, design),
-        ops=tuple(_ops(schedule, results)),
-        parts=_parts(schedule, results),
-        sections=tuple((s.name, s.repeat, r.cycles) for s, r in zip(schedule.sections, results, strict=True)),
-        peaks={
-            f"{s.name}: {q.name}": (r.streams[q.name].peak, q.depth, q.bytes_per_token)
-            for s, r in zip(schedule.sections, results, strict=True)
-            for q in s.streams
-        },
-        mapped=sum(1 for op in schedule.graph.ops.values() if not OP_KINDS[op.kind].free),
-        approximated=(*schedule.approximated, *design.not_derived()),
-        recomputed=schedule.recomputed,
+        units=totals.units(),
+        traffic=totals.traffic(),
+        ops=tuple(totals.ops()),
+        parts=totals.parts(),
+        sections=tuple(totals.sections),
+        peaks=totals.peaks(),
+        mapped=totals.mapped,
+        approximated=(*totals.approximated, *design.not_derived()),
+        recomputed=totals.recomputed,
         assumed=design.assumptions(),
         fitted={path: entry.point for path, entry in sorted(design.fitted.items())},
-        firings=schedule.firings,
-        engine="simpy" if engine == "auto" else engine,
+        firings=totals.firings,
+        engine=ENGINES[0] if engine == "auto" else engine,
+        prefill_cycles=prefill_cycles,
+        steps=steps,
     )
-    broken = list(broken_laws(report, schedule, results))
+    broken = list(broken_by_totals(report))
     if broken:
         raise LawBroken("; ".join(broken))
     return report
-
-
-def _unit(
-    name: str, schedule: Schedule, design: Design, flats: list[Flat], results: list[SectionResult]
-) -> UnitReport:
-    """The unit's servers together; of a unit that has as many as one likes, those that a section uses at most."""
-    unit = design.units[name]
-    used = [[one for one in flat.units if one.of == name] for flat in flats]
-    count = unit.count if unit.count < UNLIMITED else max(1, max((len(servers) for servers in used), default=1))
-    busiest = Fraction(0)
-    sums = {"busy": 0, "starved": 0, "blocked": 0, "idle": 0}
-    waits: dict[tuple[str, str], int] = {}
-    for section, servers, result in zip(schedule.sections, used, results, strict=True):
-        for server in servers:
-            mine = result.units[server.name]
-            for cause in sums:
-                sums[cause] += section.repeat * getattr(mine, f"{cause}_cycles")
-            for key, cycles in mine.stalls.items():
-                waits[key] = waits.get(key, 0) + section.repeat * cycles
-        shares = [Fraction(result.units[server.name].busy_cycles, server.count) for server in servers]
-        busiest += section.repeat * max(shares, default=Fraction(0))
-        unused = count - sum(server.count for server in servers)
-        sums["idle"] += section.repeat * unused * result.cycles
-    energy: Fraction | None = Fraction(0)
-    for section in schedule.sections:
-        for task in section.tasks:
-            if task.unit == name:
-                energy = _plus(energy, _task_energy(task, design), section.repeat)
-    return UnitReport(
-        unit.kind, count, sums["busy"], sums["starved"], sums["blocked"], sums["idle"], energy, ceil(busiest), waits
-    )
-
-
-def _task_energy(task: Task, design: Design) -> Fraction | None:
-    total: Fraction | None = Fraction(0)
-    for item, times in task.work.counted(task.firings):
-        total = _plus(total, design.units[task.unit].energy_joules(item), times)
-    return total
-
-
-def _plus(total: Fraction | None, part: Fraction | None, times: int) -> Fraction | None:
-    return None if total is None or part is None else total + times * part
-
-
-def _traffic(schedule: Schedule, design: Design) -> dict[str, dict[tuple[str, str], int]]:
-    found: dict[str, dict[tuple[str, str], int]] = {
-        name: {} for name, unit in sorted(design.units.items()) if "read" in unit.does
-    }
-    for section in schedule.sections:
-        for task in section.tasks:
-            for way, n in task.counts().items():
-                if way in ("read", "written") and n:
-                    cell = found[task.unit]
-                    cell[way, task.role] = cell.get((way, task.role), 0) + n * section.repeat
-    return found
-
-
-def _parts(schedule: Schedule, results: list[SectionResult]) -> dict[str, Fraction]:
-    """Cycles by part: from a part's first start to its last end it is under way, call by call."""
-    shares: dict[str, Fraction] = {}
-    for section, result in zip(schedule.sections, results, strict=True):
-        spans = [(result.tasks[t.name].start_cycle, result.tasks[t.name].end_cycle, t.part) for t in section.tasks]
-        edges = sorted({0, result.cycles, *(s for s, _, _ in spans), *(e for _, e, _ in spans)})
-        for begin, end in pairwise(edges):
-            active = sorted({part for s, e, part in spans if s <= begin and end <= e}) or ["waiting"]
-            for part in active:
-                shares[part] = shares.get(part, Fraction(0)) + Fraction(section.repeat * (end - begin), len(active))
-    return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _ops(schedule: Schedule, results: list[SectionResult]) -> Iterator[OpReport]:
-    start = 0
-    for section, result in zip(schedule.sections, results, strict=True):
-        for repetition in range(section.repeat):
-            yield from _section_ops(section, result, repetition, start, schedule)
-            start += result.cycles
-
-
-def _busiest(tasks: list[Task], result: SectionResult) -> str:
-    """The unit that works longest for these tasks; of several the first by name."""
-    busy: dict[str, int] = {}
-    for task in tasks:
-        busy[task.unit] = busy.get(task.unit, 0) + result.tasks[task.name].busy_cycles
-    return min(busy, key=lambda unit: (-busy[unit], unit))
-
-
-def _section_ops(
-    section: Section, result: SectionResult, repetition: int, start: int, schedule: Schedule
-) -> Iterator[OpReport]:
-    tasks: dict[str, list[Task]] = {}
-    for task in section.tasks:
-        if task.ops:
-            tasks.setdefault(task.ops[repetition], []).append(task)
-    for op, mine in tasks.items():
-        computing = [t for t in mine if any(computes(item) for item, _ in t.work)] or mine
-        timed = [result.tasks[t.name] for t in computing]
-        yield OpReport(
-            op,
-            schedule.graph.ops[op].kind,
-            _busiest(computing, result),
-            start + min(t.start_cycle for t in timed),
-            start + max(t.end_cycle for t in timed),
-            sum(t.busy_cycles for t in timed),
-        )

@@ -31,6 +31,7 @@ def _head(report: Report) -> list[str]:
         f"time        {show(Fraction(report.seconds), 'time')}: {report.cycles:,} cycles at "
         f"{show(report.clock_hz, 'frequency')}, lower bound {report.lower_bound_cycles / report.cycles:.0%} of that",
         "throughput  " + _throughput(report),
+        *_per_token(report),
         "energy      " + ("not modelled" if energy is None else show(Fraction(energy), "energy") + _power(report)),
         f"bound by    {report.bottleneck}, busy {_busiest(report):.0%} of the time",
     ]
@@ -48,6 +49,22 @@ def _throughput(report: Report) -> str:
         return "no tokens in this graph"
     verb = {"prefill": "read", "attention": "queries"}.get(report.about["phase"], "made")
     return f"{show(Fraction(report.tokens_per_second), 'rate of tokens')} ({report.tokens} {verb})"
+
+
+def _per_token(report: Report) -> list[str]:
+    """Of a generation the time to first token, and per output token after it."""
+    if report.about["phase"] != "generate":
+        return []
+    lines = [f"first token {show(Fraction(report.ttft_seconds or 0), 'time')} (TTFT, the prefill)"]
+    if report.tpot_seconds is not None and report.decode_tokens_per_second is not None:
+        mean, first, last = (
+            show(Fraction(seconds), "time")
+            for seconds in (report.tpot_seconds, report.step_seconds[0], report.step_seconds[-1])
+        )
+        rate = show(Fraction(report.decode_tokens_per_second), "rate of tokens")
+        contexts = f"{report.steps[0][0]} and {report.steps[-1][0]}"
+        lines.append(f"then        {mean} a token (TPOT), {first} and {last} at contexts of {contexts}: {rate}")
+    return lines
 
 
 def _power(report: Report) -> str:
@@ -126,6 +143,12 @@ def as_json(report: Report) -> dict[str, Any]:
         "seconds": report.seconds,
         "tokens": report.tokens,
         "tokens_per_second": report.tokens_per_second,
+        "ttft_seconds": report.ttft_seconds,
+        "tpot_seconds": report.tpot_seconds,
+        "tpot_first_seconds": report.step_seconds[0] if report.steps else None,
+        "tpot_last_seconds": report.step_seconds[-1] if report.steps else None,
+        "decode_tokens_per_second": report.decode_tokens_per_second,
+        "steps": [{"context": context, "cycles": cycles} for context, cycles in report.steps] or None,
         "lower_bound_cycles": report.lower_bound_cycles,
         "bottleneck": report.bottleneck,
         "energy_joules": report.energy_joules,

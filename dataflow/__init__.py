@@ -8,7 +8,7 @@ from dataflow.cascade import CASCADES, Cascade, Expression, passes
 from dataflow.errors import GraphError, InputError, ScheduleError
 from dataflow.format import FORMATS, Format, beat_layout
 from dataflow.graph import Graph, Op, Tensor
-from dataflow.model import Model, decode, prefill
+from dataflow.model import Model, decode, next_step, prefill
 from dataflow.op import OP_KINDS, Work, work
 from dataflow.pattern import Pattern, every, sequence, total
 from dataflow.schedule import Schedule, Section
@@ -17,6 +17,6 @@ from dataflow.task import UNLIMITED, Stream, Task
 __all__ = [
     "CASCADES", "FORMATS", "OP_KINDS", "UNLIMITED", "Cascade", "Expression", "Format", "Graph", "GraphError",
     "InputError", "Model", "Op", "Pattern", "Schedule", "ScheduleError", "Section", "Stream", "Task", "Tensor",
-    "Work", "attention", "beat_layout", "decode", "every", "layer_attention", "passes", "prefill", "sequence",
-    "total", "work",
+    "Work", "attention", "beat_layout", "decode", "every", "layer_attention", "next_step", "passes", "prefill",
+    "sequence", "total", "work",
 ]  # fmt: skip

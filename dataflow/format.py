@@ -34,10 +34,8 @@ class Format:
         rows, columns = ((1, 1, *shape))[-2:]
         outer = prod(shape[:-2])
         region_rows, region_columns = self.region
-        stored = (
-            ceil(Fraction(rows, region_rows)) * ceil(Fraction(columns, region_columns)) * region_rows * region_columns
-        )
-        return ceil(outer * stored * self.bits / 8)
+        stored = -(-rows // region_rows) * -(-columns // region_columns) * region_rows * region_columns
+        return -(-outer * stored * self.bits.numerator // (8 * self.bits.denominator))
 
 
 FP32 = Format("fp32", Fraction(32))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import lru_cache
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dataflow.errors import GraphError, PathProblems
 from dataflow.format import FORMATS, FP32, INT8, INT32, Format, format_named
-from dataflow.graph import Graph, Tensor
+from dataflow.graph import Graph, Op, Tensor
 
 Extent = Annotated[int, Field(ge=1, strict=True, json_schema_extra={"unit": "count", "example": "1536"})]
 FormatName = Literal["fp32", "fp16", "bf16", "int8", "ternary"]
@@ -102,16 +103,80 @@ def decode(model: Model, *, context: int, batch: int = 1) -> Graph:
     So context - 1 keys lie in the cache before the step and `context` after it. Raises GraphError as prefill.
     """
     check_tokens(model, "context", context, batch)
-    about = {"phase": "decode", "prompt": None, "context": context, "batch": batch, "tokens": batch}
-    return _graph(model, Graph(model.name, about), rows=batch, cached=batch * (context - 1), batch=batch)
+    return _graph(
+        model, Graph(model.name, _decode_about(context, batch)), rows=batch, cached=batch * (context - 1), batch=batch
+    )
+
+
+def next_step(model: Model, step: Graph) -> Graph:
+    """The graph of the decode step after this one: equal to `decode` at one key more.
+
+    What the context does not change is the same object in both: one layer's attention is built, the others have its
+    extents, and all the rest is shared. Raises GraphError as prefill.
+    """
+    context, batch = step.about["context"] + 1, step.about["batch"]
+    check_tokens(model, "context", context, batch)
+    if context == 2:
+        return decode(model, context=context, batch=batch)  # the first step has no past keys to replace
+    about = _decode_about(context, batch)
+    built = Graph(model.name, about)
+    q, k, v = (step.ops[f"layer0.{name}"].inputs[0] for name in ("q_rope", "k_rope", "v_cache"))
+    for name in (q, k, v):
+        built.add_tensor(step.tensors[name])
+    _attended(model, built, "layer0", (q, k, v), cached=batch * (context - 1), batch=batch)
+    tensors, ops = dict(step.tensors), dict(step.ops)
+    for name, tensor in built.tensors.items():
+        if tensor != step.tensors[name]:
+            for same in _in_each_layer(name, model.layers):
+                at = tensors[same]
+                tensors[same] = Tensor(same, tensor.shape, at.format, at.role)
+    for name, op in built.ops.items():
+        if op != step.ops[name]:
+            for same in _in_each_layer(name, model.layers):
+                was = ops[same]
+                ops[same] = Op(same, op.kind, was.inputs, was.outputs, op.work, op.attributes)
+    return Graph(model.name, about, tensors, ops)
+
+
+def _decode_about(context: int, batch: int) -> dict[str, Any]:
+    return {"phase": "decode", "prompt": None, "context": context, "batch": batch, "tokens": batch}
+
+
+@lru_cache(maxsize=64)
+def _in_each_layer(name: str, layers: int) -> tuple[str, ...]:
+    """The names that "layer0.x" has in each layer."""
+    return tuple(f"layer{layer}.{name.partition('.')[2]}" for layer in range(layers))
 
 
 def check_tokens(model: Model, what: str, tokens: int, batch: int) -> None:
     """Raises GraphError where the model cannot take so many tokens, or there is no sequence."""
-    if not 1 <= tokens <= model.max_context:
-        raise GraphError(f"{what}: model '{model.name}' takes 1 to {model.max_context} tokens, got {tokens}")
-    if batch < 1:
-        raise GraphError(f"batch: at least one sequence, got {batch}")
+    _refuse(_token_problems(model, batch, **{what: tokens}))
+
+
+def check_generation(model: Model, *, prompt: int, tokens: int, batch: int) -> None:
+    """Raises GraphError with every reason why the model cannot make so many tokens after such a prompt."""
+    problems = _token_problems(model, batch, prompt=prompt, tokens=tokens)
+    keys, most = prompt + tokens - 1, model.max_context
+    if 1 <= prompt <= most and 1 <= tokens <= most < keys:
+        problems.append(
+            f"tokens: the last of {tokens} after a prompt of {prompt} attends to {keys} keys, model '{model.name}' "
+            f"takes at most {most}; use at most {most + 1 - prompt} tokens"
+        )
+    _refuse(problems)
+
+
+def _token_problems(model: Model, batch: int, **asked: int) -> list[str]:
+    problems = [
+        f"{what}: model '{model.name}' takes 1 to {model.max_context} tokens, got {tokens}"
+        for what, tokens in asked.items()
+        if not 1 <= tokens <= model.max_context
+    ]
+    return problems + ([f"batch: at least one sequence, got {batch}"] if batch < 1 else [])
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise GraphError(problems)
 
 
 def _graph(model: Model, graph: Graph, *, rows: int, cached: int, batch: int) -> Graph:
@@ -134,19 +199,7 @@ def _layer(model: Model, graph: Graph, name: str, x: str, *, rows: int, cached: 
         model, graph, f"{name}.attention_input", _norm(model, graph, f"{name}.input_norm", x, model.hidden)
     )
     q, k, v = (_linear(model, graph, f"{name}.{w}", normed) for w in ("q", "k", "v"))
-    base, past = model.rope_base, cached // batch
-    q = graph.add(f"{name}.q_rope", "rope", (q,), format=act, heads=model.heads, base=base, past=past, batch=batch)
-    k = graph.add(f"{name}.k_rope", "rope", (k,), format=act, heads=model.kv_heads, base=base, past=past, batch=batch)
-    keys, values = (_cached(model, graph, f"{name}.{n}_cache", new, cached, batch) for n, new in (("k", k), ("v", v)))
-    a = graph.add(
-        f"{name}.attention",
-        "attention",
-        (q, keys, values),
-        format=act,
-        batch=batch,
-        heads=model.heads,
-        kv_heads=model.kv_heads,
-    )
+    a = _attended(model, graph, name, (q, k, v), cached=cached, batch=batch)
     if model.sub_norms:
         a = _norm(model, graph, f"{name}.attention_norm", a, model.heads * model.head_dim)
     o = _linear(model, graph, f"{name}.o", _quantized(model, graph, f"{name}.o_input", a))
@@ -158,6 +211,26 @@ def _layer(model: Model, graph: Graph, name: str, x: str, *, rows: int, cached: 
         h = _norm(model, graph, f"{name}.down_norm", h, model.ffn)
     down = _linear(model, graph, f"{name}.down", _quantized(model, graph, f"{name}.down_input", h))
     return graph.add(f"{name}.ffn_residual", "add", (down, x), format=act)
+
+
+def _attended(
+    model: Model, graph: Graph, name: str, projected: tuple[str, str, str], *, cached: int, batch: int
+) -> str:
+    """RoPE, the caches and attention: all of a layer that depends on how many keys there are already."""
+    q, k, v = projected
+    act, base, past = format_named(model.activations), model.rope_base, cached // batch
+    q = graph.add(f"{name}.q_rope", "rope", (q,), format=act, heads=model.heads, base=base, past=past, batch=batch)
+    k = graph.add(f"{name}.k_rope", "rope", (k,), format=act, heads=model.kv_heads, base=base, past=past, batch=batch)
+    keys, values = (_cached(model, graph, f"{name}.{n}_cache", new, cached, batch) for n, new in (("k", k), ("v", v)))
+    return graph.add(
+        f"{name}.attention",
+        "attention",
+        (q, keys, values),
+        format=act,
+        batch=batch,
+        heads=model.heads,
+        kv_heads=model.kv_heads,
+    )
 
 
 def _norm(model: Model, graph: Graph, name: str, x: str, width: int) -> str:

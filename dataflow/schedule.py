@@ -7,7 +7,7 @@ the engine.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
 from dataflow.errors import ScheduleError
@@ -24,7 +24,8 @@ class Section:
     A section with `repeat` n is run n times in a row. `orders` says, for units that serve more than one task in order,
     the firings in run-length form; a unit that is not named takes its tasks one after another as listed, and one that
     serves first come has no use for an order.
-    Validates itself: raises ScheduleError with every problem.
+    Validates itself: raises ScheduleError with every problem. What is the same object in a section `like` this one was
+    found right there and is not looked at again.
     """
 
     name: str
@@ -32,9 +33,10 @@ class Section:
     streams: tuple[Stream, ...]
     repeat: int = 1
     orders: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    like: InitVar[Section | None] = None
 
-    def __post_init__(self) -> None:
-        found = list(problems(self))
+    def __post_init__(self, like: Section | None) -> None:
+        found = list(problems(self, like))
         if found:
             raise ScheduleError([f"section '{self.name}': {p}" for p in found])
 

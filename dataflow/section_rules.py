@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -14,25 +14,64 @@ if TYPE_CHECKING:
     from dataflow.schedule import Section
 
 
-def problems(section: Section) -> Iterator[str]:
-    """Everything about the section's tasks, streams and orders that cannot be, a line each."""
+def problems(section: Section, like: Section | None = None) -> Iterator[str]:
+    """Everything about the section's tasks, streams and orders that cannot be, a line each.
+
+    `like` is a section that was found right: where this one has the same streams and joins its tasks in the same way,
+    only the tasks that are other objects are looked at, with what they touch.
+    """
+    changed = None if like is None else changed_tasks(section, like)
+    if changed is not None:
+        names, units = {s for t in changed for s in (*t.takes, *t.gives)}, {t.unit for t in changed}
+        yield from _about(changed, [s for s in section.streams if s.name in names], units, section)
+        return
     if not section.tasks:
         yield "it has no task; a section has at least one"
     yield from (f"task '{n}' is given twice" for n in _twice([t.name for t in section.tasks]))
     if section.repeat < 1:
         yield f"repeat is {section.repeat}; a section is run at least once"
-    for task in section.tasks:
-        yield from _task_problems(task, section)
     known = {s.name for s in section.streams}
     yield from (f"stream '{n}' is given twice" for n in _twice([s.name for s in section.streams]))
     for end in ("takes", "gives"):
         for name in sorted({s for t in section.tasks for s in getattr(t, end)} - known):
             yield f"stream '{name}' is in the {end} of a task but is not declared"
-    for stream in section.streams:
-        yield from _stream_problems(stream, section)
-    for unit in section.orders:
-        yield from _order_problems(unit, section)
+    yield from _about(section.tasks, section.streams, set(section.orders), section)
     yield from _dead_cycle(section)
+
+
+def changed_tasks(section: Section, like: Section) -> list[Task] | None:
+    """The tasks that are other objects than those of `like` in their place; None where more than their work differs.
+
+    Each of these has the name, unit and streams of the one before, and its first tokens wait for the same streams.
+    """
+    same = section.streams is like.streams and section.repeat == like.repeat and section.orders == like.orders
+    if not same or len(section.tasks) != len(like.tasks):
+        return None
+    pairs = [(new, old) for new, old in zip(section.tasks, like.tasks, strict=True) if new is not old]
+    alike = all(
+        (new.name, new.unit, list(new.takes)) == (old.name, old.unit, list(old.takes))
+        and _first_waits(new) == _first_waits(old)
+        for new, old in pairs
+    )
+    return [new for new, _ in pairs] if alike else None
+
+
+def _about(tasks: Sequence[Task], streams: Sequence[Stream], units: set[str], section: Section) -> Iterator[str]:
+    """What is wrong with these tasks, streams and the orders of these units, all of the section."""
+    for task in tasks:
+        yield from _task_problems(task, section)
+    producers: dict[str, list[Task]] = {s.name: [] for s in streams}
+    consumers: dict[str, list[Task]] = {s.name: [] for s in streams}
+    for task in section.tasks:
+        for ends, patterns in ((producers, task.gives), (consumers, task.takes)):
+            for name in patterns:
+                if name in ends:
+                    ends[name].append(task)
+    for stream in streams:
+        yield from _stream_problems(stream, producers[stream.name], consumers[stream.name])
+    for unit in section.orders:
+        if unit in units:
+            yield from _order_problems(unit, section)
 
 
 def _twice(names: list[str]) -> list[str]:
@@ -55,13 +94,11 @@ def _task_problems(task: Task, section: Section) -> Iterator[str]:
         yield f"task '{task.name}' has {computing} computing firings and {tiles} tiles; each firing computes one tile"
 
 
-def _stream_problems(stream: Stream, section: Section) -> Iterator[str]:
+def _stream_problems(stream: Stream, producers: list[Task], consumers: list[Task]) -> Iterator[str]:
     if stream.depth < 1:
         yield f"stream '{stream.name}' has depth {stream.depth}; a stream holds at least one token"
     if not 0 <= stream.initial <= max(stream.depth, 0):
         yield f"stream '{stream.name}' starts with {stream.initial} tokens; it holds 0 to {stream.depth}"
-    producers = [t for t in section.tasks if stream.name in t.gives]
-    consumers = [t for t in section.tasks if stream.name in t.takes]
     for end, tasks in (("producing", producers), ("consuming", consumers)):
         if len(tasks) != 1:
             found = ", ".join(f"'{t.name}'" for t in tasks) or "none"
@@ -104,9 +141,9 @@ def _dead_cycle(section: Section) -> Iterator[str]:
     empty = {s.name for s in section.streams if not s.initial}
     waits: dict[str, set[str]] = {}
     for task in section.tasks:
-        for given in empty & set(task.gives):
-            first = _first(task.gives[given])
-            waits.setdefault(given, set()).update(s for s in empty & set(task.takes) if _first(task.takes[s]) <= first)
+        for given, needed in _first_waits(task):
+            if given in empty:
+                waits.setdefault(given, set()).update(empty & needed)
     try:
         TopologicalSorter(waits).prepare()
     except CycleError as error:
@@ -114,6 +151,13 @@ def _dead_cycle(section: Section) -> Iterator[str]:
         first = circle.index(min(circle))
         names = ", ".join(f"'{name}'" for name in (*circle[first:], *circle[:first]))
         yield f"streams {names} form a cycle without initial tokens; start one of them with initial tokens"
+
+
+def _first_waits(task: Task) -> list[tuple[str, set[str]]]:
+    """The streams that the task gives to, each with those from which it must have taken before it first does."""
+    takes = [(stream, _first(pattern)) for stream, pattern in task.takes.items()]
+    gives = [(stream, _first(pattern)) for stream, pattern in task.gives.items()]
+    return [(given, {stream for stream, taken in takes if taken <= first}) for given, first in gives]
 
 
 def _first(pattern: Pattern[int]) -> float:

@@ -12,9 +12,11 @@ from dataflow.errors import guess
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
 from mappers.streaming import streaming
-from mappers.temporal import temporal
+from mappers.temporal import at_context, temporal
 
 MAPPERS: dict[str, Callable[..., Schedule]] = {"streaming": streaming, "temporal": temporal}
+# Mappers that make the schedule of a decode step from one of another context.
+AT_CONTEXT: dict[str, Callable[[Schedule, Graph, Design], Schedule]] = {"temporal": at_context}
 
 
 def lower(graph: Graph, design: Design, *, mapper: str | None = None, **options: Any) -> Schedule:
@@ -27,6 +29,16 @@ def lower(graph: Graph, design: Design, *, mapper: str | None = None, **options:
         raise MappingError(f"unknown mapper '{name}'; mappers are: {', '.join(MAPPERS)}")
     _check_options(name, options)
     return MAPPERS[name](graph, design, **options)
+
+
+def lower_step(graph: Graph, design: Design, *, like: Schedule) -> Schedule:
+    """The schedule of a decode step, by the mapper and the options of another step's, which it shares what it can with.
+
+    Equal to lowering it anew, but that the limits of the design are not asked again.
+    """
+    if like.mapper in AT_CONTEXT:
+        return AT_CONTEXT[like.mapper](like, graph, design)
+    return lower(graph, design, mapper=like.mapper, **like.options)
 
 
 def options_of(mapper: str) -> dict[str, tuple[str, ...]]:

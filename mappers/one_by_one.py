@@ -5,6 +5,7 @@ The plainest mapping: the next op starts when the one before has ended; activati
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from archsim.design import Design
@@ -12,8 +13,9 @@ from archsim.errors import MappingError
 from archsim.units import Memory
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS, Work, work
-from dataflow.pattern import sequence
+from dataflow.pattern import every, sequence
 from dataflow.schedule import Schedule, Section
+from dataflow.task import Task
 from mappers.sketch import Sketch
 
 Buffering = Literal["single", "double"]
@@ -45,6 +47,29 @@ def lower_one_by_one(graph: Graph, design: Design, *, weight_buffering: Bufferin
         approximated=("activations stay on chip: only weights, tables and caches move",),
         options={"weight_buffering": weight_buffering},
     )
+
+
+def at_context(schedule: Schedule, graph: Graph) -> Schedule:
+    """The schedule of a decode step that differs from this schedule's in its context alone.
+
+    Equal to lowering it anew; only the work of attention and of its load is made, the rest is shared. Whether the
+    context fits is not asked again: it does where a longer one did.
+    """
+    sections = []
+    for section in schedule.sections:
+        tasks = tuple(_again(task, graph) for task in section.tasks)
+        same = all(new is old for new, old in zip(tasks, section.tasks, strict=True))
+        sections.append(section if same else replace(section, tasks=tasks, like=section))
+    return replace(schedule, graph=graph, sections=tuple(sections))
+
+
+def _again(task: Task, graph: Graph) -> Task:
+    """The task with the work that this graph asks of it, where it is attention's."""
+    if task.name == "attention":
+        return replace(task, work=every(graph.ops[task.ops[0]].work))
+    if task.name == "load attention":
+        return replace(task, work=every(work("read", bytes=_bytes_loaded(graph, graph.ops["layer0.attention"]))))
+    return task
 
 
 def _memory(design: Design) -> tuple[str, int]:
@@ -91,7 +116,7 @@ def _section(
     graph: Graph, ops: list[Op], scopes: tuple[str, ...], units: dict[str, str], memory: str, buffering: Buffering
 ) -> Section:
     sketch = Sketch(scopes)
-    loads = {op.name: sum(_loaded(graph, op, tensor) for tensor in op.inputs) for op in ops}
+    loads = {op.name: _bytes_loaded(graph, op) for op in ops}
     previous: str | None = None
     before_that: str | None = None
     for op in ops:
@@ -141,6 +166,11 @@ def _tiles(op: Op) -> tuple[tuple[range, range], ...]:
     rows = op.work[OP_KINDS[op.kind].extents[0]]
     width = op.work["k"] if op.kind == "ternary_matmul" else op.work.elements // rows
     return ((range(rows), range(0, width, width)),)
+
+
+def _bytes_loaded(graph: Graph, op: Op) -> int:
+    """Bytes of all its inputs that come from memory."""
+    return sum(_loaded(graph, op, tensor) for tensor in op.inputs)
 
 
 def _loaded(graph: Graph, op: Op, name: str) -> int:

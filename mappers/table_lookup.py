@@ -7,6 +7,7 @@ issued before attention, and for loads that run ahead under double buffering.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from archsim.design import Design
 from dataflow.graph import Graph, Op
@@ -44,6 +45,35 @@ def lower_table_lookup(
             "memory queues: requests under way as on the weight ports; two rows or groups wait before attention",
         ),
         options={"weight_buffering": weight_buffering, "attention_order": attention_order},
+    )
+
+
+def at_context(schedule: Schedule, graph: Graph, design: Design) -> Schedule:
+    """The schedule of a decode step that differs from this schedule's in its context alone.
+
+    Equal to lowering it anew; only the tasks of attention are made, and of those the ones that are as before are shared
+    with everything else. Whether the context fits is not asked again: it does where a longer one did.
+    """
+    sections = tuple(_attended(section, graph, design) for section in schedule.sections)
+    return replace(schedule, graph=graph, sections=sections)
+
+
+def _attended(section: Section, graph: Graph, design: Design) -> Section:
+    """The section with its attention, if it has one, over the keys of this graph."""
+    known = {task.name: task for task in section.tasks}
+    if "attention.scores" not in known:
+        return section
+    plan = Plan.of(graph, design, "single", "reversed")  # neither is of attention over a cache
+    site = _site(plan, [op.removesuffix("attention") for op in known["attention.scores"].ops])
+    _attention(plan, site, [])
+    for name, task in site.sketch.tasks.items():
+        old = known[name]
+        # What joins it to calls before and after is as it was: their tasks fire as often at any context.
+        task = replace(task, takes={**old.takes, **task.takes}, gives={**old.gives, **task.gives})
+        if task != old:
+            known[name] = task
+    return Section(
+        section.name, tuple(known.values()), section.streams, section.repeat, section.orders, like=section
     )
 
 

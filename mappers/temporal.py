@@ -7,9 +7,8 @@ from archsim.errors import MappingError
 from archsim.units import TableLookup
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
+from mappers import one_by_one, table_lookup
 from mappers.lookup_plan import AttentionOrder, Buffering
-from mappers.one_by_one import lower_one_by_one
-from mappers.table_lookup import lower_table_lookup
 
 
 def temporal(
@@ -31,10 +30,22 @@ def temporal(
     if design.fifos:
         raise MappingError("fifos: this mapper joins units by the design's links", ways_out=("links with a depth",))
     if design.of_kind(TableLookup):
-        return lower_table_lookup(graph, design, weight_buffering=weight_buffering, attention_order=attention_order)
+        return table_lookup.lower_table_lookup(
+            graph, design, weight_buffering=weight_buffering, attention_order=attention_order
+        )
     if attention_order != "reversed":
         raise MappingError(
             f"attention_order={attention_order}: '{design.name}' has no attention engine with an order",
             ways_out=("leave the option out", "a design with a table_lookup and a prefill_attention unit"),
         )
-    return lower_one_by_one(graph, design, weight_buffering=weight_buffering)
+    return one_by_one.lower_one_by_one(graph, design, weight_buffering=weight_buffering)
+
+
+def at_context(schedule: Schedule, graph: Graph, design: Design) -> Schedule:
+    """The schedule that `temporal` makes of this decode step, from one of another step at the same options.
+
+    Sections and tasks that are the same in both are the same objects.
+    """
+    if design.of_kind(TableLookup):
+        return table_lookup.at_context(schedule, graph, design)
+    return one_by_one.at_context(schedule, graph)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dataflow.errors import ScheduleError
 from dataflow.pattern import Pattern
 from dataflow.schedule import Section
+from dataflow.section_rules import changed_tasks
 from dataflow.task import Task
 
 if TYPE_CHECKING:
@@ -83,8 +84,14 @@ class Flat:
     units: tuple[FlatUnit, ...]
 
 
-def flatten(section: Section, design: Design) -> Flat:
-    """The flat form of a section on a design. Raises ScheduleError where a task names a unit that is not there."""
+def flatten(section: Section, design: Design, *, like: tuple[Section, Flat] | None = None) -> Flat:
+    """The flat form of a section on a design. Raises ScheduleError where a task names a unit that is not there.
+
+    `like` is a section with its flat form on the same design; what is the same in both is shared, not worked out again.
+    """
+    changed = None if like is None else changed_tasks(section, like[0])
+    if like is not None and changed is not None:
+        return _with_changed(section, design, like[1], {task.name: task for task in changed})
     missing = sorted({t.unit for t in section.tasks} - set(design.units))
     if missing:
         raise ScheduleError(
@@ -105,6 +112,19 @@ def flatten(section: Section, design: Design) -> Flat:
         ),
         tuple(units),
     )
+
+
+def _with_changed(section: Section, design: Design, flat: Flat, changed: dict[str, Task]) -> Flat:
+    """This flat form with the changed tasks and the orders of their units in place; units and streams are the same."""
+    task_index = {t.name: i for i, t in enumerate(flat.tasks)}
+    stream_index = {s.name: i for i, s in enumerate(flat.streams)}
+    tasks = list(flat.tasks)
+    touched = dict.fromkeys(task.unit for task in changed.values())
+    for name, task in changed.items():
+        at = task_index[name]
+        tasks[at] = _flat_task(task, tasks[at].unit, stream_index, design)
+    fresh = {u.name: u for name in touched for u in _flat_units(name, section, design, task_index)}
+    return Flat(section.name, tuple(tasks), flat.streams, tuple(fresh.get(unit.name, unit) for unit in flat.units))
 
 
 def _flat_units(name: str, section: Section, design: Design, task_index: dict[str, int]) -> list[FlatUnit]:

@@ -40,16 +40,29 @@ def test_lost_work_and_bytes_are_noticed(schedule, told):
 
 
 def test_a_result_that_does_not_add_up_is_noticed(monkeypatch):
-    from archsim import report
+    from archsim import runs
 
     def broken(change):
         original = archsim.engine.run
-        monkeypatch.setattr(report, "run", lambda flat, engine: change(original(flat, engine=engine)))
+        monkeypatch.setattr(runs, "run", lambda flat, **how: change(original(flat, **how)))
 
     broken(lambda r: replace(r, cycles=r.cycles + 1))
     with pytest.raises(LawBroken, match="busy \\+ starved \\+ blocked \\+ idle"):
-        archsim.simulate(SCHEDULE, DESIGN)
+        runs.run_schedule(SCHEDULE, DESIGN, engine="auto")
     lost = {"given": 1, "taken": 0, "peak": 1}
     broken(lambda r: replace(r, streams={name: StreamResult(**lost) for name in r.streams}))
     with pytest.raises(LawBroken, match="tokens in"):
+        archsim.simulate(SCHEDULE, DESIGN)
+
+
+def test_totals_that_do_not_add_up_are_noticed(monkeypatch):
+    from archsim.totals import Totals
+
+    units = Totals.units
+
+    def one_cycle_more(totals):
+        return {name: replace(unit, idle_cycles=unit.idle_cycles + 1) for name, unit in units(totals).items()}
+
+    monkeypatch.setattr(Totals, "units", one_cycle_more)
+    with pytest.raises(LawBroken, match="unit 'ddr': busy \\+ starved \\+ blocked \\+ idle = 727, not 726"):
         archsim.simulate(SCHEDULE, DESIGN)

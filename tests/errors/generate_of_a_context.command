@@ -1,0 +1,1 @@
+2 simulate toy toy_llm --phase generate --prompt 8 --context 8 --mask full
