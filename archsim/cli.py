@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dataflow.model import Model
     from dataflow.schedule import Schedule
 
-SLOW_FIRINGS = 500_000  # some seconds
+PYTHON_ENGINES, SLOW_FIRINGS = ("simpy", "recurrence"), 500_000  # which take some seconds for so many
 PROGRESS_SECONDS = 5
 
 DONE, FAULT, WRONG, UNFIT, DEADLOCK, OUTSIDE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -59,7 +59,7 @@ ContextOption = Annotated[
 BatchOption = Annotated[int, typer.Option(help="sequences at once")]
 MaskOption = Annotated[str | None, typer.Option(help="causal, full, or a window such as 128 (attention)")]
 MapperName = Annotated[str | None, typer.Option(help="the design's own unless named")]
-EngineOption = Annotated[str, typer.Option(help="auto, simpy, or recurrence (every task on its own unit)")]
+EngineOption = Annotated[str, typer.Option(help="auto (compiled), simpy, or recurrence (own units only)")]
 JsonOption = Annotated[bool, typer.Option("--json", help="prints JSON instead of text")]
 
 
@@ -109,7 +109,7 @@ def simulate(
         report = _generated(chosen, network, engine, **asked)
     else:
         chosen, network, schedule = _lowered(design, model, (phase, prompt, context, batch, mask), set_, mapper, option)
-        _warn_where_slow(schedule)
+        _warn_where_slow(schedule, engine)
         report = run_schedule(schedule, chosen, engine=engine)
     if output is not None:
         from archsim.output import write_folder
@@ -125,7 +125,7 @@ def _generated(design: Design, model: Model, engine: str, **asked: Any) -> Repor
     from mappers.pipeline import generation
 
     prefill, steps = generation(design, model, **asked)
-    _warn_where_slow(prefill)
+    _warn_where_slow(prefill, engine)
     told = _told_now_and_then()
 
     def announced() -> Iterator[Schedule]:
@@ -136,8 +136,8 @@ def _generated(design: Design, model: Model, engine: str, **asked: Any) -> Repor
     return simulate_generation(prefill, announced(), design, engine=engine)
 
 
-def _warn_where_slow(schedule: Schedule) -> None:
-    if schedule.run_firings > SLOW_FIRINGS:
+def _warn_where_slow(schedule: Schedule, engine: str) -> None:
+    if schedule.run_firings > SLOW_FIRINGS and engine in PYTHON_ENGINES:
         print(f"simulating {schedule.run_firings:,} firings; this takes a while", file=sys.stderr)
 
 

@@ -31,6 +31,7 @@ class Report:
     `prefill_cycles` are those of the prefill, None without one; `steps` has (context, cycles) of each decode step.
     In a generation ops, streams and sections are of "prefill: " or "decode: ": an op of the decode steps starts in the
     first, ends in the last and is busy in all of them; a peak is that of all; the sections are of each step.
+    Of the `firings` the engine ran `firings_run` one by one; the others repeat those exactly.
     """
 
     design: str
@@ -53,6 +54,7 @@ class Report:
     assumed: Mapping[str, str]
     fitted: Mapping[str, str]
     firings: int
+    firings_run: int
     engine: str
     prefill_cycles: int | None = None
     steps: tuple[tuple[int, int], ...] = ()
@@ -201,6 +203,7 @@ def _report(
         assumed=design.assumptions(),
         fitted={path: entry.point for path, entry in sorted(design.fitted.items())},
         firings=totals.firings,
+        firings_run=totals.firings_run,
         engine=ENGINES[0] if engine == "auto" else engine,
         prefill_cycles=prefill_cycles,
         steps=steps,

@@ -111,7 +111,8 @@ def _honesty(report: Report) -> list[str]:
     if report.assumed:
         lines.append(f"assumed     {len(report.assumed)} numbers; `archsim check {report.design}` says which and why")
     lines += [f"fitted      {path} to {point}" for path, point in report.fitted.items()]
-    return lines
+    run = f"{report.firings_run:,} of {report.firings:,} firings run one by one"
+    return [*lines, f"engine      {report.engine}: {run}; the others repeat them exactly"]
 
 
 def html(report: Report) -> str:
@@ -179,6 +180,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "assumed": dict(report.assumed),
         "fitted": dict(report.fitted),
         "firings": report.firings,
+        "firings_run": report.firings_run,
         "engine": report.engine,
         "version": version("archsim"),
     }

@@ -96,6 +96,7 @@ class Totals:
     cycles: int = 0
     lower_bound_cycles: int = 0
     firings: int = 0
+    firings_run: int = 0
     mapped: int = 0
     recomputed: dict[str, int] = field(default_factory=dict)
     approximated: dict[str, None] = field(default_factory=dict)
@@ -110,8 +111,11 @@ class Totals:
 
     def add(self, run: ScheduleRun, *, label: str = "") -> None:
         """Adds a run, which begins where the one before ended."""
+        known = self._stretches[label].last.sections if label in self._stretches else ()
         self._note(run, label)
         for one in run.sections:
+            if all(one is not old for old in known):
+                self.firings_run += one.result.firings - one.result.skipped
             self._add_section(one, one.section.repeat)
             self.sections.append((label + one.section.name, one.section.repeat, one.result.cycles))
         self.mapped += int(run.asked.sums.get(MAPPED, 0))

@@ -1,54 +1,58 @@
-"""How fast? Figures, not timed tests: pytest tests/benchmarks --benchmark-enable --benchmark-only."""
+"""How fast? Figures, not timed tests: pytest tests/benchmarks --benchmark-enable --benchmark-only.
+
+`python tests/benchmarks/engines.py` sets the engines side by side, with growth, memory and the start of a process.
+"""
 
 import resource
 import subprocess
 import sys
 
 import pytest
+from cases import LENGTH, attention, chain, lookup, memory
 
 import archsim
-import dataflow
 import mappers
-from archsim.engine import run
-from archsim.engine.flat import flatten
-from archsim.yamlfile import read_text
-from dataflow import Section, Stream, Task, every, work
+from archsim.engine import compiled, run
 
 pytestmark = pytest.mark.benchmark
 
-LENGTH, FIRINGS = 10, 5_000
+FIRINGS = 50_000  # what the SimPy engine runs in a fraction of a second
+MANY = 5_000_000
 
 
-def chain(tmp_path):
-    """A chain of units, each with a task of its own, joined by queues of depth 2."""
-    units = "".join(f"  u{i}: {{kind: channel, bandwidth: 1 B/cycle, arbitration: in_order}}\n" for i in range(LENGTH))
-    text = f"name: chain\nsource: drawn\nclock: 1 MHz\nmapper: temporal\nunits:\n{units}"
-    path = tmp_path / "chain.yaml"
-    path.write_text(text)
-    assert read_text(text)
-    tasks = tuple(
-        Task(
-            f"t{i}", f"u{i}", FIRINGS, every(work("move", bytes=1)),
-            takes={f"s{i}": every(1)} if i else {}, gives={f"s{i + 1}": every(1)} if i + 1 < LENGTH else {},
-        )
-        for i in range(LENGTH)
-    )  # fmt: skip
-    streams = tuple(Stream(f"s{i}", 2) for i in range(1, LENGTH))
-    return flatten(Section("chain", tasks, streams), archsim.load_design(str(path)))
-
-
-def test_simpy_firings_on_a_chain(benchmark, tmp_path):
-    result = benchmark.pedantic(run, args=(chain(tmp_path),), kwargs={"engine": "simpy"}, rounds=5)
+def rate(benchmark, function, flat, **options):
+    """The result of a few runs after one that loads machine code; firings a second of the best beside it."""
+    result = benchmark.pedantic(function, args=(flat,), kwargs=options, rounds=5, warmup_rounds=1)
     benchmark.extra_info["firings_per_second"] = result.firings / benchmark.stats["min"]
-    assert result.cycles == FIRINGS + LENGTH - 1
+    return result
 
 
-def test_simpy_firings_on_the_table_lookup_accelerator(benchmark):
-    design, model = archsim.load_design("tellme_kv260"), archsim.load_model("bitnet_b158_large")
-    schedule = mappers.lower(dataflow.prefill(model, prompt=16), design)
-    flat = flatten(schedule.sections[1], design)
-    result = benchmark.pedantic(run, args=(flat,), kwargs={"engine": "simpy"}, rounds=5)
-    benchmark.extra_info["firings_per_second"] = result.firings / benchmark.stats["min"]
+@pytest.mark.parametrize("engine", ["simpy", "recurrence", "compiled"])
+def test_firings_on_a_chain(benchmark, engine):
+    result = rate(benchmark, run, chain(FIRINGS), engine=engine)
+    assert result.cycles == FIRINGS // LENGTH + LENGTH - 1
+
+
+@pytest.mark.parametrize("depth", [2, 16])
+def test_firings_one_by_one_on_a_chain(benchmark, depth):
+    result = rate(benchmark, compiled.run, chain(MANY, depth=depth), skip=False)
+    assert result.cycles == MANY // LENGTH + LENGTH - 1
+
+
+@pytest.mark.parametrize("skip", [False, True], ids=["one by one", "skipping"])
+def test_firings_on_a_memory_that_serves_first_come(benchmark, skip):
+    assert rate(benchmark, compiled.run, memory(MANY // 10), skip=skip).cycles > 0
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+def test_firings_on_the_table_lookup_accelerator(benchmark, engine):
+    assert rate(benchmark, run, lookup(16), engine=engine).cycles > 0
+
+
+def test_a_billion_scores_streamed(benchmark):
+    n = 32_768
+    result = rate(benchmark, run, attention(n), engine="compiled")
+    assert result.cycles == n * n + 4
 
 
 def test_a_decode_step_of_the_whole_model(benchmark):

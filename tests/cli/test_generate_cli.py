@@ -64,7 +64,7 @@ def test_a_long_run_says_how_far_it_is(capsys, monkeypatch):
     assert said(capsys, *GENERATE).err == ""
     monkeypatch.setattr(cli, "PROGRESS_SECONDS", 0)
     monkeypatch.setattr(cli, "SLOW_FIRINGS", 10)
-    first, *steps = said(capsys, *GENERATE).err.splitlines()
+    first, *steps = said(capsys, *GENERATE, "--engine", "simpy").err.splitlines()
     assert first.startswith("simulating ")
     assert steps == [f"{made} of 4 tokens made" for made in (1, 2, 3)]
 

@@ -330,5 +330,21 @@ def test_what_a_section_shares_with_another_is_the_same_object():
 def test_a_mapper_without_steps_of_its_own_lowers_each(monkeypatch):
     shared = mappers.run(TOY, TOY_LLM, phase="generate", prompt=2, tokens=4)
     monkeypatch.setattr("mappers.choose.AT_CONTEXT", {})
-    assert mappers.run(TOY, TOY_LLM, phase="generate", prompt=2, tokens=4) == shared
+    alone = mappers.run(TOY, TOY_LLM, phase="generate", prompt=2, tokens=4)
+    assert alone.firings_run > shared.firings_run
+    assert replace(alone, firings_run=shared.firings_run) == shared
     assert shared.parts["matmul"] == Fraction(4 * 32)
+
+
+def test_firings_are_counted_in_all_and_as_they_are_run():
+    """A section runs once however often it repeats, and once for all steps where it is the same in each."""
+    asked = {"phase": "generate", "prompt": 2, "tokens": 3}
+    slow, fast = (mappers.run(TOY, TOY_LLM, **asked, engine=engine) for engine in ("simpy", "compiled"))
+    schedules = [
+        mappers.lower(dataflow.prefill(TOY_LLM, prompt=2), TOY),
+        *(mappers.lower(dataflow.decode(TOY_LLM, context=context), TOY) for context in (3, 4)),
+    ]
+    assert slow.firings == fast.firings == sum(schedule.firings for schedule in schedules)
+    assert 0 < fast.firings_run <= slow.firings_run < sum(schedule.run_firings for schedule in schedules)
+    alone = mappers.run(TOY, TOY_LLM, phase="decode", context=3, engine="simpy")
+    assert alone.firings_run == schedules[1].run_firings
