@@ -7,6 +7,8 @@ units that several tasks share in a fixed order.
 
 from __future__ import annotations
 
+import numpy as np
+
 from archsim.engine.machine_code import compiled, inlined
 from archsim.engine.order_state import (
     ARRIVED,
@@ -64,64 +66,71 @@ def work_off(q: OrderState, budget: int) -> bool:
     while q.scalars[WAITING]:
         if q.scalars[FIRED] >= limit:
             return False
-        unit = q.queue[q.scalars[FIRST]]
-        q.scalars[FIRST] += 1
-        if q.scalars[FIRST] == len(q.queue):
-            q.scalars[FIRST] = 0
-        q.scalars[WAITING] -= 1
-        q.units[unit, QUEUED] = 0
-        goes_on = q.units[unit, TURN] < q.units[unit, TURN_END]
+        unit = q.units[_next(q)]
+        unit[QUEUED] = 0
+        goes_on = unit[TURN] < unit[TURN_END]
         while goes_on:
-            task = q.units[unit, TURN_OF]
-            most = min(q.tasks[task, IN_RUN], q.units[unit, IN_TURN])
+            task = q.tasks[unit[TURN_OF]]
+            most = min(task[IN_RUN], unit[IN_TURN])
             n = _possible(q, task, most)
             if not n:
                 break
             _fire(q, unit, task, n)
             _advance(q, unit, task, n)
-            for i in range(q.tasks[task, NEIGHBOURS], q.tasks[task, NEIGHBOURS_END]):
+            for i in range(task[NEIGHBOURS], task[NEIGHBOURS_END]):
                 _wake(q, q.neighbours[i])
-            goes_on = n == most and q.units[unit, TURN] < q.units[unit, TURN_END]
+            goes_on = n == most and unit[TURN] < unit[TURN_END]
     for stream in range(len(q.streams)):
         _peak(q, stream)
     return True
 
 
 @inlined
+def _next(q: OrderState) -> int:
+    """The unit that has waited for longest."""
+    unit = q.queue[q.scalars[FIRST]]
+    q.scalars[FIRST] += 1
+    if q.scalars[FIRST] == len(q.queue):
+        q.scalars[FIRST] = 0
+    q.scalars[WAITING] -= 1
+    return unit
+
+
+@inlined
 def _wake(q: OrderState, task: int) -> None:
     """The task's unit may go on, if it is this task's turn."""
-    unit = q.tasks[task, UNIT]
-    if not q.units[unit, QUEUED] and q.units[unit, TURN_OF] == task:
-        q.units[unit, QUEUED] = 1
+    index = q.tasks[task, UNIT]
+    unit = q.units[index]
+    if not unit[QUEUED] and unit[TURN_OF] == task:
+        unit[QUEUED] = 1
         place = q.scalars[FIRST] + q.scalars[WAITING]
-        q.queue[place if place < len(q.queue) else place - len(q.queue)] = unit
+        q.queue[place if place < len(q.queue) else place - len(q.queue)] = index
         q.scalars[WAITING] += 1
 
 
 @inlined
-def _possible(q: OrderState, task: int, most: int) -> int:
+def _possible(q: OrderState, task: np.ndarray, most: int) -> int:
     """How many firings of the task's run, and no more, can follow one another with what is known."""
-    run = q.tasks[task, AT]
+    run = q.runs[task[AT]]
     n = most
-    for i in range(q.runs[run, TAKES], q.runs[run, TAKES_END]):
-        stream, each = q.takes[i, 0], q.takes[i, 1]
-        there = q.streams[stream, GIVEN] - q.streams[stream, TAKEN]
+    for i in range(run[TAKES], run[TAKES_END]):
+        at, each = q.streams[q.takes[i, 0]], q.takes[i, 1]
+        there = at[GIVEN] - at[TAKEN]
         n = min(n, there if each == 1 else there // each)
-    for i in range(q.runs[run, GIVES], q.runs[run, GIVES_END]):
-        stream, each = q.gives[i, 0], q.gives[i, 1]
-        room = q.streams[stream, DEPTH] - q.streams[stream, GIVEN] + q.streams[stream, TAKEN]
+    for i in range(run[GIVES], run[GIVES_END]):
+        at, each = q.streams[q.gives[i, 0]], q.gives[i, 1]
+        room = at[DEPTH] - at[GIVEN] + at[TAKEN]
         n = min(n, room if each == 1 else room // each)
     return n
 
 
 @inlined
-def _fire(q: OrderState, unit: int, task: int, n: int) -> None:
+def _fire(q: OrderState, unit: np.ndarray, task: np.ndarray, n: int) -> None:
     """The times of so many firings, each as soon as the last of what it waits for is there."""
-    run = q.tasks[task, AT]
-    takes, takes_end = q.runs[run, TAKES], q.runs[run, TAKES_END]
-    gives, gives_end = q.runs[run, GIVES], q.runs[run, GIVES_END]
-    cycles, latency = q.runs[run, CYCLES], q.units[unit, LATENCY]
-    end = q.units[unit, FREE_AT]
+    run = q.runs[task[AT]]
+    takes, takes_end, gives, gives_end = run[TAKES], run[TAKES_END], run[GIVES], run[GIVES_END]
+    cycles, latency = run[CYCLES], unit[LATENCY]
+    end = unit[FREE_AT]
     first = end
     for i in range(n):
         start = end
@@ -139,9 +148,9 @@ def _fire(q: OrderState, unit: int, task: int, n: int) -> None:
     for j in range(takes, takes_end):
         if q.streams[q.takes[j, 0], PEAK] < q.streams[q.takes[j, 0], DEPTH]:
             _peak(q, q.takes[j, 0])
-    if q.tasks[task, START] < 0:
-        q.tasks[task, START] = first
-    q.tasks[task, END] = q.units[unit, FREE_AT] = end
+    if task[START] < 0:
+        task[START] = first
+    task[END] = unit[FREE_AT] = end
     q.scalars[LAST] = max(q.scalars[LAST], end + latency if gives_end > gives else end)
     q.scalars[FIRED] += n
 
@@ -149,15 +158,16 @@ def _fire(q: OrderState, unit: int, task: int, n: int) -> None:
 @inlined
 def _arrival(q: OrderState, stream: int, tokens: int, start: int) -> int:
     """When the last of the tokens is there, or the start if that is later; the time between is starved."""
-    needed = q.streams[stream, TAKEN] + tokens
-    if needed > q.streams[stream, INITIAL]:
-        ring, mask, place = q.streams[stream, RING], q.streams[stream, MASK], q.streams[stream, ARRIVED]
+    at = q.streams[stream]
+    needed = at[TAKEN] + tokens
+    if needed > at[INITIAL]:
+        ring, mask, place = at[RING], at[MASK], at[ARRIVED]
         while q.arrivals[ring + (place & mask), TOKENS] < needed:
             place += 1
-        q.streams[stream, ARRIVED] = place
+        at[ARRIVED] = place
         time = q.arrivals[ring + (place & mask), TIME]
         if time > start:
-            q.streams[stream, STARVED] += time - start
+            at[STARVED] += time - start
             return time
     return start
 
@@ -165,75 +175,77 @@ def _arrival(q: OrderState, stream: int, tokens: int, start: int) -> int:
 @inlined
 def _place(q: OrderState, stream: int, tokens: int, start: int) -> int:
     """When the last of the places is free, or the start if that is later; the time between is blocked."""
-    needed = q.streams[stream, GIVEN] + tokens - q.streams[stream, DEPTH]
+    at = q.streams[stream]
+    needed = at[GIVEN] + tokens - at[DEPTH]
     if needed > 0:
-        ring, mask, place = q.streams[stream, RING], q.streams[stream, MASK], q.streams[stream, FREED]
+        ring, mask, place = at[RING], at[MASK], at[FREED]
         while q.frees[ring + (place & mask), TOKENS] < needed:
             place += 1
-        q.streams[stream, FREED] = place
+        at[FREED] = place
         time = q.frees[ring + (place & mask), TIME]
         if time > start:
-            q.streams[stream, BLOCKED] += time - start
+            at[BLOCKED] += time - start
             return time
     return start
 
 
 @inlined
 def _free(q: OrderState, stream: int, tokens: int, end: int) -> None:
-    place = q.streams[stream, RING] + (q.streams[stream, FREED_END] & q.streams[stream, MASK])
-    q.streams[stream, TAKEN] += tokens
-    q.streams[stream, FREED_END] += 1
-    q.frees[place, TIME], q.frees[place, TOKENS] = end, q.streams[stream, TAKEN]
+    at = q.streams[stream]
+    place = at[RING] + (at[FREED_END] & at[MASK])
+    at[TAKEN] += tokens
+    at[FREED_END] += 1
+    q.frees[place, TIME], q.frees[place, TOKENS] = end, at[TAKEN]
 
 
 @inlined
 def _give(q: OrderState, stream: int, tokens: int, start: int, arrival: int) -> None:
-    ring, mask = q.streams[stream, RING], q.streams[stream, MASK]
-    q.streams[stream, GIVEN] += tokens
-    place = ring + (q.streams[stream, ARRIVED_END] & mask)
-    q.streams[stream, ARRIVED_END] += 1
-    q.arrivals[place, TIME], q.arrivals[place, TOKENS] = arrival, q.streams[stream, GIVEN]
-    if q.streams[stream, PEAK] == q.streams[stream, DEPTH]:
+    at = q.streams[stream]
+    ring, mask = at[RING], at[MASK]
+    at[GIVEN] += tokens
+    place = ring + (at[ARRIVED_END] & mask)
+    at[ARRIVED_END] += 1
+    q.arrivals[place, TIME], q.arrivals[place, TOKENS] = arrival, at[GIVEN]
+    if at[PEAK] == at[DEPTH]:
         return
-    last = q.streams[stream, FILLED_END] - 1
-    if last < q.streams[stream, FILLED] or q.starts[ring + (last & mask), TIME] < start:
+    last = at[FILLED_END] - 1
+    if last < at[FILLED] or q.starts[ring + (last & mask), TIME] < start:
         last += 1
-        q.streams[stream, FILLED_END] = last + 1
+        at[FILLED_END] = last + 1
     place = ring + (last & mask)
-    q.starts[place, TIME], q.starts[place, TOKENS] = start, q.streams[stream, GIVEN]
+    q.starts[place, TIME], q.starts[place, TOKENS] = start, at[GIVEN]
 
 
 @inlined
 def _peak(q: OrderState, stream: int) -> None:
     """The most places taken once everything of one time has happened, as far as both ends are known."""
-    ring, mask = q.streams[stream, RING], q.streams[stream, MASK]
-    filled, emptied = q.streams[stream, FILLED], q.streams[stream, EMPTIED]
+    at = q.streams[stream]
+    ring, mask = at[RING], at[MASK]
+    filled, emptied = at[FILLED], at[EMPTIED]
     freed = q.frees[ring + ((emptied - 1) & mask), TOKENS] if emptied else 0
-    while filled < q.streams[stream, FILLED_END] and emptied < q.streams[stream, FREED_END]:
+    while filled < at[FILLED_END] and emptied < at[FREED_END]:
         if q.frees[ring + (emptied & mask), TIME] <= q.starts[ring + (filled & mask), TIME]:
             freed = q.frees[ring + (emptied & mask), TOKENS]
             emptied += 1
         else:
             taken = q.starts[ring + (filled & mask), TOKENS] - freed
             filled += 1
-            if taken > q.streams[stream, PEAK]:
-                q.streams[stream, PEAK] = taken
-    q.streams[stream, FILLED], q.streams[stream, EMPTIED] = filled, emptied
+            if taken > at[PEAK]:
+                at[PEAK] = taken
+    at[FILLED], at[EMPTIED] = filled, emptied
 
 
 @inlined
-def _advance(q: OrderState, unit: int, task: int, n: int) -> None:
+def _advance(q: OrderState, unit: np.ndarray, task: np.ndarray, n: int) -> None:
     """The task's next firing and the unit's next turn."""
-    q.tasks[task, LEFT] -= n
-    q.tasks[task, IN_RUN] -= n
-    if not q.tasks[task, IN_RUN]:
-        run = q.runs[q.tasks[task, AT], NEXT]
-        q.tasks[task, AT], q.tasks[task, IN_RUN] = run, q.runs[run, COUNT]
-    q.units[unit, IN_TURN] -= n
-    if not q.units[unit, IN_TURN]:
-        turn = q.units[unit, TURN] + 1
-        q.units[unit, TURN] = turn
-        if turn < q.units[unit, TURN_END]:
-            q.units[unit, TURN_OF], q.units[unit, IN_TURN] = q.order[turn, 0], q.order[turn, 1]
-        else:
-            q.units[unit, TURN_OF] = -1
+    task[LEFT] -= n
+    task[IN_RUN] -= n
+    if not task[IN_RUN]:
+        task[AT] = q.runs[task[AT], NEXT]
+        task[IN_RUN] = q.runs[task[AT], COUNT]
+    unit[IN_TURN] -= n
+    if not unit[IN_TURN]:
+        unit[TURN] += 1
+        unit[TURN_OF] = -1
+        if unit[TURN] < unit[TURN_END]:
+            unit[TURN_OF], unit[IN_TURN] = q.order[unit[TURN], 0], q.order[unit[TURN], 1]
