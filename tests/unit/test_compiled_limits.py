@@ -1,0 +1,161 @@
+"""Where the compiled engine ends: at 2^62, at an interrupt, and on a machine that it has not been compiled for yet."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from archsim import ScheduleError
+from archsim.engine import attempt, compiled, simpy_engine
+from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
+from dataflow import UNLIMITED
+
+MOST = 2**62
+PROGRAM = """
+import sys
+from test_compiled_limits import pair
+from archsim.engine.compiled import run
+run(pair(3), skip=False)
+run(pair(3, first_come=True), skip=False)
+print("begun", flush=True)
+firings, first_come = (int(word) for word in sys.argv[1:])
+run(pair(3, firings=firings, use=2, depth=2, first_come=bool(first_come)), skip=False)
+"""
+
+
+def pair(
+    cycles: int, *, firings: int = 1, latency: int = 0, servers: int = 1, waiting: int = 1, depth: int = UNLIMITED,
+    tokens: int = 1, use: int = 0, first_come: bool = False,
+) -> Flat:  # fmt: skip
+    """A task on some servers, and one that waits for what it gives on others."""
+    tasks = (
+        FlatTask("a", 0, firings, (FlatRun(1, cycles, (), ((0, tokens),)),)),
+        FlatTask("b", 1, firings, (FlatRun(1, use, ((0, tokens),), ()),)),
+    )
+    units = (
+        FlatUnit("u", "u", servers, latency, None if first_come else ((0, firings),), (0,)),
+        FlatUnit("v", "v", waiting, 0, ((1, firings),), (1,)),
+    )
+    return Flat("giant", tasks, (FlatStream("s", depth, 0, 0, 1),), units)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize(
+    "below, above, n",
+    [
+        (pair(MOST), pair(MOST + 1), MOST + 1),
+        (pair(MOST - 3, latency=3), pair(MOST - 3, latency=4), MOST + 1),
+        (pair(MOST // 4, firings=4), pair(MOST // 4 + 1, firings=4), MOST + 4),
+        (pair(1, tokens=MOST), pair(1, tokens=MOST // 2 + 1, firings=2), MOST + 2),
+    ],
+)
+def test_two_to_the_62nd(below: Flat, above: Flat, n: int, skip: bool) -> None:
+    """What can take so long and no longer is run, and rightly; a cycle or token more is refused, by one engine only."""
+    assert compiled.run(below, skip=skip) == simpy_engine.run(below)
+    with pytest.raises(ScheduleError) as raised:
+        compiled.run(above, skip=skip)
+    assert str(raised.value).startswith("section 'giant': ")
+    assert f"{n:,}" in str(raised.value)
+    assert attempt(above, engine="simpy") == simpy_engine.run(above)
+
+
+def test_near_the_end_it_is_right_or_refused() -> None:
+    """Servers wait as well as work, so that server-cycles reach the end before cycles do."""
+    seen: Counter[str] = Counter()
+    big = (2**59, 2**60 - 1, 2**61 - 5, 2**62 - 9, 2**63, 2**70)
+    for cycles, firings, servers, waiting, use in product(big, (1, 3), (1, 3), (1, 8), (0, 7)):
+        flat = pair(cycles, firings=firings, servers=servers, waiting=waiting, use=use, depth=2, first_come=servers > 1)
+        try:
+            found = compiled.run(flat)
+        except ScheduleError:
+            seen["refused"] += 1
+        else:
+            assert found == simpy_engine.run(flat)
+            seen["right"] += 1
+    assert min(seen["refused"], seen["right"]) >= 15, seen
+
+
+@pytest.mark.parametrize("depth", [2**62 - 1, 2**62, 2**62 + 1, 2**63 - 1, 2**63, 10**30])
+@pytest.mark.parametrize("tokens", [1, 2**60])
+def test_a_depth_that_nothing_fills(depth: int, tokens: int) -> None:
+    """Up to that of a stream without limit it is taken; beyond it is refused, as nothing needs it."""
+    flat = pair(5, firings=3, use=1, depth=depth, tokens=tokens)
+    if depth <= UNLIMITED:
+        assert compiled.run(flat) == simpy_engine.run(flat)
+    else:
+        with pytest.raises(ScheduleError, match=f"section 'giant': .*{depth:,}"):
+            compiled.run(flat)
+
+
+@pytest.mark.parametrize("initial", [0, 2**62 - 2, 2**62])
+def test_places_without_limit_that_are_taken(initial: int) -> None:
+    """A task that feeds itself: stuck where it has no token, and where there is no place beside them."""
+    tasks = (
+        FlatTask("a", 0, 3, (FlatRun(1, 1, ((0, 1),), ((0, 1), (1, 1))),)),
+        FlatTask("b", 1, 3, (FlatRun(1, 1, ((1, 1),), ()),)),
+    )
+    units = (FlatUnit("u", "u", 1, 0, ((0, 3),), (0,)), FlatUnit("v", "v", 1, 0, ((1, 3),), (1,)))
+    streams = (FlatStream("back", UNLIMITED, initial, 0, 0), FlatStream("s", UNLIMITED, 0, 0, 1))
+    flat = Flat("full", tasks, streams, units)
+    assert compiled.run(flat) == simpy_engine.run(flat)
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path)), **more}
+
+
+def seconds_to_stop(first_come: bool) -> float:
+    """How long a run of days goes on after an interrupt, which must end it."""
+    command = [sys.executable, "-c", PROGRAM, str(10**13), str(int(first_come))]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            assert run.stdout is not None
+            assert run.stdout.readline() == "begun\n"
+            time.sleep(0.3)
+            assert run.poll() is None
+            run.send_signal(signal.SIGINT)
+            begun = time.perf_counter()
+            _, said = run.communicate(timeout=60)
+            seconds = time.perf_counter() - begun
+        finally:
+            run.kill()
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    return seconds
+
+
+@pytest.mark.parametrize("first_come", [False, True])
+def test_an_interrupt_is_heard_within_a_second(first_come: bool) -> None:
+    """The best of three, as other tests may hold the processor."""
+    assert any(seconds_to_stop(first_come) < 1 for _ in range(3))
+
+
+def said(folder: Path | None) -> list[str]:
+    """What a process that runs both kinds of section says on stderr, with machine code kept in this folder."""
+    more = {} if folder is None else {"NUMBA_CACHE_DIR": str(folder)}
+    command = [sys.executable, "-c", PROGRAM, "1", "0"]
+    done = subprocess.run(command, env=environment(**more), capture_output=True, text=True, check=True)
+    assert done.stdout == "begun\n"
+    return done.stderr.splitlines()
+
+
+def test_once_it_is_compiled_it_says_nothing() -> None:
+    for first_come in (False, True):
+        compiled.run(pair(1, first_come=first_come))
+    assert said(None) == []
+
+
+@pytest.mark.heavy
+def test_it_is_compiled_once_and_says_so(tmp_path: Path) -> None:
+    first, second = said(tmp_path), said(tmp_path)
+    assert len(first) == 1
+    assert "compil" in first[0]
+    assert "once" in first[0]
+    assert second == []
