@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -83,7 +84,8 @@ def _add_units(flat: Flat, rows: dict[str, list[tuple[int, ...]]]) -> None:
 
 
 def _table(rows: dict[str, list[tuple[int, ...]]], name: str) -> np.ndarray:
-    return np.array(rows[name], dtype=np.int64).reshape(-1, WIDTHS[name])
+    numbers = chain.from_iterable(rows[name])
+    return np.fromiter(numbers, dtype=np.int64, count=len(rows[name]) * WIDTHS[name]).reshape(-1, WIDTHS[name])
 
 
 def firings(a: Arrays) -> np.ndarray:
