@@ -9,6 +9,7 @@ import numpy as np
 from archsim.engine import clock_kernel, clock_state
 from archsim.engine.arrays import Arrays
 from archsim.engine.clock_state import State
+from archsim.engine.machine_code import tell_if_cold
 from archsim.engine.outcome import Outcome
 from archsim.engine.repeats import Repeats, repeats
 from archsim.engine.resume import Earlier, changed_tasks, end_alike, resume
@@ -19,6 +20,7 @@ FIRINGS_A_CALL = 1_000_000  # a fraction of a second, after which an interrupt i
 def run(packed: Arrays, *, skip: bool, patience: int, like: Earlier | None) -> tuple[Outcome, Repeats] | None:
     """The clock's answer; None where it has run so many firings one by one and is not done."""
     watched = changed_tasks(packed, like.packed) if like else ()
+    tell_if_cold("clock_kernel")
     begun = clock_state.begin(packed)
     seen = repeats(begun, on=skip, watched=watched)
     if not (like and watched and resume(begun, seen, like)):

@@ -6,12 +6,11 @@ and runs such sections where nothing repeats.
 
 from __future__ import annotations
 
-from functools import cache
-
-from archsim.engine import clock, clock_kernel, clock_state, machine_code, order_kernel, order_state
+from archsim.engine import clock, clock_kernel, clock_state, order_kernel, order_state
 from archsim.engine.arrays import Arrays, arrays, arrays_like
 from archsim.engine.clock import FIRINGS_A_CALL
 from archsim.engine.flat import Flat
+from archsim.engine.machine_code import tell_if_cold
 from archsim.engine.outcome import Outcome, section_result
 from archsim.engine.repeats import Repeats, repeats
 from archsim.engine.result import SectionResult, Stuck
@@ -32,17 +31,11 @@ def run(flat: Flat, *, skip: bool = True, like: SectionResult | None = None) -> 
     """
     before = like.earlier if skip and like else None
     packed = _packed(flat, before)
-    _warm()
     outcome, kept = _outcome(packed, skip, before)
     if outcome.left.any():
         fired = [task.firings - n for task, n in zip(flat.tasks, outcome.left.tolist(), strict=True)]
         return Stuck(outcome.cycle, after(flat, fired).waiting())
     return section_result(flat, packed, outcome, Earlier(flat, packed, outcome, kept))
-
-
-@cache
-def _warm() -> None:
-    machine_code.tell_if_cold()
 
 
 def _outcome(packed: Arrays, skip: bool, like: Earlier | None) -> tuple[Outcome, Repeats | None]:
@@ -58,8 +51,8 @@ def _outcome(packed: Arrays, skip: bool, like: Earlier | None) -> tuple[Outcome,
 def spans(flat: Flat) -> list[Span]:
     """What each unit does when in a run of this section, as far as it gets; nothing is skipped."""
     packed = _packed(flat)
-    _warm()
     rows: list[Row] = []
+    tell_if_cold("clock_kernel")
     begun = clock_state.begin(packed, spans=True)
     clock_kernel.enter(begun)
     for q, _ in clock.steps(begun, repeats(begun, on=False)):
@@ -79,6 +72,7 @@ def _named(flat: Flat, what: int) -> tuple[str, str]:
 
 
 def _in_order(packed: Arrays) -> Outcome:
+    tell_if_cold("order_kernel")
     q = order_state.begin(packed)
     while not order_kernel.work_off(q, FIRINGS_A_CALL):
         pass

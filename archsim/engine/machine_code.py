@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import gettempdir
@@ -40,9 +41,10 @@ def inlined(function: F) -> F:
     return njit(inline="always", _nrt=False)(function)
 
 
-def tell_if_cold() -> None:
-    """Says on stderr (as a logger's warning) that machine code has to be made first, where none is kept."""
-    if not any(FOLDER.rglob("*.nbc")):
+@cache
+def tell_if_cold(kernel: str) -> None:
+    """Says on stderr (as a logger's warning) that a kernel's machine code has to be made first, where none is kept."""
+    if not any(FOLDER.rglob(f"{kernel}.*.nbc")):
         logging.getLogger("archsim").warning("compiling the engine for this machine, once: about half a minute")
 
 

@@ -23,11 +23,11 @@ PROGRAM = """
 import sys
 from test_compiled_limits import pair
 from archsim.engine.compiled import run
-run(pair(3), skip=False)
-run(pair(3, first_come=True), skip=False)
+for servers in (1, 2):
+    run(pair(3, servers=servers), skip=False)
 print("begun", flush=True)
-firings, first_come = (int(word) for word in sys.argv[1:])
-run(pair(3, firings=firings, use=2, depth=2, first_come=bool(first_come)), skip=False)
+firings, servers = (int(word) for word in sys.argv[1:])
+run(pair(3, firings=firings, use=2, depth=2, servers=servers), skip=False)
 """
 
 
@@ -112,9 +112,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path)), **more}
 
 
-def seconds_to_stop(first_come: bool) -> float:
+def seconds_to_stop(servers: int) -> float:
     """How long a run of days goes on after an interrupt, which must end it."""
-    command = [sys.executable, "-c", PROGRAM, str(10**13), str(int(first_come))]
+    command = [sys.executable, "-c", PROGRAM, str(10**13), str(servers)]
     with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         try:
             assert run.stdout is not None
@@ -131,24 +131,24 @@ def seconds_to_stop(first_come: bool) -> float:
     return seconds
 
 
-@pytest.mark.parametrize("first_come", [False, True])
-def test_an_interrupt_is_heard_within_a_second(first_come: bool) -> None:
-    """The best of three, as other tests may hold the processor."""
-    assert any(seconds_to_stop(first_come) < 1 for _ in range(3))
+@pytest.mark.parametrize("servers", [1, 2])
+def test_an_interrupt_is_heard_within_a_second(servers: int) -> None:
+    """In both kernels: units of several servers are for the clock. The best of three, as other tests run beside it."""
+    assert any(seconds_to_stop(servers) < 1 for _ in range(3))
 
 
 def said(folder: Path | None) -> list[str]:
-    """What a process that runs both kinds of section says on stderr, with machine code kept in this folder."""
+    """What a process that needs both kernels says on stderr, with machine code kept in this folder."""
     more = {} if folder is None else {"NUMBA_CACHE_DIR": str(folder)}
-    command = [sys.executable, "-c", PROGRAM, "1", "0"]
+    command = [sys.executable, "-c", PROGRAM, "1", "1"]
     done = subprocess.run(command, env=environment(**more), capture_output=True, text=True, check=True)
     assert done.stdout == "begun\n"
     return done.stderr.splitlines()
 
 
 def test_once_it_is_compiled_it_says_nothing() -> None:
-    for first_come in (False, True):
-        compiled.run(pair(1, first_come=first_come))
+    for servers in (1, 2):
+        compiled.run(pair(1, servers=servers), skip=False)
     assert said(None) == []
 
 
