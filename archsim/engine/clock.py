@@ -14,7 +14,7 @@ from archsim.engine.outcome import Outcome
 from archsim.engine.repeats import Repeats, repeats
 from archsim.engine.resume import Earlier, changed_tasks, end_alike, resume
 
-FIRINGS_A_CALL = 1_000_000  # a fraction of a second, after which an interrupt is heard
+FIRINGS_A_CALL = 500_000  # a fraction of a second, after which an interrupt is heard
 
 
 def run(packed: Arrays, *, skip: bool, patience: int, like: Earlier | None) -> tuple[Outcome, Repeats] | None:

@@ -45,7 +45,12 @@ def inlined(function: F) -> F:
 def tell_if_cold(kernel: str) -> None:
     """Says on stderr (as a logger's warning) that a kernel's machine code has to be made first, where none is kept."""
     if not any(FOLDER.rglob(f"{kernel}.*.nbc")):
-        logging.getLogger("archsim").warning("compiling the engine for this machine, once: about half a minute")
+        _tell()
+
+
+@cache
+def _tell() -> None:
+    logging.getLogger("archsim").warning("compiling the engine for this machine, once: about half a minute")
 
 
 def _folder() -> Path:

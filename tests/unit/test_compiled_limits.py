@@ -112,8 +112,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path)), **more}
 
 
-def seconds_to_stop(servers: int) -> float:
-    """How long a run of days goes on after an interrupt, which must end it."""
+@pytest.mark.parametrize("servers", [1, 2])
+def test_an_interrupt_ends_a_run_of_days(servers: int) -> None:
+    """In both kernels: units of several servers are for the clock."""
     command = [sys.executable, "-c", PROGRAM, str(10**13), str(servers)]
     with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         try:
@@ -122,19 +123,10 @@ def seconds_to_stop(servers: int) -> float:
             time.sleep(0.3)
             assert run.poll() is None
             run.send_signal(signal.SIGINT)
-            begun = time.perf_counter()
-            _, said = run.communicate(timeout=60)
-            seconds = time.perf_counter() - begun
+            _, said = run.communicate(timeout=30)
         finally:
             run.kill()
     assert said.rstrip().endswith("KeyboardInterrupt")
-    return seconds
-
-
-@pytest.mark.parametrize("servers", [1, 2])
-def test_an_interrupt_is_heard_within_a_second(servers: int) -> None:
-    """In both kernels: units of several servers are for the clock. The best of three, as other tests run beside it."""
-    assert any(seconds_to_stop(servers) < 1 for _ in range(3))
 
 
 def said(folder: Path | None) -> list[str]:
@@ -155,7 +147,5 @@ def test_once_it_is_compiled_it_says_nothing() -> None:
 @pytest.mark.heavy
 def test_it_is_compiled_once_and_says_so(tmp_path: Path) -> None:
     first, second = said(tmp_path), said(tmp_path)
-    assert len(first) == 1
-    assert "compil" in first[0]
-    assert "once" in first[0]
+    assert first == ["compiling the engine for this machine, once: about half a minute"]
     assert second == []
