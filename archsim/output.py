@@ -19,7 +19,7 @@ from archsim.text import as_json
 from archsim.yamlfile import write
 from dataflow.model import Model
 
-PACKAGES = ("archsim", "numpy", "simpy", "pydantic", "pint", "PyYAML")
+PACKAGES = ("archsim", "numpy", "numba", "simpy", "pydantic", "pint", "PyYAML")
 OP_FIELDS = ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")
 
 

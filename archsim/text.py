@@ -112,7 +112,8 @@ def _honesty(report: Report) -> list[str]:
         lines.append(f"assumed     {len(report.assumed)} numbers; `archsim check {report.design}` says which and why")
     lines += [f"fitted      {path} to {point}" for path, point in report.fitted.items()]
     run = f"{report.firings_run:,} of {report.firings:,} firings run one by one"
-    return [*lines, f"engine      {report.engine}: {run}; the others repeat them exactly"]
+    others = "; the others repeat them exactly" if report.firings_run < report.firings else ""
+    return [*lines, f"engine      {report.engine}: {run}{others}"]
 
 
 def html(report: Report) -> str:

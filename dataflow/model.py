@@ -155,9 +155,9 @@ def check_tokens(model: Model, what: str, tokens: int, batch: int) -> None:
 
 def check_generation(model: Model, *, prompt: int, tokens: int, batch: int) -> None:
     """Raises GraphError with every reason why the model cannot make so many tokens after such a prompt."""
-    problems = _token_problems(model, batch, prompt=prompt, tokens=tokens)
+    problems = _token_problems(model, batch, prompt=prompt, tokens=min(tokens, model.max_context))
     keys, most = prompt + tokens - 1, model.max_context
-    if 1 <= prompt <= most and 1 <= tokens <= most < keys:
+    if 1 <= prompt <= most < keys and tokens >= 1:
         problems.append(
             f"tokens: the last of {tokens} after a prompt of {prompt} attends to {keys} keys, model '{model.name}' "
             f"takes at most {most}; use at most {most + 1 - prompt} tokens"

@@ -8,7 +8,6 @@ from __future__ import annotations
 from archsim.engine.clock_state import (
     AT,
     AWAY,
-    BLOCKED,
     CAUSE,
     CHANGED,
     CHOICES,
@@ -49,7 +48,6 @@ from archsim.engine.clock_state import (
     SINCE,
     SPANS,
     START,
-    STARVED,
     STATUS,
     TAKES,
     TAKES_END,
@@ -64,20 +62,24 @@ from archsim.engine.clock_state import (
     State,
 )
 from archsim.engine.machine_code import compiled, inlined
-from archsim.engine.repeats import Repeats, compare, look, watch, watches
+from archsim.engine.repeats import Repeats, compare, count, look, watch, watches
 
 SPANS_A_STEP = 4
-ENDED, PAUSED, CROWDED, ALIKE = range(4)  # nothing is left to happen; the budget is used up; the heap or spans are
+# Nothing is left to happen; so many firings have started; the heap or the spans are full; what differs from the section
+# that this one is like is over.
+ENDED, PAUSED, CROWDED, ALIKE = range(4)
 
 
 @compiled
 def advance(q: State, repeats: Repeats, budget: int) -> int:
-    """Runs until nothing can happen, so many firings have started, or there is no room for more; goes on if called."""
+    """Runs until there is one of these to say; goes on if it is called again."""
     scalars = q.scalars
     limit = scalars[FIRED] + budget
     while True:
         if _crowded(q):
             return CROWDED
+        if scalars[FIRED] >= limit:
+            return PAUSED
         if scalars[DIRTY]:
             scalars[DIRTY] -= 1
             unit = q.dirty[scalars[DIRTY]]
@@ -98,8 +100,6 @@ def advance(q: State, repeats: Repeats, budget: int) -> int:
             if look(q, repeats):
                 compare(q, repeats)
             scalars[WRAPPED] = 0
-            if scalars[FIRED] >= limit:
-                return PAUSED
             scalars[NOW] = q.events[0, 0]
 
 
@@ -320,20 +320,10 @@ def _stall(q: State, unit: int, cause: int, now: int) -> None:
     """From now on the free servers wait for this cause; the time since the last change goes to the one before."""
     before = q.units[unit, CAUSE]
     if before != IDLE:
-        _count(q, before, q.units[unit, FREE] * (now - q.units[unit, CHANGED]))
+        count(q, before, q.units[unit, FREE] * (now - q.units[unit, CHANGED]))
         _record(q, unit, before, q.units[unit, CHANGED], now, q.units[unit, FREE])
     q.units[unit, CHANGED] = now
     q.units[unit, CAUSE] = cause
-
-
-@inlined
-def _count(q: State, cause: int, cycles: int) -> None:
-    """Adds server-cycles to a cause."""
-    streams = len(q.streams)
-    if cause < streams:
-        q.streams[cause, STARVED] += cycles
-    else:
-        q.streams[cause - streams, BLOCKED] += cycles
 
 
 @inlined

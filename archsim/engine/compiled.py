@@ -20,7 +20,7 @@ from archsim.engine.standing import after
 from dataflow.errors import ScheduleError
 
 MOST = 2**62
-PATIENCE = 8  # the clock tries to skip until it has run one firing in so many, if the order kernel can take over
+PATIENCE = 8  # where the order kernel can take over, the clock gives up once it has run one firing in so many
 
 
 def run(flat: Flat, *, skip: bool = True, like: SectionResult | None = None) -> SectionResult | Stuck:
@@ -94,7 +94,7 @@ def _packed(flat: Flat, before: Earlier | None = None) -> Arrays:
     longest = float(a.runs[:, 1].max()) + float(a.units[:, 1].max())
     cycles = longest * float(a.units[:, 0].max()) * a.tasks[:, 1].sum(dtype=float)
     tokens = float(max(a.takes[:, 1].max(initial=1), a.gives[:, 1].max(initial=1))) * float(a.tasks[:, 1].max())
-    if max(cycles, tokens) > MOST / 2 or a.streams[:, 0].max(initial=0) > MOST:
+    if max(cycles, tokens, a.tasks[:, 1].sum(dtype=float)) > MOST / 2 or a.streams[:, 0].max(initial=0) > MOST:
         _refuse_what_overflows(flat)
     return a
 
@@ -109,7 +109,7 @@ def _refuse_what_overflows(flat: Flat) -> None:
     tokens = (task.firings * n for task in flat.tasks for run in task.runs for _, n in (*run.takes, *run.gives))
     counted = (
         ("server-cycles", cycles * servers),
-        ("firings of a task", max(task.firings for task in flat.tasks)),
+        ("firings", sum(task.firings for task in flat.tasks)),
         ("tokens of a task", max(tokens, default=0)),
         ("places of a stream", max((stream.depth for stream in flat.streams), default=0)),
         ("servers of a unit", servers),

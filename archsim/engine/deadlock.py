@@ -14,6 +14,7 @@ from archsim.engine.game import play
 from archsim.engine.result import SectionResult, Stuck, Waiting
 from archsim.engine.standing import Standing
 from archsim.errors import Deadlock, Wait, WayOut
+from dataflow.errors import ScheduleError
 from dataflow.task import UNLIMITED
 
 Cycle = list[Waiting]
@@ -30,7 +31,10 @@ def explain(flat: Flat, stuck: Stuck, attempt: Callable[[Flat], SectionResult | 
     for heading, waiting in (("and behind them:", behind), ("and apart from them:", apart)):
         if waiting:
             told += [heading, *_lines(flat, waiting)]
-    way_out, said = _way_out(flat, cycle, attempt)
+    try:
+        way_out, said = _way_out(flat, cycle, attempt)
+    except ScheduleError as error:
+        way_out, said = None, [f"way out: not looked for; {error}"]
     return Deadlock(
         "\n".join([*told, *said]),
         section=flat.section,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import time
 from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
@@ -18,6 +20,8 @@ from typing import Any, TypeVar
 import numba
 
 SOURCES = ("clock_state.py", "clock_kernel.py", "order_state.py", "order_kernel.py", "repeats.py", "machine_code.py")
+
+WEEK_SECONDS = 7 * 24 * 3600
 
 F = TypeVar("F", bound=Callable[..., object])
 config: Any = numba.config
@@ -62,12 +66,21 @@ def _folder() -> Path:
     for base in (*told, here / "__pycache__", user / "archsim"):
         try:
             folder = base / f"engine-{digest}"
+            if not folder.exists():
+                _remove_old(base)
             folder.mkdir(parents=True, exist_ok=True)
             if os.access(folder, os.W_OK):
                 return folder
         except OSError:
             continue
     return Path(gettempdir()) / f"archsim-{os.getpid()}"
+
+
+def _remove_old(base: Path) -> None:
+    """Removes machine code of other states of these files that has lain for a week."""
+    for folder in base.glob("engine-*"):
+        if time.time() - folder.stat().st_mtime > WEEK_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 FOLDER = _folder()

@@ -58,6 +58,8 @@ from archsim.engine.order_state import (
     OrderState,
 )
 
+MOST_AT_ONCE = 2**16  # firings of a run, so that the budget is looked at
+
 
 @compiled
 def work_off(q: OrderState, budget: int) -> bool:
@@ -71,7 +73,7 @@ def work_off(q: OrderState, budget: int) -> bool:
         goes_on = unit[TURN] < unit[TURN_END]
         while goes_on:
             task = q.tasks[unit[TURN_OF]]
-            most = min(task[IN_RUN], unit[IN_TURN])
+            most = min(task[IN_RUN], unit[IN_TURN], MOST_AT_ONCE)
             n = _possible(q, task, most)
             if not n:
                 break
@@ -80,6 +82,9 @@ def work_off(q: OrderState, budget: int) -> bool:
             for i in range(task[NEIGHBOURS], task[NEIGHBOURS_END]):
                 _wake(q, q.neighbours[i])
             goes_on = n == most and unit[TURN] < unit[TURN_END]
+            if goes_on and q.scalars[FIRED] >= limit:
+                _wake(q, unit[TURN_OF])
+                break
     for stream in range(len(q.streams)):
         _peak(q, stream)
     return True

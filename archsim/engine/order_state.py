@@ -13,7 +13,8 @@ from archsim.engine.arrays import FIRST_COME, Arrays
 
 MOST_TIMES = 2**22  # in all rings together; sections with deeper queues are left to the clock
 
-# Columns. `neighbours` are the tasks at the other ends of a task's streams.
+# Columns; rows of eight or sixteen numbers lie in one or two lines of a cache. `neighbours` are the tasks at the other
+# ends of a task's streams.
 UNIT, LEFT, AT, IN_RUN, START, END, NEIGHBOURS, NEIGHBOURS_END = range(8)
 # Tokens given (those there at first included) and taken so far; `arrived`, `freed`, `filled` and `emptied` are places
 # in the rings: the arrival that the last firing waited for, the end that freed the place it needed, and how far the

@@ -56,13 +56,15 @@ from archsim.engine.machine_code import compiled, inlined
 EVENTS_KEPT = 128  # a state with more under way is not looked at
 LEAST_PERIODS = 4  # a task with fewer is not waited for
 LONGEST_WAIT = 2**14
+MOST_KEPT = 2**23  # numbers in all kept states together: 64 MiB
 WORTH_SKIPPING = 64  # firings; fewer are run as fast
 ADVANCE = 8  # times the rows of the state may be looked at before firings have paid for it
 PAUSE = 16  # looks left out after a state that came back too late
 FAR = 2**62
 THEN, FIRED_THEN, UNDER_WAY, VALID, WAITED, WAIT, HINT = range(7)  # columns of `detectors`
+# Places in `anchor`: the task whose firings detector 0 waits for, and what else is counted once for all detectors.
 ANCHOR, ANCHOR_LEFT, ANCHOR_FIRED, ANCHOR_PHASE, ON, SPENT, ROWS, WATCHED_PHASE, AFTERS = range(9)
-MOST_AFTERS = 12
+MOST_AFTERS = 12  # what runs beside the watched tasks may end later; so many changes are waited for
 # The last kept states, where tasks are watched: before one of them has started, and first when all are done, then
 # whenever another task has started or is done.
 BEFORE, AFTER = -MOST_AFTERS - 1, -MOST_AFTERS
@@ -91,10 +93,11 @@ def repeats(q: State, *, on: bool, watched: tuple[int, ...] = ()) -> Repeats:
     found = 0
     periods = np.bincount(q.runs[:, RUN_TASK], weights=q.runs[:, COUNT])
     several = np.bincount(q.runs[:, RUN_TASK]) > 1
-    for task in np.flatnonzero(several & (q.tasks[:, LEFT] >= LEAST_PERIODS * periods)) if on else ():
+    most = MOST_KEPT // (q.tasks.size + q.streams.size + q.units.size + 2 * EVENTS_KEPT)
+    for task in np.flatnonzero(several & (q.tasks[:, LEFT] >= LEAST_PERIODS * periods))[:most] if on else ():
         found += 1
         detector[task] = found
-    found += 2 + MOST_AFTERS if watched else 1
+    found += 1 + (1 + MOST_AFTERS if watched else 0)  # detector 0; before and after
     detectors = np.zeros((found, 7), dtype=np.int64)
     detectors[:, WAIT] = 1
     rows = len(q.tasks) + len(q.streams) + len(q.units)
@@ -199,16 +202,23 @@ def _forget(r: Repeats, detector: int) -> None:
     r.detectors[detector, VALID], r.detectors[detector, WAITED], r.detectors[detector, WAIT] = 0, 0, 1
 
 
+@inlined
+def count(q: State, cause: int, cycles: int) -> None:
+    """Adds server-cycles to a cause."""
+    streams = len(q.streams)
+    if cause < streams:
+        q.streams[cause, STARVED] += cycles
+    else:
+        q.streams[cause - streams, BLOCKED] += cycles
+
+
 @compiled
 def _account(q: State) -> None:
     """Brings the stalls of every unit up to now."""
-    now, streams = q.scalars[NOW], len(q.streams)
+    now = q.scalars[NOW]
     for unit in range(len(q.units)):
-        cause, cycles = q.units[unit, CAUSE], q.units[unit, FREE] * (now - q.units[unit, CHANGED])
-        if cause != IDLE and cause < streams:
-            q.streams[cause, STARVED] += cycles
-        elif cause != IDLE:
-            q.streams[cause - streams, BLOCKED] += cycles
+        if q.units[unit, CAUSE] != IDLE:
+            count(q, q.units[unit, CAUSE], q.units[unit, FREE] * (now - q.units[unit, CHANGED]))
         q.units[unit, CHANGED] = now
 
 
@@ -365,6 +375,9 @@ def _skip(q: State, r: Repeats, detector: int, periods: int) -> None:
         q.streams[i, ROOM] -= periods * more
         for what in (STARVED, BLOCKED):
             q.streams[i, what] += periods * (q.streams[i, what] - r.streams[detector, i, what])
+        for what in (SHORT, FULL):  # what lacked within the period lacked within the last
+            if q.streams[i, what] > r.detectors[detector, THEN]:
+                q.streams[i, what] += later
     for i in range(len(q.units)):
         then, now = r.units[detector, i], q.units[i]
         if now[TURN] != then[TURN]:

@@ -58,11 +58,13 @@ class Earlier(NamedTuple):
 
 
 def changed_tasks(a: Arrays, b: Arrays) -> tuple[int, ...]:
-    """The tasks whose firings differ between two sections; none where the sections are not alike otherwise."""
+    """The tasks that fire for other cycles or more or less often; none where the sections differ otherwise."""
     same = (
         a.tasks.shape == b.tasks.shape
         and np.array_equal(a.tasks[:, [0, 2, 3]], b.tasks[:, [0, 2, 3]])
         and np.array_equal(a.runs[:, 2:], b.runs[:, 2:])
+        and np.array_equal(a.takes, b.takes)
+        and np.array_equal(a.gives, b.gives)
         and np.array_equal(a.streams, b.streams)
         and np.array_equal(a.units, b.units)
         and np.array_equal(a.order[:, 0], b.order[:, 0])
@@ -70,13 +72,9 @@ def changed_tasks(a: Arrays, b: Arrays) -> tuple[int, ...]:
     if not same:
         return ()
     task_of = np.repeat(np.arange(len(a.tasks)), a.tasks[:, 3] - a.tasks[:, 2])
-    run_of_take, run_of_give = (np.repeat(np.arange(len(a.runs)), a.runs[:, i + 1] - a.runs[:, i]) for i in (2, 4))
-    takes, gives = (run_of_take[(a.takes != b.takes).any(axis=1)], run_of_give[(a.gives != b.gives).any(axis=1)])
-    if np.isin(np.concatenate([takes, gives]), a.tasks[:, 2]).any():
-        return ()  # what a first firing waits for
-    runs = np.concatenate([np.flatnonzero((a.runs[:, :2] != b.runs[:, :2]).any(axis=1)), takes, gives])
+    runs = task_of[(a.runs[:, :2] != b.runs[:, :2]).any(axis=1)]
     firings = np.flatnonzero(a.tasks[:, 1] != b.tasks[:, 1])
-    changed = np.unique(np.concatenate([task_of[runs], firings]))
+    changed = np.unique(np.concatenate([runs, firings]))
     counted = np.isin(a.order[a.order[:, 1] != b.order[:, 1], 0], changed).all()
     return tuple(changed.tolist()) if counted else ()
 
@@ -123,7 +121,9 @@ def end_alike(packed: Arrays, q: State, r: Repeats, like: Earlier) -> Outcome | 
     then = int(kept.detectors[at, THEN])
     peak_then = packed.streams[:, 0] - kept.streams[at][:, LEAST_ROOM]
     peak = packed.streams[:, 0] - q.streams[:, LEAST_ROOM]
-    seen = (old.peak > peak_then) | (peak >= peak_then)  # else it is not known how high it rose from there on
+    # A higher peak came later, so it comes again; where none did, what there was after is known if it is no higher than
+    # what there has been now. Room that is taken and not yet counted in least room is in ROOM, which is compared.
+    seen = (old.peak > peak_then) | (peak >= peak_then)
     if not (seen.all() and _same(q, r, kept, at)):
         return None
     later = int(q.scalars[NOW]) - then

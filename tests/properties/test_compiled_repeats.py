@@ -16,7 +16,7 @@ import repeating_shared
 from archsim import load_design
 from archsim.engine import simpy_engine
 from archsim.engine.compiled import run
-from archsim.engine.flat import Flat, flatten
+from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit, flatten
 from archsim.engine.result import SectionResult, Stuck
 from dataflow import attention
 from mappers import streaming
@@ -141,3 +141,40 @@ def test_one_query_over_a_million_keys() -> None:
     found = run(streamed("memory_free", 2**20, 2, rows=1))
     assert not isinstance(found, Stuck)
     assert found.cycles == 2**20 + 8
+
+
+def lacks_within_what_is_skipped(pre: int, n: int, rounds: int) -> Flat:
+    """A consumer lacks `s` at first in each long period and then always `r`, while `s` gains a token a period.
+
+    A state that another task's runs keep within the periods that are skipped must not count `s` as never lacked since.
+    """
+    uses = (2 * (2 * n + 1) + 3) * rounds // 4
+    tasks = (
+        FlatTask("g", 0, (n + 1) * rounds, (FlatRun((n + 1) * rounds, 8, (), ((0, 2),)),)),
+        FlatTask("x", 1, (2 * n + 2) * rounds, (
+            FlatRun(2 * n + 1, 2, ((0, 1),), ((1, 2),)), FlatRun(1, 0, ((0, 1),), ((1, 3),)),
+        )),
+        FlatTask("y", 2, uses, (FlatRun(uses, 8, (), ((2, 1),)),)),
+        FlatTask("w", 3, uses, (FlatRun(uses, 2, ((1, 4), (2, 1)), ()),)),
+        FlatTask("v", 3, uses, (FlatRun(uses, 4, (), ()),)),
+        FlatTask("z", 4, 2 * uses, (FlatRun(1, 4, (), ()), FlatRun(1, 4, (), ()))),
+    )  # fmt: skip
+    streams = (FlatStream("g", 10**6, 0, 0, 1), FlatStream("s", 10**6, 0, 1, 3), FlatStream("r", 10**6, 0, 2, 3))
+    latencies, turns = (8 * pre, 0, 8 * pre + 5, 0, 0), ((3, 1), (4, 1)) * uses
+    alone = {0: 0, 1: 1, 2: 2, 4: 5}
+    units = tuple(
+        FlatUnit(f"u{u}", f"u{u}", 1, latency, turns, (3, 4)) if u == 3
+        else FlatUnit(f"u{u}", f"u{u}", 1, latency, ((alone[u], tasks[alone[u]].firings),), (alone[u],))
+        for u, latency in enumerate(latencies)
+    )  # fmt: skip
+    return Flat("lacks", tasks, streams, units)
+
+
+@pytest.mark.parametrize("pre", [3, 11, 23, 24, 31])
+@pytest.mark.parametrize("n", [44, 45, 50])
+def test_what_lacked_within_a_period_lacked_within_those_that_are_skipped(pre: int, n: int) -> None:
+    flat = lacks_within_what_is_skipped(pre, n, 8)
+    found = run(flat)
+    assert found == simpy_engine.run(flat)
+    assert isinstance(found, SectionResult)
+    assert found.skipped > found.firings // 2

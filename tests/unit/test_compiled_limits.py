@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from archsim import ScheduleError
-from archsim.engine import attempt, compiled, simpy_engine
+from archsim import Deadlock, ScheduleError
+from archsim.engine import attempt, compiled, run, simpy_engine
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
 from dataflow import UNLIMITED
 
@@ -28,6 +28,19 @@ for servers in (1, 2):
 print("begun", flush=True)
 firings, servers = (int(word) for word in sys.argv[1:])
 run(pair(3, firings=firings, use=2, depth=2, servers=servers), skip=False)
+"""
+
+
+ZERO_CYCLES = """
+from archsim.engine.compiled import run
+from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
+def flat(n):
+    tasks = (FlatTask("a", 0, n, (FlatRun(n, 0, (), ((0, 1),)),)), FlatTask("b", 1, n, (FlatRun(n, 0, ((0, 1),), ()),)))
+    units = (FlatUnit("u", "u", 1, 0, ((0, n),), (0,)), FlatUnit("v", "v", 1, 0, ((1, n),), (1,)))
+    return Flat("x", tasks, (FlatStream("s", 2, 0, 0, 1),), units)
+run(flat(3), skip={skip})
+print("begun", flush=True)
+run(flat(10**12), skip={skip})
 """
 
 
@@ -149,3 +162,41 @@ def test_it_is_compiled_once_and_says_so(tmp_path: Path) -> None:
     first, second = said(tmp_path), said(tmp_path)
     assert first == ["compiling the engine for this machine, once: about half a minute"]
     assert second == []
+
+
+def test_more_firings_than_are_counted_are_refused() -> None:
+    """Firings of no cycles are bounded by nothing else."""
+    n = 2**61
+    runs = [FlatRun(n, int(i == 0), ((i - 1, 1),) if i else (), ((i, 1),) if i < 4 else ()) for i in range(5)]
+    tasks = tuple(FlatTask(f"t{i}", i, n, (run,)) for i, run in enumerate(runs))
+    units = tuple(FlatUnit(f"u{i}", f"u{i}", 1, 0, ((i, n),), (i,)) for i in range(5))
+    streams = tuple(FlatStream(f"s{i}", 2, 0, i, i + 1) for i in range(4))
+    with pytest.raises(ScheduleError, match=f"section 'x': up to {5 * n:,} firings; the compiled engine counts to 2"):
+        compiled.run(Flat("x", tasks, streams, units))
+
+
+def test_a_deadlock_that_is_too_large_for_a_way_out_is_told() -> None:
+    """Two tasks that wait for each other, 2^63 times: the SimPy engine finds it, a way out is not looked for."""
+    n = 2**63
+    tasks = (
+        FlatTask("a", 0, n, (FlatRun(n, 1, ((1, 1),), ((0, 1),)),)),
+        FlatTask("b", 1, n, (FlatRun(n, 1, ((0, 1),), ((1, 1),)),)),
+    )
+    units = tuple(FlatUnit(u, u, 1, 0, ((i, n),), (i,)) for i, u in enumerate("uv"))
+    flat = Flat("x", tasks, (FlatStream("s", 1, 0, 0, 1), FlatStream("r", 1, 0, 1, 0)), units)
+    with pytest.raises(Deadlock, match="way out: not looked for; section 'x': up to") as raised:
+        run(flat, engine="simpy")
+    assert [wait.task for wait in raised.value.wait_cycle] == ["a", "b"]
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_an_interrupt_ends_a_run_in_which_no_time_passes(skip: bool) -> None:
+    code = ZERO_CYCLES.format(skip=skip)
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
+        assert it.stdout is not None
+        assert it.stdout.readline() == "begun\n"
+        time.sleep(0.3)
+        it.send_signal(signal.SIGINT)
+        _, said = it.communicate(timeout=30)
+    assert said.rstrip().endswith("KeyboardInterrupt")
