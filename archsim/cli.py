@@ -51,6 +51,7 @@ MapperOption = Annotated[
 
 
 PhaseOption = Annotated[str, typer.Option(help="prefill, decode, generate, or attention: that of one layer alone")]
+OnePhaseOption = Annotated[str, typer.Option("--phase", help="prefill, decode, or attention: that of one layer alone")]
 PromptOption = Annotated[int | None, typer.Option(help="tokens of the prompt (prefill, generate), queries (attention)")]
 TokensOption = Annotated[int | None, typer.Option(help="tokens to make, the prefill's included (generate)")]
 ContextOption = Annotated[
@@ -145,7 +146,7 @@ def _warn_where_slow(schedule: Schedule, engine: str) -> None:
 def size_fifos(
     design: DesignName,
     model: ModelName,
-    phase: PhaseOption,
+    phase: OnePhaseOption,
     prompt: PromptOption = None,
     context: ContextOption = None,
     batch: BatchOption = 1,
