@@ -1,6 +1,6 @@
 """Numeric algorithms beside their PyTorch references: arrays in, arrays out.
 
-PAIRS lists them all; the equivalence tests walk it. No hardware, no time, no files.
+PAIRS lists them all; the equivalence tests walk it. No hardware, no time, no files but recordings of retrieval.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,9 @@ import numpy as np
 
 from kernels import activation, attention, draws, lookup, lookup_bytes, norm, online_softmax, quantize, rope, ternary
 from kernels import ternary_bytes as layouts
+from kernels.retrieval import draws as drawn
+from kernels.retrieval import quality, references, references_clusters, references_learned, threshold
+from kernels.retrieval.references import trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ _CODES = "codes are integers"
 _SUMS = "sums of integers"
 _IEEE = "both do the same FP32 operations, each correctly rounded"
 _FP32 = "FP32 against FP64: a few roundings of 6e-8 each, and FP32 exp"
+_WHOLE = "whole numbers: every sum is exact in FP32, and quotients are rounded once"
+_APART = "sums of FP64 softmaxes, drawn so that no two are within a rounding of each other"
 _LONG = "FP32 against FP64: sums of up to a few hundred terms with 6e-8 each, and FP32 exp"
 
 PAIRS = (
@@ -112,4 +117,18 @@ PAIRS = (
         5e-6,
         _FP32,
     ),
+    Pair("full", references.everything, trace, drawn.everything, 0, _WHOLE),
+    Pair("streaming_llm", references.sink_window, trace, drawn.sink_window, 0, _WHOLE),
+    Pair("duo_attention", references.gated_heads, trace, drawn.gated_heads, 0, _WHOLE),
+    Pair("topk", references.highest_scores, trace, drawn.highest_scores, 0, _WHOLE),
+    Pair("double_sparsity", references.label_channels, trace, drawn.label_channels, 0, _WHOLE),
+    Pair("infinigen", references.partial_columns, trace, drawn.partial_columns, 0, _WHOLE),
+    Pair("quest", references.page_bounds, trace, drawn.page_bounds, 0, _WHOLE),
+    Pair("lserve", references_learned.gated_pages, trace, drawn.gated_pages, 0, _WHOLE),
+    Pair("h2o", references_learned.heavy_hitters, trace, drawn.heavy_hitters, 0, _APART),
+    Pair("infllm", references_learned.block_means, trace, drawn.block_means, 0, _WHOLE),
+    Pair("rekv", references_learned.frame_means, trace, drawn.frame_means, 0, _WHOLE),
+    Pair("resv", references_clusters.hash_clusters, trace, drawn.hash_clusters, 0, _WHOLE),
+    Pair("keep_to_ratio", references_clusters.keep_to_ratio, threshold.keep_to_ratio, drawn.weighted_rows, 0, _IEEE),
+    Pair("attend", quality.attend_reference, quality.attend, drawn.masked, 5e-6, _LONG),
 )
