@@ -21,6 +21,8 @@ from archsim.engine.clock_state import (
     EVENTS,
     FILLED,
     FIRED,
+    FIRST_BLOCKED,
+    FIRST_STARVED,
     FREE,
     FULL,
     GIVES,
@@ -39,6 +41,7 @@ from archsim.engine.clock_state import (
     NOW,
     ORDER_END,
     PHASE,
+    PLACE,
     PRODUCER,
     READY,
     ROOM,
@@ -232,12 +235,13 @@ def _choose(q: State, unit: int) -> None:
 @inlined
 def _why_free(q: State, unit: int) -> int:
     """Why a server has nothing to do: the first client without room for a result, else the first without input."""
-    wanted = WAITS_BLOCKED if q.units[unit, WITHOUT_ROOM] else WAITS_STARVED
-    for i in range(q.units[unit, CLIENTS], q.units[unit, CLIENTS_END]):
-        task = q.clients[i, 0]
-        if q.tasks[task, STATUS] == wanted:
-            return _lacks(q, q.tasks[task, AT])
-    return IDLE
+    blocked = q.units[unit, WITHOUT_ROOM] > 0
+    wanted, first = (WAITS_BLOCKED, FIRST_BLOCKED) if blocked else (WAITS_STARVED, FIRST_STARVED)
+    place, end = q.units[unit, first], q.units[unit, CLIENTS_END]
+    while place < end and q.tasks[q.clients[place, 0], STATUS] != wanted:
+        place += 1
+    q.units[unit, first] = place
+    return _lacks(q, q.tasks[q.clients[place, 0], AT]) if place < end else IDLE
 
 
 @inlined
@@ -261,8 +265,10 @@ def _sort(q: State, task: int, unit: int) -> None:
         q.clients[first + place % clients, 1] = task
     elif cause < len(q.streams):
         q.tasks[task, STATUS] = WAITS_STARVED
+        q.units[unit, FIRST_STARVED] = min(q.units[unit, FIRST_STARVED], q.tasks[task, PLACE])
     else:
         q.tasks[task, STATUS] = WAITS_BLOCKED
+        q.units[unit, FIRST_BLOCKED] = min(q.units[unit, FIRST_BLOCKED], q.tasks[task, PLACE])
         q.units[unit, WITHOUT_ROOM] += 1
 
 

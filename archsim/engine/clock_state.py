@@ -14,15 +14,16 @@ from archsim.engine.arrays import FIRST_COME, Arrays
 NOBODY = IDLE = -1
 WAITS_STARVED, WAITS_BLOCKED, READY, AWAY = range(4)  # what a client of a first-come unit is at
 
-# Columns. `left` firings, `at` run, `in_run` firings left in it, ready `since`.
-UNIT, LEFT, AT, IN_RUN, STATUS, SINCE, START, END = range(8)
+# Columns. `left` firings, `at` run, `in_run` firings left in it, ready `since`, `place` among clients.
+UNIT, LEFT, AT, IN_RUN, STATUS, SINCE, START, END, PLACE = range(9)
 # `room` counts places that no token and no firing holds; `filled` is when places were last taken; `short` and `full`
 # when a firing last lacked tokens and places here; `most` is what one firing moves at most.
 PRODUCER, CONSUMER, TOKENS, ROOM, LEAST_ROOM, FILLED, STARVED, BLOCKED, SHORT, FULL, MOST_GIVEN, MOST_TAKEN = range(12)
 # `turn` is the entry of the order, `in_turn` what is left of it; `changed` when the cause or the free servers did.
 # Those of the clients that are ready stand in a ring, from `head` on, in the order in which they are served.
 LATENCY, SERVES_FIRST_COME, ORDER_END, CLIENTS, CLIENTS_END, FREE, CAUSE, CHANGED, TURN, IN_TURN = range(10)
-MARKED, HEAD, WAITING, WITHOUT_ROOM = range(10, 14)
+# No client before `first_starved` lacks tokens, none before `first_blocked` places.
+MARKED, HEAD, WAITING, WITHOUT_ROOM, FIRST_STARVED, FIRST_BLOCKED = range(10, 16)
 RUN_TASK, COUNT, CYCLES, NEXT, TAKES, TAKES_END, GIVES, GIVES_END = range(8)
 NOW, EVENTS, DIRTY, CHOICES, FIRED, LAST, PHASE, WRAPPED, SKIPPED, SPANS = range(10)  # places in `scalars`
 
@@ -71,10 +72,11 @@ def begin(a: Arrays, *, spans: bool = False) -> State:
 
 
 def _tasks(a: Arrays) -> np.ndarray:
-    rows = _zeros(len(a.tasks), 8)
+    rows = _zeros(len(a.tasks), 9)
     rows[:, UNIT], rows[:, LEFT], rows[:, AT] = a.tasks[:, 0], a.tasks[:, 1], a.tasks[:, 2]
     rows[:, IN_RUN] = a.runs[a.tasks[:, 2], 0]
     rows[:, STATUS], rows[:, START] = AWAY, NOBODY
+    rows[np.argsort(a.tasks[:, 0], kind="stable"), PLACE] = np.arange(len(a.tasks))
     return rows
 
 
@@ -89,12 +91,13 @@ def _streams(a: Arrays) -> np.ndarray:
 
 
 def _units(a: Arrays) -> np.ndarray:
-    rows = _zeros(len(a.units), 14)
+    rows = _zeros(len(a.units), 16)
     sizes = np.bincount(a.tasks[:, 0], minlength=len(a.units))
     ends = np.cumsum(sizes)
     rows[:, LATENCY], rows[:, SERVES_FIRST_COME] = a.units[:, 1], a.units[:, 2] == FIRST_COME
     rows[:, ORDER_END], rows[:, CLIENTS], rows[:, CLIENTS_END] = a.units[:, 3], ends - sizes, ends
     rows[:, FREE], rows[:, CAUSE], rows[:, MARKED] = a.units[:, 0], IDLE, 1
+    rows[:, FIRST_STARVED] = rows[:, FIRST_BLOCKED] = ends
     rows[:, TURN] = np.maximum(a.units[:, 2], 0)
     rows[:, IN_TURN] = a.order[rows[:, TURN], 1] if len(a.order) else 0
     return rows
