@@ -164,34 +164,30 @@ def _fire(q: OrderState, unit: np.ndarray, task: np.ndarray, n: int) -> None:
 def _arrival(q: OrderState, stream: int, tokens: int, start: int) -> int:
     """When the last of the tokens is there, or the start if that is later; the time between is starved."""
     at = q.streams[stream]
-    needed = at[TAKEN] + tokens
-    if needed > at[INITIAL]:
-        ring, mask, place = at[RING], at[MASK], at[ARRIVED]
-        while q.arrivals[ring + (place & mask), TOKENS] < needed:
-            place += 1
-        at[ARRIVED] = place
-        time = q.arrivals[ring + (place & mask), TIME]
-        if time > start:
-            at[STARVED] += time - start
-            return time
-    return start
+    return _when(q.arrivals, at, at[TAKEN] + tokens, at[INITIAL], ARRIVED, STARVED, start)
 
 
 @inlined
 def _place(q: OrderState, stream: int, tokens: int, start: int) -> int:
     """When the last of the places is free, or the start if that is later; the time between is blocked."""
     at = q.streams[stream]
-    needed = at[GIVEN] + tokens - at[DEPTH]
-    if needed > 0:
-        ring, mask, place = at[RING], at[MASK], at[FREED]
-        while q.frees[ring + (place & mask), TOKENS] < needed:
-            place += 1
-        at[FREED] = place
-        time = q.frees[ring + (place & mask), TIME]
-        if time > start:
-            at[BLOCKED] += time - start
-            return time
-    return start
+    return _when(q.frees, at, at[GIVEN] + tokens - at[DEPTH], 0, FREED, BLOCKED, start)
+
+
+@inlined
+def _when(times: np.ndarray, at: np.ndarray, needed: int, had: int, place: int, cause: int, start: int) -> int:
+    """The time from which so many tokens have been moved, or the start; what is had at first is never waited for."""
+    if needed <= had:
+        return start
+    i = at[place]
+    while times[at[RING] + (i & at[MASK]), TOKENS] < needed:
+        i += 1
+    at[place] = i
+    time = times[at[RING] + (i & at[MASK]), TIME]
+    if time <= start:
+        return start
+    at[cause] += time - start
+    return time
 
 
 @inlined
