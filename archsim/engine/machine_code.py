@@ -61,7 +61,7 @@ def _folder() -> Path:
     """The first that can be written to: where Numba is told to keep code, beside these files, the user's cache."""
     here = Path(__file__).parent
     digest = blake2b(b"".join((here / name).read_bytes() for name in SOURCES), digest_size=8).hexdigest()
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     told = [Path(config.CACHE_DIR)] if config.CACHE_DIR else []
     for base in (*told, here / "__pycache__", user / "archsim"):
         try:

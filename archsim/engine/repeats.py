@@ -120,8 +120,14 @@ def look(q: State, r: Repeats) -> bool:
         or task == NOBODY
         or q.tasks[task, LEFT] != r.anchor[ANCHOR_LEFT]
         or r.anchor[ANCHOR_PHASE] != q.scalars[PHASE]
-        or q.scalars[FIRED] - r.anchor[ANCHOR_FIRED] > 1024 + 64 * r.detectors[0, WAIT]
+        or _waits_in_vain(q, r)
     )
+
+
+@inlined
+def _waits_in_vain(q: State, r: Repeats) -> bool:
+    """True where so much else has been fired since the state was kept that the anchor may be one that fires no more."""
+    return bool(q.scalars[FIRED] - r.anchor[ANCHOR_FIRED] > 1024 + 64 * r.detectors[0, WAIT])
 
 
 @inlined
@@ -160,7 +166,7 @@ def compare(q: State, r: Repeats) -> None:
     if r.anchor[ANCHOR_PHASE] != q.scalars[PHASE]:
         r.anchor[ANCHOR_PHASE] = q.scalars[PHASE]
         _forget(r, 0)
-    elif task == NOBODY or q.scalars[FIRED] - r.anchor[ANCHOR_FIRED] > 1024 + 64 * r.detectors[0, WAIT]:
+    elif task == NOBODY or _waits_in_vain(q, r):
         r.detectors[0, VALID] = 0
     elif q.tasks[task, LEFT] == r.anchor[ANCHOR_LEFT]:
         return
