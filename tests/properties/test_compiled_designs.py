@@ -17,7 +17,7 @@ from archsim.engine.flat import flatten
 from archsim.engine.result import Stuck
 from archsim.text import as_json
 from dataflow import CASCADES, Graph, Model, Schedule, attention, decode, prefill
-from mappers import lower, streaming
+from mappers import lower, pipeline, streaming
 
 BITNET, TOY_LLM = load_model("bitnet_b158_large"), load_model("toy_llm")
 LOOKUP, TOY, MACHINE = load_design("tellme_kv260"), load_design("toy"), load_design("streaming_machine")
@@ -137,3 +137,25 @@ def test_longer_phases_of_variants(variant: str, phase: str, tokens: int) -> Non
     design = LOOKUP.with_(VARIANTS[variant])
     options = {"weight_buffering": "double"} if variant == "room for two" else {}
     assert agreed(lower(graph_of(BITNET, phase, tokens), design, **options), design)[1] == 0
+
+
+@pytest.mark.parametrize(
+    "design, model, asked",
+    [
+        ("toy", "toy_llm", {"phase": "prefill", "prompt": 3}),
+        ("toy", "toy_llm", {"phase": "generate", "prompt": 2, "tokens": 4}),
+        ("toy", "bitnet_b158_large", {"phase": "decode", "context": 3}),
+        ("tellme_kv260", "bitnet_b158_large", {"phase": "generate", "prompt": 2, "tokens": 4}),
+        ("streaming_machine", "toy_llm", {"phase": "attention", "prompt": 5, "context": 9}),
+        ("streaming_machine", "llama3_8b", {"phase": "attention", "prompt": 2, "context": 17, "mask": "4"}),
+    ],
+)
+def test_a_whole_run_is_the_same_by_either_engine(design: str, model: str, asked: dict[str, Any]) -> None:
+    wide = {"units.ddr.capacity": "1 TiB"} if design == "toy" else {}
+    machine, network = load_design(design).with_(wide), load_model(model)
+    found = {}
+    for engine in ("compiled", "simpy"):
+        found[engine] = as_json(pipeline.run(machine, network, engine=engine, **asked))
+    for report in found.values():
+        del report["engine"], report["firings_run"]
+    assert found["compiled"] == found["simpy"]
