@@ -88,6 +88,13 @@ def _table(rows: dict[str, list[tuple[int, ...]]], name: str) -> np.ndarray:
     return np.fromiter(numbers, dtype=np.int64, count=len(rows[name]) * WIDTHS[name]).reshape(-1, WIDTHS[name])
 
 
+def next_runs(a: Arrays) -> np.ndarray:
+    """The run that follows each run of its task; after the last comes the first."""
+    following = np.arange(1, len(a.runs) + 1)
+    following[a.tasks[:, 3] - 1] = a.tasks[:, 2]
+    return following
+
+
 def firings(a: Arrays) -> np.ndarray:
     """How many firings are of each run."""
     tasks, counts = a.tasks, a.runs[:, 0]

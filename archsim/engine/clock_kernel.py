@@ -137,8 +137,7 @@ def _happen(q: State) -> None:
     q.units[unit, FREE] += 1
     for i in range(q.runs[run, TAKES], q.runs[run, TAKES_END]):
         stream = q.takes[i, 0]
-        if q.streams[stream, ROOM] < q.streams[stream, LEAST_ROOM] and q.streams[stream, FILLED] < now:
-            q.streams[stream, LEAST_ROOM] = q.streams[stream, ROOM]
+        _note_room(q, stream, now)
         q.streams[stream, ROOM] += q.takes[i, 1]
         _notice(q, q.streams[stream, PRODUCER])
     if q.runs[run, GIVES_END] > q.runs[run, GIVES]:
@@ -147,6 +146,13 @@ def _happen(q: State) -> None:
         else:
             _deliver(q, run)
     _mark(q, unit)
+
+
+@inlined
+def _note_room(q: State, stream: int, now: int) -> None:
+    """Before the room of a stream changes: what there was counts where it has lasted for any length of time."""
+    if q.streams[stream, ROOM] < q.streams[stream, LEAST_ROOM] and q.streams[stream, FILLED] < now:
+        q.streams[stream, LEAST_ROOM] = q.streams[stream, ROOM]
 
 
 @inlined
@@ -295,8 +301,7 @@ def _start(q: State, task: int, unit: int) -> None:
         q.streams[q.takes[i, 0], TOKENS] -= q.takes[i, 1]
     for i in range(q.runs[run, GIVES], q.runs[run, GIVES_END]):
         stream = q.gives[i, 0]
-        if q.streams[stream, ROOM] < q.streams[stream, LEAST_ROOM] and q.streams[stream, FILLED] < now:
-            q.streams[stream, LEAST_ROOM] = q.streams[stream, ROOM]
+        _note_room(q, stream, now)
         q.streams[stream, ROOM] -= q.gives[i, 1]
         q.streams[stream, FILLED] = now
     if q.tasks[task, START] < 0:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from archsim.engine.arrays import FIRST_COME, Arrays
+from archsim.engine.arrays import FIRST_COME, Arrays, next_runs
 
 NOBODY = IDLE = -1
 WAITS_STARVED, WAITS_BLOCKED, READY, AWAY = range(4)  # what a client of a first-come unit is at
@@ -26,8 +26,6 @@ LATENCY, SERVES_FIRST_COME, ORDER_END, CLIENTS, CLIENTS_END, FREE, CAUSE, CHANGE
 MARKED, HEAD, WAITING, WITHOUT_ROOM, FIRST_STARVED, FIRST_BLOCKED = range(10, 16)
 RUN_TASK, COUNT, CYCLES, NEXT, TAKES, TAKES_END, GIVES, GIVES_END = range(8)
 NOW, EVENTS, DIRTY, CHOICES, FIRED, LAST, PHASE, WRAPPED, SKIPPED, SPANS = range(10)  # places in `scalars`
-
-
 SPANS_A_CALL = 2**16
 
 
@@ -107,8 +105,7 @@ def _runs(a: Arrays) -> np.ndarray:
     rows = _zeros(len(a.runs), 8)
     rows[:, RUN_TASK] = np.repeat(np.arange(len(a.tasks)), a.tasks[:, 3] - a.tasks[:, 2])
     rows[:, COUNT], rows[:, CYCLES] = a.runs[:, 0], a.runs[:, 1]
-    rows[:, NEXT] = np.arange(1, len(a.runs) + 1)
-    rows[a.tasks[:, 3] - 1, NEXT] = a.tasks[:, 2]
+    rows[:, NEXT] = next_runs(a)
     rows[:, TAKES:] = a.runs[:, 2:]
     return rows
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from archsim.engine.arrays import FIRST_COME, Arrays
+from archsim.engine.arrays import FIRST_COME, Arrays, next_runs
 
 MOST_TIMES = 2**22  # in all rings together; sections with deeper queues are left to the clock
 
@@ -116,8 +116,7 @@ def _units(a: Arrays) -> tuple[np.ndarray, np.ndarray]:
 def _runs(a: Arrays) -> np.ndarray:
     rows = np.zeros((len(a.runs), 8), dtype=np.int64)
     rows[:, COUNT], rows[:, CYCLES] = a.runs[:, 0], a.runs[:, 1]
-    rows[:, NEXT] = np.arange(1, len(a.runs) + 1)
-    rows[a.tasks[:, 3] - 1, NEXT] = a.tasks[:, 2]
+    rows[:, NEXT] = next_runs(a)
     alone = a.tasks[:, 3] - a.tasks[:, 2] == 1
     rows[a.tasks[alone, 2], COUNT] = a.tasks[alone, 1]
     rows[:, TAKES:GIVES_END + 1] = a.runs[:, 2:]

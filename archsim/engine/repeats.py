@@ -20,7 +20,6 @@ from archsim.engine.clock_state import (
     CHANGED,
     CONSUMER,
     COUNT,
-    END,
     EVENTS,
     FIRED,
     FREE,
@@ -88,7 +87,7 @@ class Repeats(NamedTuple):
 
 
 def repeats(q: State, *, on: bool, watched: tuple[int, ...] = ()) -> Repeats:
-    """Detectors for a section, none where `on` is False; and two more states are kept where tasks are watched."""
+    """Detectors for a section, none where `on` is False; places for more states where tasks are watched."""
     detector = np.zeros(len(q.tasks), dtype=np.int64)
     found = 0
     periods = np.bincount(q.runs[:, RUN_TASK], weights=q.runs[:, COUNT])
@@ -363,7 +362,7 @@ def _periods_in_order(order: np.ndarray, then: int, now: int, end: int, most: in
 
 @compiled
 def _skip(q: State, r: Repeats, detector: int, periods: int) -> None:
-    """Goes so many periods on."""
+    """Goes so many periods on; each task that fires in them has a firing left, which will set when it ended last."""
     later = periods * (q.scalars[NOW] - r.detectors[detector, THEN])
     for i in range(len(q.tasks)):
         then, now = r.tasks[detector, i], q.tasks[i]
@@ -373,7 +372,6 @@ def _skip(q: State, r: Repeats, detector: int, periods: int) -> None:
         now[SINCE] += later
         if fired:
             now[LEFT] -= fired
-            now[END] += later
             q.scalars[SKIPPED] += fired
     for i in range(len(q.streams)):
         more = q.streams[i, TOKENS] - r.streams[detector, i, TOKENS]

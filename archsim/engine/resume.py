@@ -42,7 +42,7 @@ from archsim.engine.clock_state import (
     TOKENS,
     TURN,
     State,
-)  # fmt: skip
+)
 from archsim.engine.flat import Flat
 from archsim.engine.outcome import Outcome
 from archsim.engine.repeats import AFTER, AFTERS, BEFORE, THEN, UNDER_WAY, VALID, Repeats

@@ -3,7 +3,6 @@
 `python tests/benchmarks/engines.py` sets the engines side by side, with growth, memory and the start of a process.
 """
 
-import resource
 import subprocess
 import sys
 
@@ -77,4 +76,3 @@ def test_a_command_from_the_shell(benchmark, command):
         rounds=5,
     )
     assert done.returncode == 0
-    benchmark.extra_info["peak_kibibytes"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
