@@ -47,20 +47,25 @@ def broken_by_work(run: ScheduleRun) -> Iterator[str]:
             if way == "read":
                 read[role] = read.get(role, 0) + one.section.repeat * n
     schedule = run.schedule
-    for what, n in schedule.recomputed.items():
-        if n < 0:
-            yield f"{what}: {n} are declared as recomputed; no work of the graph is left out"
+    for how, declared in (("recomputed", schedule.recomputed), ("skipped", schedule.skipped)):
+        for what, n in declared.items():
+            if n < 0:
+                yield f"{what}: {n} are declared as {how}; a count is never below zero"
+    if schedule.skipped and schedule.selected is None:
+        yield f"work is skipped ({', '.join(schedule.skipped)}) and no selection says why"
     for what in sorted({"mac", "flop", "exp"} & (set(run.asked.sums) | set(done))):
-        expected = run.asked.sums.get(what, 0) + schedule.recomputed.get(what, 0)
+        expected = run.asked.sums.get(what, 0) + schedule.recomputed.get(what, 0) - schedule.skipped.get(what, 0)
         if done.get(what, 0) != expected:
-            yield f"{what}: scheduled {done.get(what, 0)}, the graph and what is recomputed ask {expected}"
+            scheduled = done.get(what, 0)
+            yield f"{what}: scheduled {scheduled}, the graph with what is recomputed and skipped asks {expected}"
     for name in schedule.graph.ops.keys() - set().union(*(one.served.sums.keys() for one in run.sections)):
         if not OP_KINDS[schedule.graph.ops[name].kind].free:
             yield f"op '{name}' is served by no task"
     # What is stored before the step must come from memory, whatever the mapping.
-    for role, compulsory in run.stored.sums.items():
+    for role, stored in run.stored.sums.items():
+        compulsory = stored - schedule.skipped.get(role, 0)
         if read.get(role, 0) < compulsory:
-            yield f"{role}: {read.get(role, 0)} bytes are read, what is stored before the step is {compulsory}"
+            yield f"{role}: {read.get(role, 0)} bytes are read, what is stored and needed is {compulsory}"
 
 
 def broken_by_totals(report: Report) -> Iterator[str]:

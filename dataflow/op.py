@@ -163,6 +163,15 @@ def _append_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[l
     return [(rows, d)], {"rows": shapes[0][0], "d": d}
 
 
+def hash_pairs(current: int, cached: int) -> int:
+    """Comparisons of `current` new hashes with those cached and with those before them: current x cached + pairs.
+
+    >>> hash_pairs(3, 2)
+    9
+    """
+    return current * cached + current * (current - 1) // 2
+
+
 def _flops(per_element: int) -> Callable[[int, int], Counts]:
     return lambda rows, d: {"flop": per_element * rows * d}
 
@@ -228,6 +237,18 @@ OP_KINDS: Mapping[str, OpKind] = MappingProxyType(
         "drain": OpKind(("d",), lambda d: {}, lambda d: d),
         "copy": OpKind(("d",), lambda d: {}, lambda d: d),
         "enter": OpKind((), lambda: {}, lambda: 0),
+        # What choosing among cached keys takes: dot products with their representatives, comparisons of scores, of new
+        # hashes with cached ones and with each other, passes over rows of scores; and the choice as requests for bytes.
+        "score": OpKind(("mac",), lambda mac: {"mac": mac}, lambda mac: mac),
+        "compare": OpKind(("comparisons",), lambda comparisons: {}, lambda comparisons: comparisons),
+        "hash_compare": OpKind(
+            ("current", "cached", "bits"), lambda *_: {}, lambda new, cached, bits: hash_pairs(new, cached)
+        ),
+        "threshold": OpKind(
+            ("rows", "columns", "passes"), lambda r, c, p: {}, lambda rows, columns, passes: columns * (rows + passes)
+        ),
+        "issue": OpKind(("requests",), lambda requests: {}, lambda requests: requests),
+        "gather": OpKind(("requests", "bytes"), lambda n, size: {"read": n * size}, lambda n, size: n * size),
     }
 )
 

@@ -14,6 +14,7 @@ from dataflow.errors import ScheduleError
 from dataflow.graph import Graph
 from dataflow.op import Counts
 from dataflow.section_rules import problems
+from dataflow.selected import Selected
 from dataflow.task import Stream, Task
 
 
@@ -58,8 +59,10 @@ class Section:
 class Schedule:
     """The sections of a graph on a design, one after another.
 
-    `recomputed` declares work beyond the graph's, by what is counted (padding, repeated quantisation);
-    `approximated` says what is not modelled as it is; `options` are those the mapper was given.
+    `recomputed` declares work beyond the graph's, by what is counted (padding, repeated quantisation, the scores of a
+    selection); `skipped` what is left out because a selection does not keep the keys, of the graph's work and, under
+    "cache", of the bytes to be read; `selected` says what it keeps. `approximated` says what is not modelled as it is;
+    `options` are those the mapper was given.
     """
 
     graph: Graph
@@ -67,6 +70,8 @@ class Schedule:
     mapper: str
     sections: tuple[Section, ...]
     recomputed: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    selected: Selected | None = None
     approximated: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -244,7 +244,7 @@ def test_what_is_stored_is_asked_anew_where_other_ops_make_the_tensors():
     graph.add("y", "matmul", ("x", "w"), format=fp16, role="weight")
     other = replace(graph, ops={"z": replace(graph.ops["y"], name="z", outputs=("z",))})
     first = runs.run_schedule(mappers.lower(graph, TOY), TOY, engine="simpy")
-    with pytest.raises(LawBroken, match="weight: 40 bytes are read, what is stored before the step is 70"):
+    with pytest.raises(LawBroken, match="weight: 40 bytes are read, what is stored and needed is 70"):
         runs.run_schedule(mappers.lower(other, TOY), TOY, engine="simpy", like=first)
 
 

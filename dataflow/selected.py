@@ -1,0 +1,33 @@
+"""Selected: what a choice among cached keys keeps in one step, where that lies, and how good it is. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The keys and values that a step attends to of those cached before it, all layers and sequences together.
+
+    `kept` is their share of all that were cached. Of the bytes kept `hit_bytes` lie in the accelerator's own memory,
+    which holds those of the newest `resident_tokens` of each sequence, and `miss_bytes` are fetched from the tier
+    beyond in `requests` requests. Quality is that of one layer on the stream that the choice was made on, None where
+    what is kept was given and not chosen: `mass_recall` of the dense attention's mass, `top_recall` of as many highest
+    scores, `output_error` relative to dense attention.
+    """
+
+    algorithm: str
+    kept: float
+    resident_tokens: int
+    hit_bytes: int
+    miss_bytes: int
+    requests: int
+    mass_recall: float | None = None
+    top_recall: float | None = None
+    output_error: float | None = None
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of the bytes kept that need no fetch; None where nothing is kept."""
+        kept = self.hit_bytes + self.miss_bytes
+        return self.hit_bytes / kept if kept else None
