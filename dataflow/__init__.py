@@ -8,15 +8,16 @@ from dataflow.cascade import CASCADES, Cascade, Expression, passes
 from dataflow.errors import GraphError, InputError, ScheduleError
 from dataflow.format import FORMATS, Format, beat_layout
 from dataflow.graph import Graph, Op, Tensor
-from dataflow.model import Model, decode, next_step, prefill
+from dataflow.model import Model, decode, frame, next_step, prefill, question
 from dataflow.op import OP_KINDS, Work, work
 from dataflow.pattern import Pattern, every, sequence, total
 from dataflow.schedule import Schedule, Section
 from dataflow.task import UNLIMITED, Stream, Task
+from dataflow.vision import Vision
 
 __all__ = [
     "CASCADES", "FORMATS", "OP_KINDS", "UNLIMITED", "Cascade", "Expression", "Format", "Graph", "GraphError",
     "InputError", "Model", "Op", "Pattern", "Schedule", "ScheduleError", "Section", "Stream", "Task", "Tensor",
-    "Work", "attention", "beat_layout", "decode", "every", "layer_attention", "next_step", "passes", "prefill",
-    "sequence", "total", "work",
+    "Vision", "Work", "attention", "beat_layout", "decode", "every", "frame", "layer_attention", "next_step", "passes",
+    "prefill", "question", "sequence", "total", "work",
 ]  # fmt: skip

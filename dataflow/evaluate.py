@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from dataflow.errors import GraphError
+from dataflow.format import INT32
 from dataflow.graph import Graph, Op, Tensor, mask_of
 from dataflow.mask import seen_keys
 from dataflow.op import OP_KINDS
@@ -19,6 +20,7 @@ from dataflow.replay import steps
 from dataflow.schedule import Schedule
 from dataflow.tiles import TILES, Arrays, AttentionTiles, Operands, block_of, heads_of, operands_of, rows_of
 from kernels.attention import decode_attention, prefill_attention
+from kernels.pool import mean_pool
 
 
 def evaluate(graph: Graph, tensors: Arrays) -> dict[str, np.ndarray]:
@@ -74,13 +76,14 @@ def random_tensors(graph: Graph, seed: int) -> dict[str, np.ndarray]:
     """The tensors that evaluate takes for this graph, drawn: ternary and INT8 weights with a scale that keeps the size.
 
     Floats are float32 around 0, norm weights around 1; a matrix keeps rows of size one near size one.
+    Whole-number inputs are rows of the table that is read by them.
     """
     random = np.random.default_rng(seed)
     drawn: dict[str, np.ndarray] = {}
     for tensor in _sources(graph):
         k = tensor.shape[-1]
         matrix = tensor.role in ("weight", "lm_head")
-        if tensor.role == "input":
+        if tensor.role == "input" and tensor.format == INT32:
             limit = min(graph.tensors[op.inputs[1]].shape[0] for op in graph.ops.values() if tensor.name in op.inputs)
             drawn[tensor.name] = random.integers(limit, size=tensor.shape)
         elif tensor.format.name in ("ternary", "int8") and matrix:
@@ -155,6 +158,12 @@ def _append(x: Operands) -> np.ndarray:
     return np.concatenate([*past, new], axis=1).reshape(-1, d)
 
 
+def _pool(x: Operands) -> np.ndarray:
+    """The rows of each sequence into fewer."""
+    sequences = np.split(x.inputs[0], x.op.attributes["batch"])
+    return np.concatenate([mean_pool(rows, tokens=x.op.attributes["tokens"]) for rows in sequences])
+
+
 def _attention(x: Operands) -> np.ndarray:
     """Each sequence by the kernel of its phase; other queries each see their keys as the one of a decode does."""
     outputs = []
@@ -174,6 +183,7 @@ EVALUATORS: Mapping[str, Callable[[Operands], np.ndarray]] = {
     "embedding": _embedding,
     "select": _select,
     "append": _append,
+    "pool": _pool,
     "attention": _attention,
     **{kind: _whole(tile) for kind, tile in TILES.items()},
 }

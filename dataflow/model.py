@@ -1,17 +1,18 @@
-"""Model: the dimensions of a decoder network; prefill and decode turn them into a Graph."""
+"""Model: the dimensions of a decoder network; prefill, decode, frame and question turn them into a Graph."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dataflow.decoder import attended, decoded, embedded
 from dataflow.errors import GraphError, PathProblems
-from dataflow.format import FORMATS, FP32, INT8, INT32, Format, format_named
+from dataflow.format import FORMATS
 from dataflow.graph import Graph, Op, Tensor
+from dataflow.vision import Extent, Vision, encoded
 
-Extent = Annotated[int, Field(ge=1, strict=True, json_schema_extra={"unit": "count", "example": "1536"})]
 FormatName = Literal["fp32", "fp16", "bf16", "int8", "ternary"]
 assert set(FormatName.__args__) <= set(FORMATS)  # type: ignore[attr-defined]
 
@@ -21,7 +22,7 @@ class Model(BaseModel):
 
     Every layer is norm, q k v, RoPE, causal attention, o, residual, norm, SiLU-gated FFN, residual; with `sub_norms`
     a further norm stands before o and before down (BitNet). Ternary weights take INT8 activations, quantised by the
-    absolute maximum of each row.
+    absolute maximum of each row. With `vision` the rows of video frames stand among those of text.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +46,7 @@ class Model(BaseModel):
     sub_norms: bool = Field(description="a further norm before o and before down, as BitNet has")
     norm_eps: float = Field(gt=0, description="added to the mean square under the root of a norm")
     rope_base: float = Field(gt=0, description="base of the rotary embedding's frequencies")
+    vision: Vision | None = Field(None, description="the encoder of video frames; a model without one takes none")
     assumed: dict[str, str] = Field(default_factory=dict, description="dotted path -> why, for what the source omits")
 
     @model_validator(mode="after")
@@ -54,8 +56,8 @@ class Model(BaseModel):
             problems.append(("heads", f"expected a multiple of kv_heads ({self.kv_heads}), got {self.heads}"))
         if self.head_dim % 2:
             problems.append(("head_dim", f"expected an even number, because RoPE turns pairs, got {self.head_dim}"))
-        for key in sorted(set(self.assumed) - set(type(self).model_fields)):
-            problems.append((f"assumed.{key}", "no such key in this file; an entry names a key that stands in it"))
+        for path in sorted(path for path in self.assumed if not _stands(self, path)):
+            problems.append((f"assumed.{path}", "no such key in this file; an entry names a key that stands in it"))
         if problems:
             raise PathProblems(problems)
         return self
@@ -77,7 +79,12 @@ class Model(BaseModel):
 
     @property
     def parameters(self) -> int:
-        """Weights of all matrices and tables; an LM head that shares the embedding's values is counted once."""
+        """Weights of all matrices and tables, those of the vision too."""
+        return self.decoder_parameters + (self.vision.parameters(self.hidden) if self.vision else 0)
+
+    @property
+    def decoder_parameters(self) -> int:
+        """Weights of the decoder; an LM head that shares the embedding's values is counted once."""
         tables = (1 if self.tied_embeddings else 2) * self.vocab * self.hidden
         return self.layer_macs_per_token + tables
 
@@ -87,6 +94,14 @@ class Model(BaseModel):
         return self.layers * sum(n * k for n, k in self.linears.values())
 
 
+def _stands(holder: object, path: str) -> bool:
+    for key in path.split("."):
+        if not isinstance(holder, BaseModel) or key not in type(holder).model_fields:
+            return False
+        holder = getattr(holder, key)
+    return holder is not None
+
+
 def prefill(model: Model, *, prompt: int, batch: int = 1) -> Graph:
     """The graph of reading `prompt` tokens per sequence and making the first token, LM head of the last row included.
 
@@ -94,7 +109,7 @@ def prefill(model: Model, *, prompt: int, batch: int = 1) -> Graph:
     """
     check_tokens(model, "prompt", prompt, batch)
     about = {"phase": "prefill", "prompt": prompt, "context": prompt, "batch": batch, "tokens": batch * prompt}
-    return _graph(model, Graph(model.name, about), rows=batch * prompt, cached=0, batch=batch)
+    return _text(model, about, rows=batch * prompt, cached=0, batch=batch)
 
 
 def decode(model: Model, *, context: int, batch: int = 1) -> Graph:
@@ -103,9 +118,47 @@ def decode(model: Model, *, context: int, batch: int = 1) -> Graph:
     So context - 1 keys lie in the cache before the step and `context` after it. Raises GraphError as prefill.
     """
     check_tokens(model, "context", context, batch)
-    return _graph(
-        model, Graph(model.name, _decode_about(context, batch)), rows=batch, cached=batch * (context - 1), batch=batch
-    )
+    return _text(model, _decode_about(context, batch), rows=batch, cached=batch * (context - 1), batch=batch)
+
+
+def question(model: Model, *, context: int, prompt: int, batch: int = 1) -> Graph:
+    """The graph of `prompt` more tokens per sequence, the last of which attends to `context` keys, its own included.
+
+    So context - prompt keys of each sequence lie in the cache before. The LM head is that of the last row. Raises
+    GraphError as prefill, and where a context holds less than the prompt.
+    """
+    problems = _token_problems(model, batch, prompt=prompt, context=context)
+    if not problems and context < prompt:
+        problems.append(f"context: the {prompt} tokens of the prompt attend to each other, got a context of {context}")
+    _refuse(problems)
+    about = {"phase": "question", "prompt": prompt, "context": context, "batch": batch, "tokens": batch * prompt}
+    return _text(model, about, rows=batch * prompt, cached=batch * (context - prompt), batch=batch)
+
+
+def frame(model: Model, *, context: int, batch: int = 1) -> Graph:
+    """The graph of one video frame per sequence, whose last row attends to `context` keys, those of the frame included.
+
+    The encoder on the patches, then the decoder's layers on frame_tokens new rows per sequence, so that context -
+    frame_tokens keys of each lie in the cache before. The LM head of the last row decides whether to answer. Raises
+    GraphError as prefill, and where the model has no vision or the context holds less than the frame.
+    """
+    if model.vision is None:
+        raise GraphError(f"vision: model '{model.name}' has none; a frame takes a model with a vision encoder")
+    rows, problems = model.vision.frame_tokens, _token_problems(model, batch, context=context)
+    if not problems and context < rows:
+        problems.append(f"context: the {rows} tokens of a frame attend to each other, got a context of {context}")
+    _refuse(problems)
+    about = {
+        "phase": "frame", "prompt": None, "context": context, "batch": batch, "tokens": batch * rows, "frames": batch
+    }  # fmt: skip
+    graph = Graph(model.name, about)
+    x = encoded(model, graph, batch=batch)
+    return decoded(model, graph, x, cached=batch * (context - rows), batch=batch)
+
+
+def _text(model: Model, about: dict[str, Any], *, rows: int, cached: int, batch: int) -> Graph:
+    graph = Graph(model.name, about)
+    return decoded(model, graph, embedded(model, graph, rows=rows), cached=cached, batch=batch)
 
 
 def next_step(model: Model, step: Graph) -> Graph:
@@ -123,7 +176,7 @@ def next_step(model: Model, step: Graph) -> Graph:
     q, k, v = (step.ops[f"layer0.{name}"].inputs[0] for name in ("q_rope", "k_rope", "v_cache"))
     for name in (q, k, v):
         built.add_tensor(step.tensors[name])
-    _attended(model, built, "layer0", (q, k, v), cached=batch * (context - 1), batch=batch)
+    attended(model, built, "layer0", (q, k, v), cached=batch * (context - 1), batch=batch)
     tensors, ops = dict(step.tensors), dict(step.ops)
     for name, tensor in built.tensors.items():
         if tensor != step.tensors[name]:
@@ -177,85 +230,3 @@ def _token_problems(model: Model, batch: int, **asked: int) -> list[str]:
 def _refuse(problems: list[str]) -> None:
     if problems:
         raise GraphError(problems)
-
-
-def _graph(model: Model, graph: Graph, *, rows: int, cached: int, batch: int) -> Graph:
-    act = format_named(model.activations)
-    graph.add_tensor(Tensor("ids", (rows,), INT32, "input"))
-    graph.add_tensor(Tensor("embedding.table", (model.vocab, model.hidden), format_named(model.embedding), "embedding"))
-    x = graph.add("embedding", "embedding", ("ids", "embedding.table"), format=act)
-    for layer in range(model.layers):
-        x = _layer(model, graph, f"layer{layer}", x, rows=rows, cached=cached, batch=batch)
-    x = _norm(model, graph, "final_norm", x, model.hidden)
-    x = graph.add("last_row", "select", (x,), format=act, batch=batch)
-    graph.add_tensor(Tensor("lm_head.w", (model.vocab, model.hidden), format_named(model.lm_head), "lm_head"))
-    graph.add("lm_head", "matmul", (x, "lm_head.w"), format=FP32)
-    return graph
-
-
-def _layer(model: Model, graph: Graph, name: str, x: str, *, rows: int, cached: int, batch: int) -> str:
-    act = format_named(model.activations)
-    normed = _quantized(
-        model, graph, f"{name}.attention_input", _norm(model, graph, f"{name}.input_norm", x, model.hidden)
-    )
-    q, k, v = (_linear(model, graph, f"{name}.{w}", normed) for w in ("q", "k", "v"))
-    a = _attended(model, graph, name, (q, k, v), cached=cached, batch=batch)
-    if model.sub_norms:
-        a = _norm(model, graph, f"{name}.attention_norm", a, model.heads * model.head_dim)
-    o = _linear(model, graph, f"{name}.o", _quantized(model, graph, f"{name}.o_input", a))
-    x = graph.add(f"{name}.attention_residual", "add", (o, x), format=act)
-    normed = _quantized(model, graph, f"{name}.ffn_input", _norm(model, graph, f"{name}.ffn_norm", x, model.hidden))
-    up, gate = (_linear(model, graph, f"{name}.{w}", normed) for w in ("up", "gate"))
-    h = graph.add(f"{name}.silu", "silu_mul", (gate, up), format=act)
-    if model.sub_norms:
-        h = _norm(model, graph, f"{name}.down_norm", h, model.ffn)
-    down = _linear(model, graph, f"{name}.down", _quantized(model, graph, f"{name}.down_input", h))
-    return graph.add(f"{name}.ffn_residual", "add", (down, x), format=act)
-
-
-def _attended(
-    model: Model, graph: Graph, name: str, projected: tuple[str, str, str], *, cached: int, batch: int
-) -> str:
-    """RoPE, the caches and attention: all of a layer that depends on how many keys there are already."""
-    q, k, v = projected
-    act, base, past = format_named(model.activations), model.rope_base, cached // batch
-    q = graph.add(f"{name}.q_rope", "rope", (q,), format=act, heads=model.heads, base=base, past=past, batch=batch)
-    k = graph.add(f"{name}.k_rope", "rope", (k,), format=act, heads=model.kv_heads, base=base, past=past, batch=batch)
-    keys, values = (_cached(model, graph, f"{name}.{n}_cache", new, cached, batch) for n, new in (("k", k), ("v", v)))
-    return graph.add(
-        f"{name}.attention",
-        "attention",
-        (q, keys, values),
-        format=act,
-        batch=batch,
-        heads=model.heads,
-        kv_heads=model.kv_heads,
-    )
-
-
-def _norm(model: Model, graph: Graph, name: str, x: str, width: int) -> str:
-    act = format_named(model.activations)
-    weight = graph.add_tensor(Tensor(f"{name}.w", (width,), act, "norm"))
-    return graph.add(name, "rmsnorm", (x, weight), format=act, eps=model.norm_eps)
-
-
-def _quantized(model: Model, graph: Graph, name: str, x: str) -> str:
-    return graph.add(name, "quantize", (x,), format=INT8) if model.ternary else x
-
-
-def _linear(model: Model, graph: Graph, name: str, x: str) -> str:
-    weights = format_named(model.weights)
-    act: Format = format_named(model.activations)
-    n, k = model.linears[name.rsplit(".", 1)[1]]
-    w = graph.add_tensor(Tensor(f"{name}.w", (n, k), weights, "weight"))
-    if not model.ternary:
-        return graph.add(name, "matmul", (x, w), format=act)
-    product = graph.add(name, "ternary_matmul", (x, w), format=INT32)
-    return graph.add(f"{name}_scale", "dequantize", (product,), format=act)
-
-
-def _cached(model: Model, graph: Graph, name: str, new: str, cached: int, batch: int) -> str:
-    """The cache after the step: what lay in it, then the new rows of each sequence."""
-    width, stored = model.kv_heads * model.head_dim, format_named(model.cache)
-    past = (graph.add_tensor(Tensor(f"{name}.past", (cached, width), stored, "cache")),) if cached else ()
-    return graph.add(name, "append", (new, *past), format=stored, role="cache", batch=batch)

@@ -154,6 +154,15 @@ def _select_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[l
     return [(batch, d)], {"rows": batch, "d": d}
 
 
+def _pool_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
+    batch, tokens = attributes["batch"], attributes["tokens"]
+    rule = "x [batch * rows, d] and 1 to rows tokens per sequence"
+    _ranks(shapes, 2, rule=rule)
+    rows, d = shapes[0]
+    _need(rows % batch == 0 and 1 <= tokens <= rows // batch, rule)
+    return [(batch * tokens, d)], {"rows": rows, "d": d}
+
+
 def _append_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[list[Shape], dict[str, int]]:
     rule = "new rows [rows, d] and, if any, past rows of one d"
     _ranks(shapes, *[2] * min(max(len(shapes), 1), 2), rule=rule)
@@ -196,24 +205,32 @@ def _counts(mac: int, exp: int, flop: int) -> Counts:
 NODE_KINDS = ("source", "map", "zip", "reduce", "repeat", "scan", "broadcast", "accumulate", "sink")
 
 # The kinds whose work is a count of elements, which a pipeline of lanes can do.
-ELEMENTWISE = ("embedding", "rmsnorm", "quantize", "dequantize", "add", "silu_mul", "rope")
+ELEMENTWISE = (
+    "embedding", "rmsnorm", "layernorm", "quantize", "dequantize", "add", "silu_mul", "gelu", "rope", "pool",
+)  # fmt: skip
 
-# Counts per element: rmsnorm square, add, scale, weight; quantize scale, round; dequantize scale; silu_mul sigmoid as
-# one, two multiplies; rope two multiplies and an add. Derived from the definitions in kernels/.
+# Counts per element: rmsnorm square, add, scale, weight; layernorm add, centre, and then as rmsnorm (a bias is not
+# counted); quantize scale, round; dequantize scale; silu_mul sigmoid as one, two multiplies; gelu tanh as one, five
+# multiplies, two adds; rope two multiplies and an add; pool an add for each input element. Derived from the definitions
+# in kernels/.
 OP_KINDS: Mapping[str, OpKind] = MappingProxyType(
     {
         "embedding": OpKind(_ROWS_D, lambda rows, d: {}, _area, _embedding_shape),
         "rmsnorm": OpKind(_ROWS_D, _flops(4), _area, _norm_shape),
+        "layernorm": OpKind(_ROWS_D, _flops(6), _area, _norm_shape),
         "quantize": OpKind(_ROWS_D, _flops(2), _area, _rowwise(1)),
         "dequantize": OpKind(_ROWS_D, _flops(1), _area, _rowwise(1)),
         "add": OpKind(_ROWS_D, _flops(1), _area, _rowwise(2)),
         "silu_mul": OpKind(_ROWS_D, _flops(3), _area, _rowwise(2)),
+        "gelu": OpKind(_ROWS_D, _flops(8), _area, _rowwise(1)),
         "rope": OpKind(
             ("rows", "heads", "head_dim"),
             lambda r, h, d: {"flop": 3 * r * h * d},
             lambda r, h, d: r * h * d,
             _rope_shape,
         ),
+        # The rows and elements of a pool are those that it reads; it makes fewer.
+        "pool": OpKind(_ROWS_D, _flops(1), _area, _pool_shape),
         "matmul": OpKind(("m", "k", "n"), _mac, lambda m, k, n: m * n, _matmul_shape),
         "ternary_matmul": OpKind(("m", "k", "n"), _mac, lambda m, k, n: m * n, _matmul_shape),
         "attention": OpKind(

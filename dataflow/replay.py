@@ -45,14 +45,24 @@ def steps(schedule: Schedule) -> Iterator[Step]:
     """Everything that the schedule computes, in an order that its streams enforce.
 
     Raises ScheduleError where a task reads what none that it waits for has made, where a firing's work is not that of
-    its tile, where tiles that add to a sum overlap, and at the end where an op's tiles leave a gap.
+    its tile, where tiles that add to a sum overlap, and at the end where an op's tiles leave a gap; and of a schedule
+    that leaves work of the graph out.
     """
+    if schedule.skipped:
+        left = ", ".join(f"{n:,} {what}" for what, n in schedule.skipped.items())
+        raise ScheduleError(
+            f"the schedule leaves out what the selection does not keep ({left}), so its numbers are not the graph's; "
+            "replay one that keeps everything"
+        )
     progress = _Progress(schedule)
     for section in schedule.sections:
         order = dependence_order(section)
+        last = {task.ops: task.name for task, _ in order if task.ops and not task.tiles}
         for repetition in range(section.repeat):
             progress.run += 1
             for task, waited_for in order:
+                if not task.tiles and last.get(task.ops) not in (None, task.name):
+                    continue  # of the tasks that do a whole op together the last one stands for all
                 op = _computed(schedule.graph, task, repetition)
                 if op is not None:
                     yield from progress.steps(task, op, waited_for)

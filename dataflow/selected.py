@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,8 @@ class Selected:
     which holds those of the newest `resident_tokens` of each sequence, and `miss_bytes` are fetched from the tier
     beyond in `requests` requests. Quality is that of one layer on the stream that the choice was made on, None where
     what is kept was given and not chosen: `mass_recall` of the dense attention's mass, `top_recall` of as many highest
-    scores, `output_error` relative to dense attention.
+    scores, `output_error` relative to dense attention. `assumed` (path -> why) and `fitted` (path -> point)
+    are those of the selection's own numbers.
     """
 
     algorithm: str
@@ -25,6 +27,8 @@ class Selected:
     mass_recall: float | None = None
     top_recall: float | None = None
     output_error: float | None = None
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    fitted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def hit_rate(self) -> float | None:

@@ -25,7 +25,8 @@ class Task:
     (queries, keys) of attention, (head x queries + query, key) of one that is streamed, (rows, d) of the rest; a
     prefill's attention whose schedule has the option attention_order reversed counts both from the newest token. Rows
     beyond the tensor's are padding. `role` says what kind of tensor a read or write moves, and which expression a node
-    of a streamed attention computes; `part` under which heading a report sums its time.
+    of a streamed attention computes; `part` under which heading a report sums its time, none
+    for what only runs ahead of others.
     """
 
     name: str

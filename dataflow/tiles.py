@@ -12,9 +12,9 @@ import numpy as np
 
 from dataflow.graph import Graph, Op
 from dataflow.replay import Step, visible
-from kernels.activation import silu_mul
+from kernels.activation import gelu, silu_mul
 from kernels.lookup import lookup_matmul
-from kernels.norm import rmsnorm
+from kernels.norm import layer_norm, rmsnorm
 from kernels.online_softmax import SoftmaxState, online_softmax_finish, online_softmax_start, online_softmax_step
 from kernels.quantize import dequantize, quantize_absmax
 from kernels.rope import rope
@@ -73,6 +73,11 @@ def _rmsnorm(x: Operands, rows: range, columns: range) -> np.ndarray:
     return normed[:, columns.start : columns.stop]
 
 
+def _layernorm(x: Operands, rows: range, columns: range) -> np.ndarray:
+    normed = layer_norm(rows_of(x.inputs[0], rows), x.inputs[1], eps=x.op.attributes["eps"])
+    return normed[:, columns.start : columns.stop]
+
+
 def _quantize(x: Operands, rows: range, columns: range) -> np.ndarray:
     largest = np.abs(rows_of(x.inputs[0], rows)).max(axis=1)
     return quantize_absmax(block_of(x.inputs[0], rows, columns), largest)[0]
@@ -91,6 +96,10 @@ def _add(x: Operands, rows: range, columns: range) -> np.ndarray:
 def _silu_mul(x: Operands, rows: range, columns: range) -> np.ndarray:
     gate, up = (block_of(array, rows, columns) for array in x.inputs)
     return silu_mul(gate, up)
+
+
+def _gelu(x: Operands, rows: range, columns: range) -> np.ndarray:
+    return gelu(block_of(x.inputs[0], rows, columns))
 
 
 def _rope(x: Operands, rows: range, columns: range) -> np.ndarray:
@@ -121,10 +130,12 @@ def _ternary_matmul(x: Operands, rows: range, columns: range) -> np.ndarray:
 
 TILES: Mapping[str, Callable[[Operands, range, range], np.ndarray]] = {
     "rmsnorm": _rmsnorm,
+    "layernorm": _layernorm,
     "quantize": _quantize,
     "dequantize": _dequantize,
     "add": _add,
     "silu_mul": _silu_mul,
+    "gelu": _gelu,
     "rope": _rope,
     "matmul": _matmul,
     "ternary_matmul": _ternary_matmul,

@@ -1,10 +1,15 @@
-"""SiLU, SiLU times a second operand, and SiLU read from a table of 64 entries.
+"""SiLU, SiLU times a second operand, SiLU read from a table of 64 entries, and GELU in its tanh form.
 
 Knows the values and the error of the table. Does not know how many elements are done at once.
 """
 
+import math
+
 import numpy as np
 import torch
+
+GELU_SLOPE = math.sqrt(2 / math.pi)
+GELU_CUBE = 0.044715 * GELU_SLOPE
 
 TABLE_ENTRIES = 64
 TABLE_LIMIT = 8.0
@@ -41,6 +46,25 @@ def silu_mul(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
 def silu_mul_reference(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
     """Return silu_mul by torch, in FP64."""
     return (torch.nn.functional.silu(torch.tensor(gate).double()) * torch.tensor(up).double()).float().numpy()
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """Return x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))), float32, any shape: the tanh form of GELU.
+
+    Per element: square, cube's factor, add, times x, tanh, half, times tanh, add. Source: arXiv 1606.08415; this form
+    as SigLIP's `gelu_pytorch_tanh`.
+
+    >>> gelu(np.array([0.0, 200.0, -200.0])).tolist()
+    [0.0, 200.0, 0.0]
+    """
+    x = x.astype(np.float32)
+    half = x * np.float32(0.5)
+    return half + half * np.tanh(x * (np.float32(GELU_SLOPE) + np.float32(GELU_CUBE) * np.square(x)))
+
+
+def gelu_reference(x: np.ndarray) -> np.ndarray:
+    """Return gelu by torch, in FP64."""
+    return torch.nn.functional.gelu(torch.tensor(x).double(), approximate="tanh").float().numpy()
 
 
 def silu_table_entries() -> np.ndarray:

@@ -106,6 +106,19 @@ def norm(rng: np.random.Generator, size: int) -> Arguments:
     return {"x": x, "weight": _normal(rng, x.shape[1])}
 
 
+def uneven_norm(rng: np.random.Generator, size: int) -> Arguments:
+    """Return rows with every second element 4 higher, so that they spread by 1 or more if not of one, and a weight."""
+    n, d = _extent(rng, size), _extent(rng, 4 * size)
+    x = rng.uniform(-1, 1, (n, d)) + 4 * (np.arange(d) % 2)
+    return {"x": x.astype(np.float32), "weight": _normal(rng, d)}
+
+
+def pooled(rng: np.random.Generator, size: int) -> Arguments:
+    """Return x [rows, d] and 1 to rows tokens, which divide the rows or do not."""
+    x = _normal(rng, _extent(rng, size), _extent(rng, size))
+    return {"x": x, "tokens": _extent(rng, len(x))}
+
+
 def matrix(rng: np.random.Generator, size: int) -> Arguments:
     """Return a weight matrix [n, k]."""
     return {"weights": _normal(rng, _extent(rng, size), _extent(rng, 4 * size))}

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from kernels.retrieval.positions import sink_and_recent
-from kernels.retrieval.ranking import scores_of
+from kernels.retrieval.ranking import ONE_THREAD, scores_of
 from kernels.retrieval.selection import CacheShape, Counts, Growing, State, check_count, check_share
 from kernels.retrieval.threshold import NEGATIVE, keep_to_ratio, threshold_cycles
 
@@ -26,8 +26,14 @@ def hash_keys(keys: np.ndarray, planes: np.ndarray) -> np.ndarray:
     >>> hash_keys(np.array([[1.0, -2.0], [3.0, 1.0], [0.0, 1.0]]), np.eye(2)).tolist()
     [1, 3, 2]
     """
-    bits = (keys.astype(np.float64) @ planes.T > 0).astype(np.uint64)
-    return (bits << np.arange(len(planes), dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+    keys = keys.astype(np.float64)
+    block = max(1, ONE_THREAD // planes.size)
+    whole = len(keys) // block * block
+    sides = np.empty((len(keys), len(planes)))
+    tiles = keys[:whole].reshape(-1, block, keys.shape[1])
+    np.matmul(tiles, planes.T, out=sides[:whole].reshape(-1, block, len(planes)))
+    np.matmul(keys[whole:], planes.T, out=sides[whole:])
+    return ((sides > 0).astype(np.uint64) << np.arange(len(planes), dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
 
 
 @njit(cache=True, nogil=True)
@@ -74,6 +80,16 @@ def join_clusters(current: np.ndarray, cached: np.ndarray, hamming: int, nearest
     return joined
 
 
+@njit(cache=True, nogil=True)
+def _add_rows(sums: np.ndarray, joined: np.ndarray, keys: np.ndarray) -> None:
+    """Add each key [heads, d] to the sum of the cluster it joined, in their order."""
+    for i in range(len(joined)):
+        into, key = sums[joined[i]], keys[i]
+        for h in range(key.shape[0]):
+            for c in range(key.shape[1]):
+                into[h, c] += key[h, c]
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """One set of clusters: members: rows int64, the cluster of each token · sums: float32 [clusters, heads, d], of the
@@ -91,6 +107,15 @@ class Clusters:
 
     planes: np.ndarray
     tables: tuple[Table, ...]
+
+
+def clusters_of(state: State) -> np.ndarray:
+    """Return the cluster of each token in each KV head, int64 [kv_heads, tokens], of a state of HashClusters.
+
+    KV heads that cluster apart number their clusters apart.
+    """
+    rows = [table.members.array[: state.tokens] for table in state.held.tables]
+    return np.broadcast_to(np.array(rows), (state.shape.kv_heads, state.tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +175,7 @@ class HashClusters:
         if self.ties not in ("nearest", "first"):
             raise ValueError(f"ties: {self.ties!r} decides nothing; take 'nearest' or 'first'")
         check_count("recent", self.recent, least=0, most=shape.tokens)
+        check_count("seed", self.seed, least=0)
 
     def _sets(self, shape: CacheShape) -> list[slice]:
         """Return the KV heads of each set."""
@@ -184,7 +210,7 @@ class HashClusters:
         clusters = max(old, int(touched[-1]) + 1)
         sums = np.zeros((clusters, *keys.shape[1:]), dtype=np.float32)
         sums[:old] = table.sums
-        np.add.at(sums, joined, keys)
+        _add_rows(sums, joined, np.ascontiguousarray(keys))
         hashes = np.zeros(clusters, dtype=np.uint64)
         hashes[:old] = table.hashes
         opened = touched >= old
@@ -202,6 +228,7 @@ class HashClusters:
             additions=new * dims,
             hash_comparisons=comparisons,
             hash_cycles=comparisons * -(-self.bits // COMPARATOR_BITS),
+            hashed=((new, old, self.bits),),
         )
         return Table(table.members.append(joined, state.tokens), sums, hashes, counts), done
 
@@ -233,6 +260,7 @@ class HashClusters:
             multiply_adds=products.size * shape.head_dim,
             comparisons=clusters * int((1 + passes).sum()),
             threshold_cycles=threshold_cycles(clusters, passes) if self.buckets else 0,
+            ranked=((len(passes), clusters, int(passes.sum())),) if self.buckets else (),
         )
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Clusters) -> int:

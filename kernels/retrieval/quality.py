@@ -6,7 +6,6 @@ With causal the rows are the newest tokens: row r of rows sees all but the last 
 """
 
 import numpy as np
-import torch
 
 from kernels.retrieval.ranking import keep_highest, scores_of
 
@@ -69,25 +68,6 @@ def attend(
     grouped = weights.reshape(kv_heads, heads // kv_heads * rows, -1).astype(np.float32)
     output = np.matmul(grouped, values.astype(np.float32).transpose(1, 0, 2))
     return output.reshape(heads, rows, -1).transpose(1, 0, 2)
-
-
-def attend_reference(
-    queries: np.ndarray,
-    keys: np.ndarray,
-    *,
-    values: np.ndarray,
-    mask: np.ndarray | None = None,
-    causal: bool = False,
-) -> np.ndarray:
-    """Return attend by torch, in FP64."""
-    rows, heads, tokens = queries.shape[0], queries.shape[1], len(keys)
-    q, k, v = (torch.tensor(a).double().transpose(0, 1)[None] for a in (queries, keys, values))
-    seen = torch.ones(rows, tokens, dtype=torch.bool).tril(tokens - rows if causal else tokens)
-    kept = torch.ones(heads, tokens).bool() if mask is None else torch.tensor(mask)
-    kept = kept.repeat_interleave(heads // len(kept), dim=0)[:, None] & seen
-    attention = torch.nn.functional.scaled_dot_product_attention
-    output = attention(q, k, v, attn_mask=kept[None], enable_gqa=True)[0]
-    return output.where(kept.any(dim=2, keepdim=True), 0).transpose(0, 1).float().numpy()
 
 
 def mass_recall(queries: np.ndarray, keys: np.ndarray, *, mask: np.ndarray, causal: bool = False) -> np.ndarray:

@@ -11,7 +11,7 @@ from numba import njit
 
 # From this many multiply-adds on OpenBLAS starts threads of its own for one product, which wait for each other longer
 # than they work when the cores are shared; smaller products in one call are as fast and need none.
-_ONE_THREAD = 1 << 17
+ONE_THREAD = 1 << 17
 _THREADED = 1 << 20
 _SAMPLED = 1 << 13
 _STRIDE = 16
@@ -31,7 +31,7 @@ def scores_of(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     kv_heads, number = rows.shape[1], len(rows)
     grouped = queries.transpose(1, 0, 2).reshape(kv_heads, heads // kv_heads * count, width)
     scores = np.empty((kv_heads, grouped.shape[1], number), dtype=np.float32)
-    block = max(1, _ONE_THREAD // (grouped.shape[1] * width))
+    block = max(1, ONE_THREAD // (grouped.shape[1] * width))
     blocks, whole = number // block, number // block * block
     tiles = rows[:whole].reshape(blocks, block, kv_heads, width).transpose(2, 0, 3, 1)
     into = scores[:, :, :whole].reshape(kv_heads, grouped.shape[1], blocks, block).transpose(0, 2, 1, 3)

@@ -6,7 +6,7 @@ Knows .npz archives of plain arrays, never pickled objects. Does not know a mode
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -16,7 +16,8 @@ from kernels.retrieval.selection import CacheShape, Counts, Kept, State
 from kernels.retrieval.streams import Stream, recorded_stream
 
 _STREAM = ("keys", "values", "queries", "frame", "questions", "needles", "mass")
-_SELECTION = ("bits", "heads", "tokens", "counts")
+_SELECTION = ("bits", "heads", "tokens", "counts", "hashed", "ranked")
+_NUMBERS = len(Counts().numbers())
 
 
 def _read(path: str | PathLike[str], names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -89,32 +90,54 @@ def _check_fit(path: str | PathLike[str], found: CacheShape, wanted: CacheShape)
 
 
 def save_selection(path: str | PathLike[str], kept: Sequence[Kept]) -> None:
-    """Write what was kept step by step as .npz: bits: all masks packed · heads, tokens: int64 [steps] · counts."""
+    """Write what was kept step by step as .npz.
+
+    bits: all masks packed · heads, tokens: int64 [steps] · counts: int64 [steps, numbers of Counts] · hashed, ranked:
+    int64 [sets, 4], the step of each set and its three numbers.
+    """
     masks = [step.mask for step in kept]
     bits = np.packbits(np.concatenate([np.zeros(0, dtype=bool), *(mask.ravel() for mask in masks)]))
     shapes = np.array([mask.shape for mask in masks], dtype=np.int64).reshape(-1, 2)
-    counts = np.array([astuple(step.counts) for step in kept], dtype=np.int64).reshape(-1, len(fields(Counts)))
+    counts = np.array([step.counts.numbers() for step in kept], dtype=np.int64).reshape(-1, _NUMBERS)
+    hashed, ranked = (
+        np.array([(i, *one) for i, step in enumerate(kept) for one in getattr(step.counts, name)], dtype=np.int64)
+        for name in ("hashed", "ranked")
+    )
+    sets = {"hashed": hashed.reshape(-1, 4), "ranked": ranked.reshape(-1, 4)}
     with open(path, "wb") as file:
-        np.savez(file, bits=bits, heads=shapes[:, 0], tokens=shapes[:, 1], counts=counts)
+        np.savez(file, allow_pickle=False, bits=bits, heads=shapes[:, 0], tokens=shapes[:, 1], counts=counts, **sets)
 
 
 def load_selection(path: str | PathLike[str]) -> tuple[Kept, ...]:
     """Return what was kept step by step. Raises ValueError for a file that is no such archive or does not add up."""
     arrays = _read(path, _SELECTION)
     heads, tokens, counts = arrays["heads"], arrays["tokens"], arrays["counts"]
-    if heads.ndim != 1 or tokens.shape != heads.shape or counts.shape != (len(heads), len(fields(Counts))):
+    if heads.ndim != 1 or tokens.shape != heads.shape or counts.shape != (len(heads), _NUMBERS):
         found = f"heads {heads.shape}, tokens {tokens.shape}, counts {counts.shape}"
-        raise ValueError(f"{path}: {found} differ in steps; give [steps], [steps], [steps, {len(fields(Counts))}]")
+        raise ValueError(f"{path}: {found} differ in steps; give [steps], [steps], [steps, {_NUMBERS}]")
     if {a.dtype.kind for a in (heads, tokens, counts)} - {"i", "u"} or min([1, *heads.tolist(), *tokens.tolist()]) < 1:
         raise ValueError(f"{path}: heads, tokens and counts are no whole numbers from 1 on; give such")
+    hashed, ranked = (_sets(path, name, arrays[name], len(heads)) for name in ("hashed", "ranked"))
     sizes = (heads * tokens).tolist()
     bits = arrays["bits"]
     if bits.dtype != np.uint8 or bits.shape != (-(-sum(sizes) // 8),):
         needed = -(-sum(sizes) // 8)
         raise ValueError(f"{path}: bits: shape {bits.shape} of {bits.dtype}; give {needed} bytes for {sum(sizes)} bits")
     parts = np.split(np.unpackbits(bits, count=sum(sizes)).astype(bool), np.cumsum(sizes))
-    shapes = zip(parts, heads.tolist(), tokens.tolist(), counts.tolist(), strict=False)
-    return tuple(Kept(part.reshape(h, n), Counts(*row)) for part, h, n, row in shapes)
+    shapes = zip(parts, heads.tolist(), tokens.tolist(), counts.tolist(), hashed, ranked, strict=False)
+    return tuple(Kept(part.reshape(h, n), Counts(*row, *sets)) for part, h, n, row, *sets in shapes)
+
+
+def _sets(path: str | PathLike[str], name: str, rows: np.ndarray, steps: int) -> list[tuple[tuple[int, ...], ...]]:
+    """Return the sets of each step from rows [sets, 4] of a step and three numbers."""
+    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iu":
+        raise ValueError(f"{path}: {name}: shape {rows.shape} of {rows.dtype}; give whole numbers [sets, 4]")
+    if len(rows) and (rows.min() < 0 or rows[:, 0].max() >= steps):
+        raise ValueError(f"{path}: {name}: a set of no step or of negative numbers; the steps are 0 to {steps - 1}")
+    of: list[list[tuple[int, ...]]] = [[] for _ in range(steps)]
+    for step, *numbers in rows.tolist():
+        of[step].append(tuple(numbers))
+    return [tuple(sets) for sets in of]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,8 +175,7 @@ class Replay:
         if step.mask.shape[1] != state.tokens:
             found, at = step.mask.shape[1], f"steps[{state.held - 1}]"
             raise ValueError(f"{at}: recorded for {found} tokens, the cache has {state.tokens}; replay the same chunks")
-        counts = {field.name: getattr(step.counts, field.name) for field in fields(Counts)}
-        return step.mask, Counts(**{**counts, "kv_read_bytes": 0})
+        return step.mask, replace(step.counts, kv_read_bytes=0)
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Any) -> int:
         return 0

@@ -4,7 +4,7 @@ Knows the rules and the formulas of the bytes. Keeps no state but what a rule it
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import astuple
+from itertools import chain
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ def trace(shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: n
     """Return what an algorithm keeps, counts and holds, chunk by chunk: what the references must equal.
 
     keys float [tokens, kv_heads, d], queries float [tokens, heads, d]. Returns the masks one behind the other, bool;
-    the counts of update and select, int64 [steps, fields of Counts]; the metadata bytes, int64 [steps].
+    the counts of update and select, int64, each step's numbers, then its sets; the metadata bytes, int64 [steps].
     """
     masks, counts, held = [], [], []
     state = start(shape, options)
@@ -32,9 +32,9 @@ def trace(shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: n
         state = update(state, keys[first : first + chunk], queries=rows)
         kept = select(state, rows)
         masks.append(kept.mask.ravel())
-        counts.append(astuple(state.counts + kept.counts))
+        counts.append(_flat(state.counts + kept.counts))
         held.append(state.metadata_bytes)
-    return np.concatenate(masks), np.array(counts, dtype=np.int64), np.array(held, dtype=np.int64)
+    return np.concatenate(masks), np.concatenate(counts), np.array(held, dtype=np.int64)
 
 
 def steps(keys: np.ndarray, queries: np.ndarray, chunk: int) -> Iterator[Step]:
@@ -49,6 +49,10 @@ def top(values: torch.Tensor, count: int) -> torch.Tensor:
     return torch.sort(values, descending=True, stable=True).indices[:count]
 
 
+def _flat(counts: Counts) -> np.ndarray:
+    return np.array([*counts.numbers(), *chain(*counts.hashed), *chain(*counts.ranked)], dtype=np.int64)
+
+
 def report(shape: CacheShape, results: list[tuple[torch.Tensor, Counts, int]]) -> Trace:
     """Return the trace of (mask, counts without K and V of the kept, metadata bytes) of each step."""
     masks, counts, held = [], [], []
@@ -57,9 +61,9 @@ def report(shape: CacheShape, results: list[tuple[torch.Tensor, Counts, int]]) -
         kept = sum(int(mask[h : h + heads_per_kv].any(dim=0).sum()) for h in range(0, len(mask), heads_per_kv))
         both = Counts(kv_read_bytes=2 * kept * shape.head_dim * shape.element_bytes)
         masks.append(mask.flatten().numpy())
-        counts.append(astuple(count + both))
+        counts.append(_flat(count + both))
         held.append(metadata)
-    return np.concatenate(masks), np.array(counts, dtype=np.int64), np.array(held, dtype=np.int64)
+    return np.concatenate(masks), np.concatenate(counts), np.array(held, dtype=np.int64)
 
 
 def by_row(shape: CacheShape, keys: torch.Tensor, queries: torch.Tensor, choose: Choice) -> torch.Tensor:
@@ -180,3 +184,22 @@ def page_bounds(shape: CacheShape, options: PageBounds, *, keys: np.ndarray, que
         counts = Counts(metadata_read_bytes=held, multiply_adds=2 * width * scored, comparisons=compared)
         results.append((by_row(shape, k, q, choose), counts, held))
     return report(shape, results)
+
+
+def attend_reference(
+    queries: np.ndarray,
+    keys: np.ndarray,
+    *,
+    values: np.ndarray,
+    mask: np.ndarray | None = None,
+    causal: bool = False,
+) -> np.ndarray:
+    """Return attend by torch, in FP64."""
+    rows, heads, tokens = queries.shape[0], queries.shape[1], len(keys)
+    q, k, v = (torch.tensor(a).double().transpose(0, 1)[None] for a in (queries, keys, values))
+    seen = torch.ones(rows, tokens, dtype=torch.bool).tril(tokens - rows if causal else tokens)
+    kept = torch.ones(heads, tokens).bool() if mask is None else torch.tensor(mask)
+    kept = kept.repeat_interleave(heads // len(kept), dim=0)[:, None] & seen
+    attention = torch.nn.functional.scaled_dot_product_attention
+    output = attention(q, k, v, attn_mask=kept[None], enable_gqa=True)[0]
+    return output.where(kept.any(dim=2, keepdim=True), 0).transpose(0, 1).float().numpy()

@@ -185,4 +185,6 @@ def _counts(
         hash_comparisons=compared,
         hash_cycles=compared * -(-options.bits // 16),
         threshold_cycles=(walked + rows) * -(-len(grown) // 16) if options.buckets else 0,
+        hashed=((new, len(old), options.bits),),
+        ranked=((rows, len(grown), walked),) if options.buckets else (),
     )

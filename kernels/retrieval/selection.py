@@ -55,6 +55,10 @@ class Counts:
     that takes it up · additions: others · comparisons: of two channels, or of a score with a threshold (a candidate of
     a top-k counts as one; how many a sorting circuit makes is not modelled) · hash_comparisons: of two whole hashes ·
     hash_cycles, threshold_cycles: of one comparator of 16 bits and one unit of 16 lanes, where the rule has them.
+
+    Two of them set by set, for a unit of other widths: hashed: (new, cached, bits) whose comparisons hash_comparisons
+    adds up · ranked: (rows, columns, passes beyond each row's first) of the threshold unit, which comparisons and
+    threshold_cycles add up.
     """
 
     metadata_read_bytes: int = 0
@@ -65,14 +69,20 @@ class Counts:
     hash_comparisons: int = 0
     hash_cycles: int = 0
     threshold_cycles: int = 0
+    hashed: tuple[tuple[int, int, int], ...] = ()
+    ranked: tuple[tuple[int, int, int], ...] = ()
 
     def __add__(self, other: "Counts") -> "Counts":
-        """Field by field.
+        """Field by field, one set after the other.
 
         >>> (Counts(comparisons=2) + Counts(comparisons=3, additions=1)).comparisons
         5
         """
         return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def numbers(self) -> tuple[int, ...]:
+        """Return the fields that are one number, in their order; hashed and ranked are the last two."""
+        return tuple(getattr(self, f.name) for f in fields(self)[:-2])
 
 
 @dataclass(frozen=True, slots=True)

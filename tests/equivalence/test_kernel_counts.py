@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from dataflow.op import work
+from kernels.activation import gelu
 from kernels.attention import (
     AttentionCounts,
     decode_attention,
@@ -13,7 +15,9 @@ from kernels.attention import (
     prefill_attention_counted,
 )
 from kernels.lookup import LookupCounts, lookup_matmul_counted
+from kernels.norm import layer_norm, rmsnorm
 from kernels.online_softmax import online_softmax_finish, online_softmax_start, online_softmax_step
+from kernels.pool import mean_pool
 
 
 def lookup_counts(m: int, n: int, k: int, **options: int) -> LookupCounts:
@@ -152,3 +156,35 @@ def test_wrong_shapes_are_refused() -> None:
         prefill_attention(rows(4, 3, 3), one, v=one)
     with pytest.raises(ValueError, match="they must be equal"):
         decode_attention(one[0], one, v=one[:2])
+
+
+class Counted(np.ndarray):
+    """An array that counts what is done on it: an operation for each element made, or taken into a sum."""
+
+    done = 0
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        plain = [np.asarray(one) for one in inputs]
+        made = getattr(ufunc, method)(*plain, **options)
+        Counted.done += made.size if method == "__call__" else plain[0].size
+        return np.asarray(made).view(Counted)
+
+
+def counted(kernel, rows: int, d: int, **options) -> int:
+    Counted.done = 0
+    kernel(np.ones((rows, d), dtype=np.float32).view(Counted), **options)
+    return Counted.done
+
+
+@pytest.mark.parametrize(("rows", "d"), [(1, 1), (3, 5), (7, 64)])
+def test_operations_on_elements_are_those_of_the_op_table(rows: int, d: int) -> None:
+    """The table leaves out what is done once a row: quotients of sums, epsilon and root; and of pool once an output."""
+    weight = np.ones(d, dtype=np.float32)
+
+    def flop(kind: str) -> int:
+        return work(kind, rows=rows, d=d).counts()["flop"]
+
+    assert counted(gelu, rows, d) == flop("gelu")
+    assert counted(layer_norm, rows, d, weight=weight) == flop("layernorm") + 4 * rows
+    assert counted(rmsnorm, rows, d, weight=weight) == flop("rmsnorm") + 3 * rows
+    assert counted(mean_pool, rows, d, tokens=1) == flop("pool") + d

@@ -1,10 +1,13 @@
 """Properties of the float kernels that one reference does not show: rounding, clamps, table error, invariants."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from kernels.activation import SILU_TABLE_MAX_ERROR, silu, silu_table, silu_table_entries
-from kernels.norm import rmsnorm_absmax
+from kernels.activation import SILU_TABLE_MAX_ERROR, gelu, silu, silu_table, silu_table_entries
+from kernels.norm import layer_norm, rmsnorm_absmax
+from kernels.pool import mean_pool
 from kernels.quantize import dequantize, quantize_absmax, quantize_absmean
 from kernels.rope import rope
 
@@ -64,3 +67,29 @@ def test_rope_keeps_lengths_and_depends_on_distance_alone() -> None:
     np.testing.assert_allclose(np.linalg.norm(turned_q, axis=2), np.linalg.norm(q, axis=2), rtol=1e-6)
     with pytest.raises(ValueError, match="head_dim must be even to be turned in pairs, got 3"):
         rope(np.ones((1, 1, 3)), np.array([0]))
+
+
+def test_gelu_is_the_tanh_form_and_not_the_exact_one() -> None:
+    """At 1 they are 0.841192 and 0.841345; far from 0 both are x and 0."""
+    np.testing.assert_allclose(gelu(np.array([1.0, -1.0])), [0.841192, -0.158808], rtol=0, atol=1e-6)
+    assert gelu(np.array([1e4, -1e4])).tolist() == [1e4, 0]
+
+
+def test_layer_norm_does_not_see_an_offset_of_a_row() -> None:
+    x = np.random.default_rng(4).integers(-8, 9, (5, 32)).astype(np.float32)
+    weight = np.ones(32, dtype=np.float32)
+    np.testing.assert_array_equal(layer_norm(x, weight), layer_norm(x + 64, weight))
+    np.testing.assert_array_equal(layer_norm(np.full((2, 3), 7), np.ones(3)), np.zeros((2, 3)))
+
+
+def test_pooled_runs_hold_each_row_once() -> None:
+    """576 rows in ten runs of 57 or 58; as many runs as rows are the rows, one is the mean of all."""
+    rows = np.arange(576, dtype=np.float32)[:, None]
+    bounds = [0, 57, 115, 172, 230, 288, 345, 403, 460, 518, 576]
+    means = [[(start + stop - 1) / 2] for start, stop in itertools.pairwise(bounds)]
+    assert mean_pool(rows, tokens=10).tolist() == means
+    assert mean_pool(rows, tokens=1).tolist() == [[287.5]]
+    np.testing.assert_array_equal(mean_pool(rows, tokens=576), rows)
+    for tokens in (0, 577):
+        with pytest.raises(ValueError, match=f"from 1 to the 576 rows, got {tokens}"):
+            mean_pool(rows, tokens=tokens)

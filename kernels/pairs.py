@@ -1,0 +1,146 @@
+"""PAIRS: every algorithm beside its PyTorch reference, with inputs and tolerance; the equivalence tests walk it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kernels import (
+    activation,
+    attention,
+    draws,
+    lookup,
+    lookup_bytes,
+    norm,
+    online_softmax,
+    pool,
+    quantize,
+    rope,
+    ternary,
+)
+from kernels import ternary_bytes as layouts
+from kernels.retrieval import draws as drawn
+from kernels.retrieval import quality, references, references_clusters, references_learned, threshold
+from kernels.retrieval.references import trace
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An algorithm and the reference it must agree with.
+
+    reference and algorithm take the same keyword arguments and return an array, a tuple of arrays or a dataclass of
+    arrays; inputs(rng, size) draws the arguments, extents from 1 up to a few times size; tolerance 0 asks for equal
+    values, any other is relative to max(1, the largest magnitude of the reference); reason says why it is what it is.
+    """
+
+    name: str
+    reference: Callable[..., Any]
+    algorithm: Callable[..., Any]
+    inputs: Callable[[np.random.Generator, int], dict[str, Any]]
+    tolerance: float
+    reason: str
+
+
+def _counted_product(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return lookup.lookup_matmul_counted(x, weights)[0]
+
+
+def _counted_reference(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return lookup.lookup_matmul_reference(x, ternary.group_indices(weights))
+
+
+_CODES = "codes are integers"
+_SUMS = "sums of integers"
+_IEEE = "both do the same FP32 operations, each correctly rounded"
+_FP32 = "FP32 against FP64: a few roundings of 6e-8 each, and FP32 exp"
+_WHOLE = "whole numbers: every sum is exact in FP32, and quotients are rounded once"
+_APART = "sums of FP64 softmaxes, drawn so that no two are within a rounding of each other"
+_LONG = "FP32 against FP64: sums of up to a few hundred terms with 6e-8 each, and FP32 exp"
+
+PAIRS = (
+    Pair("pack_dense", ternary.pack_dense_reference, ternary.pack_dense, draws.weights, 0, _CODES),
+    Pair("pack_loader", ternary.pack_loader_reference, ternary.pack_loader, draws.loader_weights, 0, _CODES),
+    Pair("pack_tl1", layouts.pack_tl1_reference, layouts.pack_tl1, draws.weights, 0, _CODES),
+    Pair("pack_tl2", layouts.pack_tl2_reference, layouts.pack_tl2, draws.weights, 0, _CODES),
+    Pair("pack_i2s", layouts.pack_i2s_reference, layouts.pack_i2s, draws.weights, 0, _CODES),
+    Pair("pack_planes", layouts.pack_planes_reference, layouts.pack_planes, draws.weights, 0, _CODES),
+    Pair("build_tables", lookup.build_tables_reference, lookup.build_tables, draws.grouped_activations, 0, _SUMS),
+    Pair("half_tables", lookup_bytes.half_tables_reference, lookup_bytes.half_tables, draws.activations, 0, _SUMS),
+    Pair("lookup_matmul", lookup.lookup_matmul_reference, lookup.lookup_matmul, draws.lookup, 0, _SUMS),
+    Pair("lookup_matmul_counted", _counted_reference, _counted_product, draws.counted_lookup, 0, _SUMS),
+    Pair(
+        "lookup_matmul_tl1",
+        lookup_bytes.lookup_matmul_tl1_reference,
+        lookup_bytes.lookup_matmul_tl1,
+        draws.lookup_tl1,
+        0,
+        _SUMS,
+    ),
+    Pair(
+        "lookup_matmul_tl2",
+        lookup_bytes.lookup_matmul_tl2_reference,
+        lookup_bytes.lookup_matmul_tl2,
+        draws.lookup_tl2,
+        0,
+        _SUMS,
+    ),
+    Pair(
+        "lookup_matmul_planes",
+        lookup_bytes.lookup_matmul_planes_reference,
+        lookup_bytes.lookup_matmul_planes,
+        draws.lookup_planes,
+        0,
+        _SUMS,
+    ),
+    Pair("quantize_absmax", quantize.quantize_absmax_reference, quantize.quantize_absmax, draws.rows, 0, _IEEE),
+    Pair("quantize_absmean", quantize.quantize_absmean_reference, quantize.quantize_absmean, draws.matrix, 0, _IEEE),
+    Pair("dequantize", quantize.dequantize_reference, quantize.dequantize, draws.accumulators, 1e-6, _FP32),
+    Pair("rmsnorm", norm.rmsnorm_reference, norm.rmsnorm, draws.norm, 2e-6, _LONG),
+    Pair("rmsnorm_absmax", norm.rmsnorm_absmax_reference, norm.rmsnorm_absmax, draws.norm, 2e-6, _LONG),
+    Pair("layer_norm", norm.layer_norm_reference, norm.layer_norm, draws.uneven_norm, 2e-6, _LONG),
+    Pair("mean_pool", pool.mean_pool_reference, pool.mean_pool, draws.pooled, 2e-6, _LONG),
+    Pair("rope", rope.rope_reference, rope.rope, draws.rotated, 1e-6, _FP32),
+    Pair("silu", activation.silu_reference, activation.silu, draws.gate, 1e-6, _FP32),
+    Pair("silu_mul", activation.silu_mul_reference, activation.silu_mul, draws.gate_and_up, 1e-6, _FP32),
+    Pair("gelu", activation.gelu_reference, activation.gelu, draws.gate, 1e-6, _FP32),
+    Pair("silu_table", activation.silu_table_reference, activation.silu_table, draws.gate, 1e-6, _FP32),
+    Pair(
+        "prefill_attention",
+        attention.prefill_attention_reference,
+        attention.prefill_attention,
+        draws.prefill,
+        5e-6,
+        _LONG,
+    ),
+    Pair(
+        "decode_attention",
+        attention.decode_attention_reference,
+        attention.decode_attention,
+        draws.decode,
+        5e-6,
+        _LONG,
+    ),
+    Pair(
+        "online_softmax_step",
+        online_softmax.online_softmax_step_reference,
+        online_softmax.online_softmax_step,
+        draws.softmax_step,
+        5e-6,
+        _FP32,
+    ),
+    Pair("full", references.everything, trace, drawn.everything, 0, _WHOLE),
+    Pair("streaming_llm", references.sink_window, trace, drawn.sink_window, 0, _WHOLE),
+    Pair("duo_attention", references.gated_heads, trace, drawn.gated_heads, 0, _WHOLE),
+    Pair("topk", references.highest_scores, trace, drawn.highest_scores, 0, _WHOLE),
+    Pair("double_sparsity", references.label_channels, trace, drawn.label_channels, 0, _WHOLE),
+    Pair("infinigen", references.partial_columns, trace, drawn.partial_columns, 0, _WHOLE),
+    Pair("quest", references.page_bounds, trace, drawn.page_bounds, 0, _WHOLE),
+    Pair("lserve", references_learned.gated_pages, trace, drawn.gated_pages, 0, _WHOLE),
+    Pair("h2o", references_learned.heavy_hitters, trace, drawn.heavy_hitters, 0, _APART),
+    Pair("infllm", references_learned.block_means, trace, drawn.block_means, 0, _WHOLE),
+    Pair("rekv", references_learned.frame_means, trace, drawn.frame_means, 0, _WHOLE),
+    Pair("resv", references_clusters.hash_clusters, trace, drawn.hash_clusters, 0, _WHOLE),
+    Pair("keep_to_ratio", references_clusters.keep_to_ratio, threshold.keep_to_ratio, drawn.weighted_rows, 0, _IEEE),
+    Pair("attend", references.attend_reference, quality.attend, drawn.masked, 5e-6, _LONG),
+)
