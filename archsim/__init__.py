@@ -34,9 +34,10 @@ from archsim.errors import (  # noqa: E402
 )
 from archsim.fifo_sizes import FifoSizes, size_fifos  # noqa: E402
 from archsim.report import Report, simulate, simulate_generation  # noqa: E402
+from archsim.selection import Selection, load_selection  # noqa: E402
 
 __all__ = [
     "Deadlock", "Design", "DesignError", "FifoSizes", "GraphError", "InputError", "MappingError", "Report",
-    "ScheduleError", "load_design", "load_model", "simulate", "simulate_generation",
+    "ScheduleError", "Selection", "load_design", "load_model", "load_selection", "simulate", "simulate_generation",
     "size_fifos",
 ]  # fmt: skip

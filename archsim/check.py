@@ -7,22 +7,24 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from archsim.design import Design, Fitted, Link, Resources, data_folder, found, load_design, load_model, shipped
+from archsim.design import Design, Fitted, Link, data_folder, found, load_design, load_model, shipped
 from archsim.errors import DesignError, InputError
-from archsim.quantity import Written, show_limit
-from archsim.units import KINDS, TableLookup, WeightBuffer, WeightLoader
+from archsim.parts import Resources, Silicon
+from archsim.quantity import Written, show, show_limit
+from archsim.selection import Selection, load_selection
+from archsim.units import KINDS, CoreArray, TableLookup, WeightBuffer, WeightLoader
 from dataflow.model import Model
 
-LISTS = ("designs", "models", "published", "kinds", "mappers")
+LISTS = ("designs", "models", "selections", "published", "kinds", "mappers")
 
 
 def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
-    """Lines about a design, a model or a published file, by what it holds; `mappers` are those that a design may name.
+    """Lines about a design, a model, a selection or a published file; `mappers` are those that a design may name.
 
     Raises DesignError with every problem.
     """
-    folder = next((f for f in ("", "models", "published") if name in shipped(f)), "")
-    data = found(name, folder, "design, model or published file").data
+    folder = next((f for f in ("", "models", "selections", "published") if name in shipped(f)), "")
+    data = found(name, folder, "design, model, selection or published file").data
     if "units" in data or "clock" in data:
         return _about_design(load_design(name), mappers)
     if "points" in data:
@@ -33,7 +35,19 @@ def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
     if "layers" in data or "hidden" in data:
         model = load_model(name)
         return [f"{name}: model '{model.name}', {model.parameters:,} parameters", *_entries("assumed", model.assumed)]
-    raise DesignError(f"{name}:1: neither a design (units), a model (layers) nor published figures (points)")
+    if "algorithm" in data:
+        return _about_selection(load_selection(name))
+    told = "a design (units), a model (layers), a selection (algorithm) nor published figures (points)"
+    raise DesignError(f"{name}:1: neither {told}")
+
+
+def _about_selection(selection: Selection) -> list[str]:
+    kept = ", ".join(f"{use} {share:.1%}" for use, share in (selection.kept or {}).items())
+    chosen = f"keeps {kept} as given" if kept else "keeps what the rule decides"
+    lines = [f"{selection.document.path}: selection '{selection.name}', {selection.algorithm}, {chosen}"]
+    lines += [f"  {path} {value}" for path, value in selection.settings.items()]
+    lines += _entries("assumed", selection.assumed)
+    return lines + _entries("fitted", {path: f"{e.reason} (to {e.point})" for path, e in selection.fitted.items()})
 
 
 def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
@@ -44,12 +58,27 @@ def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
     if design.resources:
         for resource, budget in design.resources.budget.items():
             lines.append(f"  {resource:<8} {float(design.used(resource)):>10,g} of {float(budget):,g}")
+    if design.silicon:
+        lines += _about_silicon(design.silicon)
+    if design.tiers:
+        lines.append(f"  tiers {' > '.join(design.tiers)}")
     for name, link in design.links.items():
         lines.append(f"  link {name:<14} {link.from_} > {link.to}: {link.depth} x {link.token_bits} bit")
     lines += [f"  FIFOs {name:<13} {show_limit(depth)} tokens deep" for name, depth in design.fifos.items()]
     lines += _entries("assumed", design.assumed)
     lines += _entries("fitted", {path: f"{e.reason} (to {e.point})" for path, e in design.fitted.items()})
     return lines + [f"  note: {note}" for note in _notes(design)]
+
+
+def _about_silicon(silicon: Silicon) -> list[str]:
+    area, power = show(silicon.core_area, "area"), show(silicon.core_power, "power")
+    whole, watts = show(silicon.area, "area"), show(silicon.power, "power")
+    lines = [f"  silicon {silicon.cores} cores of {area} and {power}: {whole} and {watts}"]
+    if silicon.retrieval:
+        of_area, of_power = silicon.retrieval_area_share, silicon.retrieval_power_share
+        shares = f"{float(of_area):.1%} of the area, {float(of_power):.1%} of the power"
+        lines.append(f"  silicon of {', '.join(silicon.retrieval)}: {shares}")
+    return lines
 
 
 def _entries(title: str, entries: dict[str, str]) -> list[str]:
@@ -77,6 +106,12 @@ def _notes(design: Design) -> list[str]:
                     f"units.{engine}.num_tables: {lookup.num_tables} tables take {lookup.block_inputs} inputs, index "
                     f"vectors of units.{name} hold {loader.block_inputs}; tables that fill no whole vector stay idle"
                 )
+    if design.silicon:
+        notes += [
+            f"units.{name}.cores: {unit.cores}, silicon.cores: {design.silicon.cores}; area and power are of the latter"
+            for name, unit in design.of_kind(CoreArray).items()
+            if unit.cores != design.silicon.cores
+        ]
     if set(design.assumed) & set(design.fitted):
         notes.append("a path stands under both assumed and fitted")
     return notes
@@ -91,6 +126,8 @@ def listing(what: str, *, mappers: Mapping[str, Mapping[str, Sequence[str]]]) ->
         return [f"{name:<20} {load_design(name).source}" for name in shipped()]
     if what == "models":
         return [f"{name:<20} {load_model(name).parameters:,} parameters" for name in shipped("models")]
+    if what == "selections":
+        return [f"{name:<28} {load_selection(name).source}" for name in shipped("selections")]
     if what == "published":
         return list(shipped("published"))
     if what == "kinds":
@@ -109,8 +146,8 @@ def schema_of(path: str | None) -> type[BaseModel]:
     from archsim.published import Published
 
     places: dict[str, type[BaseModel]] = {
-        "design": Design, "model": Model, "published": Published, "links": Link, "resources": Resources,
-        "fitted": Fitted, **KINDS,
+        "design": Design, "model": Model, "selection": Selection, "published": Published, "links": Link,
+        "resources": Resources, "silicon": Silicon, "fitted": Fitted, **KINDS,
     }  # fmt: skip
     name = (path or "design").removeprefix("units.")
     if name not in places:

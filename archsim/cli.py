@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dataflow.model import Model
     from dataflow.schedule import Schedule
 
+SELECTION = "selection."  # the paths of --set that change the selection
 PYTHON_ENGINES, SLOW_FIRINGS = ("simpy", "recurrence"), 500_000  # which take some seconds for so many
 PROGRESS_SECONDS = 5
 
@@ -43,19 +44,27 @@ app = typer.Typer(
 DesignName = Annotated[str, typer.Argument(metavar="DESIGN", help="a shipped design's name, or a path to a YAML file")]
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="a shipped model's name, or a path to a YAML file")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="replaces a value of the design; repeatable")
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="replaces a value of the design, or selection.PATH; repeatable"),
 ]
 MapperOption = Annotated[
     list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="an option of the mapper; repeatable")
 ]
 
 
-PhaseOption = Annotated[str, typer.Option(help="prefill, decode, generate, or attention: that of one layer alone")]
-OnePhaseOption = Annotated[str, typer.Option("--phase", help="prefill, decode, or attention: that of one layer alone")]
-PromptOption = Annotated[int | None, typer.Option(help="tokens of the prompt (prefill, generate), queries (attention)")]
+PHASES = "prefill, decode, frame, question, or attention: that of one layer alone"
+PhaseOption = Annotated[str, typer.Option(help=f"generate, {PHASES}")]
+OnePhaseOption = Annotated[str, typer.Option("--phase", help=PHASES)]
+SelectionOption = Annotated[
+    str | None, typer.Option(help="which cached keys a step attends to: a shipped name, or a path (mapper retrieval)")
+]
+PromptOption = Annotated[
+    int | None, typer.Option(help="tokens of the prompt (prefill, generate, question), queries (attention)")
+]
 TokensOption = Annotated[int | None, typer.Option(help="tokens to make, the prefill's included (generate)")]
 ContextOption = Annotated[
-    int | None, typer.Option(help="keys the token attends to, itself included (decode); all keys (attention)")
+    int | None,
+    typer.Option(help="keys the last token attends to, its own included (decode, frame, question); all (attention)"),
 ]
 BatchOption = Annotated[int, typer.Option(help="sequences at once")]
 MaskOption = Annotated[str | None, typer.Option(help="causal, full, or a window such as 128 (attention)")]
@@ -91,6 +100,7 @@ def simulate(
     batch: BatchOption = 1,
     mask: MaskOption = None,
     mapper: MapperName = None,
+    selection: SelectionOption = None,
     engine: EngineOption = "auto",
     set_: SetOption = None,
     option: MapperOption = None,
@@ -104,12 +114,12 @@ def simulate(
 
     check_phase(phase, prompt=prompt, context=context, tokens=tokens, mask=mask)
     if phase == "generate":
-        chosen, network = _loaded(design, model, set_)
-        options = _pairs("--option", option or [], typed=False)
+        chosen, network, options = _loaded(design, model, set_, option, selection)
         asked = {"prompt": prompt, "tokens": tokens, "batch": batch, "mapper": mapper, "options": options}
         report = _generated(chosen, network, engine, **asked)
     else:
-        chosen, network, schedule = _lowered(design, model, (phase, prompt, context, batch, mask), set_, mapper, option)
+        asked = {"phase": phase, "prompt": prompt, "context": context, "batch": batch, "mask": mask}
+        chosen, network, schedule = _lowered(_loaded(design, model, set_, option, selection), mapper, asked)
         _warn_where_slow(schedule, engine)
         report = run_schedule(schedule, chosen, engine=engine)
     if output is not None:
@@ -152,6 +162,7 @@ def size_fifos(
     batch: BatchOption = 1,
     mask: MaskOption = None,
     mapper: MapperName = None,
+    selection: SelectionOption = None,
     engine: EngineOption = "auto",
     set_: SetOption = None,
     option: MapperOption = None,
@@ -161,36 +172,43 @@ def size_fifos(
     """Finds the least depths of all FIFOs that reach a target, each proven by a run with one place less."""
     from archsim import size_fifos as sized
 
-    asked = (phase, prompt, context, batch, mask)
-    chosen, _, schedule = _lowered(design, model, asked, set_, mapper, option)
+    asked = {"phase": phase, "prompt": prompt, "context": context, "batch": batch, "mask": mask}
+    chosen, _, schedule = _lowered(_loaded(design, model, set_, option, selection), mapper, asked)
     sizes = sized(schedule, chosen, target=target, engine=engine, progress=_told_now_and_then())
     print(json.dumps(sizes.as_json(), indent=1) if json_ else sizes)
 
 
 def _lowered(
-    design: str,
-    model: str,
-    asked: tuple[str, int | None, int | None, int, str | None],
-    set_: list[str] | None,
-    mapper: str | None,
-    option: list[str] | None,
+    loaded: tuple[Design, Model, dict[str, Any]], mapper: str | None, asked: dict[str, Any]
 ) -> tuple[Design, Model, Schedule]:
-    """The design with its changes, the model and the schedule; asked are phase, prompt, context, batch and mask."""
+    """The design, the model and the schedule of the phase that is asked for."""
     from mappers.choose import lower
     from mappers.pipeline import phase_graph
 
-    chosen, network = _loaded(design, model, set_)
-    phase, prompt, context, batch, mask = asked
-    graph = phase_graph(network, phase, prompt=prompt, context=context, batch=batch, mask=mask)
-    return chosen, network, lower(graph, chosen, mapper=mapper, **_pairs("--option", option or [], typed=False))
+    chosen, network, options = loaded
+    return chosen, network, lower(phase_graph(network, **asked), chosen, mapper=mapper, **options)
 
 
-def _loaded(design: str, model: str, set_: list[str] | None) -> tuple[Design, Model]:
-    """The design with its changes, and the model."""
-    from archsim import load_design, load_model
+def _loaded(
+    design: str, model: str, set_: list[str] | None, option: list[str] | None, selection: str | None
+) -> tuple[Design, Model, dict[str, Any]]:
+    """The design with its changes, the model, and the options of the mapper, the selection with its changes among them.
 
+    Raises InputError with the problems of all of them.
+    """
+    from archsim import load_design, load_model, load_selection
+
+    changes = _pairs("--set", set_ or [], typed=True)
+    own = {path: value for path, value in changes.items() if not path.startswith(SELECTION)}
+    others = {path.removeprefix(SELECTION): value for path, value in changes.items() if path not in own}
+    if others and selection is None:
+        path = f"{SELECTION}{next(iter(others))}"
+        raise InputError(f"--set {path}: no selection is given; give --selection NAME beside it")
     chosen, network = load_design(design), load_model(model)
-    return (chosen.with_(_pairs("--set", set_, typed=True)) if set_ else chosen), network
+    options = _pairs("--option", option or [], typed=False)
+    if selection is not None:
+        options["selection"] = load_selection(selection).with_(others) if others else load_selection(selection)
+    return (chosen.with_(own) if own else chosen), network, options
 
 
 def _told_now_and_then() -> Callable[[str], None]:
@@ -222,17 +240,15 @@ def compare(
 
 
 def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
-    from archsim import load_design, load_model
-    from archsim.published import Point, compare, load_published
-    from mappers.pipeline import run
+    from archsim.published import Conditions, compare, load_published
+    from mappers.pipeline import run_published
 
     published = load_published(name)
-    design, model = load_design(published.design), load_model(published.model)
 
-    def simulated(point: Point) -> Report:
-        print(f"simulating {point.phase} of {point.tokens} tokens", file=sys.stderr)
-        prompt, context = (point.tokens, None) if point.phase == "prefill" else (None, point.tokens)
-        return run(design, model, phase=point.phase, prompt=prompt, context=context, options=point.options)
+    def simulated(run: Conditions) -> Report:
+        choice = f", {run.selection}" if run.selection else ""
+        print(f"simulating {run.phase} of {run.context or run.prompt} tokens on {run.design}{choice}", file=sys.stderr)
+        return run_published(run)
 
     rows = []
     if not quiet:
@@ -256,7 +272,7 @@ def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
 
 
 def _in_unit(value: float, written: str) -> str:
-    scale = {"ms": 1e3, "us": 1e6}.get(written.split()[-1], 1)
+    scale = {"ms": 1e3, "us": 1e6, "%": 100}.get(written.split()[-1], 1)
     return f"{value * scale:.3g}"
 
 

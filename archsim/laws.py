@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dataflow.op import OP_KINDS
 
 if TYPE_CHECKING:
+    from archsim.design import Design
     from archsim.report import Report
     from archsim.runs import ScheduleRun, SectionRun
 
@@ -34,6 +35,25 @@ def broken_by_section(run: SectionRun) -> Iterator[str]:
             yield f"stream '{stream.name}': {moved.given} tokens in, {moved.taken} out, peak {moved.peak}"
     if cycles < run.bound.cycles:
         yield f"section '{run.section.name}': {cycles} cycles are fewer than the lower bound {run.bound.cycles}"
+
+
+def broken_by_links(run: SectionRun, design: Design) -> Iterator[str]:
+    """The law of each memory and channel: no more bytes than its bandwidth carries in the time of the section."""
+    for name, moved in _bytes_moved(run).items():
+        unit = design.units[name]
+        bandwidth = getattr(unit, "bandwidth", None)
+        if bandwidth is None:
+            continue
+        carried = bandwidth * unit.count * run.result.cycles
+        if moved > carried:
+            yield f"unit '{name}': {moved} bytes in a time in which it carries {float(carried):g}"
+
+
+def _bytes_moved(run: SectionRun) -> dict[str, int | Fraction]:
+    moved: dict[str, int | Fraction] = {}
+    for (unit, _, _), n in run.traffic.sums.items():
+        moved[unit] = moved.get(unit, 0) + n
+    return moved
 
 
 def broken_by_work(run: ScheduleRun) -> Iterator[str]:

@@ -6,7 +6,7 @@ Does not know how a point is simulated: `compare` is given a function that does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,19 +21,59 @@ from dataflow.errors import PathProblems
 STILL = 0.01  # a known miss may move by this much of its ratio before its test fails
 
 Tolerance = Annotated[float, Field(gt=0, lt=1)]
+Tokens = Annotated[int, Field(ge=1, strict=True)]
+Metric = Literal[
+    "seconds", "tokens_per_second", "frames_per_second", "op_seconds", "part_share", "times_slower", "power"
+]  # fmt: skip
+Name = str | None  # of the op or the part whose measure it is
 
-METRICS: dict[str, tuple[str, Callable[[Report, str | None], float | None]]] = {
-    "seconds": ("time", lambda report, _: report.seconds),
-    "tokens_per_second": ("rate of tokens", lambda report, _: report.tokens_per_second),
-    "op_seconds": ("time", lambda report, op: _op_seconds(report, op)),
-    "power": ("power", lambda report, _: None if report.power_watts is None else float(report.power_watts)),
+# By metric: as what its value is written, and what it is of the report and, for a ratio, of the one compared with.
+METRICS: dict[str, tuple[str, Callable[[Report, Name, Report | None], float | None]]] = {
+    "seconds": ("time", lambda report, *_: report.seconds),
+    "tokens_per_second": ("rate of tokens", lambda report, *_: report.tokens_per_second),
+    "frames_per_second": ("rate of frames", lambda report, *_: report.frames_per_second),
+    "op_seconds": ("time", lambda report, op, _: _op_seconds(report, op)),
+    "part_share": ("share", lambda report, part, _: report.under_way.get(str(part), 0) / report.cycles),
+    "times_slower": ("ratio", lambda report, _, than: report.seconds / than.seconds if than else None),
+    "power": ("power", lambda report, *_: None if report.power_watts is None else float(report.power_watts)),
 }
+# Values that are no quantities: how they are written, and their scale.
+PLAIN = {"share": ("48 %", 0.01), "ratio": ("7.3 x", 1.0), "rate of frames": ("8.3 frame/s", 1.0)}
 
 
-def _op_seconds(report: Report, op: str | None) -> float:
+def value_of(text: str, dimension: str) -> float:
+    """The amount that a printed value means. Raises ValueError.
+
+    >>> value_of("48 %", "share"), value_of("7.3 x", "ratio"), value_of("9 ms", "time")
+    (0.48, 7.3, 0.009)
+    """
+    if dimension not in PLAIN:
+        return float(parse(text, dimension))
+    example, scale = PLAIN[dimension]
+    number, _, unit = text.partition(" ")
+    if unit != example.split()[1] or not number.replace(".", "", 1).isdigit() or not float(number):
+        raise ValueError(f"expected a {dimension} such as '{example}', got {text!r}")
+    return float(number) * scale
+
+
+def _op_seconds(report: Report, op: Name) -> float:
     assert op is not None
     timed = report.op(op)
     return float((timed.end_cycle - timed.start_cycle) / report.clock_hz)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """A run that a published number is compared with, by names; `prompt` and `context` as the phase takes them."""
+
+    design: str
+    model: str
+    phase: str
+    prompt: int | None
+    context: int | None
+    batch: int
+    selection: str | None
+    options: tuple[tuple[str, str], ...]
 
 
 class KnownMiss(BaseModel):
@@ -45,15 +85,29 @@ class KnownMiss(BaseModel):
     reason: str = Field(description="the cause that the model lacks")
 
 
+class Than(BaseModel):
+    """What a ratio compares with: the same run on another design, or with another selection."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    design: str | None = Field(None, description="the other design; the file's own unless given")
+    selection: str | None = Field(None, description="the other selection; none unless given")
+
+
 class Point(BaseModel):
     """One printed number and the run that it is compared with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metric: Literal["seconds", "tokens_per_second", "op_seconds", "power"] = Field(description="what was printed")
+    metric: Metric = Field(description="what was printed")
     op: str | None = Field(None, description="the op whose time op_seconds is")
-    phase: Literal["prefill", "decode"] = Field(description="the phase to simulate")
-    tokens: Annotated[int, Field(ge=1, strict=True)] = Field(description="prompt of a prefill, context of a decode")
+    part: str | None = Field(None, description="the part, as a report names it, that is under way for part_share")
+    than: Than | None = Field(None, description="the run that times_slower compares with")
+    phase: Literal["prefill", "decode", "frame", "question"] = Field(description="the phase to simulate")
+    tokens: Tokens = Field(description="prompt of a prefill, context of the others")
+    prompt: Tokens | None = Field(None, description="prompt of a question")
+    batch: Tokens = Field(1, description="sequences at once")
+    selection: str | None = Field(None, description="which cached keys a step attends to, where the mapper chooses")
     options: dict[str, str] = Field(default_factory=dict, description="options of the mapper")
     value: str = Field(description="the printed value with its unit")
     conditions: str = Field(description="under which conditions it was printed, in its source's words or fewer")
@@ -65,15 +119,24 @@ class Point(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Point:
         problems = []
-        if (self.metric == "op_seconds") != (self.op is not None):
-            problems.append(("op", "stands with metric op_seconds and with no other"))
+        for key, metric in (("op", "op_seconds"), ("part", "part_share"), ("than", "times_slower")):
+            if (self.metric == metric) != (getattr(self, key) is not None):
+                problems.append((key, f"stands with metric {metric} and with no other"))
+        if (self.phase == "question") != (self.prompt is not None):
+            problems.append(("prompt", "stands with phase question and with no other"))
         try:
-            parse(self.value, METRICS[self.metric][0])
+            value_of(self.value, METRICS[self.metric][0])
         except ValueError as error:
             problems.append(("value", str(error)))
         if problems:
             raise PathProblems(problems)
         return self
+
+    def run_on(self, design: str, model: str) -> Conditions:
+        """The run that this point is of, on the design and model of its file."""
+        prompt, context = (self.tokens, None) if self.phase == "prefill" else (self.prompt, self.tokens)
+        options = tuple(sorted(self.options.items()))
+        return Conditions(design, model, self.phase, prompt, context, self.batch, self.selection, options)
 
 
 class Published(BaseModel):
@@ -127,17 +190,29 @@ def load_published(name: str) -> Published:
     return validate(found(name, "published", "published file"), Published)
 
 
-def compare(published: Published, run: Callable[[Point], Report]) -> Iterator[Comparison]:
-    """Each published point beside its simulation by `run`, one after another.
+def compare(published: Published, run: Callable[[Conditions], Report]) -> Iterator[Comparison]:
+    """Each published point beside its simulation by `run`, one after another; a run that several need is made once.
 
-    Raises DesignError where a point names an op that the run does not have.
+    Raises DesignError where a point names an op or a part that the run does not have.
     """
-    reports: dict[tuple[str, int, tuple[tuple[str, str], ...]], Report] = {}
+    reports: dict[Conditions, Report] = {}
+
+    def made(conditions: Conditions) -> Report:
+        if conditions not in reports:
+            reports[conditions] = run(conditions)
+        return reports[conditions]
+
     for id, point in published.points.items():
-        key = (point.phase, point.tokens, tuple(sorted(point.options.items())))
-        if key not in reports:
-            reports[key] = run(point)
-        dimension, measure = METRICS[point.metric]
-        if point.op is not None and all(op.name != point.op for op in reports[key].ops):
+        mine = point.run_on(published.design, published.model)
+        report, than = made(mine), None
+        if point.op is not None and all(op.name != point.op for op in report.ops):
             raise DesignError(f"published point '{id}': op: no op '{point.op}' in the {point.phase}")
-        yield Comparison(id, point, float(parse(point.value, dimension)), measure(reports[key], point.op))
+        if point.part is not None and point.part not in report.under_way:
+            known = ", ".join(report.under_way)
+            raise DesignError(f"published point '{id}': part: no part '{point.part}'; parts are: {known}")
+        if point.than is not None:
+            other = replace(mine, design=point.than.design or mine.design, selection=point.than.selection)
+            than = made(other)
+        dimension, measure = METRICS[point.metric]
+        value = measure(report, point.op or point.part, than)
+        yield Comparison(id, point, value_of(point.value, dimension), value)

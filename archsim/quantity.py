@@ -81,6 +81,8 @@ DIMENSIONS = {
     "rate of tokens": Dimension("a rate of tokens", "token/s", ("25 token/s",), positive=True, digits=3),
     "bytes per cycle": Dimension("a bandwidth", "B/cycle", ("17.1 GB/s", "64 B/cycle"), positive=True),
     "MACs per cycle": Dimension("a rate of MACs", "MAC/cycle", ("336 GMAC/s", "28 MAC/cycle"), positive=True),
+    "FLOPs per cycle": Dimension("a rate of FLOPs", "FLOP/cycle", ("1.2 TFLOP/s", "64 FLOP/cycle"), positive=True),
+    "OPs per cycle": Dimension("a rate of operations", "OP/cycle", ("50 MOP/s", "2 OP/cycle"), positive=True),
 }
 
 
@@ -231,12 +233,19 @@ def _cycles_time(value: Any, clock_hz: Fraction | None) -> int:
 Frequency = Annotated[Fraction, Written("Hz", "250 MHz", lambda value, _: parse(value, "frequency"))]
 Bytes = Annotated[int, Written("B", "36 KiB", lambda value, _: _whole(value, "bytes"))]
 Bits = Annotated[int, Written("bit", "512 bit", lambda value, _: _whole(value, "bits"))]
+Area = Annotated[Fraction, Written("mm^2", "2.5 mm^2", lambda value, _: parse(value, "area"))]
 Watts = Annotated[Fraction, Written("W", "4.8 W", lambda value, _: parse(value, "power"))]
 Joules = Annotated[Fraction, Written("J", "20 pJ", lambda value, _: parse(value, "energy"))]
 BytesPerCycle = Annotated[
     Fraction, Written("B/cycle", "17.1 GB/s", lambda value, clock: parse(value, "bytes per cycle", clock_hz=clock))
 ]
 MacsPerCycle = Annotated[Fraction, Written("MAC/cycle", "336 GMAC/s", _macs_per_cycle)]
+FlopsPerCycle = Annotated[
+    Fraction, Written("FLOP/cycle", "1.2 TFLOP/s", lambda value, clock: parse(value, "FLOPs per cycle", clock_hz=clock))
+]
+OpsPerCycle = Annotated[
+    Fraction, Written("OP/cycle", "50 MOP/s", lambda value, clock: parse(value, "OPs per cycle", clock_hz=clock))
+]
 Count = Annotated[int, Written("count", 28, lambda value, _: _bare(value, noun="a count", example=28, least=1))]
 Limit = Annotated[int, Written("count, or inf", 28, lambda value, _: _limit(value))]
 Cycles = Annotated[

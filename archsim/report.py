@@ -17,6 +17,7 @@ from archsim.runs import ScheduleRun, run_schedule
 from archsim.text import html, screen
 from archsim.totals import OpReport, Totals, UnitReport
 from dataflow.schedule import Schedule
+from dataflow.selected import Selected
 
 if TYPE_CHECKING:
     from archsim.design import Design
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 class Report:
     """Totals of a run. `traffic` is bytes per memory, direction and role of the tensor.
 
-    `parts` splits the cycles by what was under way; where several parts were, each gets an equal share. `peaks` gives
+    `parts` splits the cycles by what was under way; where several parts were, each gets an equal share; `under_way` has
+    those in which a part was, others beside it or not. `selected` says which cached keys the last step attends to,
+    `skipped` what that leaves out. `peaks` gives
     each stream's most places taken, its depth and a token's bytes; `sections` name, repetitions, cycles of one run.
     `prefill_cycles` are those of the prefill, None without one; `steps` has (context, cycles) of each decode step.
     In a generation ops, streams and sections are of "prefill: " or "decode: ": an op of the decode steps starts in the
@@ -51,6 +54,9 @@ class Report:
     mapped: int
     approximated: tuple[str, ...]
     recomputed: Mapping[str, int]
+    skipped: Mapping[str, int]
+    selected: Selected | None
+    under_way: Mapping[str, int]
     assumed: Mapping[str, str]
     fitted: Mapping[str, str]
     firings: int
@@ -98,6 +104,12 @@ class Report:
     def tokens_per_second(self) -> float | None:
         """Tokens of the phase over its time; None where there are none."""
         return None if self.tokens is None else self.tokens / self.seconds
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """Frames of all sequences over the time; None where the phase has none."""
+        frames = self.about.get("frames")
+        return None if frames is None else frames / self.seconds
 
     @property
     def energy_joules(self) -> float | None:
@@ -181,7 +193,7 @@ def _report(
     steps: tuple[tuple[int, int], ...],
 ) -> Report:
     """What the totals say; `run` is the last one of them."""
-    design = totals.design
+    design, selected = totals.design, run.schedule.selected
     report = Report(
         design=design.name,
         model=run.schedule.graph.name,
@@ -200,8 +212,14 @@ def _report(
         mapped=totals.mapped,
         approximated=(*totals.approximated, *design.not_derived()),
         recomputed=totals.recomputed,
-        assumed=design.assumptions(),
-        fitted={path: entry.point for path, entry in sorted(design.fitted.items())},
+        skipped=totals.skipped,
+        selected=selected,
+        under_way=totals.under_way(),
+        assumed={**design.assumptions(), **(selected.assumed if selected else {})},
+        fitted={
+            **{path: entry.point for path, entry in sorted(design.fitted.items())},
+            **(selected.fitted if selected else {}),
+        },
         firings=totals.firings,
         firings_run=totals.firings_run,
         engine=ENGINES[0] if engine == "auto" else engine,

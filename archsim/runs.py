@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from archsim.bound import Bound, bound
 from archsim.engine import run
 from archsim.engine.flat import Flat, flatten
 from archsim.engine.result import SectionResult
-from archsim.laws import LawBroken, broken_by_section, broken_by_work
+from archsim.laws import LawBroken, broken_by_links, broken_by_section, broken_by_work
 from archsim.tally import Tally, tally
 from dataflow.graph import Graph, Op, Tensor
 from dataflow.op import OP_KINDS, Counts, Work
@@ -102,7 +103,7 @@ def _run_section(section: Section, design: Design, engine: str, old: SectionRun 
         served=tally(section.tasks, _served, like=old.served if old else None),
         active=_active(section, result),
     )
-    _hold(broken_by_section(done))
+    _hold(chain(broken_by_section(done), broken_by_links(done, design)))
     return done
 
 
@@ -141,7 +142,7 @@ def _stored(graph: Graph) -> Callable[[Tensor], Counts]:
 
 
 def _traffic(task: Task) -> Mapping[tuple[str, str, str], int]:
-    return {(task.unit, way, task.role): n for way, n in task.counts().items() if way in ("read", "written")}
+    return {(task.unit, way, task.role): n for way, n in task.counts().items() if way in ("read", "written", "moved")}
 
 
 def _served(task: Task) -> Mapping[str, int]:
@@ -159,13 +160,18 @@ def _energy(task: Task, design: Design) -> Mapping[str | tuple[str, None], int |
 
 
 def _active(section: Section, result: SectionResult) -> dict[tuple[str, ...], int]:
-    """Cycles by the parts that are under way, each from the first start of a task of it to the end, task by task."""
+    """Cycles by the parts that are under way, each from the first start of a task of it to the end, task by task.
+
+    A task without a part is under way for others: it loads ahead of them.
+    """
     changes = []
     for task in section.tasks:
+        if not task.part:
+            continue
         timed = result.tasks[task.name]
         changes.append((timed.start_cycle, task.part, 1))
         changes.append((timed.end_cycle, task.part, -1))
-    under_way = dict.fromkeys(sorted({task.part for task in section.tasks}), 0)
+    under_way = dict.fromkeys(sorted({task.part for task in section.tasks if task.part}), 0)
     active: dict[tuple[str, ...], int] = {}
     since = 0
 

@@ -32,6 +32,7 @@ def _head(report: Report) -> list[str]:
         f"{show(report.clock_hz, 'frequency')}, lower bound {report.lower_bound_cycles / report.cycles:.0%} of that",
         "throughput  " + _throughput(report),
         *_per_token(report),
+        *_selected(report),
         "energy      " + ("not modelled" if energy is None else show(Fraction(energy), "energy") + _power(report)),
         f"bound by    {report.bottleneck}, busy {_busiest(report):.0%} of the time",
     ]
@@ -47,7 +48,9 @@ def _busiest(report: Report) -> float:
 def _throughput(report: Report) -> str:
     if report.tokens_per_second is None:
         return "no tokens in this graph"
-    verb = {"prefill": "read", "attention": "queries"}.get(report.about["phase"], "made")
+    if report.frames_per_second is not None:
+        return f"{report.frames_per_second:.3g} frame/s ({report.about['frames']} of {report.tokens} tokens in all)"
+    verb = {"prefill": "read", "question": "read", "attention": "queries"}.get(report.about["phase"], "made")
     return f"{show(Fraction(report.tokens_per_second), 'rate of tokens')} ({report.tokens} {verb})"
 
 
@@ -64,6 +67,25 @@ def _per_token(report: Report) -> list[str]:
         rate = show(Fraction(report.decode_tokens_per_second), "rate of tokens")
         contexts = f"{report.steps[0][0]} and {report.steps[-1][0]}"
         lines.append(f"then        {mean} a token (TPOT), {first} and {last} at contexts of {contexts}: {rate}")
+    return lines
+
+
+def _selected(report: Report) -> list[str]:
+    """What of the cache the step attends to, where that lies, and how good the choice is."""
+    chosen = report.selected
+    if chosen is None:
+        return []
+    kept, hits = (f"{chosen.kept:.1%}", "-" if chosen.hit_rate is None else f"{chosen.hit_rate:.1%}")
+    fetched = f"{show(Fraction(chosen.miss_bytes), 'bytes')} fetched in {chosen.requests:,} requests"
+    lines = [
+        f"selection   {chosen.algorithm} keeps {kept} of the cache; {hits} of that is resident (hit rate), "
+        + (fetched if chosen.miss_bytes else "nothing is fetched")
+    ]
+    if chosen.mass_recall is not None:
+        lines.append(
+            f"quality     {chosen.mass_recall:.1%} of the attention mass, {chosen.top_recall:.1%} of the exact top, "
+            f"output error {chosen.output_error:.2g}"
+        )
     return lines
 
 
@@ -105,8 +127,13 @@ def _traffic(report: Report) -> list[str]:
 
 
 def _honesty(report: Report) -> list[str]:
-    extra = ", ".join(f"{n:,} {what}" for what, n in report.recomputed.items())
+    extra, left = (
+        ", ".join(f"{n:,} {'B of ' if what == 'cache' else ''}{what}" for what, n in counts.items())
+        for counts in (report.recomputed, report.skipped)
+    )
     lines = [f"coverage    {report.mapped} ops mapped, none refused; recomputed or padding: {extra or 'nothing'}"]
+    if left:
+        lines.append(f"left out    {left}, as the selection does not keep it")
     lines += [f"not exact   {item}" for item in report.approximated]
     if report.assumed:
         lines.append(f"assumed     {len(report.assumed)} numbers; `archsim check {report.design}` says which and why")
@@ -139,7 +166,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "context": report.about["context"],
         "batch": report.about["batch"],
         "mask": report.about.get("mask"),
-        "options": dict(report.options),
+        "options": {name: str(value) for name, value in report.options.items()},
         "clock_hz": float(report.clock_hz),
         "cycles": report.cycles,
         "seconds": report.seconds,
@@ -151,6 +178,8 @@ def as_json(report: Report) -> dict[str, Any]:
         "tpot_last_seconds": report.step_seconds[-1] if report.steps else None,
         "decode_tokens_per_second": report.decode_tokens_per_second,
         "steps": [{"context": context, "cycles": cycles} for context, cycles in report.steps] or None,
+        "frames_per_second": report.frames_per_second,
+        "selected": _selected_json(report),
         "lower_bound_cycles": report.lower_bound_cycles,
         "bottleneck": report.bottleneck,
         "energy_joules": report.energy_joules,
@@ -177,6 +206,7 @@ def as_json(report: Report) -> dict[str, Any]:
             "mapped": report.mapped,
             "approximated": list(report.approximated),
             "recomputed": dict(report.recomputed),
+            "skipped": dict(report.skipped),
         },
         "assumed": dict(report.assumed),
         "fitted": dict(report.fitted),
@@ -185,6 +215,17 @@ def as_json(report: Report) -> dict[str, Any]:
         "engine": report.engine,
         "version": version("archsim"),
     }
+
+
+def _selected_json(report: Report) -> dict[str, Any] | None:
+    chosen = report.selected
+    if chosen is None:
+        return None
+    names = (
+        "algorithm", "kept", "resident_tokens", "hit_bytes", "miss_bytes", "hit_rate", "requests", "mass_recall",
+        "top_recall", "output_error",
+    )  # fmt: skip
+    return {name: getattr(chosen, name) for name in names}
 
 
 def _unit_json(unit: Any) -> dict[str, Any]:

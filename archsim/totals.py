@@ -75,11 +75,11 @@ class _Unit:
 
 @dataclass(slots=True)
 class _Stretch:
-    """Runs of schedules that have the same tasks: the first and the last with their starts, and what is summed.
-
-    By section: `busy` cycles of each task, and each stream's `peaks`.
+    """Runs of one label one after another whose schedules have the same tasks: the first and the last with their
+    starts, and what is summed. By section: `busy` cycles of each task, and each stream's `peaks`.
     """
 
+    label: str
     first: ScheduleRun
     start: int
     last: ScheduleRun
@@ -87,10 +87,21 @@ class _Stretch:
     busy: tuple[dict[str, int], ...]
     peaks: tuple[dict[str, int], ...]
 
+    def goes_on(self, run: ScheduleRun, label: str) -> bool:
+        """True where this run has the label and the tasks of those here."""
+        return (
+            label == self.label
+            and len(run.sections) == len(self.busy)
+            and all(
+                one.result.tasks.keys() == busy.keys() and one.result.streams.keys() == peaks.keys()
+                for one, busy, peaks in zip(run.sections, self.busy, self.peaks, strict=True)
+            )
+        )
+
 
 @dataclass(slots=True)
 class Totals:
-    """What the runs that were added took together. Runs of one label are of schedules that have the same tasks."""
+    """What the runs that were added took together. Of runs of one label each op is told once."""
 
     design: Design
     cycles: int = 0
@@ -99,19 +110,20 @@ class Totals:
     firings_run: int = 0
     mapped: int = 0
     recomputed: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
     approximated: dict[str, None] = field(default_factory=dict)
     sections: list[tuple[str, int, int]] = field(default_factory=list)
     _units: dict[str, _Unit] = field(init=False)
     _traffic: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _active: dict[tuple[str, ...], int] = field(default_factory=dict)
-    _stretches: dict[str, _Stretch] = field(default_factory=dict)
+    _stretches: list[_Stretch] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._units = {name: _Unit() for name in sorted(self.design.units)}
 
     def add(self, run: ScheduleRun, *, label: str = "") -> None:
         """Adds a run, which begins where the one before ended."""
-        known = self._stretches[label].last.sections if label in self._stretches else ()
+        known = self._stretches[-1].last.sections if self._stretches else ()
         self._note(run, label)
         for one in run.sections:
             if all(one is not old for old in known):
@@ -120,6 +132,7 @@ class Totals:
             self.sections.append((label + one.section.name, one.section.repeat, one.result.cycles))
         self.mapped += int(run.asked.sums.get(MAPPED, 0))
         _add(self.recomputed, run.schedule.recomputed, 1)
+        _add(self.skipped, run.schedule.skipped, 1)
         self.approximated.update(dict.fromkeys(run.schedule.approximated))
 
     def _add_section(self, one: SectionRun, times: int) -> None:
@@ -154,11 +167,11 @@ class Totals:
 
     def _note(self, run: ScheduleRun, label: str) -> None:
         """Keeps what ops and peaks need of this run."""
-        stretch = self._stretches.get(label)
-        if stretch is None:
+        if not self._stretches or not self._stretches[-1].goes_on(run, label):
             busy = tuple(dict.fromkeys(one.result.tasks, 0) for one in run.sections)
             peaks = tuple(dict.fromkeys(one.result.streams, 0) for one in run.sections)
-            stretch = self._stretches[label] = _Stretch(run, self.cycles, run, self.cycles, busy, peaks)
+            self._stretches.append(_Stretch(label, run, self.cycles, run, self.cycles, busy, peaks))
+        stretch = self._stretches[-1]
         stretch.last, stretch.last_start = run, self.cycles
         for one, busy_of, peak_of in zip(run.sections, stretch.busy, stretch.peaks, strict=True):
             for name, timed in one.result.tasks.items():
@@ -186,7 +199,8 @@ class Totals:
             name: {} for name, unit in sorted(self.design.units.items()) if "read" in unit.does
         }
         for (unit, way, role), n in self._traffic.items():
-            found[unit][way, role] = n
+            if unit in found:
+                found[unit][way, role] = n
         return found
 
     def parts(self) -> dict[str, Fraction]:
@@ -197,29 +211,43 @@ class Totals:
                 shares[part] = shares.get(part, Fraction(0)) + Fraction(cycles, len(parts))
         return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
 
+    def under_way(self) -> dict[str, int]:
+        """Cycles in which each part was under way, whatever else was."""
+        found: dict[str, int] = {}
+        for parts, cycles in self._active.items():
+            _add(found, dict.fromkeys(parts, cycles), 1)
+        return found
+
     def peaks(self) -> dict[str, tuple[int, int, int]]:
         """Of each stream the most places taken, its depth and a token's bytes."""
-        return {
-            f"{label}{one.section.name}: {stream.name}": (peaks[stream.name], stream.depth, stream.bytes_per_token)
-            for label, stretch in self._stretches.items()
-            for one, peaks in zip(stretch.first.sections, stretch.peaks, strict=True)
-            for stream in one.section.streams
-        }
+        found: dict[str, tuple[int, int, int]] = {}
+        for stretch in self._stretches:
+            for one, peaks in zip(stretch.first.sections, stretch.peaks, strict=True):
+                for stream in one.section.streams:
+                    name = f"{stretch.label}{one.section.name}: {stream.name}"
+                    before = found.get(name, (0, 0, 0))
+                    more = (peaks[stream.name], stream.depth, stream.bytes_per_token)
+                    found[name] = (max(before[0], more[0]), max(before[1], more[1]), max(before[2], more[2]))
+        return found
 
     def ops(self) -> Iterator[OpReport]:
         """Each op of the runs of a label once: its start in the first, its end in the last, its cycles in all."""
-        for label, stretch in self._stretches.items():
-            kinds = stretch.first.schedule.graph.ops
+        found: dict[tuple[str, str], list[_Piece]] = {}
+        kinds: dict[str, str] = {}
+        for stretch in self._stretches:
+            kinds.update((name, op.kind) for name, op in stretch.first.schedule.graph.ops.items())
             for op, pieces in _pieces(stretch).items():
-                mine = [piece for piece in pieces if piece.computes] or pieces
-                yield OpReport(
-                    label + op,
-                    kinds[op].kind,
-                    _busiest(mine),
-                    min(piece.start for piece in mine),
-                    max(piece.end for piece in mine),
-                    sum(piece.busy for piece in mine),
-                )
+                found.setdefault((stretch.label, op), []).extend(pieces)
+        for (label, op), pieces in found.items():
+            mine = [piece for piece in pieces if piece.computes] or pieces
+            yield OpReport(
+                label + op,
+                kinds[op],
+                _busiest(mine),
+                min(piece.start for piece in mine),
+                max(piece.end for piece in mine),
+                sum(piece.busy for piece in mine),
+            )
 
 
 class _Piece(NamedTuple):

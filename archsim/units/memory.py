@@ -1,4 +1,4 @@
-"""Memory and Channel: units whose work is bytes."""
+"""Memory and Channel: units whose work is bytes, carried in requests that cost something beside their bytes."""
 
 from __future__ import annotations
 
@@ -6,49 +6,71 @@ from fractions import Fraction
 from math import ceil
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from archsim.quantity import Bytes, BytesPerCycle
+from archsim.quantity import Bytes, BytesPerCycle, show
 from archsim.units.unit import CycleFraction, Unit
+from dataflow.errors import PathProblems
 from dataflow.op import Work
 
 
-class Memory(Unit):
-    """Reads and writes bytes: cycles = bytes / bandwidth + ceil(bytes / request_bytes) x request_overhead.
+class Carrier(Unit):
+    """Carries bytes: cycles = bytes / bandwidth + ceil(bytes / request_bytes) x request_overhead.
 
-    The overhead of a request is what activations, turn-arounds and the clients' interleaving cost beside the bytes;
-    it is a time of its own, so that a wider memory gains less on small requests.
+    So c bytes by themselves, in one request, come at c / (request_overhead + c / bandwidth), which is below the
+    bandwidth and below c / request_overhead.
     """
 
-    kinds = ("read", "write")
-
-    kind: Literal["memory"]
     arbitration: Literal["in_order", "first_come"] = Field(
-        "first_come", description="clients of a memory compete: firings are served as they become ready"
+        "first_come", description="clients of a memory or channel compete: firings are served as they become ready"
     )
-    capacity: Bytes = Field(description="bytes it holds")
     bandwidth: BytesPerCycle = Field(description="peak bytes per second or per cycle")
     request_bytes: Bytes | None = Field(
-        None, description="largest request; without it overhead is paid once per firing"
+        None, description="largest request; without it overhead is paid once per firing, of a gather once per piece"
     )
     request_overhead: CycleFraction = Field(Fraction(0), description="time of each request beside its bytes")
 
-    def _cycles(self, work: Work) -> Fraction:
-        moved = work["bytes"]
+    def _carry(self, moved: int) -> Fraction:
         requests = ceil(Fraction(moved, self.request_bytes)) if self.request_bytes else min(1, moved)
         return moved / self.bandwidth + requests * self.request_overhead
 
 
-class Channel(Unit):
-    """Moves bytes between units: cycles = bytes / bandwidth."""
+class Memory(Carrier):
+    """Reads and writes bytes, in one stretch or, for gather, in pieces that lie apart and share no request.
+
+    The overhead of a request is what activations, turn-arounds and the clients' interleaving cost beside the bytes;
+    it is a time of its own, so that a wider memory gains less on small requests. Requests follow one another.
+    """
+
+    kinds = ("read", "write", "gather")
+
+    kind: Literal["memory"]
+    capacity: Bytes = Field(description="bytes it holds")
+    cache_region: Bytes | None = Field(
+        None,
+        description="bytes of it that hold keys and values of the newest tokens; the oldest are evicted to the tier "
+        "beyond; without it all it has beside the weights",
+    )
+
+    @model_validator(mode="after")
+    def _holds_its_region(self) -> Memory:
+        if self.cache_region and self.cache_region > self.capacity:
+            asked, there = show(self.cache_region, "bytes"), show(self.capacity, "bytes")
+            raise PathProblems([("cache_region", f"{asked} of a memory of {there}; give a part of it, or none")])
+        return self
+
+    def _cycles(self, work: Work) -> Fraction:
+        if work.kind == "gather":
+            return work["requests"] * self._carry(work["bytes"])
+        return self._carry(work["bytes"])
+
+
+class Channel(Carrier):
+    """Moves bytes between units; a request is a packet, its overhead the time of the header and check beside them."""
 
     kinds = ("move",)
 
     kind: Literal["channel"]
-    arbitration: Literal["in_order", "first_come"] = Field(
-        "first_come", description="clients of a channel compete: firings are served as they become ready"
-    )
-    bandwidth: BytesPerCycle = Field(description="bytes per second or per cycle")
 
     def _cycles(self, work: Work) -> Fraction:
-        return work["bytes"] / self.bandwidth
+        return self._carry(work["bytes"])

@@ -25,12 +25,21 @@ ROOT = Path(__file__).parents[2]
 
 # Parameters of a unit of each kind, as YAML writes them.
 SAMPLES: dict[str, dict[str, Any]] = {
-    "channel": {"bandwidth": "32 B/cycle"},
+    "channel": {"bandwidth": "32 B/cycle", "request_bytes": "128 B", "request_overhead": "2 us"},
+    "core_array": {"cores": 3, "trees": 4, "inputs": 8, "lanes": 5},
     "decode_attention": {
         "score_depth": 1024, "lanes": 16, "beat_fill_cycles": 25, "reduce_fill_cycles": 20, "softmax_fill_cycles": 35,
         "exp_fill_cycles": 25, "value_fill_cycles": 15, "drain_fill_cycles": 15,
     },
+    "gpu": {
+        "macs_per_cycle": "12 MAC/cycle", "flops_per_cycle": "6 FLOP/cycle", "selections_per_cycle": "0.5 OP/cycle",
+        "launch_overhead": "5 us",
+    },
+    "hash_comparator": {
+        "cores": 2, "bits_per_cycle": "16 bit", "current_buffer": "8 B", "cached_buffer": "16 B", "fill_cycles": 3,
+    },
     "host": {"measured_macs": 1000, "measured_time": "3 us"},
+    "kv_manager": {"cores": 2, "requests_per_cycle": 3},
     "matmul_array": {"macs_per_cycle": 12},
     "memory": {"capacity": "1 MiB", "bandwidth": "64 B/cycle", "request_bytes": "512 B", "request_overhead": "10 us"},
     "node": {"ops": ["map", "zip"], "interval_cycles": 3},
@@ -45,6 +54,10 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "group_size": 3, "num_tables": 28, "readers_per_table": 16, "activation_bits": "8 bit", "takes_per_cycle": 1,
         "build_cycles": 4, "lookup_fill_cycles": 12,
     },
+    "threshold_unit": {
+        "cores": 2, "lanes": 4, "score_buffer": "32 B", "count_buffer": "64 B", "element_bits": "16 bit", "buckets": 5,
+        "fill_cycles": 7,
+    },
     "vector": {"ops": ["quantize", "rope", "add"], "lanes": 4, "loop_elements": 16, "fill_cycles": 34},
     "weight_buffer": {"regions": 3, "region_blocks": 19, "region_outputs": 1536, "word_bits": "140 bit", "banks": 8},
     "weight_loader": {
@@ -57,9 +70,23 @@ ONE_TO_TWENTY = list(range(1, 21))
 
 # Fields of which more is never slower, as rising values.
 RATES: dict[str, dict[str, list[Any]]] = {
-    "channel": {"bandwidth": [f"{n} B/cycle" for n in (0.3, 1, 1.5, 7, 64)]},
+    "channel": {
+        "bandwidth": [f"{n} B/cycle" for n in (0.3, 1, 1.5, 7, 64)],
+        "request_bytes": ["1 B", "7 B", "64 B", "512 B", "1 GiB", None],
+    },
+    "core_array": dict.fromkeys(("cores", "trees", "inputs", "lanes"), ONE_TO_TWENTY),
     "decode_attention": {"lanes": ONE_TO_TWENTY},
+    "gpu": {
+        "macs_per_cycle": ONE_TO_TWENTY,
+        "flops_per_cycle": [f"{n} FLOP/cycle" for n in (0.3, 1, 1.5, 7)],
+        "selections_per_cycle": [f"{n} OP/cycle" for n in (0.3, 1, 1.5, 7)],
+    },
+    "hash_comparator": {
+        "cores": ONE_TO_TWENTY, "bits_per_cycle": [f"{n} bit" for n in (1, 2, 7, 16, 100)],
+        "current_buffer": [f"{n} B" for n in (1, 2, 7, 128)], "cached_buffer": [f"{n} B" for n in (1, 2, 7, 128)],
+    },
     "host": {"measured_macs": [1, 2, 3, 1000]},
+    "kv_manager": {"cores": ONE_TO_TWENTY, "requests_per_cycle": ONE_TO_TWENTY},
     "matmul_array": {"macs_per_cycle": ONE_TO_TWENTY},
     "memory": {
         "bandwidth": [f"{n} B/cycle" for n in (0.3, 1, 1.5, 7, 64)],
@@ -76,6 +103,11 @@ RATES: dict[str, dict[str, list[Any]]] = {
         "group_size": [1, 2, 3, 4, 5], "num_tables": ONE_TO_TWENTY, "readers_per_table": ONE_TO_TWENTY,
         "takes_per_cycle": ONE_TO_TWENTY,
     },
+    "threshold_unit": {
+        "cores": ONE_TO_TWENTY, "lanes": ONE_TO_TWENTY,
+        "score_buffer": [f"{n} B" for n in (1, 2, 7, 64, 128)],
+        "count_buffer": [f"{n} B" for n in (1, 2, 7, 32, 128)],
+    },
     "vector": {"lanes": ONE_TO_TWENTY},
     "weight_buffer": {},
     "weight_loader": {"ports": [1, 2, 3, 4, 16], "port_bits": [f"{n} bit" for n in (1, 7, 8, 12, 256)]},
@@ -83,11 +115,15 @@ RATES: dict[str, dict[str, list[Any]]] = {
 
 # Fields of which more is never faster.
 COSTS: dict[str, dict[str, list[Any]]] = {
-    "channel": {},
+    "channel": {"request_overhead": ["0 s", "1 ns", "3 us", "1 ms"]},
+    "core_array": {},
     "decode_attention": {
         name: [0, 1, 25] for name in SAMPLES["decode_attention"] if name.endswith("fill_cycles")
     },
+    "gpu": {"launch_overhead": ["0 s", "1 ns", "3 us", "1 ms"]},
+    "hash_comparator": {"fill_cycles": [0, 1, 40]},
     "host": {"measured_time": ["1 ps", "1 ns", "3 us", "1 ms"]},
+    "kv_manager": {},
     "matmul_array": {},
     "memory": {"request_overhead": ["0 s", "1 ns", "3 us", "1 ms"]},
     "node": {"interval_cycles": [1, 2, 7]},
@@ -98,6 +134,9 @@ COSTS: dict[str, dict[str, list[Any]]] = {
     },
     "scratchpad": {"lanes": ONE_TO_TWENTY},
     "table_lookup": {"build_cycles": [0, 1, 4], "lookup_fill_cycles": [0, 1, 12]},
+    "threshold_unit": {
+        "element_bits": [f"{n} bit" for n in (1, 7, 16, 1000)], "fill_cycles": [0, 1, 40],
+    },
     "vector": {"fill_cycles": [0, 1, 34]},
     "weight_buffer": {},
     "weight_loader": {},
@@ -113,15 +152,20 @@ COMMON = {
 }
 FELT_ELSEWHERE: dict[str, dict[str, tuple[Any, str]]] = {
     "channel": {},
+    "core_array": {},
     "decode_attention": {"score_depth": (2048, "mappers")},
+    "gpu": {},
+    "hash_comparator": {},
     "host": {},
+    "kv_manager": {},
     "matmul_array": {},
-    "memory": {"capacity": ("2 MiB", "mappers")},
+    "memory": {"capacity": ("2 MiB", "mappers"), "cache_region": ("1 MiB", "mappers")},
     "node": {"ops": (["sink"], "does")},
     "norm": {},
     "prefill_attention": {"max_context": (2048, "mappers"), "query_parallel": (4, "cycles")},
     "scratchpad": {},
     "table_lookup": {"activation_bits": ("9 bit", "table_bits")},
+    "threshold_unit": {"buckets": (2, "mappers")},
     "vector": {"ops": (["add"], "does"), "loop_elements": (0, "mappers")},
     "weight_buffer": {
         "regions": (6, "resources"), "region_blocks": (190, "resources"), "region_outputs": (15360, "resources"),
@@ -409,9 +453,154 @@ def test_a_rate_per_second_is_exact_on_the_clock() -> None:
     assert [one.cycles(work("read", bytes=n)) for n in (171, 172)] == [10, 11]
 
 
+@pytest.mark.parametrize("requests, bytes_, cycles", [(0, 9, 0), (1, 0, 0), (1, 512, 18), (7, 512, 126), (3, 513, 85)])
+def test_memory_gathers_pieces_that_share_no_request(requests: int, bytes_: int, cycles: int) -> None:
+    """A piece of 512 B is 8 + 10 cycles wherever it lies; one of 513 B is two requests: 8.02 + 20, thrice 84.05."""
+    assert unit("memory").cycles(work("gather", requests=requests, bytes=bytes_)) == cycles
+    assert unit("memory").cycles(work("read", bytes=7 * 512)) == 126
+
+
+def test_memory_without_request_bytes_pays_once_for_each_piece() -> None:
+    one = unit("memory", request_bytes=None)
+    assert [one.cycles(work("gather", requests=n, bytes=6400)) for n in (0, 1, 3)] == [0, 110, 330]
+
+
+@pytest.mark.parametrize("region, refused", [("1 MiB", False), ("1048577 B", True), ("2 MiB", True)])
+def test_a_region_of_a_memory_lies_inside_it(region: str, refused: bool) -> None:
+    if refused:
+        with pytest.raises(DesignError, match=r"units\.u\.cache_region: .* of a memory of 1 MiB; "):
+            unit("memory", cache_region=region)
+    else:
+        assert unit("memory", cache_region=region)
+
+
 @pytest.mark.parametrize("bytes_, cycles", [(0, 0), (1, 1), (32, 1), (33, 2), (320, 10)])
-def test_channel(bytes_: int, cycles: int) -> None:
+def test_channel_without_packets(bytes_: int, cycles: int) -> None:
+    one = unit("channel", request_bytes=None, request_overhead=None)
+    assert one.cycles(work("move", bytes=bytes_)) == cycles
+
+
+@pytest.mark.parametrize("bytes_, cycles", [(0, 0), (1, 3), (128, 6), (129, 9), (1280, 60)])
+def test_channel_pays_for_each_packet_of_128_bytes(bytes_: int, cycles: int) -> None:
+    """bytes / 32 and 2 cycles a packet."""
     assert unit("channel").cycles(work("move", bytes=bytes_)) == cycles
+
+
+@pytest.mark.parametrize(
+    "m, k, n, cycles",
+    [
+        (0, 8, 4, 0), (1, 8, 4, 1), (3, 8, 4, 1), (4, 8, 4, 2),  # one step each, three cores
+        (1, 8, 12, 1), (1, 24, 4, 1),  # the three steps of one row, a core each
+        (3, 9, 4, 2), (3, 16, 4, 2), (3, 8, 5, 2), (3, 8, 8, 2), (1, 1, 1, 1),
+        (6, 17, 9, 18),  # 3 steps deep, 3 wide, 6 rows over 3 cores
+    ],
+)  # fmt: skip
+def test_core_array_matmul(m: int, k: int, n: int, cycles: int) -> None:
+    """3 cores of 4 trees of 8 inputs."""
+    assert unit("core_array").cycles(work("matmul", m=m, k=k, n=n)) == cycles
+
+
+@pytest.mark.parametrize(
+    "pairs, heads, head_dim, cycles",
+    [
+        (12, 1, 8, 2), (6, 2, 8, 2), (120, 1, 8, 20),  # 1 step for the score and 1 for the values, on 12 trees
+        (12, 1, 9, 4), (120, 1, 9, 32),  # a score of 2 steps, values of 9/8: 3.125
+        (12, 1, 4, 2), (120, 1, 4, 15),  # a score of a whole step, values of half a one: 1.5
+        (1, 1, 1, 1), (0, 8, 8, 0),
+        (150, 1, 8, 25),
+    ],
+)  # fmt: skip
+def test_core_array_attention_is_bound_by_its_trees(pairs: int, heads: int, head_dim: int, cycles: int) -> None:
+    assert unit("core_array").cycles(work("attention", pairs=pairs, heads=heads, head_dim=head_dim)) == cycles
+
+
+def test_core_array_attention_is_bound_by_its_lanes() -> None:
+    """3 lanes: an exponential for each of 150 pairs is 50 cycles; the trees need 25."""
+    one = unit("core_array", lanes=1)
+    assert one.cycles(work("attention", pairs=150, heads=1, head_dim=8)) == 50
+    assert one.cycles(work("attention", pairs=50, heads=3, head_dim=8)) == 50
+    assert one.cycles(work("attention", pairs=150, heads=1, head_dim=64)) == 200
+
+
+def test_core_array_beside_its_products() -> None:
+    """96 multiply-adds and 15 lanes a cycle."""
+    one: Any = unit("core_array")
+    assert [one.cycles(work("score", mac=n)) for n in (0, 1, 96, 97, 960)] == [0, 1, 1, 2, 10]
+    assert [one.cycles(work("compare", comparisons=n)) for n in (0, 1, 15, 16, 150)] == [0, 1, 1, 2, 10]
+    assert [one.cycles(work("rmsnorm", rows=n, d=5)) for n in (0, 3, 4, 30)] == [0, 1, 2, 10]
+    assert one.cycles(work("rope", rows=5, heads=3, head_dim=2)) == 2
+    assert one.flops_per_cycle == 2 * (96 + 15)
+
+
+@pytest.mark.parametrize(
+    "current, cached, bits, cycles",
+    [
+        (0, 4, 32, 0), (1, 0, 32, 0),
+        (1, 4, 32, 2 * 2 + 3),  # 4 comparisons by 2 comparators, 2 cycles each; one fill of each buffer
+        (1, 5, 32, 3 * 2 + 6),  # 5 comparisons; 4 cached hashes fit in 16 B
+        (2, 4, 32, 5 * 2 + 3),  # 2 x 4 and 1 between the two
+        (3, 4, 32, 8 * 2 + 6),  # 12 + 3, and 2 current hashes fit in 8 B
+        (3, 5, 32, 9 * 2 + 12), (3, 0, 32, 2 * 2), (1, 4, 33, 2 * 3 + 6), (1, 4, 16, 2 + 3),
+    ],
+)  # fmt: skip
+def test_hash_comparator(current: int, cached: int, bits: int, cycles: int) -> None:
+    assert unit("hash_comparator").cycles(work("hash_compare", current=current, cached=cached, bits=bits)) == cycles
+
+
+def test_hashes_that_the_buffers_hold() -> None:
+    one: Any = unit("hash_comparator")
+    assert (one.current_hashes(32), one.cached_hashes(32), one.current_hashes(33)) == (2, 4, 1)
+
+
+@pytest.mark.parametrize(
+    "rows, columns, passes, cycles",
+    [
+        (0, 16, 0, 0), (1, 16, 0, 4), (2, 16, 0, 4), (2, 16, 2, 8), (2, 16, 3, 12), (2, 15, 2, 8), (2, 0, 2, 0),
+        (2, 17, 2, 2 * 5 + 4 * 7),  # 16 elements of 2 B lie in 32 B: one further fill in each of four passes
+        (2, 32, 2, 2 * 8 + 4 * 7), (2, 33, 2, 2 * 9 + 8 * 7), (1, 17, 0, 5 + 7),
+        (2, 16, 10, 24), (2, 16, 11, 28),
+    ],
+)  # fmt: skip
+def test_threshold_unit(rows: int, columns: int, passes: int, cycles: int) -> None:
+    """Two cores of 4 lanes; a row of 16 is 4 cycles."""
+    assert unit("threshold_unit").cycles(work("threshold", rows=rows, columns=columns, passes=passes)) == cycles
+
+
+@pytest.mark.parametrize(
+    "score, count, bits, held", [(32, 64, 16, 16), (64, 32, 16, 16), (64, 64, 8, 64), (1, 9, 9, 0)]
+)
+def test_elements_that_both_buffers_hold(score: int, count: int, bits: int, held: int) -> None:
+    one: Any = unit(
+        "threshold_unit", score_buffer=f"{score} B", count_buffer=f"{count} B", element_bits=f"{bits} bit"
+    )
+    assert one.elements_held == held
+
+
+@pytest.mark.parametrize("requests, cycles", [(0, 0), (1, 1), (6, 1), (7, 2), (60, 10)])
+def test_kv_manager(requests: int, cycles: int) -> None:
+    """Two managers, three requests each."""
+    assert unit("kv_manager").cycles(work("issue", requests=requests)) == cycles
+
+
+def test_gpu() -> None:
+    """12 multiply-adds, 6 flops and half a step of selection a cycle; 5 us to launch."""
+    one = unit("gpu")
+    assert one.cycles(work("enter")) == 5
+    assert one.cycles(work("matmul", m=2, k=3, n=4)) == one.cycles(work("ternary_matmul", m=2, k=3, n=4)) == 2
+    assert one.cycles(work("attention", pairs=3, heads=2, head_dim=4)) == 4
+    assert [one.cycles(work("score", mac=n)) for n in (0, 12, 13)] == [0, 1, 2]
+    assert one.cycles(work("add", rows=3, d=4)) == 2
+    assert one.cycles(work("rmsnorm", rows=3, d=4)) == 8  # four flops an element
+    assert one.cycles(work("embedding", rows=3, d=4)) == 2  # none, but each is moved
+    assert one.cycles(work("hash_compare", current=3, cached=2, bits=32)) == 18  # 6 + 3 comparisons
+    assert one.cycles(work("threshold", rows=2, columns=5, passes=3)) == 50
+    assert one.cycles(work("issue", requests=7)) == 14
+    assert one.cycles(work("compare", comparisons=7)) == 2  # all lanes alike
+
+
+def test_rates_of_a_gpu_are_exact_on_the_clock() -> None:
+    one: Any = unit("gpu", macs_per_cycle="27 TMAC/s", flops_per_cycle="5.3 TFLOP/s", selections_per_cycle="50 MOP/s")
+    assert (one.macs_per_cycle, one.flops_per_cycle, one.selections_per_cycle) == (27_000_000, 5_300_000, 50)
 
 
 @pytest.mark.parametrize("macs, cycles", [(0, 0), (1, 1), (333, 1), (334, 2), (1000, 3), (1001, 4), (10_000, 30)])

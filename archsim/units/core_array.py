@@ -1,0 +1,55 @@
+"""CoreArray: cores of multiply-add trees and vector lanes, as engines of attention and of whole layers have them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal
+
+from pydantic import Field
+
+from archsim.quantity import Count
+from archsim.units.unit import Unit, ceil_div
+from dataflow.op import ELEMENTWISE, Work
+
+
+class CoreArray(Unit):
+    """Cores that share every work evenly: trees of `inputs` multiply-adds for products, lanes for all else.
+
+    A step is one cycle of all trees of a core, each at one output. With trees_all = cores x trees and lanes_all =
+    cores x lanes, in cycles:
+    matmul: m x ceil(k / inputs) x ceil(n / trees) / cores. A tree sums over k, the trees stand side by side over n.
+    attention: the larger of pairs x heads x (ceil(head_dim / inputs) + head_dim / inputs) / trees_all and
+    pairs x heads / lanes_all. Scores sum over a head, values over the keys, which fill the inputs; trees and lanes
+    work at once on successive pairs.
+    score: mac / (trees_all x inputs). compare: comparisons / lanes_all. element-wise: elements / lanes_all.
+    derived from the counts of trees and lanes. Not modelled: fill, the on-chip memory's ports, a last core left idle
+    by attention and lanes that need several cycles for an element.
+    """
+
+    kinds = ("matmul", "attention", *ELEMENTWISE, "score", "compare")
+
+    kind: Literal["core_array"]
+    cores: Count = Field(description="cores")
+    trees: Count = Field(description="multiply-add trees of a core; each makes one output")
+    inputs: Count = Field(description="multiply-adds of a tree per cycle")
+    lanes: Count = Field(description="lanes of a core for exponentials, comparisons and element-wise work")
+
+    @property
+    def flops_per_cycle(self) -> int:
+        """Peak: two for each multiply-add of a tree and of a lane."""
+        return 2 * self.cores * (self.trees * self.inputs + self.lanes)
+
+    def _cycles(self, work: Work) -> Fraction | int:
+        if work.kind == "matmul":
+            steps = work["m"] * ceil_div(work["k"], self.inputs) * ceil_div(work["n"], self.trees)
+            return Fraction(steps, self.cores)
+        if work.kind == "score":
+            return Fraction(work["mac"], self.cores * self.trees * self.inputs)
+        if work.kind == "attention":
+            return self._attention(work)
+        return Fraction(work.elements, self.cores * self.lanes)
+
+    def _attention(self, work: Work) -> Fraction:
+        pairs, size = work["pairs"] * work["heads"], work["head_dim"]
+        steps = pairs * (ceil_div(size, self.inputs) + Fraction(size, self.inputs))
+        return max(steps / (self.cores * self.trees), Fraction(pairs, self.cores * self.lanes))

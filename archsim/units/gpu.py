@@ -1,0 +1,45 @@
+"""Gpu: a graphics processor by its peak rates, the launch of a kernel and the rate of irregular steps."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal
+
+from pydantic import Field
+
+from archsim.quantity import FlopsPerCycle, MacsPerCycle, OpsPerCycle
+from archsim.units.unit import CycleFraction, Unit
+from dataflow.op import ELEMENTWISE, Work
+
+PRODUCTS = ("matmul", "ternary_matmul", "attention", "score")
+SELECTIONS = ("hash_compare", "threshold", "issue")
+
+
+class Gpu(Unit):
+    """Work at peak rates, a launch for each kernel, and selection by software one step at a time.
+
+    products (matmul, attention, score): mac / macs_per_cycle, exponentials riding along.
+    element-wise, and compare, which all lanes do alike: flops / flops_per_cycle, where an element that is only moved or
+    compared counts as one.
+    selection (hash_compare, threshold, issue): steps / selections_per_cycle; a step is a comparison of hashes, an
+    element of a pass over scores (columns x (rows + passes)), or a request.
+    enter: launch_overhead, which a mapper schedules once before an op's tiles.
+    Not modelled: occupancy, tile shapes, caches, and kernels that overlap.
+    """
+
+    kinds = (*PRODUCTS, *ELEMENTWISE, "compare", *SELECTIONS, "enter")
+
+    kind: Literal["gpu"]
+    macs_per_cycle: MacsPerCycle = Field(description="peak multiply-adds of its matrix units")
+    flops_per_cycle: FlopsPerCycle = Field(description="peak rate of its vector units")
+    selections_per_cycle: OpsPerCycle = Field(description="rate of the irregular steps of software selection")
+    launch_overhead: CycleFraction = Field(description="time from one kernel to the next, beside their work")
+
+    def _cycles(self, work: Work) -> Fraction:
+        if work.kind == "enter":
+            return self.launch_overhead
+        if work.kind in PRODUCTS:
+            return work.counts()["mac"] / self.macs_per_cycle
+        if work.kind in SELECTIONS:
+            return work.elements / self.selections_per_cycle
+        return max(work.counts().get("flop", 0), work.elements) / self.flops_per_cycle
