@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import signature
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from archsim.design import Design
 from archsim.errors import MappingError
 from dataflow.errors import guess
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
+from mappers.retrieval import retrieval
 from mappers.streaming import streaming
 from mappers.temporal import at_context, temporal
 
-MAPPERS: dict[str, Callable[..., Schedule]] = {"streaming": streaming, "temporal": temporal}
+MAPPERS: dict[str, Callable[..., Schedule]] = {
+    "retrieval": retrieval,
+    "streaming": streaming,
+    "temporal": temporal,
+}
+SELECTION = "selection"  # the option that is a Selection, not a word
 # Mappers that make the schedule of a decode step from one of another context.
 AT_CONTEXT: dict[str, Callable[[Schedule, Graph, Design], Schedule]] = {"temporal": at_context}
 
@@ -42,11 +48,13 @@ def lower_step(graph: Graph, design: Design, *, like: Schedule) -> Schedule:
 
 
 def options_of(mapper: str) -> dict[str, tuple[str, ...]]:
-    """The options of a mapper with their values, the default first."""
+    """The options of a mapper that are words, with their values, the default first."""
     function = MAPPERS[mapper]
     hints = get_type_hints(function)
     found = {}
     for name, parameter in list(signature(function).parameters.items())[2:]:
+        if get_origin(hints[name]) is not Literal:
+            continue
         others = [value for value in get_args(hints[name]) if value != parameter.default]
         found[name] = (parameter.default, *others)
     return found
@@ -56,6 +64,8 @@ def _check_options(mapper: str, options: dict[str, Any]) -> None:
     known = options_of(mapper)
     problems = []
     for name, value in options.items():
+        if name == SELECTION and name in signature(MAPPERS[mapper]).parameters:
+            continue
         if name not in known:
             problems.append(f"mapper '{mapper}' has no option '{name}'; {guess(name, known, otherwise='options are')}")
         elif value not in known[name]:

@@ -16,6 +16,8 @@ from dataflow.op import OP_KINDS, Work, work
 from dataflow.pattern import every, sequence
 from dataflow.schedule import Schedule, Section
 from dataflow.task import Task
+from mappers.groups import groups
+from mappers.operands import bytes_loaded, bytes_stored, loaded
 from mappers.sketch import Sketch
 
 Buffering = Literal["single", "double"]
@@ -43,7 +45,7 @@ def lower_one_by_one(graph: Graph, design: Design, *, weight_buffering: Bufferin
         graph,
         design.name,
         "temporal",
-        tuple(_section(graph, group, scopes, units, memory, weight_buffering) for group, scopes in _groups(ops)),
+        tuple(_section(graph, group, scopes, units, memory, weight_buffering) for group, scopes in groups(ops)),
         approximated=("activations stay on chip: only weights, tables and caches move",),
         options={"weight_buffering": weight_buffering},
     )
@@ -68,7 +70,7 @@ def _again(task: Task, graph: Graph) -> Task:
     if task.name == "attention":
         return replace(task, work=every(graph.ops[task.ops[0]].work))
     if task.name == "load attention":
-        return replace(task, work=every(work("read", bytes=_bytes_loaded(graph, graph.ops["layer0.attention"]))))
+        return replace(task, work=every(work("read", bytes=bytes_loaded(graph, graph.ops["layer0.attention"]))))
     return task
 
 
@@ -87,36 +89,11 @@ def _unit_for(kind: str, ops: list[Op], design: Design) -> str:
     raise MappingError(f"no unit of '{design.name}' does '{kind}'; units do: {does}", where=f"op '{first}'")
 
 
-def _groups(ops: list[Op]) -> list[tuple[list[Op], tuple[str, ...]]]:
-    """Ops before the layers, those of the first layer with every layer's scope, and those after."""
-    before: list[Op] = []
-    layer: list[Op] = []
-    after: list[Op] = []
-    scopes: dict[str, None] = {}
-    for op in ops:
-        scope, dot, _ = op.name.rpartition(".")
-        if dot:
-            scopes[scope + "."] = None
-            if scope + "." == next(iter(scopes)):
-                layer.append(op)
-        else:
-            (after if scopes else before).append(op)
-    for scope in scopes:
-        mine = [(op.name.removeprefix(scope), op.work) for op in ops if op.name.startswith(scope)]
-        if mine != [(op.name.removeprefix(next(iter(scopes))), op.work) for op in layer]:
-            raise MappingError(
-                f"the ops of '{scope}' differ from those of '{next(iter(scopes))}'; layers that repeat are alike",
-                ways_out=("op names without a dot, which are run one by one",),
-            )
-    found = [(before, ("",)), (layer, tuple(scopes)), (after, ("",))]
-    return [(group, names) for group, names in found if group]
-
-
 def _section(
     graph: Graph, ops: list[Op], scopes: tuple[str, ...], units: dict[str, str], memory: str, buffering: Buffering
 ) -> Section:
     sketch = Sketch(scopes)
-    loads = {op.name: _bytes_loaded(graph, op) for op in ops}
+    loads = {op.name: bytes_loaded(graph, op) for op in ops}
     previous: str | None = None
     before_that: str | None = None
     for op in ops:
@@ -126,7 +103,7 @@ def _section(
             ahead = [before_that] if before_that else []
             _load(graph, op, name, sketch, memory, loads[op.name], ahead if buffering == "double" else waits)
         _compute(op, name, sketch, units[op.kind], [*waits, *([f"load {name}"] if loads[op.name] else [])])
-        stored = _stored(graph, op)
+        stored = bytes_stored(graph, op)
         if stored:
             store = sketch.task(f"store {name}", memory, 1, work("write", bytes=stored), role="cache")
             sketch.stream(name, store, 1, gives=sequence((0, sketch.tasks[name].firings - 1), (1, 1)))
@@ -136,7 +113,7 @@ def _section(
 
 def _load(graph: Graph, op: Op, name: str, sketch: Sketch, memory: str, size: int, after: list[str]) -> None:
     sketch.part = "weight load"
-    roles = dict.fromkeys(graph.tensors[t].role for t in op.inputs if _loaded(graph, op, t))
+    roles = dict.fromkeys(graph.tensors[t].role for t in op.inputs if loaded(graph, op, t))
     load = sketch.task(f"load {name}", memory, 1, work("read", bytes=size), role=next(iter(roles)))
     sketch.finals[load] = [load]
     for call in after:
@@ -166,22 +143,3 @@ def _tiles(op: Op) -> tuple[tuple[range, range], ...]:
     rows = op.work[OP_KINDS[op.kind].extents[0]]
     width = op.work["k"] if op.kind == "ternary_matmul" else op.work.elements // rows
     return ((range(rows), range(0, width, width)),)
-
-
-def _bytes_loaded(graph: Graph, op: Op) -> int:
-    """Bytes of all its inputs that come from memory."""
-    return sum(_loaded(graph, op, tensor) for tensor in op.inputs)
-
-
-def _loaded(graph: Graph, op: Op, name: str) -> int:
-    """Bytes of this input that come from memory: all of a weight or cache, of a table the rows that are gathered."""
-    tensor = graph.tensors[name]
-    if tensor.role == "embedding":
-        return tensor.format.bytes(graph.tensors[op.name].shape)
-    return tensor.bytes if tensor.role in ("weight", "lm_head", "cache", "norm") else 0
-
-
-def _stored(graph: Graph, op: Op) -> int:
-    """Bytes of new cache rows that this op makes."""
-    readers = [o for o in graph.ops.values() if o.kind == "append" and o.inputs[0] == op.name]
-    return sum(graph.tensors[o.name].format.bytes(graph.tensors[op.name].shape) for o in readers)

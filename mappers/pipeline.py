@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from archsim.design import Design
+from archsim.design import Design, load_design, load_model
 from archsim.errors import InputError, MappingError
+from archsim.published import Conditions
 from archsim.report import Report, simulate, simulate_generation
+from archsim.selection import Selection, load_selection
 from dataflow.attention_graph import layer_attention
 from dataflow.graph import Graph
-from dataflow.model import Model, check_generation, decode, next_step, prefill
+from dataflow.model import Model, check_generation, decode, frame, next_step, prefill, question
 from dataflow.schedule import Schedule
 from mappers.choose import lower, lower_step
 
@@ -20,6 +22,8 @@ NEEDS = {
     "prefill": ("prompt",),
     "decode": ("context",),
     "attention": ("prompt", "context"),
+    "frame": ("context",),
+    "question": ("context", "prompt"),
     "generate": ("prompt", "tokens"),
 }
 WINDOW = re.compile("[1-9][0-9]{0,17}")
@@ -53,7 +57,7 @@ def phase_graph(
     batch: int = 1,
     mask: str | None = None,
 ) -> Graph:
-    """The graph of a phase: prefill takes a prompt, decode a context, attention both and a mask.
+    """The graph of a phase: prefill takes a prompt, decode and frame a context, question both, attention a mask too.
 
     `mask` is "causal" (the default), "full", or a window such as "128": causal, and at most so many keys a query.
     Raises InputError, GraphError.
@@ -70,6 +74,11 @@ def phase_graph(
         assert prompt is not None
         return prefill(model, prompt=prompt, batch=batch)
     assert context is not None
+    if phase == "frame":
+        return frame(model, context=context, batch=batch)
+    if phase == "question":
+        assert prompt is not None
+        return question(model, context=context, prompt=prompt, batch=batch)
     return decode(model, context=context, batch=batch)
 
 
@@ -125,6 +134,15 @@ def _steps(
         yield schedule
 
 
+def run_published(conditions: Conditions) -> Report:
+    """The report of the run that a published number is of. Raises InputError."""
+    selection = None if conditions.selection is None else load_selection(conditions.selection)
+    return run(
+        load_design(conditions.design), load_model(conditions.model), phase=conditions.phase, prompt=conditions.prompt,
+        context=conditions.context, batch=conditions.batch, selection=selection, options=dict(conditions.options),
+    )  # fmt: skip
+
+
 def run(
     design: Design,
     model: Model,
@@ -137,13 +155,17 @@ def run(
     mask: str | None = None,
     mapper: str | None = None,
     engine: str = "auto",
+    selection: Selection | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Report:
     """The report of a model's phase on a design: graph, lowering and simulation. Raises InputError and its leaves.
 
+    `selection` says which cached keys a step attends to, for mappers that choose among them.
+
     Phase "generate" makes `tokens` tokens after a prompt: a prefill, which makes the first, and a decode step for each
     of the others, every one simulated.
     """
+    options = {**(options or {}), **({} if selection is None else {"selection": selection})}
     if phase == "generate":
         check_phase(phase, prompt=prompt, context=context, tokens=tokens, mask=mask)
         assert prompt is not None
@@ -153,4 +175,4 @@ def run(
         )
         return simulate_generation(first, steps, design, engine=engine)
     graph = phase_graph(model, phase, prompt=prompt, context=context, tokens=tokens, batch=batch, mask=mask)
-    return simulate(lower(graph, design, mapper=mapper, **(options or {})), design, engine=engine)
+    return simulate(lower(graph, design, mapper=mapper, **options), design, engine=engine)

@@ -111,6 +111,7 @@ def test_nothing_prints_outside_the_command_line(path):
 
 
 DECODE = ["simulate", "toy", "toy_llm", "--phase", "decode", "--context", "3"]
+CHOSEN = ["simulate", "toy_retrieval", "toy_video", "--phase", "frame", "--context", "20", "--selection", "resv"]
 
 
 @pytest.mark.parametrize(
@@ -120,8 +121,9 @@ DECODE = ["simulate", "toy", "toy_llm", "--phase", "decode", "--context", "3"]
         (["check", "tellme_kv260"], {"torch", "matplotlib", "numba"}),
         ([*DECODE, "--engine", "simpy"], {"torch", "matplotlib", "numba"}),
         (DECODE, {"torch", "matplotlib", "simpy"}),
+        (CHOSEN, {"torch", "matplotlib", "simpy"}),
     ],
-    ids=["help", "check", "simulate by simpy", "simulate"],
+    ids=["help", "check", "simulate by simpy", "simulate", "simulate a selection"],
 )
 def test_commands_start_without_heavy_libraries(command, heavy):
     code = (

@@ -14,11 +14,13 @@ def test_the_gate_runs_the_readme_s_own_test_command():
     assert """grep -F "pip install -e '.[test]'" README.md""" in (ROOT / ".ci/run").read_text()
 
 
-def test_the_five_lines_run():
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+def test_the_examples_run_one_after_the_other():
     names: dict = {}
-    exec(block, names)
+    for block in re.findall(r"```python\n(.*?)```", README, re.S):
+        exec(block, names)
     assert names["report"].cycles > 0
+    assert 0 < len(names["best"]) <= len(names["rows"]) == 6
+    assert not any(row.problem for row in names["rows"])
 
 
 def test_every_folder_that_it_names_is_there():

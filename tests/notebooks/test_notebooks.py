@@ -8,7 +8,11 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent.parent / "notebooks"
-SMALL = {"first_look": "LAYERS, CONTEXT, PROMPT = 2, 16, 8", "streaming_attention": "N, ROWS = 24, 2"}
+SMALL = {
+    "first_look": "LAYERS, CONTEXT, PROMPT = 2, 16, 8",
+    "retrieval_codesign": "CONTEXT, RATIOS, DISTANCES, LINKS = 2_000, [0.1, 0.5], [5, 7], [4, 8]",
+    "streaming_attention": "N, ROWS = 24, 2",
+}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)

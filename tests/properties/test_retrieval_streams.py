@@ -10,7 +10,7 @@ from kernels.retrieval.columns import HighestScores
 from kernels.retrieval.pages import PageBounds
 from kernels.retrieval.positions import SinkWindow
 from kernels.retrieval.quality import attend, attention_weights, mass_recall, output_error, top_recall
-from kernels.retrieval.streams import Stream, video_stream
+from kernels.retrieval.streams import Stream, Video, video_stream
 
 HEADS = {"heads": 6, "kv_heads": 3, "head_dim": 32}
 
@@ -21,7 +21,8 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("temporal", "spatial", "agreement"), [(0.9, 0.5, 0.25), (0, 0.8, 1), (0.5, 0, 0)])
 def test_neighbours_are_as_alike_as_asked(temporal: float, spatial: float, agreement: float) -> None:
-    stream = video_stream(3, 1000, temporal=temporal, spatial=spatial, agreement=agreement, focus=0.6, **HEADS)
+    alike = {"temporal": temporal, "spatial": spatial, "agreement": agreement}
+    stream = video_stream(3, 1000, **alike, focus=0.6, sharpness=3.0, common=0.0, **HEADS)
     for array in (stream.keys, stream.values):
         frames = array.reshape(1000, 10, 3, 32)
         # About 1e5 independent numbers, fewer where neighbours are alike: 0.02 is three standard errors.
@@ -32,6 +33,49 @@ def test_neighbours_are_as_alike_as_asked(temporal: float, spatial: float, agree
         assert correlation(frames[2:], frames[:-2]) == pytest.approx(temporal**2, abs=0.02)
     assert correlation(stream.queries[:, 1], stream.keys[:, 0]) == pytest.approx(0.6, abs=0.02)
     assert correlation(stream.keys, stream.values) == pytest.approx(0, abs=0.02)
+    assert stream.queries.std() == pytest.approx(3, rel=0.02)
+
+
+@pytest.mark.parametrize("common", [0.0, 0.1, 0.5])
+def test_keys_and_queries_share_a_direction(common: float) -> None:
+    options = {"temporal": 0.5, "spatial": 0.5, "agreement": 0.9, "focus": 0.0, "sharpness": 1.0, "common": common}
+    stream = video_stream(4, 2000, heads=2, kv_heads=2, head_dim=256, **options)
+    own = np.square(stream.keys.mean(axis=0)).mean()
+    shared = own / (own + 1 - common)
+    # Of 256 channels the mean's square is drawn with a standard error of sqrt(2 / 256), 9 %; the rest is smaller.
+    assert own == pytest.approx(common, rel=0.3, abs=0.005)
+    assert correlation(stream.keys[:10_000], stream.keys[10_000:]) == pytest.approx(shared, abs=0.01)
+    assert correlation(stream.queries[:10_000], stream.keys[10_000:]) == pytest.approx(shared, abs=0.01)
+    np.testing.assert_allclose(stream.values.mean(axis=0), 0, atol=0.1)
+
+
+def test_a_longer_stream_begins_as_a_shorter_one_and_a_head_is_drawn_alone() -> None:
+    video = Video(seed=3, heads=4, kv_heads=2, head_dim=8)
+    for drawn in (video.keys, video.values):
+        whole = next(drawn(64))
+        np.testing.assert_array_equal(whole, np.concatenate([part for part, _ in zip(drawn(32), "ab", strict=False)]))
+        np.testing.assert_array_equal(next(drawn(64, kv_heads=[1]))[:, 0], whole[:, 1])
+    whole = next(video.keys(64))
+    np.testing.assert_array_equal(video.queries(whole[37:52], 37), video.queries(whole, 0)[37:52])
+
+
+def test_the_defaults_are_near_what_the_published_selection_keeps() -> None:
+    clusters, frames, rows = [], [], []
+    for seed in range(6):
+        video = Video(seed=seed, heads=32, kv_heads=8, head_dim=128)
+        keys = next(video.keys(501))
+        state = start(CacheShape(5010, 32, 8, 128), HashClusters(negative="raw"))
+        for first in range(0, 5000, 250):
+            state = update(state, keys[first : first + 250])
+        clusters.append(5000 / len(state.held.tables[0].counts))
+        for new, shares in ((10, frames), (1, rows)):
+            step = update(state, keys[5000 : 5000 + new])
+            kept = select(step, video.queries(keys[5000 : 5000 + new], 5000))
+            shares.append(kept.of_kv_heads(8)[:, :5000].mean())
+    # Published: 32 tokens, 32.7 % and 2.5 %; a stationary stream comes this near.
+    assert 25 < np.mean(clusters) < 40
+    assert 0.25 < np.mean(frames) < 0.5
+    assert np.mean(rows) < np.mean(frames) / 4
 
 
 def test_the_same_seed_gives_the_same_stream() -> None:

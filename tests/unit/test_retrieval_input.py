@@ -57,6 +57,7 @@ WRONG = [
     (HashClusters(buckets=0), "buckets: 0 is no whole number from 1 on; take 1 or more"),
     (HashClusters(negative="abs"), "negative: 'abs' offers no score; take one of raw, clamp, shift, exp"),
     (HashClusters(ties="last"), "ties: 'last' decides nothing; take 'nearest' or 'first'"),
+    (HashClusters(seed=-1), "seed: -1 is no whole number from 0 on; take 0 or more"),
     (HashClusters(recent=101), "recent: 101 tokens, the cache holds 100; take 0 to 100"),
 ]
 
@@ -113,6 +114,7 @@ def test_streams_refuse_what_cannot_be() -> None:
     for options, message in (
         ({"temporal": 1.1}, "temporal: 1.1 is outside 0 to 1"),
         ({"agreement": -1}, "agreement: -1 is outside 0 to 1"),
+        ({"common": 2}, "common: 2 is outside 0 to 1"),
         ({"needles": 5}, "needles: 5 in 20 tokens of 4 channels; take at most 4"),
         ({"needles": 1, "mass": 1.0}, "mass: 1.0 is not between 0 and 1; take a number between, such as 0.9"),
         ({"frame": 0}, "frame: 0 is no whole number from 1 on"),
@@ -177,6 +179,15 @@ def test_a_selection_comes_back_and_is_replayed(tmp_path: Path) -> None:
         start(CacheShape(50, 2, 1, 8), Replay(back))
 
 
+def test_the_sets_of_a_selection_come_back(tmp_path: Path) -> None:
+    stream = video_stream(2, 5, heads=4, kv_heads=2, head_dim=8)
+    options = HashClusters(apart=True)
+    steps = list(walk(stream.shape, options, keys=stream.keys, queries=stream.queries, chunk=10))
+    save_selection(tmp_path / "kept.npz", steps)
+    assert [step.counts for step in load_selection(tmp_path / "kept.npz")] == [step.counts for step in steps]
+    assert all(len(step.counts.hashed) == len(step.counts.ranked) == 2 for step in steps)
+
+
 def test_nothing_selected_is_a_selection(tmp_path: Path) -> None:
     save_selection(tmp_path / "none.npz", [])
     assert load_selection(tmp_path / "none.npz") == ()
@@ -223,6 +234,12 @@ def test_selections_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
         ({"heads": np.array([2, 2])}, "differ in steps"),
         ({"tokens": np.array([0])}, "no whole numbers from 1 on"),
         ({"tokens": np.array([5.0])}, "no whole numbers from 1 on"),
+        ({"hashed": np.ones((1, 3), dtype=int)}, r"hashed: shape \(1, 3\) of int64; give whole numbers \[sets, 4\]"),
+        ({"ranked": np.ones((1, 4))}, r"ranked: shape \(1, 4\) of float64; give whole numbers \[sets, 4\]"),
+        (
+            {"ranked": np.ones((1, 4), dtype=int)},
+            "ranked: a set of no step or of negative numbers; the steps are 0 to 0",
+        ),
     ):
         np.savez(path, **(arrays | change))
         with pytest.raises(ValueError, match=f"kept.npz: .*{message}"):

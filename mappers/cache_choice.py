@@ -1,0 +1,145 @@
+"""CacheChoice: what a selection keeps of a graph's cache in this step, in the units that tasks are made of.
+
+Tokens here are those of one KV head: its key and its value of one token, `token_bytes` together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from archsim.design import Design
+from archsim.errors import MappingError
+from archsim.selection import Selection
+from dataflow.graph import Graph, Op
+from dataflow.mask import causal_pairs
+from dataflow.op import Counts, Work, work
+from mappers.layer_step import LayerStep, layer_step
+from mappers.retrieval_tiers import Tiers, region_bytes
+from mappers.sketch import chunks
+
+Prediction = Literal["this", "previous"]
+Layout = Literal["clustered", "scattered"]
+Use = Literal["frame", "question", "text"]
+
+FETCHES = 32  # firings in which a layer's fetch is told, so that attention begins on the first while others come
+USES: dict[str, Use] = {"frame": "frame", "question": "question"}  # of a phase; any other is text
+
+
+@dataclass(frozen=True, slots=True)
+class CacheChoice:
+    """An attention whose cache is chosen from, the choice of one layer and sequence, and how the cache is laid out.
+
+    `cached` tokens of each of `batch` sequences lie in the cache before the step, of which the newest `resident` are in
+    the main memory; `rows` are new.
+    """
+
+    attention: Op
+    layers: int
+    batch: int
+    rows: int
+    cached: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    token_bytes: int
+    resident: int
+    use: Use
+    step: LayerStep
+    prediction: Prediction
+    layout: Layout
+
+    @property
+    def layer_token_bytes(self) -> int:
+        """Bytes of a token's keys and values in one layer, all KV heads."""
+        return self.kv_heads * self.token_bytes
+
+    @property
+    def misses(self) -> int:
+        """Tokens of a layer and sequence that are kept and not resident."""
+        return self.step.kept - self.step.hits
+
+    @property
+    def requests(self) -> int:
+        """Requests in which what is missed comes, of one sequence."""
+        return self.step.groups if self.layout == "clustered" else self.step.runs
+
+    def is_for(self, op: Op) -> bool:
+        """True of an attention over a cache of these extents."""
+        return op.kind == "attention" and op.work == self.attention.work
+
+    def new_work(self) -> Work:
+        """Attention of the new rows among themselves, all sequences and heads."""
+        pairs = self.batch * causal_pairs(self.rows, self.rows)
+        return work("attention", pairs=pairs, heads=self.heads, head_dim=self.head_dim)
+
+    def kept_work(self, tokens: int) -> Work:
+        """Attention of a sequence's rows to so many tokens, each seen by the query heads of its KV head."""
+        return work("attention", pairs=self.rows * tokens, heads=self.heads // self.kv_heads, head_dim=self.head_dim)
+
+    def fetches(self) -> Iterator[tuple[int, int, int]]:
+        """What is missed by all sequences, in pieces: (requests of a piece, tokens of a request, how many such)."""
+        tokens, requests = self.batch * self.misses, self.batch * self.requests
+        if not tokens:
+            return
+        whole, larger = divmod(tokens, requests)
+        size = -(-requests // FETCHES)
+        for count, each in ((larger, whole + 1), (requests - larger, whole)):
+            for of, times in chunks(count, size):
+                yield of, each, times
+
+    def scored(self) -> Counts:
+        """Work of the choice beyond the graph's, all sequences of a layer."""
+        return {"mac": self.batch * sum(item.counts().get("mac", 0) for item in self.step.works)}
+
+    def skipped(self) -> Counts:
+        """Work of a layer's dense attention that is left out, and under "cache" the bytes that are not read."""
+        done = (self.attention.work, self.new_work(), self.kept_work(self.batch * self.step.kept))
+        dense, new, kept = (item.counts() for item in done)
+        left = {what: dense[what] - new[what] - kept[what] for what in ("mac", "exp")}
+        dropped = self.cached * self.kv_heads - self.step.kept
+        return {**left, "cache": self.batch * dropped * self.token_bytes}
+
+
+def choice_of(
+    graph: Graph, design: Design, tiers: Tiers, selection: Selection, *, prediction: Prediction, layout: Layout
+) -> CacheChoice | None:
+    """What the selection keeps in this graph's step; None where no attention has a cache.
+
+    Raises MappingError where attentions over caches differ.
+    """
+    found = [(op, past) for op in graph.ops.values() if op.kind == "attention" and (past := _past(graph, op))]
+    if not found:
+        return None
+    op, past = found[0]
+    for other, _ in found:
+        if other.work != op.work:
+            raise MappingError(
+                f"'{op.name}' is {op.work}, '{other.name}' {other.work}", where="attention",
+                ways_out=("caches of one length in all layers",),
+            )  # fmt: skip
+    batch, heads, kv_heads = (op.attributes[name] for name in ("batch", "heads", "kv_heads"))
+    stored = graph.tensors[past]
+    head_dim = stored.shape[1] // kv_heads
+    cached = stored.shape[0] // batch
+    token_bytes = 2 * stored.format.bytes((head_dim,))
+    region = region_bytes(graph, design, tiers) // (len(found) * batch * kv_heads * token_bytes)
+    resident = min(round(selection.resident * cached), region)
+    use = USES.get(str(graph.about["phase"]), "text")
+    extents = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
+    rows = graph.tensors[op.inputs[0]].shape[0] // batch
+    step = layer_step(
+        selection, **extents, element_bytes=token_bytes // (2 * head_dim), cached=cached, rows=rows, use=use,
+        resident=resident,
+    )  # fmt: skip
+    return CacheChoice(
+        op, len(found), batch, rows, cached, **extents, token_bytes=token_bytes, resident=resident, use=use, step=step,
+        prediction=prediction, layout=layout,
+    )  # fmt: skip
+
+
+def _past(graph: Graph, attention: Op) -> str | None:
+    """The tensor of keys that lay in the cache before the step, if any."""
+    keys = graph.ops.get(attention.inputs[1])
+    return keys.inputs[1] if keys is not None and keys.kind == "append" and len(keys.inputs) > 1 else None

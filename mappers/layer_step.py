@@ -1,0 +1,114 @@
+"""LayerStep: what one layer's selection keeps in a step, and what choosing takes.
+
+Knows tokens kept and missed and the kinds of work that choosing is made of. Does not know how a rule is run
+(chosen.py), where what is kept lies, nor how long anything takes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from archsim.selection import Selection, Use
+from dataflow.op import Work
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mappers.chosen import Chosen, Quality
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStep:
+    """What one layer's selection keeps, for one sequence, of the tokens cached before the step, and what that takes.
+
+    kept: tokens kept, summed over the KV heads · hits: of these, among the newest `resident` tokens · runs: stretches
+    of missed tokens that lie side by side in the order of time, summed over the KV heads · groups: the same where the
+    tokens of a cluster lie side by side, a stretch for each; those of a page, block or frame do in the order of time ·
+    works: score, hash_compare, threshold, compare: those with something to do · metadata_read_bytes: what choosing
+    reads beside K and V of what is kept · mass_recall, top_recall (of as many highest scores as are kept),
+    output_error: means over the last row of the step and the query heads of the first and the last KV head; None where
+    nothing is chosen, or no keys are known.
+    """
+
+    kept: int
+    hits: int
+    runs: int
+    groups: int
+    works: tuple[Work, ...]
+    metadata_read_bytes: int
+    mass_recall: float | None
+    top_recall: float | None
+    output_error: float | None
+
+
+def layer_step(
+    selection: Selection,
+    *,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    element_bytes: int,
+    cached: int,
+    rows: int,
+    use: Use,
+    resident: int,
+) -> LayerStep:
+    """What the selection keeps of `cached` tokens, of which the newest `resident` are near, for `rows` new ones.
+
+    The rule runs on the recorded stream, or on one drawn as the selection says: first the cached tokens, a part of 320
+    at a time and not frame by frame, then the new rows in one step. Rules that learn from queries are given those of
+    the last 10 tokens of each part. Where needles are hidden, the rows of a question or text ask for them in turn. New
+    tokens are always attended and not counted. Where the share p is given, what is kept is spread evenly over the ages,
+    the rule runs for its work alone, and stretches are as many as of tokens chosen each by itself: misses x (1 - p).
+    Raises InputError for settings that the rule or a cache of this length cannot have, or a recording that is of
+    another shape.
+    """
+    share = (selection.kept or {}).get(use)
+    chosen = None
+    if cached and selection.algorithm != "full":
+        from mappers.chosen import chosen_by
+
+        said = selection.model_dump(exclude={"source", "kept", "resident", "assumed", "fitted"})
+        shape = (cached + rows, heads, kv_heads, head_dim, element_bytes)
+        chosen = chosen_by(json.dumps(said, sort_keys=True), shape, rows, use, share is None)
+    if chosen is None or share is not None:
+        return _given(share, chosen, cached=cached, kv_heads=kv_heads, resident=resident)
+    missed = chosen.mask[:, : cached - resident]
+    kept, misses = int(chosen.mask[:, :cached].sum()), int(missed.sum())
+    works, metadata = chosen.works, chosen.metadata_bytes
+    return LayerStep(kept, kept - misses, stretches(missed), _groups(chosen, missed), works, metadata, *chosen.quality)
+
+
+def _given(share: float | None, chosen: Chosen | None, *, cached: int, kv_heads: int, resident: int) -> LayerStep:
+    """The step that keeps a given share, or everything, evenly over the ages."""
+    whole = cached * kv_heads
+    kept = whole if share is None else round(share * whole)
+    hits = round(kept * resident / cached) if cached else 0
+    misses = kept - hits
+    runs = max(min(kv_heads, misses), math.ceil(Fraction(misses * (whole - kept), whole or 1)))
+    groups = runs if chosen is None else min(runs, math.ceil(misses / chosen.group_tokens))
+    works, metadata = (chosen.works, chosen.metadata_bytes) if chosen else ((), 0)
+    quality: Quality = (1.0, 1.0, 0.0) if share is None else (None, None, None)
+    return LayerStep(kept, hits, runs, groups, works, metadata, *quality)
+
+
+def stretches(missed: np.ndarray) -> int:
+    """Runs of True along the rows of missed, bool [kv_heads, tokens].
+
+    >>> import numpy as np
+    >>> stretches(np.array([[True, True, False, True], [False, False, True, True]]))
+    3
+    """
+    return int(missed[:, :1].sum() + (missed[:, 1:] & ~missed[:, :-1]).sum())
+
+
+def _groups(chosen: Chosen, missed: np.ndarray) -> int:
+    """Clusters with a missed token, summed over the KV heads; stretches where there are no clusters."""
+    if chosen.clusters is None:
+        return stretches(missed)
+    clusters = chosen.clusters[:, : missed.shape[1]]
+    return sum(len(set(of[which].tolist())) for of, which in zip(clusters, missed, strict=True))

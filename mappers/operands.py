@@ -1,0 +1,26 @@
+"""What an op of a graph reads from memory, and what it writes there beside its activations."""
+
+from __future__ import annotations
+
+from dataflow.graph import Graph, Op
+
+STORED = ("weight", "lm_head", "cache", "norm")  # roles whose tensors are read whole
+
+
+def bytes_loaded(graph: Graph, op: Op, *, roles: tuple[str, ...] = (*STORED, "embedding")) -> int:
+    """Bytes of all its inputs of these roles: all of a weight or cache, of a table the rows that are gathered."""
+    return sum(loaded(graph, op, tensor) for tensor in op.inputs if graph.tensors[tensor].role in roles)
+
+
+def loaded(graph: Graph, op: Op, name: str) -> int:
+    """Bytes of this input that come from memory; 0 of one that another op makes."""
+    tensor = graph.tensors[name]
+    if tensor.role == "embedding":
+        return tensor.format.bytes(graph.tensors[op.name].shape)
+    return tensor.bytes if tensor.role in STORED else 0
+
+
+def bytes_stored(graph: Graph, op: Op) -> int:
+    """Bytes of new cache rows that this op makes."""
+    readers = [o for o in graph.ops.values() if o.kind == "append" and o.inputs[0] == op.name]
+    return sum(graph.tensors[o.name].format.bytes(graph.tensors[op.name].shape) for o in readers)

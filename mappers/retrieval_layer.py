@@ -1,0 +1,292 @@
+"""How the retrieval mapper joins the ops of a layer: weights streamed through the chip, a cache chosen from, fetched.
+
+Ops follow one another on the units that do them. Only movements run beside them: weights ahead of their op, kept keys
+and values from the main memory, what is missed from the tier beyond, new rows and the oldest out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from archsim.design import Design
+from archsim.errors import MappingError
+from archsim.units import ThresholdUnit
+from dataflow.graph import Graph, Op
+from dataflow.op import Work, hash_pairs, work
+from dataflow.pattern import Pattern, sequence
+from dataflow.schedule import Section
+from mappers.cache_choice import CacheChoice
+from mappers.groups import name_within
+from mappers.operands import bytes_loaded, bytes_stored
+from mappers.retrieval_tiers import WEIGHTS, Tiers
+from mappers.sketch import Sketch, chunks
+
+PIECES = 4  # of the memory on chip: two of an op's weights wait there beside the one in use
+
+
+@dataclass(slots=True)
+class Site:
+    """A section in the making: where it is made, what it is made of, and the last load, which the next comes after.
+
+    `fetches` says whether what the next layer misses is fetched in this section.
+    """
+
+    graph: Graph
+    design: Design
+    tiers: Tiers
+    scopes: tuple[str, ...]
+    choice: CacheChoice | None
+    fetches: bool
+    sketch: Sketch = field(init=False)
+    last_load: str | None = None
+
+    def __post_init__(self) -> None:
+        self.sketch = Sketch(self.scopes)
+
+    def unit_for(self, kind: str, where: str) -> str:
+        """The unit that does this kind, by name the first. Raises MappingError where none does."""
+        for name, unit in sorted(self.design.units.items()):
+            if kind in unit.does:
+                return name
+        does = "; ".join(f"{name} {' '.join(unit.does)}" for name, unit in self.design.units.items())
+        raise MappingError(f"no unit of '{self.design.name}' does '{kind}'; units do: {does}", where=where)
+
+    def piece_bytes(self) -> int:
+        """Bytes of a piece of weights, or of keys and values, on their way through the chip."""
+        return max(1, self.design.units[self.tiers.buffer].capacity // PIECES)  # type: ignore[union-attr]
+
+    def call(self, name: str, after: list[str]) -> str:
+        """Notes the task as a call of its own that comes after others; returns its name."""
+        self.sketch.finals[name] = [name]
+        for other in after:
+            self.sketch.after(other, [name])
+        return name
+
+    def computing(
+        self, name: str, kind: str, runs: list[tuple[Work, int]], after: list[str], **of: object
+    ) -> tuple[str, int]:
+        """A task on the unit that does this kind, begun by a launch where the unit has such; its name, and how many
+        firings come before those of `runs`."""
+        unit = self.unit_for(kind, f"op '{name}'")
+        ahead = [(work("enter"), 1)] if "enter" in self.design.units[unit].does else []
+        runs = [*ahead, *runs]
+        self.sketch.task(name, unit, sum(n for _, n in runs), sequence(*runs), **of)  # type: ignore[arg-type]
+        return self.call(name, after), len(ahead)
+
+    def brings(self, name: str, sizes: list[tuple[int, int]], reader: str, ahead: int, role: str) -> str:
+        """Bytes from the main memory to the one on chip and from there to the reader, piece by piece.
+
+        `sizes` has (bytes of a piece, how many such), one for each of the reader's firings after the first ones.
+        """
+        s, pieces, largest = self.sketch, sum(n for _, n in sizes), max(size for size, _ in sizes)
+        runs = sequence(*((work("read", bytes=size), n) for size, n in sizes))
+        s.task(name, self.tiers.main, pieces, runs, role=role)
+        s.task(f"{name} on chip", self.tiers.buffer, pieces, runs, role=role)
+        s.stream(name, f"{name} on chip", 2, token_bytes=largest)
+        s.stream(f"{name} on chip", reader, 1, takes=sequence((0, ahead), (1, pieces)), token_bytes=largest)
+        return name
+
+
+def section(site: Site, ops: list[Op], *, name: str = "") -> Section:
+    """The section of these ops, repeated for each of the site's scopes; without ops the choice and its fetch alone."""
+    after: list[str] = []
+    if site.choice is not None and site.fetches and (not ops or site.choice.prediction == "previous"):
+        _fetched(site, _chosen(site, after))  # for the layer that comes next
+    for op in ops:
+        called = name_within(op)
+        if site.choice is not None and site.choice.is_for(op):
+            _attended(site, called, after)
+        else:
+            _op(site, op, called, after)
+        after = [called]
+    family = site.scopes[0].rstrip("0123456789.")
+    return site.sketch.section(name or (f"{family}s" if family else ops[0].name))
+
+
+def _op(site: Site, op: Op, name: str, after: list[str]) -> None:
+    """An op whose operands but weights are on chip, its weights streamed piece by piece, its new cache rows stored."""
+    s = site.sketch
+    s.part = op.kind
+    weights = bytes_loaded(site.graph, op, roles=WEIGHTS)
+    pieces, tiles = _pieces(site, op, weights)
+    runs = [(item, n) for item, _, n in pieces]
+    _, ahead = site.computing(name, op.kind, runs, after, op=name, tiles=tiles)
+    if weights:
+        role = next(site.graph.tensors[t].role for t in op.inputs if site.graph.tensors[t].role in WEIGHTS)
+        s.part = ""  # it runs ahead of its op, and is blocked most of the time
+        load = site.brings(f"load {name}", [(size, n) for _, size, n in pieces], name, ahead, role)
+        site.last_load = site.call(load, [site.last_load] if site.last_load else [])
+    stored = bytes_stored(site.graph, op)
+    if stored:
+        store = s.task(f"store {name}", site.tiers.main, 1, work("write", bytes=stored), role="cache")
+        s.after(name, [store])
+
+
+def _pieces(site: Site, op: Op, weights: int) -> tuple[list[tuple[Work, int, int]], tuple[tuple[range, range], ...]]:
+    """The op in pieces (work, bytes of weights, how many such): outputs of a matmul whose weights fit a piece."""
+    if op.kind not in ("matmul", "ternary_matmul") or not weights:
+        return [(op.work, weights, 1)], ()
+    m, k, n = op.work.extents
+    each = max(1, min(n, n * site.piece_bytes() // weights))
+    found = [(work(op.kind, m=m, k=k, n=wide), weights * wide // n, count) for wide, count in chunks(n, each)]
+    short = weights - sum(size * count for _, size, count in found)
+    if short:  # what rounding left out goes with the last piece
+        item, size, count = found.pop()
+        found += [(item, size, count - 1)] if count > 1 else []
+        found.append((item, size + short, 1))
+    whole = op.kind == "matmul"
+    return found, (((range(0, m, m), range(0, n, each)),) if whole else ())
+
+
+def _attended(site: Site, name: str, after: list[str]) -> None:
+    """Attention to the new rows and to what is resident, then to what is fetched as it comes."""
+    choice, s = site.choice, site.sketch
+    assert choice is not None
+    fetched = None
+    if choice.prediction == "this":
+        after = _chosen(site, after)
+        fetched = _fetched(site, after)
+    s.part = "attention"
+    near = _sized(site, [(choice.batch * (choice.step.hits if fetched else choice.step.kept), 1)])
+    runs = [(choice.new_work(), 1), *((choice.kept_work(tokens), n) for tokens, n in near)]
+    task, ahead = site.computing(name, "attention", runs, after, op=name)
+    if near:
+        site.call(_read(site, "read kept", near, task, ahead + 1), after)
+    if fetched:
+        s.part = "fetch"
+        far = _sized(site, [(of * each, times) for of, each, times in choice.fetches()])
+        runs = [(choice.kept_work(tokens), n) for tokens, n in far]
+        task, ahead = site.computing(f"{name} to fetched", "attention", runs, [name], op=name)
+        s.finals[name] = [task]
+        read = _read(site, "read fetched", far, task, ahead)
+        s.stream(fetched, read, s.tasks[fetched].firings, takes=_per_piece(site))
+    _evicted(site, after)
+
+
+def _read(site: Site, name: str, sizes: list[tuple[int, int]], reader: str, ahead: int) -> str:
+    """Cached tokens, a piece for each of the reader's firings after the first ones."""
+    assert site.choice is not None
+    size = site.choice.token_bytes
+    return site.brings(name, [(tokens * size, n) for tokens, n in sizes], reader, ahead, "cache")
+
+
+def _sized(site: Site, tokens: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Runs of tokens cut so that each fits a piece of the memory on chip: (tokens, how many such)."""
+    assert site.choice is not None
+    most = max(1, site.piece_bytes() // site.choice.token_bytes)
+    return [run for of, times in tokens for run in _repeated(chunks(of, most), times)]
+
+
+def _repeated(runs: list[tuple[int, int]], times: int) -> list[tuple[int, int]]:
+    if len(runs) == 1:
+        return [(runs[0][0], runs[0][1] * times)]
+    return runs * times
+
+
+def _per_piece(site: Site) -> Pattern[int]:
+    """How many fetched pieces each read of fetched tokens waits for: one at the first read of a piece, else none."""
+    assert site.choice is not None
+    most = max(1, site.piece_bytes() // site.choice.token_bytes)
+    runs = []
+    for of, each, times in site.choice.fetches():
+        reads = sum(n for _, n in chunks(of * each, most))
+        runs += [(1, 1), (0, reads - 1)] * times if reads > 1 else [(1, times)]
+    return sequence(*runs)
+
+
+def _chosen(site: Site, after: list[str]) -> list[str]:
+    """The choice: its works one after another, sequence by sequence, its metadata read before they are scored."""
+    choice, s = site.choice, site.sketch
+    assert choice is not None
+    s.part = "selection"
+    works = list(choice.step.works)
+    metadata: list[str] = []
+    if choice.step.metadata_read_bytes:
+        read = work("read", bytes=choice.step.metadata_read_bytes)
+        s.task("read metadata", site.tiers.main, choice.batch, read, role="metadata")
+        metadata = [site.call("read metadata", after)]
+    scores = [place for place, item in enumerate(works) if item.kind == "score"]
+    needs = scores[-1] if scores else 0
+    for place, item in enumerate(works):
+        item = _as_done(site, item)
+        _check_passes(site, item)
+        waits = [*after, *(metadata if place == needs else [])]
+        name, _ = site.computing(f"select {place + 1} {item.kind}", item.kind, [(item, choice.batch)], waits)
+        after = [name]
+    return after if works else [*after, *metadata]
+
+
+def _check_passes(site: Site, item: Work) -> None:
+    """Raises MappingError where a row makes more bucket passes than the threshold unit has buckets."""
+    unit = site.design.units[site.unit_for(item.kind, "the selection")]
+    if isinstance(unit, ThresholdUnit) and item["passes"] > item["rows"] * unit.buckets:
+        raise MappingError(
+            "the selection's rule cuts a row's scores into more buckets than the threshold unit",
+            resource=f"units.{site.unit_for(item.kind, '')}.buckets",
+            demand=-(-item["passes"] // item["rows"]), capacity=unit.buckets,
+            ways_out=("fewer selection.settings.buckets", "more buckets"),
+        )  # fmt: skip
+
+
+def _as_done(site: Site, item: Work) -> Work:
+    """The work, or what it is to a design without a unit for it: comparisons."""
+    if any(item.kind in unit.does for unit in site.design.units.values()):
+        return item
+    if item.kind == "hash_compare":
+        return work("compare", comparisons=hash_pairs(item["current"], item["cached"]))
+    if item.kind == "threshold":
+        return work("compare", comparisons=item["columns"] * (item["rows"] + item["passes"]))
+    return item
+
+
+def _fetched(site: Site, after: list[str]) -> str | None:
+    """What is missed, from the tier beyond over the channels into the main memory; the last task, if there is any."""
+    choice, s, tiers = site.choice, site.sketch, site.tiers
+    assert choice is not None
+    fetches = list(choice.fetches())
+    if not fetches:
+        return None
+    assert tiers.beyond is not None
+    s.part = "fetch"
+    pieces = sum(times for _, _, times in fetches)
+    size = choice.token_bytes
+    issue = "issue"
+    if any("issue" in unit.does for unit in site.design.units.values()):
+        runs = [(work("issue", requests=of), times) for of, _, times in fetches]
+        name, ahead = site.computing(issue, "issue", runs, after)
+    else:
+        name, ahead = "", 0
+    gather = [(work("gather", requests=of, bytes=each * size), times) for of, each, times in fetches]
+    s.task("fetch", tiers.beyond, pieces, sequence(*gather), role="fetched")
+    if name:
+        s.stream(name, "fetch", 2, gives=sequence((0, ahead), (1, pieces)))
+    else:
+        site.call("fetch", after)
+    last, largest = "fetch", max(of * each for of, each, _ in fetches) * size
+    for channel in tiers.channels:
+        moves = [(work("move", bytes=of * each * size), times) for of, each, times in fetches]
+        s.task(f"fetch over {channel}", channel, pieces, sequence(*moves))
+        s.stream(last, f"fetch over {channel}", 2, token_bytes=largest)
+        last = f"fetch over {channel}"
+    writes = [(work("write", bytes=of * each * size), times) for of, each, times in fetches]
+    s.task("fetched", tiers.main, pieces, sequence(*writes), role="fetched")
+    s.stream(last, "fetched", 2, token_bytes=largest)
+    return "fetched"
+
+
+def _evicted(site: Site, after: list[str]) -> None:
+    """The oldest resident rows leave for the tier beyond where the new ones find no room."""
+    choice, s, tiers = site.choice, site.sketch, site.tiers
+    assert choice is not None
+    if choice.resident >= choice.cached or tiers.beyond is None:
+        return
+    s.part = "eviction"
+    size = choice.batch * choice.rows * choice.layer_token_bytes
+    last = s.task("evict", tiers.main, 1, work("read", bytes=size), role="evicted")
+    site.call(last, after)
+    for channel in tiers.channels:
+        s.task(f"evict over {channel}", channel, 1, work("move", bytes=size))
+        s.stream(last, f"evict over {channel}", 1, token_bytes=size)
+        last = f"evict over {channel}"
+    s.task("evicted", tiers.beyond, 1, work("write", bytes=size), role="evicted")
+    s.stream(last, "evicted", 1, token_bytes=size)

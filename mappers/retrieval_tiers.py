@@ -1,0 +1,77 @@
+"""The tiers that cached keys and values lie in: which units of a design they are, and whether they hold them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from archsim.design import Design
+from archsim.errors import MappingError
+from archsim.units import Memory
+from dataflow.graph import Graph
+
+if TYPE_CHECKING:
+    from mappers.cache_choice import CacheChoice
+
+WEIGHTS = ("weight", "embedding", "lm_head", "norm")
+
+
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """Names of units: the memory on chip, the main memory, channels beyond it and the memory behind them, if any."""
+
+    buffer: str
+    main: str
+    channels: tuple[str, ...] = ()
+    beyond: str | None = None
+
+
+def tiers_of(design: Design) -> Tiers:
+    """The tiers of this design. Raises MappingError where it names none."""
+    if not design.tiers:
+        raise MappingError(
+            f"tiers: '{design.name}' does not say in which memories the cache lies",
+            ways_out=("tiers: [on chip, main memory, channel, memory beyond] in the design", "another mapper"),
+        )
+    buffer, main, *rest = design.tiers
+    return Tiers(buffer, main, tuple(rest[:-1]), rest[-1] if rest else None)
+
+
+def weight_bytes(graph: Graph) -> int:
+    """Bytes of all that lies in the main memory beside the cache."""
+    return graph.bytes_of(*WEIGHTS)
+
+
+def region_bytes(graph: Graph, design: Design, tiers: Tiers) -> int:
+    """Bytes of the main memory that may hold cached keys and values: its region, or all beside the weights."""
+    memory: Memory = design.units[tiers.main]  # type: ignore[assignment]
+    return max(0, memory.capacity - weight_bytes(graph)) if memory.cache_region is None else memory.cache_region
+
+
+def check_capacities(graph: Graph, design: Design, tiers: Tiers, choice: CacheChoice | None) -> None:
+    """Raises MappingError where a tier cannot hold what lies in it after the step."""
+    held = choice.resident * choice.batch * choice.layers * choice.layer_token_bytes if choice else 0
+    main: Memory = design.units[tiers.main]  # type: ignore[assignment]
+    demand = weight_bytes(graph) + held
+    if demand > main.capacity:
+        raise MappingError(
+            f"weights and resident cache of '{graph.name}'",
+            resource=f"units.{tiers.main}.capacity", demand=demand, capacity=main.capacity, dimension="bytes",
+            ways_out=("a smaller model", "a smaller cache_region", "a larger capacity"),
+        )  # fmt: skip
+    if choice is None or choice.resident >= choice.cached:
+        return
+    evicted = (choice.cached - choice.resident) * choice.batch * choice.layers * choice.layer_token_bytes
+    if tiers.beyond is None:
+        raise MappingError(
+            f"{choice.cached - choice.resident} of {choice.cached} cached tokens of '{graph.name}' have no place",
+            resource=f"units.{tiers.main}", demand=held + evicted, capacity=held, dimension="bytes",
+            ways_out=("a tier beyond the main memory", "a larger cache_region", "a shorter context", "a smaller batch"),
+        )  # fmt: skip
+    beyond: Memory = design.units[tiers.beyond]  # type: ignore[assignment]
+    if evicted > beyond.capacity:
+        raise MappingError(
+            f"the cache of '{graph.name}' beyond the main memory",
+            resource=f"units.{tiers.beyond}.capacity", demand=evicted, capacity=beyond.capacity, dimension="bytes",
+            ways_out=("a shorter context", "a smaller batch", "a larger capacity"),
+        )  # fmt: skip

@@ -1,0 +1,336 @@
+"""What one layer's selection keeps and takes: counted by plain loops over the same stream, or by hand where given."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from archsim.errors import InputError
+from archsim.selection import load_selection
+from archsim.units.selector import HashComparator, ThresholdUnit
+from kernels.retrieval import ALGORITHMS, Counts, Kept, select, start, update, walk
+from kernels.retrieval.clusters import HashClusters
+from kernels.retrieval.quality import mass_recall, output_error, top_recall
+from kernels.retrieval.recordings import save_selection, save_stream
+from kernels.retrieval.selection import CacheShape
+from kernels.retrieval.streams import Stream, video_stream
+from mappers import chosen
+from mappers.layer_step import LayerStep, layer_step, stretches
+
+TINY = {"heads": 4, "kv_heads": 2, "head_dim": 16, "element_bytes": 2}
+ONE = {"cores": 1, "fill_cycles": 0}
+SMALL = {
+    "topk": {"tokens": 30},
+    "streaming_llm": {"sinks": 4, "window": 30},
+    "duo_attention": {"sinks": 4, "recent": 20},
+    "h2o": {"heavy": 20, "recent": 20},
+    "quest": {"pages": 3},
+    "infllm": {"sinks": 4, "window": 20, "block": 10, "blocks": 2},
+    "rekv": {"frame": 10, "frames": 3},
+    "infinigen": {},
+    "double_sparsity": {"tokens": 30},
+    "lserve": {"page": 16, "pages": 2, "sinks": 4, "recent": 20},
+    "resv": {"ratio": 0.3, "negative": "raw"},
+}
+
+
+def small(name: str, **changes):
+    settings = {f"settings.{key}": value for key, value in SMALL[name].items()}
+    return load_selection(name).with_({**settings, **changes})
+
+
+def step(selection, *, cached=500, rows=10, use="frame", resident=200, **extents) -> LayerStep:
+    return layer_step(selection, **(TINY | extents), cached=cached, rows=rows, use=use, resident=resident)
+
+
+def stream(tokens: int, **options) -> Stream:
+    drawn = {"heads": 4, "kv_heads": 2, "head_dim": 16, **options}
+    return video_stream(0, -(-tokens // 10), **drawn)
+
+
+def ran(name: str, drawn: Stream, *, cached: int, rows: int):
+    """The rule's states before and after the step and what is kept, part by part as layer_step promises."""
+    options = ALGORITHMS[name](**SMALL[name])
+    state = start(CacheShape(cached + rows, 4, 2, 16), options)
+    for first in range(0, cached, 320):
+        last = min(first + 320, cached)
+        learned = drawn.queries[last - 10 : last] if name in ("h2o", "infllm") else None
+        state = update(state, drawn.keys[first:last], queries=learned)
+    queries = drawn.queries[cached : cached + rows]
+    after = update(state, drawn.keys[cached : cached + rows], queries=queries)
+    return state, after, select(after, queries)
+
+
+def counted(kept: Kept, clusters: list | None, *, cached: int, resident: int) -> tuple[int, int, int, int]:
+    """kept, hits, runs and groups, one token after the other."""
+    mask = kept.of_kv_heads(2).tolist()
+    total = hits = runs = groups = 0
+    for head in range(2):
+        seen, before = set(), False
+        for token in range(cached):
+            missed = mask[head][token] and token < cached - resident
+            total += mask[head][token]
+            hits += mask[head][token] and not missed
+            runs += missed and not before
+            before = missed
+            if missed:
+                seen.add(clusters[head][token] if clusters else None)
+        groups += len(seen)
+    return total, hits, runs, groups if clusters else runs
+
+
+def clusters_one_by_one(state) -> list | None:
+    if not isinstance(state.options, HashClusters):
+        return None
+    tables = state.held.tables
+    return [tables[head % len(tables)].members.array[: state.tokens].tolist() for head in range(2)]
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(("cached", "rows", "resident"), [(500, 10, 200), (640, 1, 0), (333, 25, 333), (401, 7, 400)])
+def test_what_is_kept_is_what_loops_count(name: str, cached: int, rows: int, resident: int) -> None:
+    _, after, kept = ran(name, stream(cached + rows), cached=cached, rows=rows)
+    found = step(small(name), cached=cached, rows=rows, resident=resident)
+    expected = counted(kept, clusters_one_by_one(after), cached=cached, resident=resident)
+    assert (found.kept, found.hits, found.runs, found.groups) == expected
+    assert found.hits <= 2 * resident
+    assert (found.runs == 0) == (found.kept == found.hits)
+    counts = after.counts + kept.counts
+    left_over = counts.kv_read_bytes - 2 * int(kept.of_kv_heads(2).sum()) * 32
+    assert found.metadata_read_bytes == counts.metadata_read_bytes + left_over
+    assert (left_over > 0) == (name == "topk")
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("buckets", [20, None])
+def test_works_take_the_cycles_that_the_kernel_counts(apart: bool, buckets: int | None) -> None:
+    selection = small("resv", **{"settings.apart": apart, "settings.buckets": buckets, "settings.bits": 40})
+    drawn = stream(510)
+    state = start(CacheShape(510, 4, 2, 16), HashClusters(negative="raw", apart=apart, buckets=buckets, bits=40))
+    for first, last in ((0, 320), (320, 500), (500, 510)):
+        state = update(state, drawn.keys[first:last])
+    counts = state.counts + select(state, drawn.queries[500:]).counts
+    works = step(selection).works
+    of = {kind: [w for w in works if w.kind == kind] for kind in ("score", "hash_compare", "threshold", "compare")}
+    assert sum(w["mac"] for w in of["score"]) == counts.multiply_adds
+    hashes = [w["current"] * w["cached"] + w["current"] * (w["current"] - 1) // 2 for w in of["hash_compare"]]
+    assert sum(hashes) == counts.hash_comparisons > 0
+    assert sum(h * -(-w["bits"] // 16) for h, w in zip(hashes, of["hash_compare"], strict=True)) == counts.hash_cycles
+    passed = [-(-w["columns"] // 16) * (w["rows"] + w["passes"]) for w in of["threshold"]]
+    assert sum(passed) == counts.threshold_cycles
+    ranked = sum(w["columns"] * (w["rows"] + w["passes"]) for w in of["threshold"])
+    assert sum(w["comparisons"] for w in of["compare"]) == counts.comparisons - ranked + counts.additions
+    assert len(of["hash_compare"]) == (2 if apart else 1)
+    assert len(of["threshold"]) == (0 if buckets is None else 2 if apart else 1)
+    # The units of the machines agree, where one cycle is one set of 16 bits and one pass over 16 lanes.
+    comparator = HashComparator.model_validate(
+        {
+            **ONE,
+            "kind": "hash_comparator",
+            "bits_per_cycle": "16 bit",
+            "current_buffer": "1 MiB",
+            "cached_buffer": "1 MiB",
+        }
+    )
+    assert sum(comparator.cycles(w) for w in of["hash_compare"]) == counts.hash_cycles
+    ranking = ThresholdUnit.model_validate(
+        {
+            **ONE,
+            "kind": "threshold_unit",
+            "lanes": 16,
+            "score_buffer": "1 MiB",
+            "count_buffer": "1 MiB",
+            "element_bits": "16 bit",
+            "buckets": 20,
+        }
+    )
+    assert sum(ranking.cycles(w) for w in of["threshold"]) == counts.threshold_cycles
+
+
+def test_rules_without_work_have_none() -> None:
+    assert step(small("streaming_llm")).works == step(small("duo_attention")).works == ()
+    assert step(small("streaming_llm")).metadata_read_bytes == 0
+    assert [w.kind for w in step(small("quest")).works] == ["score", "compare"]
+
+
+def test_ratio_one_keeps_everything() -> None:
+    found = step(small("resv", **{"settings.ratio": 1.0}))
+    assert (found.kept, found.hits, found.runs) == (1000, 400, 2)
+    assert (found.mass_recall, found.top_recall, found.output_error) == (pytest.approx(1, abs=1e-12), 1, 0)
+
+
+def test_full_needs_no_rule() -> None:
+    whole = load_selection("full")
+    assert step(whole) == LayerStep(1000, 400, 2, 2, (), 0, 1.0, 1.0, 0.0)
+    assert step(whole, resident=500) == LayerStep(1000, 1000, 0, 0, (), 0, 1.0, 1.0, 0.0)
+    assert step(whole.with_({"kept.text": 0.3}), use="text") == LayerStep(300, 120, 126, 126, (), 0, None, None, None)
+    assert step(whole.with_({"kept.text": 0.3}), use="frame").kept == 1000
+    assert step(small("resv"), cached=0, resident=0) == LayerStep(0, 0, 0, 0, (), 0, 1.0, 1.0, 0.0)
+
+
+def test_a_given_share_is_spread_evenly_over_the_ages() -> None:
+    given = small("resv", **{"kept.frame": 0.33, "kept.text": 1.0})
+    decided, found = step(small("resv")), step(given)
+    # 0.33 * 500 * 2 = 330, of which 200 / 500 are near; 198 are missed, in 198 * 0.67 stretches.
+    assert (found.kept, found.hits, found.runs) == (330, 132, 133)
+    assert (found.mass_recall, found.top_recall, found.output_error) == (None, None, None)
+    assert (found.works, found.metadata_read_bytes) == (decided.works, decided.metadata_read_bytes)
+    _, after, _ = ran("resv", stream(510), cached=500, rows=10)
+    clusters = len(after.held.tables[0].counts)
+    assert found.groups == -(-198 * clusters // 510)
+    assert step(given.with_({"kept.frame": 0.9}), resident=0).groups == -(-900 * clusters // 510)
+    assert step(given, use="text").kept == 1000
+    assert (step(given, use="text").runs, step(given, use="text").groups) == (2, 2)
+    assert step(given, use="question") == step(small("resv"), use="question")
+    frames = small("rekv", **{"kept.frame": 0.33})
+    assert (step(frames).runs, step(frames).groups) == (133, 20)  # frames of 10 tokens
+    assert step(small("infinigen", **{"kept.frame": 0.33})).groups == 133  # single tokens
+
+
+def test_quality_is_that_of_the_last_row() -> None:
+    heads = {"heads": 6, "kv_heads": 3}
+    drawn = stream(510, **heads)
+    state = start(CacheShape(510, 6, 3, 16), ALGORITHMS["quest"](page=4, pages=3))
+    state = update(state, drawn.keys)
+    mask = select(state, drawn.queries[500:]).mask
+    mask[:, 500:] = True
+    sampled = [0, 1, 4, 5]  # query heads of the first and the last KV head
+    query, top = drawn.queries[-1:], []
+    for head in sampled:
+        own = drawn.keys[:, head // 2 : head // 2 + 1], mask[head : head + 1]
+        top.append(top_recall(query[:, head : head + 1], own[0], mask=own[1], top=int(own[1].sum())).item())
+    found = step(small("quest", **{"settings.page": 4}), **heads)
+    mass = mass_recall(query, drawn.keys, mask=mask)[0, sampled].mean()
+    error = output_error(query, drawn.keys, values=drawn.values, mask=mask)[0, sampled].mean()
+    # FP32 products of one head or of several.
+    assert found.mass_recall == pytest.approx(mass, rel=1e-5)
+    assert found.output_error == pytest.approx(error, rel=1e-4)
+    assert found.top_recall == np.mean(top)
+
+
+def test_a_question_asks_for_a_needle() -> None:
+    selection = small("topk", **{"stream.needles": 3})
+    asked, shown = step(selection, use="question", rows=3), step(selection, rows=3)
+    assert asked.mass_recall == pytest.approx(0.9, abs=0.02)  # and of the rest 30 of 500 equal tokens
+    assert shown.mass_recall != asked.mass_recall
+    assert step(small("streaming_llm", **{"stream.needles": 3}), use="text", rows=1).mass_recall < 0.2
+
+
+def test_a_step_is_not_run_again_for_other_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    selection = small("resv", **{"stream.seed": 5})
+    first = step(selection)
+    monkeypatch.setattr(chosen, "_run", None)  # would be called
+    assert step(selection) == first
+    assert step(selection, resident=0).kept == first.kept
+    assert step(selection.with_({"resident": 0.1}), resident=100).kept == first.kept
+
+
+def test_the_next_step_of_a_generation_is_that_of_a_fresh_run() -> None:
+    grown = [step(small("resv", **{"stream.seed": 6}), cached=650 + i, rows=1, use="text") for i in range(3)]
+    chosen.chosen_by.cache_clear()
+    chosen._history.cache_clear()
+    assert grown[2] == step(small("resv", **{"stream.seed": 6}), cached=652, rows=1, use="text")
+    assert grown[0] == step(small("resv", **{"stream.seed": 6}), cached=650, rows=1, use="text")
+
+
+def test_stretches_lie_in_one_head() -> None:
+    missed = np.random.default_rng(0).integers(0, 2, (3, 40)).astype(bool)
+    loop = sum(row[i] and not (i and row[i - 1]) for row in missed.tolist() for i in range(40))
+    assert stretches(missed) == loop
+    assert stretches(missed[:, :0]) == 0
+
+
+def test_a_recording_takes_the_place_of_the_drawn_stream(tmp_path: Path) -> None:
+    path = tmp_path / "stream.npz"
+    save_stream(path, stream(510))
+    recorded = small("resv", **{"recording": str(path), "stream.seed": 99})
+    assert step(recorded) == step(small("resv"))
+    assert step(recorded, cached=300, resident=0) == step(small("resv"), cached=300, resident=0)
+
+
+def test_a_recorded_selection_is_replayed(tmp_path: Path) -> None:
+    drawn = stream(510)
+    save_stream(tmp_path / "stream.npz", drawn)
+    options = HashClusters(negative="raw")
+    kept = list(walk(drawn.shape, options, keys=drawn.keys, queries=drawn.queries, chunk=10))
+    save_selection(tmp_path / "kept.npz", kept)
+    replay = small("resv", recorded_selection=str(tmp_path / "kept.npz"))
+    found = step(replay)
+    total, hits, runs, _ = counted(kept[-1], None, cached=500, resident=200)
+    assert (found.kept, found.hits, found.runs, found.groups) == (total, hits, runs, runs)
+    assert found.mass_recall is None
+    (compared,) = (w for w in found.works if w.kind == "hash_compare")
+    assert compared["current"] * compared["cached"] + 45 == kept[-1].counts.hash_comparisons
+    judged = step(replay.with_({"recording": str(tmp_path / "stream.npz")}))
+    assert judged.mass_recall is not None
+    assert (judged.kept, judged.works) == (found.kept, found.works)
+
+
+def told(selection, **asked) -> str:
+    with pytest.raises(InputError) as caught:
+        step(selection, **asked)
+    return str(caught.value)
+
+
+def test_settings_that_cannot_be_are_told_by_their_path() -> None:
+    resv = load_selection("resv")
+    for selection, message in (
+        (
+            resv.with_({"settings.ratio": 1.5}),
+            "selection 'resv': settings.ratio: 1.5 is outside 0 to 1; take a number from 0 to 1",
+        ),
+        (
+            load_selection("quest"),
+            "selection 'quest': settings.pages: 128 pages of 16 tokens, the cache holds 32; take 1 to 32",
+        ),
+        (
+            load_selection("streaming_llm"),
+            "selection 'streaming_llm': settings: sinks + window: 516 tokens, the cache holds 510; take 1 to 510",
+        ),
+        (
+            resv.with_({"settings.ratios": 0.5, "settings.x": 1}),
+            "selection 'resv': settings.ratios: unknown setting; did you mean 'ratio'?\n"
+            "selection 'resv': settings.x: unknown setting; settings are: bits, hamming, ratio, buckets, negative, "
+            "ties, rehash, apart, recent, seed",
+        ),
+        (
+            resv.with_({"settings.ratio": "much"}),
+            "selection 'resv': settings.ratio: expected a number, got 'much'",
+        ),
+        (
+            resv.with_({"settings.buckets": True, "settings.rehash": 1}),
+            "selection 'resv': settings.buckets: expected a whole number or nothing, got true\n"
+            "selection 'resv': settings.rehash: expected true or false, got 1",
+        ),
+        (
+            load_selection("infinigen").with_({"settings.rotation": 2}),
+            "selection 'infinigen': settings.rotation: unknown setting; settings are: columns, alpha, limit",
+        ),
+        (
+            small("quest", **{"stream.needles": 17}),
+            "selection 'quest': stream.needles: 17 in 510 tokens of 16 channels; take at most 16",
+        ),
+    ):
+        assert told(selection) == message
+
+
+def test_recordings_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "stream.npz"
+    save_stream(path, stream(510))
+    recorded = small("resv", recording=str(path))
+    assert told(recorded, heads=8) == (
+        f"selection 'resv': recording: {path}: heads: the recording has 4, the model 8; record one of 8"
+    )
+    assert told(recorded, cached=505, resident=0) == (
+        f"selection 'resv': recording: {path}: tokens: 510 recorded, the step has 515; record as many or take a "
+        "shorter context"
+    )
+    assert told(small("resv", recording="nowhere.npz")).startswith(
+        "selection 'resv': recording: nowhere.npz: cannot be read as .npz ("
+    )
+    kept = tmp_path / "kept.npz"
+    save_selection(kept, [Kept(np.ones((2, 20), dtype=bool), Counts())])
+    assert told(small("resv", recorded_selection=str(kept))) == (
+        f"selection 'resv': recorded_selection: {kept}: 1 steps recorded, of 20 tokens and 2 heads; give one of 510 "
+        "tokens, the step's own among them, and 2 or 4 heads"
+    )

@@ -1,0 +1,217 @@
+"""The retrieval mapper: what moves where, what overlaps what, counted by hand or by formulas written apart."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import archsim
+import mappers
+from archsim import MappingError, ScheduleError, load_design, load_model, load_selection
+from archsim.laws import LawBroken
+from archsim.units import Channel
+from dataflow import decode, frame, prefill, question
+from dataflow.evaluate import evaluate, random_tensors, replay
+
+TOY, VIDEO = load_design("toy_retrieval"), load_model("toy_video")
+FULL, GIVEN, CHOSEN = load_selection("full"), load_selection("resv_published"), load_selection("resv")
+BEYOND = load_selection("flexgen")
+CONTEXT, FRAME = 35, 3  # of the toy: 32 tokens lie in the cache before a frame
+TOKEN_BYTES, LAYERS = 2 * 2 * 2, 2  # key and value of a head of 2 in FP16
+
+
+def variant(design, **written):
+    """The design with units replaced (None: without it)."""
+    units = {**design.document.data["units"], **written}
+    return design.with_({"units": {name: unit for name, unit in units.items() if unit is not None}})
+
+
+# Everything takes a cycle a firing but the link, which takes one for each byte.
+LINK_BOUND = variant(
+    TOY,
+    lxe={"kind": "core_array", "cores": 1000, "trees": 1000, "inputs": 1000, "lanes": 1000},
+    buffer={"kind": "memory", "capacity": "1 KiB", "bandwidth": "1 MB/cycle"},
+    dram={"kind": "memory", "capacity": "1 MiB", "bandwidth": "1 MB/cycle"},
+    ssd={"kind": "memory", "capacity": "1 GiB", "bandwidth": "1 MB/cycle"},
+)
+
+
+def run(design, selection, graph=None, **options):
+    graph = frame(VIDEO, context=CONTEXT) if graph is None else graph
+    return archsim.simulate(mappers.lower(graph, design, selection=selection, **options), design)
+
+
+def given(share, resident):
+    return GIVEN.with_({"kept": {"frame": share, "question": share, "text": share}, "resident": resident})
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("layout", ["clustered", "scattered"])
+@pytest.mark.parametrize("prediction", ["this", "previous"])
+@pytest.mark.parametrize("selection", [FULL, BEYOND, GIVEN, CHOSEN, given(0.5, 0.25)], ids=lambda s: s.name)
+def test_every_byte_that_is_kept_moves_once(selection, prediction, layout, batch):
+    for graph in (
+        frame(VIDEO, context=CONTEXT, batch=batch),
+        question(VIDEO, context=CONTEXT, prompt=4, batch=batch),
+        decode(VIDEO, context=CONTEXT, batch=batch),
+    ):
+        report = run(TOY, selection, graph, prediction=prediction, layout=layout)
+        new = {"frame": FRAME, "question": 4, "decode": 1}[graph.about["phase"]]
+        kept, cached = report.selected, (CONTEXT - new) * LAYERS * batch * TOKEN_BYTES
+        assert kept.hit_bytes + kept.miss_bytes == round(kept.kept * cached)
+        assert report.traffic["dram"]["read", "cache"] == kept.hit_bytes + kept.miss_bytes
+        assert report.traffic["ssd"].get(("read", "fetched"), 0) == kept.miss_bytes
+        assert report.traffic["dram"].get(("written", "fetched"), 0) == kept.miss_bytes
+        assert report.traffic["dram"]["written", "cache"] == new * LAYERS * batch * TOKEN_BYTES
+        evicted = new * LAYERS * batch * TOKEN_BYTES if kept.resident_tokens < CONTEXT - new else 0
+        assert report.traffic["ssd"].get(("written", "evicted"), 0) == evicted
+        assert report.units["pcie"].busy_cycles == kept.miss_bytes + evicted  # 1 B a cycle
+        dense = graph.counts()["mac"] - report.skipped.get("mac", 0)
+        left = round((1 - kept.kept) * cached)
+
+        assert report.skipped.get("cache", 0) == left
+        assert graph.counts()["mac"] - dense == left // TOKEN_BYTES * new * 2 * 2 * 2
+
+
+def test_prediction_from_this_layer_adds_the_fetch_and_from_the_one_before_hides_it():
+    for resident, context in itertools.product((0.0, 0.5), (35, 64)):
+        graph, selection = frame(VIDEO, context=context), FULL.with_({"resident": resident})
+        missed = round((context - FRAME) * (1 - resident)) * TOKEN_BYTES
+        evicted = FRAME * TOKEN_BYTES
+        alone = dict(_sections(run(LINK_BOUND, FULL, graph)))["layers"]
+        this = dict(_sections(run(LINK_BOUND, selection, graph, prediction="this")))["layers"]
+        ahead = dict(_sections(run(LINK_BOUND, selection, graph, prediction="previous")))
+        firings = 40  # at a cycle each: issue, fetch, write, read and attention of each piece, and the launch of each
+        assert missed + evicted <= this <= alone + missed + evicted + firings
+        assert max(missed + evicted, alone) <= ahead["layers"] <= max(missed + evicted, alone) + firings
+        assert missed <= ahead["first fetch"] <= missed + firings
+        assert ahead["last layer"] <= alone + evicted + firings
+        assert this > alone + missed - firings
+
+
+def _sections(report):
+    return [(name, cycles) for name, _, cycles in report.sections]
+
+
+@pytest.mark.parametrize("prediction", ["this", "previous"])
+def test_more_of_anything_is_never_slower(prediction):
+    """On the shipped engine, where no memory is so crowded that the order of its clients tells."""
+    engine, graph = load_design("vrex8"), frame(load_model("videollm_online_8b"), context=500)
+    rising = {
+        "units.pcie.bandwidth": ["0.1 GB/s", "1 GB/s", "4 GB/s", "32 GB/s"],
+        "units.dram.bandwidth": ["51.2 GB/s", "204.8 GB/s", "819.2 GB/s"],
+        "units.ssd.bandwidth": ["1 GB/s", "7 GB/s", "14 GB/s"],
+        "units.ssd.request_overhead": ["100 us", "10 us", "1 us", "0 s"],
+        "units.ssd.request_bytes": ["4 KiB", "16 KiB", "128 KiB"],
+        "units.lxe.cores": [1, 2, 8, 48],
+        "units.wtu.lanes": [1, 2, 16],
+        "units.hcu.bits_per_cycle": ["1 bit", "2 bit", "16 bit"],
+        "units.kvmu.requests_per_cycle": [1, 2],
+    }
+    for path, values in rising.items():
+        times = [run(engine.with_({path: v}), given(0.6, 0.3), graph, prediction=prediction).cycles for v in values]
+        assert times == sorted(times, reverse=True), path
+    shares = [run(engine, given(0.6, r), graph, prediction=prediction).cycles for r in (0.0, 0.25, 0.5, 1.0)]
+    assert shares == sorted(shares, reverse=True)
+    kept = [run(engine, given(k, 0.3), graph, prediction=prediction).cycles for k in (0.1, 0.3, 0.6, 1.0)]
+    assert kept == sorted(kept)
+
+
+def test_a_request_for_each_cluster_or_each_token():
+    slow = TOY.with_({"units.ssd.request_overhead": "1000 us"})  # 1000 cycles a request
+    selection = given(0.5, 0.0)
+    side_by_side = run(slow, selection, layout="clustered")
+    # of 32 tokens 16 are kept; chosen each by itself they lie in 8 stretches
+    scattered = run(slow, selection, layout="scattered")
+    assert scattered.selected.requests == 8 * LAYERS > side_by_side.selected.requests
+    for report in (side_by_side, scattered):
+        asked = report.selected.miss_bytes + 1000 * report.selected.requests
+        evicted = FRAME * TOKEN_BYTES * LAYERS + 1000 * LAYERS  # a request of its own in each layer
+        assert report.units["ssd"].busy_cycles == asked + evicted
+    assert run(slow, BEYOND, layout="scattered").selected.requests == LAYERS  # all of it is one stretch
+
+
+def test_the_region_bounds_what_is_resident():
+    graph = frame(VIDEO, context=CONTEXT)
+    tokens = 5
+    region = tokens * LAYERS * TOKEN_BYTES
+    limited = TOY.with_({"units.dram.cache_region": f"{region} B"})
+    assert run(limited, FULL, graph).selected.resident_tokens == tokens
+    assert run(limited, FULL.with_({"resident": 0.1}), graph).selected.resident_tokens == 3
+    assert run(TOY, FULL, graph).selected.resident_tokens == CONTEXT - FRAME
+    two = frame(VIDEO, context=CONTEXT, batch=2)  # shared by the sequences
+    assert run(limited, FULL, two).selected.resident_tokens == tokens // 2
+    hits = run(limited, given(0.5, 1.0), graph).selected
+    assert hits.hit_rate == pytest.approx(round(16 * tokens / 32) / 16)
+
+
+def test_phases_without_a_cache_choose_nothing():
+    for graph in (prefill(VIDEO, prompt=5), decode(VIDEO, context=1)):
+        report = run(TOY, CHOSEN, graph)
+        assert report.selected is None
+        assert not report.skipped
+        assert "ssd" not in [name for name, unit in report.units.items() if unit.busy_cycles]
+
+
+def test_a_design_without_selection_hardware_compares_on_its_cores():
+    plain = variant(TOY, hcu=None, wtu=None, kvmu=None)
+    report, served = run(plain, CHOSEN), run(TOY, CHOSEN)
+    assert report.selected == served.selected
+    assert served.units["hcu"].busy_cycles > 0
+    assert served.units["wtu"].busy_cycles > 0
+    assert report.units["lxe"].busy_cycles > served.units["lxe"].busy_cycles
+    none = variant(plain, lxe={"kind": "matmul_array", "macs_per_cycle": 1})
+    with pytest.raises(MappingError, match="no unit of 'toy_retrieval' does"):
+        run(none, CHOSEN)
+
+
+def test_what_does_not_fit_is_refused():
+    graph = frame(VIDEO, context=CONTEXT)
+    with pytest.raises(MappingError, match="tiers: 'toy' does not say in which memories the cache lies"):
+        mappers.lower(graph, load_design("toy"), mapper="retrieval")
+    near = TOY.with_({"tiers": ["buffer", "dram"]})
+    assert run(near, FULL, graph).selected.miss_bytes == 0
+    with pytest.raises(MappingError, match="16 of 32 cached tokens of 'toy_video' have no place"):
+        run(near, FULL.with_({"resident": 0.5}), graph)
+    with pytest.raises(MappingError, match=r"weights and resident cache.*units\.dram\.capacity asked"):
+        run(TOY.with_({"units.dram.capacity": "1 kB", "units.dram.cache_region": "1 kB"}), FULL, graph)
+    with pytest.raises(MappingError, match=r"beyond the main memory; units\.ssd\.capacity asked 512 B, there is 256 B"):
+        run(TOY.with_({"units.ssd.capacity": "256 B"}), BEYOND, graph)
+    with pytest.raises(MappingError, match="mapper 'temporal' has no option 'selection'"):
+        mappers.lower(prefill(load_model("toy_llm"), prompt=2), load_design("toy"), selection=FULL)
+
+
+def test_the_same_tiles_are_the_same_numbers():
+    graph = frame(VIDEO, context=CONTEXT, batch=2)
+    tensors = random_tensors(graph, 3)
+    expected = evaluate(graph, tensors)
+    for selection in (FULL, BEYOND):
+        schedule = mappers.lower(graph, TOY, selection=selection)
+        for name, array in replay(schedule, tensors).items():
+            np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    with pytest.raises(ScheduleError, match="leaves out what the selection does not keep"):
+        replay(mappers.lower(graph, TOY, selection=given(0.5, 1.0)), tensors)
+
+
+def test_a_link_never_carries_more_than_it_can(monkeypatch):
+    monkeypatch.setattr(Channel, "_cycles", lambda self, work: 1)  # a link that takes no time for its bytes
+    with pytest.raises(LawBroken, match=r"unit 'pcie': \d+ bytes in a time in which it carries"):
+        run(LINK_BOUND, BEYOND)
+
+
+@pytest.mark.parametrize("prediction", ["this", "previous"])
+@pytest.mark.parametrize("prompt", [1, 3, 20])
+@pytest.mark.parametrize("selection", [given(0.5, 0.5), CHOSEN], ids=lambda s: s.name)
+def test_generated_tokens_choose_anew_at_each_step(selection, prompt, prediction):
+    """Also where one step fetches and the next does not, so that they have different tasks."""
+    asked = {"selection": selection, "options": {"prediction": prediction}}
+    report = mappers.run(TOY, VIDEO, phase="generate", prompt=prompt, tokens=5, **asked)
+    contexts = range(prompt + 1, prompt + 5)
+    alone = [mappers.run(TOY, VIDEO, phase="decode", context=c, **asked) for c in contexts]
+    assert [cycles for _, cycles in report.steps] == [step.cycles for step in alone]
+    busy = sum(step.op("layer1.attention").busy_cycles for step in alone)
+    assert report.op("decode: layer1.attention").busy_cycles == busy
+    for name, peak in report.peaks.items():
+        if name.startswith("decode: "):
+            of_steps = [step.peaks[name.removeprefix("decode: ")][0] for step in alone if name[8:] in step.peaks]
+            assert peak[0] == max(of_steps)
