@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -14,6 +15,7 @@ from archsim.quantity import Written, show, show_limit
 from archsim.selection import Selection, load_selection
 from archsim.units import KINDS, CoreArray, TableLookup, WeightBuffer, WeightLoader
 from dataflow.model import Model
+from dataflow.vision import Vision
 
 LISTS = ("designs", "models", "selections", "published", "kinds", "mappers")
 
@@ -146,8 +148,8 @@ def schema_of(path: str | None) -> type[BaseModel]:
     from archsim.published import Published
 
     places: dict[str, type[BaseModel]] = {
-        "design": Design, "model": Model, "selection": Selection, "published": Published, "links": Link,
-        "resources": Resources, "silicon": Silicon, "fitted": Fitted, **KINDS,
+        "design": Design, "model": Model, "vision": Vision, "selection": Selection, "published": Published,
+        "links": Link, "resources": Resources, "silicon": Silicon, "fitted": Fitted, **KINDS,
     }  # fmt: skip
     name = (path or "design").removeprefix("units.")
     if name not in places:
@@ -180,6 +182,8 @@ def _metadata(field: Any) -> list[Any]:
 def _plain(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return " | ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join("null" if one is NoneType else _plain(one) for one in get_args(annotation))
     if get_origin(annotation) is not None:
         return str(annotation).replace("typing.", "").split("[")[0]
     return getattr(annotation, "__name__", str(annotation))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import mappers
 import mappers.chosen
 import mappers.explore
+import mappers.rows
 from archsim import Deadlock, InputError, MappingError, load_design, load_model, load_selection
 from mappers import Row, pareto, sweep, sweep_rows
 
@@ -116,7 +117,7 @@ def test_what_is_refused_is_a_row_with_the_message_of_the_run():
     for row in rows[1:]:
         assert row.report is None
         assert row.read_bytes is None
-        assert all(getattr(row, name) is None for name in mappers.explore.MEASURES)
+        assert all(getattr(row, name) is None for name in mappers.rows.MEASURES)
     small, four = TOY.with_({"units.dram.capacity": "1 KiB"}), load_selection("topk").with_({"settings.tokens": 4})
     with pytest.raises(MappingError) as refused:
         mappers.run(small, VIDEO, phase="frame", context=20, selection=four)
@@ -136,7 +137,7 @@ def test_a_deadlock_is_a_row():
 def test_rows_make_a_table_of_plain_values():
     rows = swept({"units.dram.capacity": ["1 KiB", "1 MiB"], RATIO: [0.5]}, context=20)
     lines = [row.as_dict() for row in rows]
-    measures = list(mappers.explore.MEASURES)
+    measures = list(mappers.rows.MEASURES)
     memories = ["read_bytes.buffer", "read_bytes.dram", "read_bytes.ssd"]
     for line in lines:
         assert list(line) == ["units.dram.capacity", RATIO, *measures, *memories, "problem"]
