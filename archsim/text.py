@@ -75,12 +75,12 @@ def _selected(report: Report) -> list[str]:
     chosen = report.selected
     if chosen is None:
         return []
-    kept, hits = (f"{chosen.kept:.1%}", "-" if chosen.hit_rate is None else f"{chosen.hit_rate:.1%}")
-    fetched = f"{show(Fraction(chosen.miss_bytes), 'bytes')} fetched in {chosen.requests:,} requests"
-    lines = [
-        f"selection   {chosen.algorithm} keeps {kept} of the cache; {hits} of that is resident (hit rate), "
-        + (fetched if chosen.miss_bytes else "nothing is fetched")
-    ]
+    lines = [f"selection   {chosen.algorithm} keeps {chosen.kept:.1%} of the cached keys and values"]
+    if chosen.hit_rate is not None:
+        hits, misses = (show(Fraction(size), "bytes") for size in (chosen.hit_bytes, chosen.miss_bytes))
+        fetched = f"{misses} come from {chosen.beyond} (misses) in {chosen.requests:,} requests"
+        lines[0] += f": {hits} lie in {chosen.memory} (hits, {chosen.hit_rate:.1%})"
+        lines[0] += f", {fetched}" if chosen.miss_bytes else ", nothing is fetched"
     if chosen.mass_recall is not None:
         lines.append(
             f"quality     {chosen.mass_recall:.1%} of the attention mass, {chosen.top_recall:.1%} of the exact top, "
@@ -222,8 +222,9 @@ def _selected_json(report: Report) -> dict[str, Any] | None:
     if chosen is None:
         return None
     names = (
-        "algorithm", "kept", "resident_tokens", "hit_bytes", "miss_bytes", "hit_rate", "requests", "mass_recall",
-        "top_recall", "output_error",
+        "algorithm", "kept", "memory", "beyond", "resident_tokens", "hit_bytes", "miss_bytes", "hit_rate",
+        "requests",
+        "mass_recall", "top_recall", "output_error",
     )  # fmt: skip
     return {name: getattr(chosen, name) for name in names}
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 class Selected:
     """The keys and values that a step attends to of those cached before it, all layers and sequences together.
 
-    `kept` is their share of all that were cached. Of the bytes kept `hit_bytes` lie in the accelerator's own memory,
-    which holds those of the newest `resident_tokens` of each sequence, and `miss_bytes` are fetched from the tier
-    beyond in `requests` requests. Quality is that of one layer on the stream that the choice was made on, None where
+    `kept` is their share of all that were cached. Of the bytes kept `hit_bytes` lie in `memory`, the accelerator's own,
+    which holds those of the newest `resident_tokens` of each sequence, and `miss_bytes` are fetched from the memory
+    `beyond` in `requests` requests. Quality is that of one layer on the stream that the choice was made on, None where
     what is kept was given and not chosen: `mass_recall` of the dense attention's mass, `top_recall` of as many highest
     scores, `output_error` relative to dense attention. `assumed` (path -> why) and `fitted` (path -> point)
     are those of the selection's own numbers.
@@ -20,6 +20,8 @@ class Selected:
 
     algorithm: str
     kept: float
+    memory: str
+    beyond: str | None
     resident_tokens: int
     hit_bytes: int
     miss_bytes: int

@@ -53,7 +53,7 @@ def retrieval(
         sections,
         recomputed=_times(choice.scored(), layers) if choice else {},
         skipped=_times(choice.skipped(), layers) if choice else {},
-        selected=_selected(choice, selection, layers) if choice else None,
+        selected=_selected(choice, selection, tiers, layers) if choice else None,
         approximated=tuple(_approximated(choice, selection)),
         options={"selection": selection, "prediction": prediction, "layout": layout},
     )
@@ -88,11 +88,13 @@ def _times(counts: dict[str, int], n: int) -> dict[str, int]:
     return {what: n * amount for what, amount in counts.items() if amount}
 
 
-def _selected(choice: CacheChoice, selection: Selection, layers: int) -> Selected:
+def _selected(choice: CacheChoice, selection: Selection, tiers: Tiers, layers: int) -> Selected:
     step, size = choice.step, choice.batch * choice.token_bytes * layers
     return Selected(
         algorithm=selection.algorithm,
         kept=float(Fraction(step.kept, choice.cached * choice.kv_heads)),
+        memory=tiers.main,
+        beyond=tiers.beyond,
         resident_tokens=choice.resident,
         hit_bytes=step.hits * size,
         miss_bytes=choice.misses * size,
