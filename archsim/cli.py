@@ -125,8 +125,9 @@ def simulate(
     if output is not None:
         from archsim.output import write_folder
 
-        write_folder(output, report, chosen, model=network, inputs={"design": design, "model": model})
-        print(f"wrote summary.json, ops.csv, design.yaml and manifest.json to {output}", file=sys.stderr)
+        named = {"design": design, "model": model} | ({"selection": selection} if selection else {})
+        written = write_folder(output, report, chosen, model=network, inputs=named)
+        print(f"wrote {', '.join(written)} to {output}", file=sys.stderr)
     print(json.dumps(as_json(report), indent=1) if json_ else report)
 
 

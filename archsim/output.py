@@ -23,15 +23,18 @@ PACKAGES = ("archsim", "numpy", "numba", "simpy", "pydantic", "pint", "PyYAML")
 OP_FIELDS = ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")
 
 
-def write_folder(folder: Path, report: Report, design: Design, *, model: Model, inputs: dict[str, str]) -> None:
-    """Writes summary.json, ops.csv, design.yaml and manifest.json, each whole or not at all.
+def write_folder(
+    folder: Path, report: Report, design: Design, *, model: Model, inputs: dict[str, str]
+) -> tuple[str, ...]:
+    """Writes summary.json, ops.csv, design.yaml, selection.yaml where there is one, and manifest.json, each whole or
+    not at all; returns their names.
 
-    The manifest hashes what was read, changes by --set included, and what was written; there is no seed, because
-    nothing is drawn.
+    The manifest hashes what was read, changes by --set included, and what was written, and has the seed of the stream
+    that a selection was run on; nothing else is drawn.
 
     Raises InputError where the folder cannot be written.
     """
-    resolved = write(design.document.data)
+    resolved, selection = write(design.document.data), report.options.get("selection")
     summary = as_json(report)
     files = {
         "summary.json": _json({key: value for key, value in summary.items() if key != "ops"}),
@@ -39,12 +42,15 @@ def write_folder(folder: Path, report: Report, design: Design, *, model: Model, 
         "design.yaml": resolved,
     }
     read = {"design": resolved, "model": model.model_dump_json()}
+    if selection is not None:
+        files["selection.yaml"] = read["selection"] = write(selection.document.data)
+        inputs = {"selection": selection.name, **inputs}
     manifest = {
         "inputs": {noun: {"given": inputs[noun], "sha256": _sha256(text)} for noun, text in read.items()},
         "outputs": {name: {"sha256": _sha256(text)} for name, text in files.items()},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "engine": report.engine,
-        "seed": None,
+        "seed": None if selection is None else selection.stream.seed,
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,6 +60,7 @@ def write_folder(folder: Path, report: Report, design: Design, *, model: Model, 
             os.replace(part, folder / name)
     except OSError as error:
         raise InputError(f"--output {folder}: cannot be written: {error.strerror}") from None
+    return (*files, "manifest.json")
 
 
 def _sha256(text: str) -> str:
