@@ -117,9 +117,11 @@ class Design(BaseModel):
         return variant
 
     def not_derived(self) -> tuple[str, ...]:
-        """What a variant does not re-derive: the written resources of a unit whose parameters were changed."""
+        """What a variant does not re-derive: the power, and the written resources, of a unit that was changed."""
         written = self.resources.used if self.resources else {}
-        return tuple(
+        changed = [path for path in self._changed if path.startswith(("units.", "clock"))]
+        power = ("power is as published and does not follow what was changed, nor does energy",)
+        return (power if self.power is not None and changed and "power" not in self._changed else ()) + tuple(
             f"resources.used.{unit} is as written and does not follow {path}"
             for path in self._changed
             for unit in path.split(".")[1:2]

@@ -154,13 +154,15 @@ class Published(BaseModel):
 class Comparison:
     """A published point beside its simulation; `error` is simulated / published - 1.
 
-    `verdict` is ok, outside, given (an input of the design), known miss, or moved (a known miss whose ratio changed).
+    `verdict` is ok, outside, given (an input of the design), fitted (a number of the run was fitted to this point),
+    known miss, or moved (a known miss whose ratio changed).
     """
 
     id: str
     point: Point
     published: float
     simulated: float | None
+    fitted: bool = False
 
     @property
     def error(self) -> float | None:
@@ -177,7 +179,7 @@ class Comparison:
             return "known miss" if abs((1 + self.error) / ratio - 1) <= STILL else "moved"
         if abs(self.error) > self.point.tolerance:
             return "outside"
-        return "given" if self.point.given else "ok"
+        return "given" if self.point.given else "fitted" if self.fitted else "ok"
 
     @property
     def holds(self) -> bool:
@@ -215,4 +217,4 @@ def compare(published: Published, run: Callable[[Conditions], Report]) -> Iterat
             than = made(other)
         dimension, measure = METRICS[point.metric]
         value = measure(report, point.op or point.part, than)
-        yield Comparison(id, point, value_of(point.value, dimension), value)
+        yield Comparison(id, point, value_of(point.value, dimension), value, id in report.fitted.values())

@@ -75,7 +75,8 @@ def _selected(report: Report) -> list[str]:
     chosen = report.selected
     if chosen is None:
         return []
-    lines = [f"selection   {chosen.algorithm} keeps {chosen.kept:.1%} of the cached keys and values"]
+    step = "of the last step: " if report.about["phase"] == "generate" else ""
+    lines = [f"selection   {step}{chosen.algorithm} keeps {chosen.kept:.1%} of the cached keys and values"]
     if chosen.hit_rate is not None:
         hits, misses = (show(Fraction(size), "bytes") for size in (chosen.hit_bytes, chosen.miss_bytes))
         fetched = f"{misses} come from {chosen.beyond} (misses) in {chosen.requests:,} requests"
@@ -131,12 +132,15 @@ def _honesty(report: Report) -> list[str]:
         ", ".join(f"{n:,} {'B of ' if what == 'cache' else ''}{what}" for what, n in counts.items())
         for counts in (report.recomputed, report.skipped)
     )
-    lines = [f"coverage    {report.mapped} ops mapped, none refused; recomputed or padding: {extra or 'nothing'}"]
+    beside = f"beside the graph's work (padding, repeats, scores): {extra or 'nothing'}"
+    lines = [f"coverage    {report.mapped} ops mapped, none refused; {beside}"]
     if left:
         lines.append(f"left out    {left}, as the selection does not keep it")
     lines += [f"not exact   {item}" for item in report.approximated]
     if report.assumed:
-        lines.append(f"assumed     {len(report.assumed)} numbers; `archsim check {report.design}` says which and why")
+        selection = report.options.get("selection")
+        files = report.design + (f" {selection.name}" if selection else "")
+        lines.append(f"assumed     {len(report.assumed)} numbers; `archsim check {files}` says which and why")
     lines += [f"fitted      {path} to {point}" for path, point in report.fitted.items()]
     run = f"{report.firings_run:,} of {report.firings:,} firings run one by one"
     others = "; the others repeat them exactly" if report.firings_run < report.firings else ""

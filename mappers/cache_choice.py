@@ -29,14 +29,13 @@ USES: dict[str, Use] = {"frame": "frame", "question": "question"}  # of a phase;
 
 @dataclass(frozen=True, slots=True)
 class CacheChoice:
-    """An attention whose cache is chosen from, the choice of one layer and sequence, and how the cache is laid out.
+    """The attentions whose caches are chosen from, the choice of one layer and sequence, and how a cache is laid out.
 
-    `cached` tokens of each of `batch` sequences lie in the cache before the step, of which the newest `resident` are in
-    the main memory; `rows` are new.
+    `attentions` are alike, one in each layer. `cached` tokens of each of `batch` sequences lie in the cache before the
+    step, of which the newest `resident` are in the main memory; `rows` are new, and then `resident_after` are there.
     """
 
-    attention: Op
-    layers: int
+    attentions: tuple[Op, ...]
     batch: int
     rows: int
     cached: int
@@ -45,10 +44,26 @@ class CacheChoice:
     head_dim: int
     token_bytes: int
     resident: int
+    resident_after: int
     use: Use
     step: LayerStep
     prediction: Prediction
     layout: Layout
+
+    @property
+    def layers(self) -> int:
+        """Layers that have a cache."""
+        return len(self.attentions)
+
+    @property
+    def evicted(self) -> int:
+        """Tokens of a sequence, the oldest of those resident, that leave the main memory in this step."""
+        return self.rows - (self.resident_after - self.resident)
+
+    @property
+    def known_ahead(self) -> bool:
+        """True where what is kept is known before the layer begins: predicted, or by a rule that asks no query."""
+        return self.prediction == "previous" or not (self.step.works or self.step.metadata_read_bytes)
 
     @property
     def layer_token_bytes(self) -> int:
@@ -66,8 +81,8 @@ class CacheChoice:
         return self.step.groups if self.layout == "clustered" else self.step.runs
 
     def is_for(self, op: Op) -> bool:
-        """True of an attention over a cache of these extents."""
-        return op.kind == "attention" and op.work == self.attention.work
+        """True of one of these attentions."""
+        return any(op is one for one in self.attentions)
 
     def new_work(self) -> Work:
         """Attention of the new rows among themselves, all sequences and heads."""
@@ -95,7 +110,7 @@ class CacheChoice:
 
     def skipped(self) -> Counts:
         """Work of a layer's dense attention that is left out, and under "cache" the bytes that are not read."""
-        done = (self.attention.work, self.new_work(), self.kept_work(self.batch * self.step.kept))
+        done = (self.attentions[0].work, self.new_work(), self.kept_work(self.batch * self.step.kept))
         dense, new, kept = (item.counts() for item in done)
         left = {what: dense[what] - new[what] - kept[what] for what in ("mac", "exp")}
         dropped = self.cached * self.kv_heads - self.step.kept
@@ -107,39 +122,42 @@ def choice_of(
 ) -> CacheChoice | None:
     """What the selection keeps in this graph's step; None where no attention has a cache.
 
-    Raises MappingError where attentions over caches differ.
+    Raises MappingError where attentions over caches differ, or an element of a cache is no whole number of bytes.
     """
-    found = [(op, past) for op in graph.ops.values() if op.kind == "attention" and (past := _past(graph, op))]
+    found = [op for op in graph.ops.values() if op.kind == "attention" and _is_append(graph, op.inputs[1])]
     if not found:
         return None
-    op, past = found[0]
-    for other, _ in found:
+    op = found[0]
+    for other in found:
         if other.work != op.work:
             raise MappingError(
                 f"'{op.name}' is {op.work}, '{other.name}' {other.work}", where="attention",
                 ways_out=("caches of one length in all layers",),
             )  # fmt: skip
     batch, heads, kv_heads = (op.attributes[name] for name in ("batch", "heads", "kv_heads"))
-    stored = graph.tensors[past]
-    head_dim = stored.shape[1] // kv_heads
-    cached = stored.shape[0] // batch
-    token_bytes = 2 * stored.format.bytes((head_dim,))
+    keys, queries = graph.tensors[op.inputs[1]], graph.tensors[op.inputs[0]]
+    head_dim, rows = keys.shape[1] // kv_heads, queries.shape[0] // batch
+    cached = keys.shape[0] // batch - rows
+    if keys.format.bits % 8:
+        raise MappingError(
+            f"an element of '{keys.name}' is {keys.format.bits} bit; keys of a head are fetched in whole bytes",
+            ways_out=("a cache in bf16, fp16, fp32 or int8",),
+        )
+    token_bytes = 2 * keys.format.bytes((head_dim,))
     region = region_bytes(graph, design, tiers) // (len(found) * batch * kv_heads * token_bytes)
-    resident = min(round(selection.resident * cached), region)
+    resident, after = (min(round(selection.resident * n), region) for n in (cached, cached + rows))
     use = USES.get(str(graph.about["phase"]), "text")
     extents = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
-    rows = graph.tensors[op.inputs[0]].shape[0] // batch
     step = layer_step(
         selection, **extents, element_bytes=token_bytes // (2 * head_dim), cached=cached, rows=rows, use=use,
         resident=resident,
     )  # fmt: skip
     return CacheChoice(
-        op, len(found), batch, rows, cached, **extents, token_bytes=token_bytes, resident=resident, use=use, step=step,
-        prediction=prediction, layout=layout,
+        tuple(found), batch, rows, cached, **extents, token_bytes=token_bytes, resident=resident, resident_after=after,
+        use=use, step=step, prediction=prediction, layout=layout,
     )  # fmt: skip
 
 
-def _past(graph: Graph, attention: Op) -> str | None:
-    """The tensor of keys that lay in the cache before the step, if any."""
-    keys = graph.ops.get(attention.inputs[1])
-    return keys.inputs[1] if keys is not None and keys.kind == "append" and len(keys.inputs) > 1 else None
+def _is_append(graph: Graph, name: str) -> bool:
+    """True where keys are made by adding new ones to a cache."""
+    return name in graph.ops and graph.ops[name].kind == "append"

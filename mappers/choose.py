@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from archsim.design import Design
 from archsim.errors import MappingError
+from archsim.selection import Selection
 from dataflow.errors import guess
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
@@ -65,6 +66,8 @@ def _check_options(mapper: str, options: dict[str, Any]) -> None:
     problems = []
     for name, value in options.items():
         if name == SELECTION and name in signature(MAPPERS[mapper]).parameters:
+            if not isinstance(value, Selection | None):
+                problems.append(f"option selection: expected a Selection, got {value!r}; or give --selection {value}")
             continue
         if name not in known:
             problems.append(f"mapper '{mapper}' has no option '{name}'; {guess(name, known, otherwise='options are')}")

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from pathlib import Path
 from types import NoneType
 from typing import NamedTuple, get_args
 
@@ -51,6 +52,20 @@ class Chosen:
     quality: Quality
 
 
+def _selection(said: str) -> Selection:
+    """The selection that was said, whatever its files were like then."""
+    written = {key: value for key, value in json.loads(said).items() if key != "read"}
+    return Selection.model_validate({"source": "", **written})
+
+
+def state_of(path: str | None) -> tuple[int, int] | None:
+    """When a file was last written and its size, by which a later one under the same path is told from it."""
+    if path is None or not Path(path).exists():
+        return None
+    found = Path(path).stat()
+    return found.st_mtime_ns, found.st_size
+
+
 @lru_cache(maxsize=64)
 def chosen_by(said: str, extents: tuple[int, int, int, int, int], rows: int, use: Use, judged: bool) -> Chosen:
     """The step of `rows` tokens behind a cache that holds the others; `said` is the selection, of which sweeps of
@@ -58,7 +73,7 @@ def chosen_by(said: str, extents: tuple[int, int, int, int, int], rows: int, use
 
     Raises InputError as layer_step.
     """
-    selection = Selection.model_validate({"source": "", **json.loads(said)})
+    selection = _selection(said)
     shape = CacheShape(*extents)
     if selection.recorded_selection is not None:
         step = _replayed(selection, shape, rows)
@@ -138,6 +153,9 @@ def _options(selection: Selection, shape: CacheShape) -> Algorithm:
         options.check(shape)
     except ValueError as problem:
         raise _told(selection, "settings", problem, list(known)) from problem
+    if isinstance(options, HashClusters) and options.buckets is None:
+        sorts = "settings.buckets: nothing sorts, for which no unit has a time; give a number of buckets such as 20"
+        raise InputError(_where(selection, sorts))
     return options
 
 
@@ -151,7 +169,7 @@ def _history(
     said: str, extents: tuple[int, int, int, int], parts: int, rows: int, needle_tokens: int
 ) -> tuple[Keys, State]:
     """The keys, and the rule's state after so many whole parts: the steps of a generation share most of them."""
-    selection = Selection.model_validate({"source": "", **json.loads(said)})
+    selection = _selection(said)
     room = CacheShape((parts + 1) * PART + rows, *extents)
     keys: Keys = _drawn(selection, room, needle_tokens)
     if selection.recording is not None:
@@ -181,7 +199,7 @@ def _drawn(selection: Selection, shape: CacheShape, needle_tokens: int) -> Drawn
 
 
 @lru_cache(maxsize=1)
-def _stream(path: str, heads: int, kv_heads: int, head_dim: int) -> Stream:
+def _stream(path: str, read: tuple[int, int] | None, heads: int, kv_heads: int, head_dim: int) -> Stream:
     return load_stream(path, shape=CacheShape(UNLIMITED, heads, kv_heads, head_dim))
 
 
@@ -189,7 +207,8 @@ def _recorded(selection: Selection, shape: CacheShape) -> Recorded:
     """The recorded stream. Raises InputError where it is of other heads or shorter than the shape."""
     assert selection.recording is not None
     try:
-        stream = _stream(selection.recording, shape.heads, shape.kv_heads, shape.head_dim)
+        read = state_of(selection.recording)
+        stream = _stream(selection.recording, read, shape.heads, shape.kv_heads, shape.head_dim)
     except ValueError as problem:
         raise _told(selection, "recording", problem, []) from problem
     if len(stream.keys) < shape.tokens:

@@ -70,9 +70,10 @@ def layer_step(
     share = (selection.kept or {}).get(use)
     chosen = None
     if cached and selection.algorithm != "full":
-        from mappers.chosen import chosen_by
+        from mappers.chosen import chosen_by, state_of
 
         said = selection.model_dump(exclude={"source", "kept", "resident", "assumed", "fitted"})
+        said["read"] = [state_of(path) for path in (selection.recording, selection.recorded_selection)]
         shape = (cached + rows, heads, kv_heads, head_dim, element_bytes)
         chosen = chosen_by(json.dumps(said, sort_keys=True), shape, rows, use, share is None)
     if chosen is None or share is not None:

@@ -53,8 +53,8 @@ def retrieval(
         sections,
         recomputed=_times(choice.scored(), layers) if choice else {},
         skipped=_times(choice.skipped(), layers) if choice else {},
-        selected=_selected(choice, selection, tiers, layers) if choice else None,
-        approximated=tuple(_approximated(choice, selection)),
+        selected=_selected(choice, selection, tiers, layers) if choice and choice.cached else None,
+        approximated=tuple(_approximated(graph, choice, selection)),
         options={"selection": selection, "prediction": prediction, "layout": layout},
     )
 
@@ -107,21 +107,29 @@ def _selected(choice: CacheChoice, selection: Selection, tiers: Tiers, layers: i
     )
 
 
-def _approximated(choice: CacheChoice | None, selection: Selection) -> list[str]:
+def _approximated(graph: Graph, choice: CacheChoice | None, selection: Selection) -> list[str]:
     lines = [
-        "activations, and the keys and values of new tokens, stay on chip; weights wait there in at most half of it, "
-        "op by op"
+        "activations, and the keys and values of new tokens, stay on chip beside the pieces of weights and cached keys "
+        "that pass through it"
     ]
-    if choice is None:
+    other = sorted({t.format.name for t in graph.tensors.values() if t.role == "weight" and t.format.bits != 16})
+    if other:
+        lines.append(f"weights in {', '.join(other)} are multiplied at the rate of 16-bit ones")
+    if choice is None or not choice.cached:
         return lines
     if choice.use in (selection.kept or {}):
         lines.append(
             f"what is kept is given ({(selection.kept or {})[choice.use]:.1%} of the cached tokens) and spread evenly "
             "over their ages; what choosing takes is counted on a drawn stream"
         )
+    elif selection.algorithm != WHOLE:
+        on = f"recorded in {selection.recording}" if selection.recording else f"drawn with seed {selection.stream.seed}"
+        lines.append(f"the choice and its quality are those on keys {on}, not on the model's own")
     if choice.step.works:
         lines.append("every layer and every sequence selects as the one does that the selection was run on")
     if choice.prediction == "previous" and choice.misses:
-        lines.append("the query that predicts the next layer's keys is taken as there; its own projection is not timed")
+        lines.append(
+            "the query that predicts the next layer's keys, and that layer's new keys, are taken as there a layer early"
+        )
     return lines
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from archsim.design import Design
 from archsim.errors import MappingError
-from archsim.units import ThresholdUnit
+from archsim.units import CoreArray, ThresholdUnit
 from dataflow.graph import Graph, Op
 from dataflow.op import Work, hash_pairs, work
 from dataflow.pattern import Pattern, sequence
@@ -21,7 +21,9 @@ from mappers.operands import bytes_loaded, bytes_stored
 from mappers.retrieval_tiers import WEIGHTS, Tiers
 from mappers.sketch import Sketch, chunks
 
-PIECES = 4  # of the memory on chip: two of an op's weights wait there beside the one in use
+# Of the memory on chip: four flows may be under way at once (the weights of an op and of the next, cached keys that are
+# resident and that were fetched), each with two pieces that wait and one in use.
+PIECES = 12
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ class Site:
 
     def piece_bytes(self) -> int:
         """Bytes of a piece of weights, or of keys and values, on their way through the chip."""
-        return max(1, self.design.units[self.tiers.buffer].capacity // PIECES)  # type: ignore[union-attr]
+        return self.design.units[self.tiers.buffer].capacity // PIECES  # type: ignore[union-attr]
 
     def call(self, name: str, after: list[str]) -> str:
         """Notes the task as a call of its own that comes after others; returns its name."""
@@ -79,7 +81,13 @@ class Site:
         `sizes` has (bytes of a piece, how many such), one for each of the reader's firings after the first ones.
         """
         s, pieces, largest = self.sketch, sum(n for _, n in sizes), max(size for size, _ in sizes)
-        runs = sequence(*((work("read", bytes=size), n) for size, n in sizes))
+        if largest > self.piece_bytes():
+            raise MappingError(
+                f"'{name}' passes through '{self.tiers.buffer}' in pieces of {largest} B, {PIECES} of which lie there",
+                resource=f"units.{self.tiers.buffer}.capacity", demand=PIECES * largest,
+                capacity=PIECES * self.piece_bytes(), dimension="bytes", ways_out=("a larger capacity",),
+            )  # fmt: skip
+        runs = _each("read", sizes)
         s.task(name, self.tiers.main, pieces, runs, role=role)
         s.task(f"{name} on chip", self.tiers.buffer, pieces, runs, role=role)
         s.stream(name, f"{name} on chip", 2, token_bytes=largest)
@@ -90,12 +98,13 @@ class Site:
 def section(site: Site, ops: list[Op], *, name: str = "") -> Section:
     """The section of these ops, repeated for each of the site's scopes; without ops the choice and its fetch alone."""
     after: list[str] = []
-    if site.choice is not None and site.fetches and (not ops or site.choice.prediction == "previous"):
-        _fetched(site, _chosen(site, after))  # for the layer that comes next
+    fetched = None
+    if site.choice is not None and site.fetches and (not ops or site.choice.known_ahead):
+        fetched = _fetched(site, _chosen(site, []))
     for op in ops:
         called = name_within(op)
         if site.choice is not None and site.choice.is_for(op):
-            _attended(site, called, after)
+            _attended(site, called, after, fetched)
         else:
             _op(site, op, called, after)
         after = [called]
@@ -122,44 +131,79 @@ def _op(site: Site, op: Op, name: str, after: list[str]) -> None:
         s.after(name, [store])
 
 
-def _pieces(site: Site, op: Op, weights: int) -> tuple[list[tuple[Work, int, int]], tuple[tuple[range, range], ...]]:
-    """The op in pieces (work, bytes of weights, how many such): outputs of a matmul whose weights fit a piece."""
+Piece = tuple[Work, int, int]  # work, bytes of weights, how many such
+
+
+def _pieces(site: Site, op: Op, weights: int) -> tuple[list[Piece], tuple[tuple[range, range], ...]]:
+    """The op in pieces whose weights fit a piece of the memory on chip, and their tiles where they have such."""
+    room = site.piece_bytes()
+    if op.kind == "embedding" and weights:
+        rows, d = op.work.extents
+        some = chunks(rows, max(1, room * rows // weights))
+        return _with_bytes([(work("embedding", rows=r, d=d), count) for r, count in some], rows * d, weights), ()
     if op.kind not in ("matmul", "ternary_matmul") or not weights:
         return [(op.work, weights, 1)], ()
     m, k, n = op.work.extents
-    each = max(1, min(n, n * site.piece_bytes() // weights))
-    found = [(work(op.kind, m=m, k=k, n=wide), weights * wide // n, count) for wide, count in chunks(n, each)]
-    short = weights - sum(size * count for _, size, count in found)
-    if short:  # what rounding left out goes with the last piece
-        item, size, count = found.pop()
-        found += [(item, size, count - 1)] if count > 1 else []
-        found.append((item, size + short, 1))
-    whole = op.kind == "matmul"
-    return found, (((range(0, m, m), range(0, n, each)),) if whole else ())
+    wide, deep = _tile(site, op, room * k * n // weights)
+    cut = [(work(op.kind, m=m, k=d, n=w), a * b) for w, a in chunks(n, wide) for d, b in chunks(k, deep)]
+    whole = op.kind == "matmul" and deep == k
+    return _with_bytes(cut, m * k * n, weights), (((range(0, m, m), range(0, n, wide)),) if whole else ())
 
 
-def _attended(site: Site, name: str, after: list[str]) -> None:
-    """Attention to the new rows and to what is resident, then to what is fetched as it comes."""
+def _tile(site: Site, op: Op, elements: int) -> tuple[int, int]:
+    """Outputs and inputs of a piece of so many weights: whole rows of the unit's trees where these fit, else part."""
+    _, k, n = op.work.extents
+    unit = site.design.units[site.unit_for(op.kind, f"op '{op.name}'")]
+    trees, inputs = (unit.trees, unit.inputs) if isinstance(unit, CoreArray) else (1, 1)
+    if elements >= k * min(n, trees):
+        return min(n, max(1, elements // k // trees) * trees), k
+    wide = min(n, trees, max(1, elements))
+    deep = elements // wide
+    return wide, max(1, deep // inputs * inputs or deep)
+
+
+def _with_bytes(cut: list[tuple[Work, int]], total: int, weights: int) -> list[Piece]:
+    """The works with their share of the weights, as their extents have of `total`; rounded up, the last one less."""
+    found: list[Piece] = []
+    left = weights
+    for item, count in cut:
+        extent = item.counts().get("mac", item.elements)
+        size = -(-weights * extent // total)
+        fits = min(count, left // size) if size else count
+        found += [(item, size, fits)] if fits else []
+        left -= size * fits
+        for _ in range(count - fits):
+            found.append((item, min(size, left), 1))
+            left -= min(size, left)
+    return found
+
+
+def _attended(site: Site, name: str, after: list[str], fetched: str | None) -> None:
+    """Attention to the new rows and to what is resident, then to what is fetched as it comes.
+
+    `fetched` is what has been fetched so far for this layer, or for the next one where those are predicted.
+    """
     choice, s = site.choice, site.sketch
     assert choice is not None
-    fetched = None
-    if choice.prediction == "this":
-        after = _chosen(site, after)
+    known: list[str] = []
+    if not choice.known_ahead:
+        known = after = _chosen(site, after)
         fetched = _fetched(site, after)
+    comes = fetched if choice.prediction == "this" else None
     s.part = "attention"
-    near = _sized(site, [(choice.batch * (choice.step.hits if fetched else choice.step.kept), 1)])
+    near = _sized(site, [(choice.batch * (choice.step.hits if comes else choice.step.kept), 1)])
     runs = [(choice.new_work(), 1), *((choice.kept_work(tokens), n) for tokens, n in near)]
     task, ahead = site.computing(name, "attention", runs, after, op=name)
     if near:
-        site.call(_read(site, "read kept", near, task, ahead + 1), after)
-    if fetched:
+        site.call(_read(site, "read kept", near, task, ahead + 1), known)
+    if comes:
         s.part = "fetch"
         far = _sized(site, [(of * each, times) for of, each, times in choice.fetches()])
         runs = [(choice.kept_work(tokens), n) for tokens, n in far]
         task, ahead = site.computing(f"{name} to fetched", "attention", runs, [name], op=name)
         s.finals[name] = [task]
         read = _read(site, "read fetched", far, task, ahead)
-        s.stream(fetched, read, s.tasks[fetched].firings, takes=_per_piece(site))
+        s.stream(comes, read, s.tasks[comes].firings, takes=_per_piece(site))
     _evicted(site, after)
 
 
@@ -266,7 +310,7 @@ def _fetched(site: Site, after: list[str]) -> str | None:
     for channel in tiers.channels:
         moves = [(work("move", bytes=of * each * size), times) for of, each, times in fetches]
         s.task(f"fetch over {channel}", channel, pieces, sequence(*moves))
-        s.stream(last, f"fetch over {channel}", 2, token_bytes=largest)
+        s.stream(last, f"fetch over {channel}", pieces if last == "fetch" else 2, token_bytes=largest)
         last = f"fetch over {channel}"
     writes = [(work("write", bytes=of * each * size), times) for of, each, times in fetches]
     s.task("fetched", tiers.main, pieces, sequence(*writes), role="fetched")
@@ -278,15 +322,22 @@ def _evicted(site: Site, after: list[str]) -> None:
     """The oldest resident rows leave for the tier beyond where the new ones find no room."""
     choice, s, tiers = site.choice, site.sketch, site.tiers
     assert choice is not None
-    if choice.resident >= choice.cached or tiers.beyond is None:
+    if not choice.evicted or tiers.beyond is None:
         return
     s.part = "eviction"
-    size = choice.batch * choice.rows * choice.layer_token_bytes
-    last = s.task("evict", tiers.main, 1, work("read", bytes=size), role="evicted")
+    tokens, size = choice.batch * choice.evicted, choice.layer_token_bytes
+    cut = [(n * size, count) for n, count in chunks(tokens, max(1, site.piece_bytes() // size))]
+    pieces, largest = sum(count for _, count in cut), max(size for size, _ in cut)
+    last = s.task("evict", tiers.main, pieces, _each("read", cut), role="evicted")
     site.call(last, after)
     for channel in tiers.channels:
-        s.task(f"evict over {channel}", channel, 1, work("move", bytes=size))
-        s.stream(last, f"evict over {channel}", 1, token_bytes=size)
+        s.task(f"evict over {channel}", channel, pieces, _each("move", cut))
+        s.stream(last, f"evict over {channel}", 2, token_bytes=largest)
         last = f"evict over {channel}"
-    s.task("evicted", tiers.beyond, 1, work("write", bytes=size), role="evicted")
-    s.stream(last, "evicted", 1, token_bytes=size)
+    s.task("evicted", tiers.beyond, pieces, _each("write", cut), role="evicted")
+    s.stream(last, "evicted", 2, token_bytes=largest)
+
+
+def _each(kind: str, sizes: list[tuple[int, int]]) -> Pattern[Work]:
+    """A movement for each size: (bytes, how many such)."""
+    return sequence(*((work(kind, bytes=size), count) for size, count in sizes))

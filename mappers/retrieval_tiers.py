@@ -50,7 +50,7 @@ def region_bytes(graph: Graph, design: Design, tiers: Tiers) -> int:
 
 def check_capacities(graph: Graph, design: Design, tiers: Tiers, choice: CacheChoice | None) -> None:
     """Raises MappingError where a tier cannot hold what lies in it after the step."""
-    held = choice.resident * choice.batch * choice.layers * choice.layer_token_bytes if choice else 0
+    held = choice.resident_after * choice.batch * choice.layers * choice.layer_token_bytes if choice else 0
     main: Memory = design.units[tiers.main]  # type: ignore[assignment]
     demand = weight_bytes(graph) + held
     if demand > main.capacity:
@@ -59,12 +59,13 @@ def check_capacities(graph: Graph, design: Design, tiers: Tiers, choice: CacheCh
             resource=f"units.{tiers.main}.capacity", demand=demand, capacity=main.capacity, dimension="bytes",
             ways_out=("a smaller model", "a smaller cache_region", "a larger capacity"),
         )  # fmt: skip
-    if choice is None or choice.resident >= choice.cached:
+    away = choice.cached + choice.rows - choice.resident_after if choice else 0
+    if choice is None or not away:
         return
-    evicted = (choice.cached - choice.resident) * choice.batch * choice.layers * choice.layer_token_bytes
+    evicted = away * choice.batch * choice.layers * choice.layer_token_bytes
     if tiers.beyond is None:
         raise MappingError(
-            f"{choice.cached - choice.resident} of {choice.cached} cached tokens of '{graph.name}' have no place",
+            f"{away} of {choice.cached + choice.rows} cached tokens of '{graph.name}' have no place",
             resource=f"units.{tiers.main}", demand=held + evicted, capacity=held, dimension="bytes",
             ways_out=("a tier beyond the main memory", "a larger cache_region", "a shorter context", "a smaller batch"),
         )  # fmt: skip

@@ -123,7 +123,6 @@ SHOWS_NOTHING = {
             ("units.wtu.score_buffer", "units.wtu.count_buffer", "units.wtu.element_bits", "units.wtu.fill_cycles"),
             "4096 scores of a row are held at once, more than this cache has clusters; tests/unit holds the fills",
         ),
-        "units.wtu.buckets": "a limit: its test stands in tests/errors",
     },
     "agx_orin": limits,
 }  # fmt: skip

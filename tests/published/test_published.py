@@ -69,6 +69,7 @@ def point(**changes):
         (0.9001e-4, {}, "ok"),
         (0.8999e-4, {}, "outside"),
         (1e-4, {"given": "power"}, "given"),
+        (1e-4, {}, "fitted"),
         (2e-4, {"known_miss": {"ratio": 2.0, "reason": "no cache"}}, "known miss"),
         (2.021e-4, {"known_miss": {"ratio": 2.0, "reason": "no cache"}}, "moved"),
         (1e-4, {"known_miss": {"ratio": 2.0, "reason": "no cache"}}, "moved"),
@@ -76,6 +77,6 @@ def point(**changes):
     ],
 )
 def test_verdicts_on_both_sides_of_each_gate(simulated, changes, verdict):
-    row = Comparison("speed", point(**changes), 1e-4, simulated)
+    row = Comparison("speed", point(**changes), 1e-4, simulated, fitted=verdict == "fitted")
     assert row.verdict == verdict
-    assert row.holds == (verdict in ("ok", "given", "known miss"))
+    assert row.holds == (verdict in ("ok", "given", "fitted", "known miss"))

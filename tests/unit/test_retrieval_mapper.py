@@ -63,7 +63,8 @@ def test_every_byte_that_is_kept_moves_once(selection, prediction, layout, batch
         assert report.traffic["ssd"].get(("read", "fetched"), 0) == kept.miss_bytes
         assert report.traffic["dram"].get(("written", "fetched"), 0) == kept.miss_bytes
         assert report.traffic["dram"]["written", "cache"] == new * LAYERS * batch * TOKEN_BYTES
-        evicted = new * LAYERS * batch * TOKEN_BYTES if kept.resident_tokens < CONTEXT - new else 0
+        stays = round(selection.resident * CONTEXT) - round(selection.resident * (CONTEXT - new))
+        evicted = (new - stays) * LAYERS * batch * TOKEN_BYTES
         assert report.traffic["ssd"].get(("written", "evicted"), 0) == evicted
         assert report.units["pcie"].busy_cycles == kept.miss_bytes + evicted  # 1 B a cycle
         dense = graph.counts()["mac"] - report.skipped.get("mac", 0)
@@ -77,7 +78,7 @@ def test_prediction_from_this_layer_adds_the_fetch_and_from_the_one_before_hides
     for resident, context in itertools.product((0.0, 0.5), (35, 64)):
         graph, selection = frame(VIDEO, context=context), FULL.with_({"resident": resident})
         missed = round((context - FRAME) * (1 - resident)) * TOKEN_BYTES
-        evicted = FRAME * TOKEN_BYTES
+        evicted = (FRAME - round(resident * context) + round(resident * (context - FRAME))) * TOKEN_BYTES
         alone = dict(_sections(run(LINK_BOUND, FULL, graph)))["layers"]
         this = dict(_sections(run(LINK_BOUND, selection, graph, prediction="this")))["layers"]
         ahead = dict(_sections(run(LINK_BOUND, selection, graph, prediction="previous")))
@@ -95,7 +96,11 @@ def _sections(report):
 
 @pytest.mark.parametrize("prediction", ["this", "previous"])
 def test_more_of_anything_is_never_slower(prediction):
-    """On the shipped engine, where no memory is so crowded that the order of its clients tells."""
+    """But for a ten-thousandth, which the order of the clients of a memory that serves first come may change."""
+
+    def sorted_nearly(times):
+        return all(later <= earlier * 1.0001 for earlier, later in itertools.pairwise(times))
+
     engine, graph = load_design("vrex8"), frame(load_model("videollm_online_8b"), context=500)
     rising = {
         "units.pcie.bandwidth": ["0.1 GB/s", "1 GB/s", "4 GB/s", "32 GB/s"],
@@ -110,11 +115,11 @@ def test_more_of_anything_is_never_slower(prediction):
     }
     for path, values in rising.items():
         times = [run(engine.with_({path: v}), given(0.6, 0.3), graph, prediction=prediction).cycles for v in values]
-        assert times == sorted(times, reverse=True), path
+        assert sorted_nearly(times), path
     shares = [run(engine, given(0.6, r), graph, prediction=prediction).cycles for r in (0.0, 0.25, 0.5, 1.0)]
-    assert shares == sorted(shares, reverse=True)
+    assert sorted_nearly(shares)
     kept = [run(engine, given(k, 0.3), graph, prediction=prediction).cycles for k in (0.1, 0.3, 0.6, 1.0)]
-    assert kept == sorted(kept)
+    assert sorted_nearly(kept[::-1])
 
 
 def test_a_request_for_each_cluster_or_each_token():
@@ -146,11 +151,14 @@ def test_the_region_bounds_what_is_resident():
 
 
 def test_phases_without_a_cache_choose_nothing():
-    for graph in (prefill(VIDEO, prompt=5), decode(VIDEO, context=1)):
-        report = run(TOY, CHOSEN, graph)
-        assert report.selected is None
-        assert not report.skipped
-        assert "ssd" not in [name for name, unit in report.units.items() if unit.busy_cycles]
+    for graph, rows in ((prefill(VIDEO, prompt=20), 20), (decode(VIDEO, context=1), 1)):
+        for selection in (CHOSEN, FULL, BEYOND):
+            report = run(TOY, selection, graph)
+            assert report.selected is None
+            assert not report.skipped
+            assert report.traffic["ssd"].get(("read", "fetched"), 0) == 0
+            evicted = (rows - round(selection.resident * rows)) * LAYERS * TOKEN_BYTES  # what is not resident leaves
+            assert report.traffic["ssd"].get(("written", "evicted"), 0) == evicted
 
 
 def test_a_design_without_selection_hardware_compares_on_its_cores():
@@ -171,11 +179,11 @@ def test_what_does_not_fit_is_refused():
         mappers.lower(graph, load_design("toy"), mapper="retrieval")
     near = TOY.with_({"tiers": ["buffer", "dram"]})
     assert run(near, FULL, graph).selected.miss_bytes == 0
-    with pytest.raises(MappingError, match="16 of 32 cached tokens of 'toy_video' have no place"):
+    with pytest.raises(MappingError, match="17 of 35 cached tokens of 'toy_video' have no place"):
         run(near, FULL.with_({"resident": 0.5}), graph)
     with pytest.raises(MappingError, match=r"weights and resident cache.*units\.dram\.capacity asked"):
         run(TOY.with_({"units.dram.capacity": "1 kB", "units.dram.cache_region": "1 kB"}), FULL, graph)
-    with pytest.raises(MappingError, match=r"beyond the main memory; units\.ssd\.capacity asked 512 B, there is 256 B"):
+    with pytest.raises(MappingError, match=r"beyond the main memory; units\.ssd\.capacity asked 560 B, there is 256 B"):
         run(TOY.with_({"units.ssd.capacity": "256 B"}), BEYOND, graph)
     with pytest.raises(MappingError, match="mapper 'temporal' has no option 'selection'"):
         mappers.lower(prefill(load_model("toy_llm"), prompt=2), load_design("toy"), selection=FULL)
@@ -215,3 +223,39 @@ def test_generated_tokens_choose_anew_at_each_step(selection, prompt, prediction
         if name.startswith("decode: "):
             of_steps = [step.peaks[name.removeprefix("decode: ")][0] for step in alone if name[8:] in step.peaks]
             assert peak[0] == max(of_steps)
+
+
+def test_pieces_of_weights_fill_the_trees_whatever_the_memory_on_chip():
+    """Prompts of 2048 rows multiply for longer than their weights take: all trees are busy, so its size is no matter."""
+    design, model = load_design("vrex8"), load_model("videollm_online_8b")
+    graph = prefill(model, prompt=2048)
+    at_peak = graph.counts()["mac"] / (8 * 64 * 64)
+    times = [run(design.with_({"units.buffer.capacity": size}), FULL, graph) for size in ("3 MiB", "7 MiB", "18 MiB")]
+    for report in times:
+        assert at_peak < report.units["lxe"].busy_cycles < 1.01 * at_peak
+    assert max(r.cycles for r in times) < 1.01 * min(r.cycles for r in times)
+    weights = {size for s in times for size in [s.traffic["dram"]["read", "weight"]]}
+    assert weights == {graph.bytes_of("weight")}
+
+
+def test_what_asks_no_query_is_fetched_from_the_start():
+    """All of the cache is wanted in any case; a rule that scores waits for the query."""
+    ends = {}
+    for selection in (BEYOND, CHOSEN.with_({"settings.ratio": 1.0, "resident": 0.0})):
+        schedule = mappers.lower(frame(VIDEO, context=CONTEXT), TOY, selection=selection)
+        section = next(s for s in schedule.sections if s.name == "layers")
+        issue = next(task for task in section.tasks if task.name == "issue")
+        ends[selection.name] = bool(issue.takes)
+    assert ends == {"flexgen": False, "resv": True}
+
+
+def test_a_cache_of_bits_and_a_variant_s_power_are_told():
+    ternary = VIDEO.model_copy(update={"cache": "ternary"})
+    with pytest.raises(MappingError, match="5/3 bit; keys of a head are fetched in whole bytes"):
+        run(TOY, FULL, frame(ternary, context=CONTEXT))
+    int8 = VIDEO.model_copy(update={"weights": "int8"})
+    assert "weights in int8 are multiplied at the rate of 16-bit ones" in run(TOY, FULL, frame(int8, context=8)).approximated
+    told = "power is as published and does not follow what was changed, nor does energy"
+    engine = load_design("vrex8")
+    assert told in engine.with_({"units.pcie.bandwidth": "8 GB/s"}).not_derived()
+    assert engine.not_derived() == engine.with_({"power": "30 W"}).not_derived() == ()

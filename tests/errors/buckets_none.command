@@ -1,0 +1,1 @@
+2 simulate vrex8 videollm_online_8b --phase frame --context 1010 --selection resv --set selection.settings.buckets=null
