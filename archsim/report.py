@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Report:
-    """Totals of a run. `traffic` is bytes per memory, direction and role of the tensor.
+    """Totals of a run. `traffic` is bytes per memory, direction and role of the tensor, `carried` those of
+    each channel.
 
     `parts` splits the cycles by what was under way; where several parts were, each gets an equal share; `under_way` has
     those in which a part was, others beside it or not. `selected` says which cached keys the last step attends to,
@@ -47,6 +48,7 @@ class Report:
     power_watts: Fraction | None
     units: Mapping[str, UnitReport]
     traffic: Mapping[str, Mapping[tuple[str, str], int]]
+    carried: Mapping[str, int]
     ops: tuple[OpReport, ...]
     parts: Mapping[str, Fraction]
     sections: tuple[tuple[str, int, int], ...]
@@ -205,6 +207,7 @@ def _report(
         power_watts=design.power,
         units=totals.units(),
         traffic=totals.traffic(),
+        carried=totals.carried(),
         ops=tuple(totals.ops()),
         parts=totals.parts(),
         sections=tuple(totals.sections),

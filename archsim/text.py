@@ -78,7 +78,7 @@ def _selected(report: Report) -> list[str]:
     step = "of the last step: " if report.about["phase"] == "generate" else ""
     lines = [f"selection   {step}{chosen.algorithm} keeps {chosen.kept:.1%} of the cached keys and values"]
     if chosen.hit_rate is not None:
-        hits, misses = (show(Fraction(size), "bytes") for size in (chosen.hit_bytes, chosen.miss_bytes))
+        hits, misses = (_decimal(size) for size in (chosen.hit_bytes, chosen.miss_bytes))
         fetched = f"{misses} come from {chosen.beyond} (misses) in {chosen.requests:,} requests"
         lines[0] += f": {hits} lie in {chosen.memory} (hits, {chosen.hit_rate:.1%})"
         lines[0] += f", {fetched}" if chosen.miss_bytes else ", nothing is fetched"
@@ -88,6 +88,14 @@ def _selected(report: Report) -> list[str]:
             f"output error {chosen.output_error:.2g}"
         )
     return lines
+
+
+def _decimal(size: int) -> str:
+    """Bytes in one family of units, so that amounts beside each other compare."""
+    for scale, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= scale:
+            return f"{size / scale:.4g} {unit}"
+    return f"{size} B"
 
 
 def _power(report: Report) -> str:
@@ -124,6 +132,10 @@ def _traffic(report: Report) -> list[str]:
             roles = {role: n for (w, role), n in cells.items() if w == way}
             inside = ", ".join(f"{role} {n:,}" for role, n in sorted(roles.items(), key=lambda item: -item[1]))
             lines.append(f"{memory} {way:<8} {sum(roles.values()):>13,} B: {inside or 'nothing'}")
+    for channel, moved in report.carried.items() if report.selected else ():
+        busy = report.units[channel].busy_cycles
+        rate = show(moved * report.clock_hz / busy, "rate of bytes") if busy else "nothing"
+        lines.append(f"{channel} moved    {moved:>13,} B at {rate} while it is busy")
     return lines
 
 
@@ -198,6 +210,7 @@ def as_json(report: Report) -> dict[str, Any]:
             }
             for name in report.traffic
         },
+        "channels": {name: {"moved_bytes": moved} for name, moved in report.carried.items()},
         "ops": [
             {field: getattr(op, field) for field in ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")}
             for op in report.ops

@@ -203,6 +203,14 @@ class Totals:
                 found[unit][way, role] = n
         return found
 
+    def carried(self) -> dict[str, int]:
+        """Bytes moved by each channel."""
+        found = {name: 0 for name, unit in sorted(self.design.units.items()) if "move" in unit.does}
+        for (unit, way, _), n in self._traffic.items():
+            if way == "moved":
+                found[unit] += n
+        return found
+
     def parts(self) -> dict[str, Fraction]:
         """Cycles by part, the largest first; where several were under way, each gets an equal share."""
         shares: dict[str, Fraction] = {}

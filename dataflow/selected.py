@@ -13,9 +13,9 @@ class Selected:
     `kept` is their share of all that were cached. Of the bytes kept `hit_bytes` lie in `memory`, the accelerator's own,
     which holds those of the newest `resident_tokens` of each sequence, and `miss_bytes` are fetched from the memory
     `beyond` in `requests` requests. Quality is that of one layer on the stream that the choice was made on, None where
-    what is kept was given and not chosen: `mass_recall` of the dense attention's mass, `top_recall` of as many highest
-    scores, `output_error` relative to dense attention. `assumed` (path -> why) and `fitted` (path -> point)
-    are those of the selection's own numbers.
+    what is kept was given, or predicted from another layer: `mass_recall` of the dense attention's mass, `top_recall`
+    of as many highest scores, `output_error` relative to dense attention. `assumed` (path -> why) and `fitted` (path ->
+    point) are those of the selection's own numbers.
     """
 
     algorithm: str

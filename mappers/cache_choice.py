@@ -11,7 +11,7 @@ from typing import Literal
 
 from archsim.design import Design
 from archsim.errors import MappingError
-from archsim.selection import Selection
+from archsim.selection import Selection, Use
 from dataflow.graph import Graph, Op
 from dataflow.mask import causal_pairs
 from dataflow.op import Counts, Work, work
@@ -21,7 +21,6 @@ from mappers.sketch import chunks
 
 Prediction = Literal["this", "previous"]
 Layout = Literal["clustered", "scattered"]
-Use = Literal["frame", "question", "text"]
 
 FETCHES = 32  # firings in which a layer's fetch is told, so that attention begins on the first while others come
 USES: dict[str, Use] = {"frame": "frame", "question": "question"}  # of a phase; any other is text

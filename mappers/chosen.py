@@ -28,6 +28,7 @@ from kernels.retrieval.streams import Stream, Video, drawn_needles
 from mappers.cached_keys import PART, Drawn, Keys, Recorded, sampled_heads
 
 LEARNING = ("h2o", "infllm")  # rules that learn from the queries of the tokens cached before the step
+JUDGED = 4  # of the step, the newest rows whose attention is held against the dense one
 LEARNED = 10  # of each part, the newest tokens whose queries they are given
 MASS = 0.9  # of dense attention, which a question has on its needle
 UNLIMITED = 1 << 62
@@ -244,7 +245,10 @@ def _range(numbers: Sequence[int]) -> str:
 
 
 def _quality(step: _Step, shape: CacheShape, rows: int) -> Quality:
-    """The three means over the last row and the query heads of the sampled KV heads, new tokens kept."""
+    """The three means over the last rows and the query heads of the sampled KV heads, new tokens kept.
+
+    The exact top is of as many tokens as are kept of what the first of these rows sees.
+    """
     if step.keys is None or step.queries is None:
         return None, None, None
     mask = np.repeat(step.kept.mask, shape.heads // len(step.kept.mask), axis=0)
@@ -254,10 +258,11 @@ def _quality(step: _Step, shape: CacheShape, rows: int) -> Quality:
     for i, head in enumerate(sampled_heads(shape.kv_heads)):
         k, v = np.ascontiguousarray(keys[:, i : i + 1]), np.ascontiguousarray(values[:, i : i + 1])
         for h in range(head * shape.share, (head + 1) * shape.share):
-            q, kept = step.queries[-1:, h : h + 1], mask[h : h + 1]
-            top = top_recall(q, k, mask=kept, top=int(kept.sum()))
-            error = output_error(q, k, values=v, mask=kept)
-            found.append((mass_recall(q, k, mask=kept).item(), top.item(), error.item()))
+            q, kept = step.queries[-JUDGED:, h : h + 1], mask[h : h + 1]
+            most = int(kept.sum()) - len(q) + 1
+            top = top_recall(q, k, mask=kept, top=most, causal=True)
+            error = output_error(q, k, values=v, mask=kept, causal=True)
+            found.append((mass_recall(q, k, mask=kept, causal=True).mean(), top.mean(), error.mean()))
     mass, top, error = np.mean(found, axis=0).tolist()
     return mass, top, error
 

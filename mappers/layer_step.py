@@ -30,7 +30,7 @@ class LayerStep:
     tokens of a cluster lie side by side, a stretch for each; those of a page, block or frame do in the order of time ·
     works: score, hash_compare, threshold, compare: those with something to do · metadata_read_bytes: what choosing
     reads beside K and V of what is kept · mass_recall, top_recall (of as many highest scores as are kept),
-    output_error: means over the last row of the step and the query heads of the first and the last KV head; None where
+    output_error: means over the last rows of the step and the query heads of the first and the last KV head; None where
     nothing is chosen, or no keys are known.
     """
 

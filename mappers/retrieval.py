@@ -90,6 +90,7 @@ def _times(counts: dict[str, int], n: int) -> dict[str, int]:
 
 def _selected(choice: CacheChoice, selection: Selection, tiers: Tiers, layers: int) -> Selected:
     step, size = choice.step, choice.batch * choice.token_bytes * layers
+    asked = choice.prediction == "this" or not step.works  # else by a query of the layer before, of which none is known
     return Selected(
         algorithm=selection.algorithm,
         kept=float(Fraction(step.kept, choice.cached * choice.kv_heads)),
@@ -99,9 +100,9 @@ def _selected(choice: CacheChoice, selection: Selection, tiers: Tiers, layers: i
         hit_bytes=step.hits * size,
         miss_bytes=choice.misses * size,
         requests=choice.requests * choice.batch * layers,
-        mass_recall=step.mass_recall,
-        top_recall=step.top_recall,
-        output_error=step.output_error,
+        mass_recall=step.mass_recall if asked else None,
+        top_recall=step.top_recall if asked else None,
+        output_error=step.output_error if asked else None,
         assumed={f"selection.{path}": why for path, why in selection.assumptions().items()},
         fitted={f"selection.{path}": entry.point for path, entry in sorted(selection.fitted.items())},
     )
@@ -129,7 +130,10 @@ def _approximated(graph: Graph, choice: CacheChoice | None, selection: Selection
         lines.append("every layer and every sequence selects as the one does that the selection was run on")
     if choice.prediction == "previous" and choice.misses:
         lines.append(
-            "the query that predicts the next layer's keys, and that layer's new keys, are taken as there a layer early"
+            "the query that predicts the next layer's keys, and that layer's new keys, are taken as there a layer "
+            "early; how good such a prediction is is not known"
         )
+    if choice.evicted:
+        lines.append("tokens that leave the main memory are written in one stretch; they and fetches share the link")
     return lines
 

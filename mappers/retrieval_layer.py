@@ -12,7 +12,7 @@ from archsim.design import Design
 from archsim.errors import MappingError
 from archsim.units import CoreArray, ThresholdUnit
 from dataflow.graph import Graph, Op
-from dataflow.op import Work, hash_pairs, work
+from dataflow.op import Work, work
 from dataflow.pattern import Pattern, sequence
 from dataflow.schedule import Section
 from mappers.cache_choice import CacheChoice
@@ -216,9 +216,12 @@ def _read(site: Site, name: str, sizes: list[tuple[int, int]], reader: str, ahea
 
 def _sized(site: Site, tokens: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Runs of tokens cut so that each fits a piece of the memory on chip: (tokens, how many such)."""
+    return [run for of, times in tokens for run in _repeated(chunks(of, _tokens_of_a_piece(site)), times)]
+
+
+def _tokens_of_a_piece(site: Site) -> int:
     assert site.choice is not None
-    most = max(1, site.piece_bytes() // site.choice.token_bytes)
-    return [run for of, times in tokens for run in _repeated(chunks(of, most), times)]
+    return max(1, site.piece_bytes() // site.choice.token_bytes)
 
 
 def _repeated(runs: list[tuple[int, int]], times: int) -> list[tuple[int, int]]:
@@ -230,10 +233,9 @@ def _repeated(runs: list[tuple[int, int]], times: int) -> list[tuple[int, int]]:
 def _per_piece(site: Site) -> Pattern[int]:
     """How many fetched pieces each read of fetched tokens waits for: one at the first read of a piece, else none."""
     assert site.choice is not None
-    most = max(1, site.piece_bytes() // site.choice.token_bytes)
     runs = []
     for of, each, times in site.choice.fetches():
-        reads = sum(n for _, n in chunks(of * each, most))
+        reads = sum(n for _, n in chunks(of * each, _tokens_of_a_piece(site)))
         runs += [(1, 1), (0, reads - 1)] * times if reads > 1 else [(1, times)]
     return sequence(*runs)
 
@@ -276,11 +278,7 @@ def _as_done(site: Site, item: Work) -> Work:
     """The work, or what it is to a design without a unit for it: comparisons."""
     if any(item.kind in unit.does for unit in site.design.units.values()):
         return item
-    if item.kind == "hash_compare":
-        return work("compare", comparisons=hash_pairs(item["current"], item["cached"]))
-    if item.kind == "threshold":
-        return work("compare", comparisons=item["columns"] * (item["rows"] + item["passes"]))
-    return item
+    return work("compare", comparisons=item.elements) if item.kind in ("hash_compare", "threshold") else item
 
 
 def _fetched(site: Site, after: list[str]) -> str | None:

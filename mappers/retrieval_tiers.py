@@ -51,11 +51,13 @@ def region_bytes(graph: Graph, design: Design, tiers: Tiers) -> int:
 def check_capacities(graph: Graph, design: Design, tiers: Tiers, choice: CacheChoice | None) -> None:
     """Raises MappingError where a tier cannot hold what lies in it after the step."""
     held = choice.resident_after * choice.batch * choice.layers * choice.layer_token_bytes if choice else 0
+    if choice:  # and what is fetched, until the layer is done, or the next one where that is predicted
+        held += choice.misses * choice.batch * choice.token_bytes * (2 if choice.prediction == "previous" else 1)
     main: Memory = design.units[tiers.main]  # type: ignore[assignment]
     demand = weight_bytes(graph) + held
     if demand > main.capacity:
         raise MappingError(
-            f"weights and resident cache of '{graph.name}'",
+            f"weights, resident cache and what a layer fetches of '{graph.name}'",
             resource=f"units.{tiers.main}.capacity", demand=demand, capacity=main.capacity, dimension="bytes",
             ways_out=("a smaller model", "a smaller cache_region", "a larger capacity"),
         )  # fmt: skip

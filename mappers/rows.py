@@ -12,8 +12,8 @@ from dataflow.errors import guess
 
 READ_BYTES = "read_bytes."
 MEASURES = (
-    "seconds", "frames_per_second", "tokens_per_second", "energy_joules", "kept", "hit_rate", "mass_recall",
-    "top_recall", "output_error",
+    "seconds", "frames_per_second", "tokens_per_second", "energy_joules", "kept", "hit_rate", "hit_bytes", "miss_bytes",
+    "mass_recall", "top_recall", "output_error",
 )  # fmt: skip
 
 
@@ -61,6 +61,16 @@ class Row:
         return self._selected("hit_rate")
 
     @property
+    def hit_bytes(self) -> int | None:
+        """Bytes kept that lie in the accelerator's memory."""
+        return self._selected("hit_bytes")
+
+    @property
+    def miss_bytes(self) -> int | None:
+        """Bytes kept that are fetched from the tier beyond."""
+        return self._selected("miss_bytes")
+
+    @property
     def mass_recall(self) -> float | None:
         """Share of dense attention's mass that lies on what is kept."""
         return self._selected("mass_recall")
@@ -81,7 +91,7 @@ class Row:
         report = self.report
         return None if report is None else {memory: report.bytes_moved(memory, "read") for memory in report.traffic}
 
-    def _selected(self, name: str) -> float | None:
+    def _selected(self, name: str) -> Any:
         chosen = None if self.report is None else self.report.selected
         return None if chosen is None else getattr(chosen, name)
 
