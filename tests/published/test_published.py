@@ -1,11 +1,13 @@
 """How close to the printed numbers? Every shipped point, on its design and model, within its tolerance."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from archsim.design import shipped
-from archsim.published import Comparison, Point, compare, load_published
+from archsim.errors import DesignError
+from archsim.published import Comparison, Conditions, Point, Published, compare, load_published
 from mappers.pipeline import run_published
 
 README = Path(__file__).parent.parent.parent / "README.md"
@@ -80,3 +82,33 @@ def test_verdicts_on_both_sides_of_each_gate(simulated, changes, verdict):
     row = Comparison("speed", point(**changes), 1e-4, simulated, fitted=verdict == "fitted")
     assert row.verdict == verdict
     assert row.holds == (verdict in ("ok", "given", "fitted", "known miss"))
+
+
+def test_a_point_names_its_run():
+    asked = point(phase="question", tokens=40, prompt=5, batch=2, selection="resv", options={"b": "1", "a": "2"})
+    options = (("a", "2"), ("b", "1"))
+    assert asked.run_on("x", "y") == Conditions("x", "y", "question", 5, 40, 2, "resv", options)
+    read = point(phase="prefill", tokens=40).run_on("x", "y")
+    assert (read.prompt, read.context, read.batch, read.selection) == (40, None, 1, None)
+
+
+def test_a_part_that_no_run_has_is_refused():
+    share = {"metric": "part_share", "part": "selecting", "value": "3 %"}
+    written = {"design": "toy", "model": "toy_llm", "source": "none", "points": {"share": point(**share).model_dump()}}
+    with pytest.raises(DesignError, match="published point 'share': part: no part 'selecting'; parts are: "):
+        list(compare(Published.model_validate(written), simulated))
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"metric": "part_share", "value": "48 %"}, "part: stands with metric part_share"),
+        ({"than": {"design": "toy"}}, "than: stands with metric times_slower"),
+        ({"prompt": 3}, "prompt: stands with phase question"),
+        ({"metric": "times_slower", "than": {}, "value": "7 %"}, "expected a ratio such as '7.3 x', got '7 %'"),
+        ({"metric": "frames_per_second", "value": "0 frame/s"}, "expected a rate of frames such as"),
+    ],
+)
+def test_points_that_cannot_be_are_told(changes, told):
+    with pytest.raises(ValueError, match=re.escape(told.split(": ")[-1])):
+        point(**changes)

@@ -352,12 +352,20 @@ def test_memories_on_both_sides_of_their_capacity(prediction, staged):
 
 def test_without_a_region_the_cache_has_what_weights_leave():
     graph = frame(VIDEO, context=CONTEXT)
-    room = graph.bytes_of("weight", "norm", "lm_head", "embedding") + 5 * LAYERS * TOKEN_BYTES + 7
-    missed = (CONTEXT - FRAME - 5) * TOKEN_BYTES  # what a layer fetches lies there too
+    weights, tokens = graph.bytes_of("weight", "norm", "lm_head", "embedding"), 5
+    room = weights + (tokens * LAYERS + 1) * TOKEN_BYTES  # and a token that a layer fetches
+    one_token = given(1 / 32, 1.0)
+    assert run(TOY.with_({"units.dram.capacity": f"{room} B"}), one_token, graph).selected.resident_tokens == tokens
     with pytest.raises(MappingError, match="what a layer fetches"):
         run(TOY.with_({"units.dram.capacity": f"{room} B"}), FULL, graph)
-    tight = TOY.with_({"units.dram.capacity": f"{room + missed} B", "units.dram.cache_region": f"{5 * 2 * 8} B"})
-    assert run(tight, FULL, graph).selected.resident_tokens == 5
+
+
+def test_each_phase_keeps_its_own_share():
+    selection = GIVEN.with_({"kept": {"frame": 0.25, "question": 0.5, "text": 0.75}})
+    graphs = (
+        frame(VIDEO, context=CONTEXT), question(VIDEO, context=36, prompt=4), decode(VIDEO, context=33),
+    )  # fmt: skip
+    assert [run(TOY, selection, graph).selected.kept for graph in graphs] == [0.25, 0.5, 0.75]
 
 
 def test_layers_that_differ_are_refused():
