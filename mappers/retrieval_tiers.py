@@ -51,10 +51,10 @@ def region_bytes(graph: Graph, design: Design, tiers: Tiers) -> int:
 def check_capacities(graph: Graph, design: Design, tiers: Tiers, choice: CacheChoice | None) -> None:
     """Raises MappingError where a tier cannot hold what lies in it after the step."""
     held = choice.resident_after * choice.batch * choice.layers * choice.layer_token_bytes if choice else 0
-    if choice:  # and what is fetched, until the layer is done, or the next one where that is predicted
-        held += choice.misses * choice.batch * choice.token_bytes * (2 if choice.prediction == "previous" else 1)
+    fetched = choice.misses * choice.batch * choice.token_bytes if choice else 0  # which lies there until it is used
+    at_once = 2 if choice and choice.prediction == "previous" else 1
     main: Memory = design.units[tiers.main]  # type: ignore[assignment]
-    demand = weight_bytes(graph) + held
+    demand = weight_bytes(graph) + held + at_once * fetched
     if demand > main.capacity:
         raise MappingError(
             f"weights, resident cache and what a layer fetches of '{graph.name}'",

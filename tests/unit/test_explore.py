@@ -338,7 +338,8 @@ def test_rows_have_the_same_keys_where_designs_have_other_memories():
 
 
 def row_of(seconds, kept, energy):
-    chosen = SimpleNamespace(kept=kept, hit_rate=None, mass_recall=kept, top_recall=None, output_error=None)
+    none = dict.fromkeys(("hit_rate", "hit_bytes", "miss_bytes", "top_recall", "output_error"))
+    chosen = SimpleNamespace(kept=kept, mass_recall=kept, **none)
     report = SimpleNamespace(
         seconds=seconds, frames_per_second=1 / seconds if seconds else None, tokens_per_second=None,
         energy_joules=energy, selected=chosen, traffic={"dram": {}}, bytes_moved=lambda memory, way: seconds,
