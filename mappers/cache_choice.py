@@ -79,6 +79,11 @@ class CacheChoice:
         """Requests in which what is missed comes, of one sequence."""
         return self.step.groups if self.layout == "clustered" else self.step.runs
 
+    @property
+    def near_requests(self) -> int:
+        """Requests in which the main memory gives what is kept and resident, of one sequence."""
+        return self.step.near_groups if self.layout == "clustered" else self.step.near_runs
+
     def is_for(self, op: Op) -> bool:
         """True of one of these attentions."""
         return any(op is one for one in self.attentions)
@@ -94,14 +99,18 @@ class CacheChoice:
 
     def fetches(self) -> Iterator[tuple[int, int, int]]:
         """What is missed by all sequences, in pieces: (requests of a piece, tokens of a request, how many such)."""
-        tokens, requests = self.batch * self.misses, self.batch * self.requests
-        if not tokens:
-            return
-        whole, larger = divmod(tokens, requests)
-        size = -(-requests // FETCHES)
-        for count, each in ((larger, whole + 1), (requests - larger, whole)):
+        size = -(-self.batch * self.requests // FETCHES)
+        for count, each in _even(self.batch * self.misses, self.batch * self.requests):
             for of, times in chunks(count, size):
                 yield of, each, times
+
+    def near(self, most: int) -> Iterator[tuple[int, int, int]]:
+        """What is kept and resident of all sequences, in pieces of `most` tokens at most, as fetches."""
+        for count, each in _even(self.batch * self.step.hits, self.batch * self.near_requests):
+            if each <= most:
+                yield from ((of, each, times) for of, times in chunks(count, most // each))
+            else:
+                yield from ((1, part, times * count) for part, times in chunks(each, most))
 
     def scored(self) -> Counts:
         """Work of the choice beyond the graph's, all sequences of a layer."""
@@ -114,6 +123,18 @@ class CacheChoice:
         left = {what: dense[what] - new[what] - kept[what] for what in ("mac", "exp")}
         dropped = self.cached * self.kv_heads - self.step.kept
         return {**left, "cache": self.batch * dropped * self.token_bytes}
+
+
+def _even(tokens: int, requests: int) -> list[tuple[int, int]]:
+    """As many requests as these, as even as whole tokens allow: (how many, tokens of each).
+
+    >>> _even(10, 4), _even(0, 0)
+    ([(2, 3), (2, 2)], [])
+    """
+    if not tokens:
+        return []
+    whole, larger = divmod(tokens, requests)
+    return [(count, each) for count, each in ((larger, whole + 1), (requests - larger, whole)) if count]
 
 
 def choice_of(

@@ -31,7 +31,7 @@ class LayerStep:
     works: score, hash_compare, threshold, compare: those with something to do · metadata_read_bytes: what choosing
     reads beside K and V of what is kept · mass_recall, top_recall (of as many highest scores as are kept),
     output_error: means over the last rows of the step and the query heads of the first and the last KV head; None where
-    nothing is chosen, or no keys are known.
+    nothing is chosen, or no keys are known · near_runs, near_groups: as runs and groups, of the hits.
     """
 
     kept: int
@@ -43,6 +43,8 @@ class LayerStep:
     mass_recall: float | None
     top_recall: float | None
     output_error: float | None
+    near_runs: int = 0
+    near_groups: int = 0
 
 
 def layer_step(
@@ -78,10 +80,12 @@ def layer_step(
         chosen = chosen_by(json.dumps(said, sort_keys=True), shape, rows, use, share is None)
     if chosen is None or share is not None:
         return _given(share, chosen, cached=cached, kv_heads=kv_heads, resident=resident)
-    missed = chosen.mask[:, : cached - resident]
-    kept, misses = int(chosen.mask[:, :cached].sum()), int(missed.sum())
-    works, metadata = chosen.works, chosen.metadata_bytes
-    return LayerStep(kept, kept - misses, stretches(missed), _groups(chosen, missed), works, metadata, *chosen.quality)
+    missed, near = range(cached - resident), range(cached - resident, cached)
+    kept, misses = int(chosen.mask[:, :cached].sum()), int(chosen.mask[:, : len(missed)].sum())
+    runs, near_runs = (stretches(chosen.mask[:, of.start : of.stop]) for of in (missed, near))
+    groups, near_groups = (_groups(chosen, of) for of in (missed, near))
+    works, metadata, quality = chosen.works, chosen.metadata_bytes, chosen.quality
+    return LayerStep(kept, kept - misses, runs, groups, works, metadata, *quality, near_runs, near_groups)
 
 
 def _given(share: float | None, chosen: Chosen | None, *, cached: int, kv_heads: int, resident: int) -> LayerStep:
@@ -90,11 +94,14 @@ def _given(share: float | None, chosen: Chosen | None, *, cached: int, kv_heads:
     kept = whole if share is None else round(share * whole)
     hits = round(kept * resident / cached) if cached else 0
     misses = kept - hits
-    runs = max(min(kv_heads, misses), math.ceil(Fraction(misses * (whole - kept), whole or 1)))
-    groups = runs if chosen is None else min(runs, math.ceil(misses / chosen.group_tokens))
+    runs, near_runs = (
+        max(min(kv_heads, n), math.ceil(Fraction(n * (whole - kept), whole or 1))) for n in (misses, hits)
+    )
+    together = 1 if chosen is None else chosen.group_tokens
+    groups, near_groups = min(runs, math.ceil(misses / together)), min(near_runs, math.ceil(hits / together))
     works, metadata = (chosen.works, chosen.metadata_bytes) if chosen else ((), 0)
     quality: Quality = (1.0, 1.0, 0.0) if share is None else (None, None, None)
-    return LayerStep(kept, hits, runs, groups, works, metadata, *quality)
+    return LayerStep(kept, hits, runs, groups, works, metadata, *quality, near_runs, near_groups)
 
 
 def stretches(missed: np.ndarray) -> int:
@@ -107,9 +114,10 @@ def stretches(missed: np.ndarray) -> int:
     return int(missed[:, :1].sum() + (missed[:, 1:] & ~missed[:, :-1]).sum())
 
 
-def _groups(chosen: Chosen, missed: np.ndarray) -> int:
-    """Clusters with a missed token, summed over the KV heads; stretches where there are no clusters."""
+def _groups(chosen: Chosen, tokens: range) -> int:
+    """Clusters with a kept token of these, summed over the KV heads; stretches where there are no clusters."""
+    kept = chosen.mask[:, tokens.start : tokens.stop]
     if chosen.clusters is None:
-        return stretches(missed)
-    clusters = chosen.clusters[:, : missed.shape[1]]
-    return sum(len(set(of[which].tolist())) for of, which in zip(clusters, missed, strict=True))
+        return stretches(kept)
+    clusters = chosen.clusters[:, tokens.start : tokens.stop]
+    return sum(len(set(of[which].tolist())) for of, which in zip(clusters, kept, strict=True))

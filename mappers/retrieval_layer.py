@@ -25,6 +25,8 @@ from mappers.sketch import Sketch, chunks
 # resident and that were fetched), each with two pieces that wait and one in use.
 PIECES = 12
 
+Run = tuple[int, int, int]  # requests of a piece, bytes or tokens of each, how many such pieces
+
 
 @dataclass(slots=True)
 class Site:
@@ -75,23 +77,24 @@ class Site:
         self.sketch.task(name, unit, sum(n for _, n in runs), sequence(*runs), **of)  # type: ignore[arg-type]
         return self.call(name, after), len(ahead)
 
-    def brings(self, name: str, sizes: list[tuple[int, int]], reader: str, ahead: int, role: str) -> str:
+    def brings(self, name: str, pieces: list[Run], reader: str, ahead: int, role: str) -> str:
         """Bytes from the main memory to the one on chip and from there to the reader, piece by piece.
 
-        `sizes` has (bytes of a piece, how many such), one for each of the reader's firings after the first ones.
+        A piece, of (requests, bytes of each), for each of the reader's firings after the first ones.
         """
-        s, pieces, largest = self.sketch, sum(n for _, n in sizes), max(size for size, _ in sizes)
+        sizes = [(requests * each, times) for requests, each, times in pieces]
+        s, count, largest = self.sketch, sum(n for _, n in sizes), max(size for size, _ in sizes)
         if largest > self.piece_bytes():
             raise MappingError(
                 f"'{name}' passes through '{self.tiers.buffer}' in pieces of {largest} B, {PIECES} of which lie there",
                 resource=f"units.{self.tiers.buffer}.capacity", demand=PIECES * largest,
                 capacity=PIECES * self.piece_bytes(), dimension="bytes", ways_out=("a larger capacity",),
             )  # fmt: skip
-        runs = _each("read", sizes)
-        s.task(name, self.tiers.main, pieces, runs, role=role)
-        s.task(f"{name} on chip", self.tiers.buffer, pieces, runs, role=role)
+        asked = [(work("gather", requests=of, bytes=each), times) for of, each, times in pieces]
+        s.task(name, self.tiers.main, count, sequence(*asked), role=role)
+        s.task(f"{name} on chip", self.tiers.buffer, count, _each("read", sizes), role=role)
         s.stream(name, f"{name} on chip", 2, token_bytes=largest)
-        s.stream(f"{name} on chip", reader, 1, takes=sequence((0, ahead), (1, pieces)), token_bytes=largest)
+        s.stream(f"{name} on chip", reader, 1, takes=sequence((0, ahead), (1, count)), token_bytes=largest)
         return name
 
 
@@ -123,7 +126,7 @@ def _op(site: Site, op: Op, name: str, after: list[str]) -> None:
     if weights:
         role = next(site.graph.tensors[t].role for t in op.inputs if site.graph.tensors[t].role in WEIGHTS)
         s.part = ""  # it runs ahead of its op, and is blocked most of the time
-        load = site.brings(f"load {name}", [(size, n) for _, size, n in pieces], name, ahead, role)
+        load = site.brings(f"load {name}", [(1, size, n) for _, size, n in pieces], name, ahead, role)
         site.last_load = site.call(load, [site.last_load] if site.last_load else [])
     stored = bytes_stored(site.graph, op)
     if stored:
@@ -191,8 +194,10 @@ def _attended(site: Site, name: str, after: list[str], fetched: str | None) -> N
         fetched = _fetched(site, after)
     comes = fetched if choice.prediction == "this" else None
     s.part = "attention"
-    near = _sized(site, [(choice.batch * (choice.step.hits if comes else choice.step.kept), 1)])
-    runs = [(choice.new_work(), 1), *((choice.kept_work(tokens), n) for tokens, n in near)]
+    near = list(choice.near(_tokens_of_a_piece(site)))
+    if not comes:  # what was fetched for this layer lies in one stretch
+        near += [(1, tokens, n) for tokens, n in _sized(site, [(choice.batch * choice.misses, 1)])]
+    runs = [(choice.new_work(), 1), *((choice.kept_work(of * each), n) for of, each, n in near)]
     task, ahead = site.computing(name, "attention", runs, after, op=name)
     if near:
         site.call(_read(site, "read kept", near, task, ahead + 1), known)
@@ -202,16 +207,16 @@ def _attended(site: Site, name: str, after: list[str], fetched: str | None) -> N
         runs = [(choice.kept_work(tokens), n) for tokens, n in far]
         task, ahead = site.computing(f"{name} to fetched", "attention", runs, [name], op=name)
         s.finals[name] = [task]
-        read = _read(site, "read fetched", far, task, ahead)
+        read = _read(site, "read fetched", [(1, tokens, n) for tokens, n in far], task, ahead)
         s.stream(comes, read, s.tasks[comes].firings, takes=_per_piece(site))
     _evicted(site, after)
 
 
-def _read(site: Site, name: str, sizes: list[tuple[int, int]], reader: str, ahead: int) -> str:
-    """Cached tokens, a piece for each of the reader's firings after the first ones."""
+def _read(site: Site, name: str, pieces: list[Run], reader: str, ahead: int) -> str:
+    """Cached tokens, a piece of (requests, tokens of each) for each of the reader's firings after the first ones."""
     assert site.choice is not None
     size = site.choice.token_bytes
-    return site.brings(name, [(tokens * size, n) for tokens, n in sizes], reader, ahead, "cache")
+    return site.brings(name, [(of, each * size, n) for of, each, n in pieces], reader, ahead, "cache")
 
 
 def _sized(site: Site, tokens: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -61,22 +61,25 @@ def ran(name: str, drawn: Stream, *, cached: int, rows: int):
     return state, after, select(after, queries)
 
 
-def counted(kept: Kept, clusters: list | None, *, cached: int, resident: int) -> tuple[int, int, int, int]:
-    """kept, hits, runs and groups, one token after the other."""
+def counted(kept: Kept, clusters: list | None, *, cached: int, resident: int) -> tuple[int, ...]:
+    """kept, hits, runs, groups, and runs and groups of the hits, one token after the other."""
     mask = kept.of_kv_heads(2).tolist()
-    total = hits = runs = groups = 0
+    total, tokens = 0, {"missed": 0, "hit": 0}
+    runs, groups = dict.fromkeys(tokens, 0), dict.fromkeys(tokens, 0)
     for head in range(2):
-        seen, before = set(), False
+        seen, before = {"missed": set(), "hit": set()}, ""
         for token in range(cached):
-            missed = mask[head][token] and token < cached - resident
-            total += mask[head][token]
-            hits += mask[head][token] and not missed
-            runs += missed and not before
-            before = missed
-            if missed:
-                seen.add(clusters[head][token] if clusters else None)
-        groups += len(seen)
-    return total, hits, runs, groups if clusters else runs
+            here = ("missed" if token < cached - resident else "hit") if mask[head][token] else ""
+            total += bool(here)
+            if here:
+                tokens[here] += 1
+                runs[here] += here != before
+                seen[here].add(clusters[head][token] if clusters else None)
+            before = here
+        for where, of in seen.items():
+            groups[where] += len(of)
+    both = groups if clusters else runs
+    return total, tokens["hit"], runs["missed"], both["missed"], runs["hit"], both["hit"]
 
 
 def clusters_one_by_one(state) -> list | None:
@@ -92,7 +95,8 @@ def test_what_is_kept_is_what_loops_count(name: str, cached: int, rows: int, res
     _, after, kept = ran(name, stream(cached + rows), cached=cached, rows=rows)
     found = step(small(name), cached=cached, rows=rows, resident=resident)
     expected = counted(kept, clusters_one_by_one(after), cached=cached, resident=resident)
-    assert (found.kept, found.hits, found.runs, found.groups) == expected
+    near = found.near_runs, found.near_groups
+    assert (found.kept, found.hits, found.runs, found.groups, *near) == expected
     assert found.hits <= 2 * resident
     assert (found.runs == 0) == (found.kept == found.hits)
     counts = after.counts + kept.counts
@@ -161,9 +165,9 @@ def test_ratio_one_keeps_everything() -> None:
 
 def test_full_needs_no_rule() -> None:
     whole = load_selection("full")
-    assert step(whole) == LayerStep(1000, 400, 2, 2, (), 0, 1.0, 1.0, 0.0)
-    assert step(whole, resident=500) == LayerStep(1000, 1000, 0, 0, (), 0, 1.0, 1.0, 0.0)
-    assert step(whole.with_({"kept.text": 0.3}), use="text") == LayerStep(300, 120, 126, 126, (), 0, None, None, None)
+    assert step(whole) == LayerStep(1000, 400, 2, 2, (), 0, 1.0, 1.0, 0.0, 2, 2)
+    assert step(whole, resident=500) == LayerStep(1000, 1000, 0, 0, (), 0, 1.0, 1.0, 0.0, 2, 2)
+    assert step(whole.with_({"kept.text": 0.3}), use="text") == LayerStep(300, 120, 126, 126, (), 0, None, None, None, 84, 84)
     assert step(whole.with_({"kept.text": 0.3}), use="frame").kept == 1000
     assert step(small("resv"), cached=0, resident=0) == LayerStep(0, 0, 0, 0, (), 0, 1.0, 1.0, 0.0)
 
@@ -178,6 +182,7 @@ def test_a_given_share_is_spread_evenly_over_the_ages() -> None:
     _, after, _ = ran("resv", stream(510), cached=500, rows=10)
     clusters = len(after.held.tables[0].counts)
     assert found.groups == -(-198 * clusters // 510)
+    assert (found.near_runs, found.near_groups) == (89, -(-132 * clusters // 510))  # 132 * 0.67 stretches
     assert step(given.with_({"kept.frame": 0.9}), resident=0).groups == -(-900 * clusters // 510)
     assert step(given, use="text").kept == 1000
     assert (step(given, use="text").runs, step(given, use="text").groups) == (2, 2)
@@ -260,7 +265,7 @@ def test_a_recorded_selection_is_replayed(tmp_path: Path) -> None:
     save_selection(tmp_path / "kept.npz", kept)
     replay = small("resv", recorded_selection=str(tmp_path / "kept.npz"))
     found = step(replay)
-    total, hits, runs, _ = counted(kept[-1], None, cached=500, resident=200)
+    total, hits, runs, *_ = counted(kept[-1], None, cached=500, resident=200)
     assert (found.kept, found.hits, found.runs, found.groups) == (total, hits, runs, runs)
     assert found.mass_recall is None
     (compared,) = (w for w in found.works if w.kind == "hash_compare")

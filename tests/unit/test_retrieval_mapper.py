@@ -140,6 +140,16 @@ def test_a_request_for_each_cluster_or_each_token():
     assert run(slow, BEYOND, layout="scattered").selected.requests == LAYERS  # all of it is one stretch
 
 
+def test_resident_tokens_are_read_cluster_by_cluster_or_stretch_by_stretch():
+    """A request of the main memory costs 1000 cycles here; only what is kept of the cache is read in several."""
+    slow = TOY.with_({"units.dram.request_overhead": "1000 us"})
+    near = CHOSEN.with_({"settings.ratio": 0.1, "resident": 1.0})
+    step = choice_of_toy(near).step
+    busy = {layout: run(slow, near, layout=layout).units["dram"].busy_cycles for layout in ("clustered", "scattered")}
+    assert step.near_runs > step.near_groups
+    assert busy["scattered"] - busy["clustered"] == 1000 * LAYERS * (step.near_runs - step.near_groups)
+
+
 def test_the_region_bounds_what_is_resident():
     graph = frame(VIDEO, context=CONTEXT)
     tokens = 5
@@ -323,9 +333,9 @@ def test_without_units_of_its_own_choosing_is_comparisons():
     assert len(done) == len(choice.step.works)
 
 
-def choice_of_toy():
+def choice_of_toy(selection=CHOSEN):
     graph = frame(VIDEO, context=CONTEXT)
-    return choice_of(graph, TOY, tiers_of(TOY), CHOSEN, prediction="this", layout="clustered")
+    return choice_of(graph, TOY, tiers_of(TOY), selection, prediction="this", layout="clustered")
 
 
 def test_buckets_on_both_sides_of_the_gate():
