@@ -167,7 +167,8 @@ def test_full_needs_no_rule() -> None:
     whole = load_selection("full")
     assert step(whole) == LayerStep(1000, 400, 2, 2, (), 0, 1.0, 1.0, 0.0, 2, 2)
     assert step(whole, resident=500) == LayerStep(1000, 1000, 0, 0, (), 0, 1.0, 1.0, 0.0, 2, 2)
-    assert step(whole.with_({"kept.text": 0.3}), use="text") == LayerStep(300, 120, 126, 126, (), 0, None, None, None, 84, 84)
+    given = LayerStep(300, 120, 126, 126, (), 0, None, None, None, 84, 84)
+    assert step(whole.with_({"kept.text": 0.3}), use="text") == given
     assert step(whole.with_({"kept.text": 0.3}), use="frame").kept == 1000
     assert step(small("resv"), cached=0, resident=0) == LayerStep(0, 0, 0, 0, (), 0, 1.0, 1.0, 0.0)
 
