@@ -45,15 +45,14 @@ def retrieval(
     choice = choice_of(graph, design, tiers, selection, prediction=prediction, layout=layout)
     check_capacities(graph, design, tiers, choice)
     sections = tuple(_sections(graph, design, tiers, choice, found))
-    layers = max((len(scopes) for ops, scopes in found if _cached(ops, choice)), default=0)
     return Schedule(
         graph,
         design.name,
         "retrieval",
         sections,
-        recomputed=_times(choice.scored(), layers) if choice else {},
-        skipped=_times(choice.skipped(), layers) if choice else {},
-        selected=_selected(choice, selection, tiers, layers) if choice and choice.cached else None,
+        recomputed=_times(choice.scored(), choice.layers) if choice else {},
+        skipped=_times(choice.skipped(), choice.layers) if choice else {},
+        selected=_selected(choice, selection, tiers) if choice and choice.cached else None,
         approximated=tuple(_approximated(graph, choice, selection)),
         options={"selection": selection, "prediction": prediction, "layout": layout},
     )
@@ -70,7 +69,6 @@ def _sections(
     sections = []
     for ops, scopes in found:
         mine = choice if _cached(ops, choice) else None
-
         ahead = mine is not None and mine.prediction == "previous" and mine.misses > 0
         if ahead:
             first = Site(graph, design, tiers, scopes[:1], mine, fetches=True)
@@ -88,8 +86,8 @@ def _times(counts: dict[str, int], n: int) -> dict[str, int]:
     return {what: n * amount for what, amount in counts.items() if amount}
 
 
-def _selected(choice: CacheChoice, selection: Selection, tiers: Tiers, layers: int) -> Selected:
-    step, size = choice.step, choice.batch * choice.token_bytes * layers
+def _selected(choice: CacheChoice, selection: Selection, tiers: Tiers) -> Selected:
+    step, size = choice.step, choice.batch * choice.token_bytes * choice.layers
     asked = choice.prediction == "this" or not step.works  # else by a query of the layer before, of which none is known
     return Selected(
         algorithm=selection.algorithm,
@@ -99,7 +97,7 @@ def _selected(choice: CacheChoice, selection: Selection, tiers: Tiers, layers: i
         resident_tokens=choice.resident,
         hit_bytes=step.hits * size,
         miss_bytes=choice.misses * size,
-        requests=choice.requests * choice.batch * layers,
+        requests=choice.requests * choice.batch * choice.layers,
         mass_recall=step.mass_recall if asked else None,
         top_recall=step.top_recall if asked else None,
         output_error=step.output_error if asked else None,
