@@ -18,7 +18,7 @@ import numpy as np
 
 from archsim.errors import InputError, quoted
 from archsim.selection import Selection, Use
-from dataflow.errors import guess
+from dataflow.errors import GraphError, guess
 from dataflow.op import Work, work
 from kernels.retrieval import ALGORITHMS, Algorithm, CacheShape, Counts, Kept, State, select, start, update
 from kernels.retrieval.clusters import HashClusters, clusters_of
@@ -81,13 +81,18 @@ def chosen_by(said: str, extents: tuple[int, int, int, int, int], rows: int, use
     else:
         step = _run(selection, said, shape, rows, use)
     mask, counts = step.kept.of_kv_heads(shape.kv_heads), step.kept.counts
+    try:
+        works = _works(counts)
+    except GraphError as problem:  # only of counts that were recorded
+        told = f"{selection.recorded_selection}: the step's counts cannot be ({problem}); record them anew"
+        raise InputError(_where(selection, f"recorded_selection: {told}")) from problem
     # What scoring reads of K beyond what is kept of it is read for the choice.
     scored = max(0, counts.kv_read_bytes - 2 * int(mask.sum()) * shape.row_bytes)
     return Chosen(
         mask,
         step.clusters,
         step.group_tokens,
-        _works(counts),
+        works,
         counts.metadata_read_bytes + scored,
         _quality(step, shape, rows) if judged else (None, None, None),
     )

@@ -1,5 +1,6 @@
 """What one layer's selection keeps and takes: counted by plain loops over the same stream, or by hand where given."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -344,3 +345,23 @@ def test_recordings_that_do_not_fit_are_told(tmp_path: Path) -> None:
         f"selection 'resv': recorded_selection: {kept}: 1 steps recorded, of 20 tokens and 2 heads; give one of 510 "
         "tokens, the step's own among them, and 2 or 4 heads"
     )
+
+
+def test_a_recorded_choice_whose_counts_cannot_be_names_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "kept.npz"
+    save_selection(path, [Kept(np.ones((2, 510), dtype=bool), Counts(comparisons=-3))])
+    told_ = told(small("resv", recorded_selection=str(path)))
+    assert told_.startswith(f"selection 'resv': recorded_selection: {path}: the step's counts cannot be (work of kind")
+    assert told_.endswith("; record them anew")
+
+
+def test_another_file_under_the_same_path_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "kept.npz"
+    found = []
+    for share in (1, 3, 10):
+        mask = np.zeros((2, 510), dtype=bool)
+        mask[:, ::share] = True
+        save_selection(path, [Kept(mask, Counts())])
+        os.utime(path, ns=(share, share))  # two writes within one tick of the clock are told apart by their size alone
+        found.append(step(small("resv", recorded_selection=str(path))).kept)
+    assert found == [1000, 334, 100]
