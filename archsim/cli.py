@@ -207,6 +207,8 @@ def _loaded(
         raise InputError(f"--set {path}: no selection is given; give --selection NAME beside it")
     chosen, network = load_design(design), load_model(model)
     options = _pairs("--option", option or [], typed=False)
+    if "selection" in options:
+        raise InputError(f"--option selection={options['selection']}: give --selection {options['selection']}")
     if selection is not None:
         options["selection"] = load_selection(selection).with_(others) if others else load_selection(selection)
     return (chosen.with_(own) if own else chosen), network, options

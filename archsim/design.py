@@ -17,7 +17,7 @@ from archsim.parts import FIELD, Resources, Silicon, no_unit, tier_problems
 from archsim.quantity import Bits, Count, Frequency, Limit, Watts, parse
 from archsim.units import AnyUnit, Unit
 from archsim.validate import validate
-from archsim.written import assumptions, edited, missing
+from archsim.written import assumptions, edited, fits, missing
 from archsim.yamlfile import Document, read
 from dataflow.errors import PathProblems, guess
 from dataflow.model import Model
@@ -130,7 +130,11 @@ class Design(BaseModel):
 
     def assumptions(self) -> dict[str, str]:
         """Why each number that the source does not give was assumed; of one that a variant changed, that it was set."""
-        return assumptions(self.assumed, self._changed)
+        return assumptions(self.assumed, self.fitted, self._changed)
+
+    def fits(self) -> dict[str, str]:
+        """The point that each fitted number was fitted to, those aside that a variant changed."""
+        return fits(self.fitted, self._changed)
 
     def of_kind(self, kind: type[Unit]) -> dict[str, Any]:
         """The units of this kind by name."""

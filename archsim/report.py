@@ -220,7 +220,7 @@ def _report(
         under_way=totals.under_way(),
         assumed={**design.assumptions(), **(selected.assumed if selected else {})},
         fitted={
-            **{path: entry.point for path, entry in sorted(design.fitted.items())},
+            **design.fits(),
             **(selected.fitted if selected else {}),
         },
         firings=totals.firings,

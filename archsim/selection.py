@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 from archsim.design import Fitted, found
 from archsim.errors import DesignError, quoted
 from archsim.validate import validate
-from archsim.written import assumptions, edited, missing
+from archsim.written import assumptions, edited, fits, missing
 from archsim.yamlfile import Document
 from dataflow.errors import PathProblems
 
@@ -50,7 +50,7 @@ class StreamOptions(BaseModel):
     spatial: Share = Field(0.2, description="correlation of a key with that of the place before in its frame")
     agreement: Share = Field(0.99, description="correlation of one channel between two heads")
     focus: Share = Field(0.2, description="correlation of a query with the key of its own token")
-    sharpness: float = Field(2.0, ge=0, strict=True, description="standard deviation of a query's channels")
+    sharpness: float = Field(2.0, ge=0, le=1000, strict=True, description="standard deviation of a query's channels")
     common: Share = Field(
         0.004, description="correlation of any two keys, or of a key with a query's noise, beside the rest"
     )
@@ -126,7 +126,11 @@ class Selection(BaseModel):
 
     def assumptions(self) -> dict[str, str]:
         """Why each number that the source does not give was assumed; of one that a variant changed, that it was set."""
-        return assumptions(self.assumed, self._changed)
+        return assumptions(self.assumed, self.fitted, self._changed)
+
+    def fits(self) -> dict[str, str]:
+        """The point that each fitted number was fitted to, those aside that a variant changed."""
+        return fits(self.fitted, self._changed)
 
 
 def _selection(document: Document) -> Selection:

@@ -132,7 +132,7 @@ def _traffic(report: Report) -> list[str]:
             roles = {role: n for (w, role), n in cells.items() if w == way}
             inside = ", ".join(f"{role} {n:,}" for role, n in sorted(roles.items(), key=lambda item: -item[1]))
             lines.append(f"{memory} {way:<8} {sum(roles.values()):>13,} B: {inside or 'nothing'}")
-    for channel, moved in report.carried.items() if report.selected else ():
+    for channel, moved in report.carried.items() if "selection" in report.options else ():
         busy = report.units[channel].busy_cycles
         rate = show(moved * report.clock_hz / busy, "rate of bytes") if busy else "nothing"
         lines.append(f"{channel} moved    {moved:>13,} B at {rate} while it is busy")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archsim.runs import MAPPED, ScheduleRun, SectionRun
 from dataflow.op import computes
-from dataflow.task import UNLIMITED
+from dataflow.task import UNLIMITED, Stream
 
 if TYPE_CHECKING:
     from archsim.design import Design
@@ -73,10 +73,22 @@ class _Unit:
     waits: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
+Peak = tuple[int, int, int]  # of a stream: most places taken, depth, bytes of a token
+
+
+def _peak(stream: Stream, one: SectionRun) -> Peak:
+    return one.result.streams[stream.name].peak, stream.depth, stream.bytes_per_token
+
+
+def _larger(one: Peak, other: Peak) -> Peak:
+    return max(one[0], other[0]), max(one[1], other[1]), max(one[2], other[2])
+
+
 @dataclass(slots=True)
 class _Stretch:
     """Runs of one label one after another whose schedules have the same tasks: the first and the last with their
-    starts, and what is summed. By section: `busy` cycles of each task, and each stream's `peaks`.
+    starts, and what is summed. By section: `busy` cycles of each task, and of each stream the most places taken, and
+    the largest depth and token.
     """
 
     label: str
@@ -85,7 +97,7 @@ class _Stretch:
     last: ScheduleRun
     last_start: int
     busy: tuple[dict[str, int], ...]
-    peaks: tuple[dict[str, int], ...]
+    peaks: tuple[dict[str, Peak], ...]
 
     def goes_on(self, run: ScheduleRun, label: str) -> bool:
         """True where this run has the label and the tasks of those here."""
@@ -169,16 +181,15 @@ class Totals:
         """Keeps what ops and peaks need of this run."""
         if not self._stretches or not self._stretches[-1].goes_on(run, label):
             busy = tuple(dict.fromkeys(one.result.tasks, 0) for one in run.sections)
-            peaks = tuple(dict.fromkeys(one.result.streams, 0) for one in run.sections)
+            peaks = tuple({s.name: _peak(s, one) for s in one.section.streams} for one in run.sections)
             self._stretches.append(_Stretch(label, run, self.cycles, run, self.cycles, busy, peaks))
         stretch = self._stretches[-1]
         stretch.last, stretch.last_start = run, self.cycles
         for one, busy_of, peak_of in zip(run.sections, stretch.busy, stretch.peaks, strict=True):
             for name, timed in one.result.tasks.items():
                 busy_of[name] += timed.busy_cycles
-            for name, moved in one.result.streams.items():
-                if moved.peak > peak_of[name]:
-                    peak_of[name] = moved.peak
+            for stream in one.section.streams:
+                peak_of[stream.name] = _larger(peak_of[stream.name], _peak(stream, one))
 
     def units(self) -> dict[str, UnitReport]:
         """Each unit of the design; of one that has as many servers as one likes, those that a section uses at most."""
@@ -226,16 +237,14 @@ class Totals:
             _add(found, dict.fromkeys(parts, cycles), 1)
         return found
 
-    def peaks(self) -> dict[str, tuple[int, int, int]]:
-        """Of each stream the most places taken, its depth and a token's bytes."""
-        found: dict[str, tuple[int, int, int]] = {}
+    def peaks(self) -> dict[str, Peak]:
+        """Of each stream the most places taken, its depth and a token's bytes: the largest of all runs of a label."""
+        found: dict[str, Peak] = {}
         for stretch in self._stretches:
             for one, peaks in zip(stretch.first.sections, stretch.peaks, strict=True):
-                for stream in one.section.streams:
-                    name = f"{stretch.label}{one.section.name}: {stream.name}"
-                    before = found.get(name, (0, 0, 0))
-                    more = (peaks[stream.name], stream.depth, stream.bytes_per_token)
-                    found[name] = (max(before[0], more[0]), max(before[1], more[1]), max(before[2], more[2]))
+                for stream, peak in peaks.items():
+                    name = f"{stretch.label}{one.section.name}: {stream}"
+                    found[name] = _larger(found.get(name, peak), peak)
         return found
 
     def ops(self) -> Iterator[OpReport]:

@@ -69,10 +69,18 @@ def _stands(data: Any, path: str) -> bool:
     return True
 
 
-def assumptions(assumed: Mapping[str, str], changed: Iterable[str]) -> dict[str, str]:
+def assumptions(assumed: Mapping[str, str], fitted: Iterable[str], changed: Iterable[str]) -> dict[str, str]:
     """Why each number that the source does not give was assumed; of one that a variant changed, that it was set."""
     changed = tuple(changed)
-    return {
-        path: "set in this variant" if any(path == p or path.startswith(f"{p}.") for p in changed) else why
-        for path, why in sorted(assumed.items())
-    }
+    own = {**assumed, **{path: "" for path in fitted if _set_by(changed, path)}}
+    return {path: "set in this variant" if _set_by(changed, path) else why for path, why in sorted(own.items())}
+
+
+def fits(fitted: Mapping[str, Any], changed: Iterable[str]) -> dict[str, str]:
+    """The point that each fitted number was fitted to, those aside that a variant changed."""
+    changed = tuple(changed)
+    return {path: entry.point for path, entry in sorted(fitted.items()) if not _set_by(changed, path)}
+
+
+def _set_by(changed: tuple[str, ...], path: str) -> bool:
+    return any(path == one or path.startswith(f"{one}.") for one in changed)

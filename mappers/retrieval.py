@@ -10,6 +10,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from archsim.design import Design
+from archsim.errors import MappingError
 from archsim.selection import Selection, load_selection
 from dataflow.graph import Graph, Op
 from dataflow.schedule import Schedule, Section
@@ -20,6 +21,7 @@ from mappers.retrieval_layer import Site, section
 from mappers.retrieval_tiers import Tiers, check_capacities, tiers_of
 
 WHOLE = "full"  # the shipped selection that keeps everything
+MULTIPLIED = ("weight", "lm_head", "cache")  # roles of tensors that cores multiply by
 
 
 def retrieval(
@@ -40,9 +42,14 @@ def retrieval(
     Raises MappingError where the design has no tiers, no unit does a kind, or weights or cache do not fit.
     """
     tiers = tiers_of(design)
-    selection = load_selection(WHOLE) if selection is None else selection
+    asked, selection = selection, load_selection(WHOLE) if selection is None else selection
     found = groups(graph.ops.values())
     choice = choice_of(graph, design, tiers, selection, prediction=prediction, layout=layout)
+    if choice is None and asked is not None:
+        raise MappingError(
+            f"selection '{asked.name}': no attention of '{graph.name}' has a cache to choose from",
+            ways_out=("no selection", "a phase of a model with a cache"),
+        )
     check_capacities(graph, design, tiers, choice)
     sections = tuple(_sections(graph, design, tiers, choice, found))
     return Schedule(
@@ -102,7 +109,7 @@ def _selected(choice: CacheChoice, selection: Selection, tiers: Tiers) -> Select
         top_recall=step.top_recall if asked else None,
         output_error=step.output_error if asked else None,
         assumed={f"selection.{path}": why for path, why in selection.assumptions().items()},
-        fitted={f"selection.{path}": entry.point for path, entry in sorted(selection.fitted.items())},
+        fitted={f"selection.{path}": point for path, point in selection.fits().items()},
     )
 
 
@@ -111,9 +118,11 @@ def _approximated(graph: Graph, choice: CacheChoice | None, selection: Selection
         "activations, and the keys and values of new tokens, stay on chip beside the pieces of weights and cached keys "
         "that pass through it"
     ]
-    other = sorted({t.format.name for t in graph.tensors.values() if t.role == "weight" and t.format.bits != 16})
+    other = {t.format.name for t in graph.tensors.values() if t.role in MULTIPLIED and t.format.bits != 16}
     if other:
-        lines.append(f"weights in {', '.join(other)} are multiplied at the rate of 16-bit ones")
+        lines.append(f"weights or keys in {', '.join(sorted(other))} are multiplied at the rate of 16-bit ones")
+    if choice is not None and choice.evicted:
+        lines.append("tokens that leave the main memory are written in one stretch; they and fetches share the link")
     if choice is None or not choice.cached:
         return lines
     if choice.use in (selection.kept or {}):
@@ -131,7 +140,5 @@ def _approximated(graph: Graph, choice: CacheChoice | None, selection: Selection
             "the query that predicts the next layer's keys, and that layer's new keys, are taken as there a layer "
             "early; how good such a prediction is is not known"
         )
-    if choice.evicted:
-        lines.append("tokens that leave the main memory are written in one stretch; they and fetches share the link")
     return lines
 

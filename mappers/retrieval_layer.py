@@ -15,15 +15,15 @@ from dataflow.graph import Graph, Op
 from dataflow.op import Work, work
 from dataflow.pattern import Pattern, sequence
 from dataflow.schedule import Section
-from mappers.cache_choice import CacheChoice
+from mappers.cache_choice import FETCHES, CacheChoice
 from mappers.groups import name_within
 from mappers.operands import bytes_loaded, bytes_stored
 from mappers.retrieval_tiers import WEIGHTS, Tiers
 from mappers.sketch import Sketch, chunks
 
 # Of the memory on chip: four flows may be under way at once (the weights of an op and of the next, cached keys that are
-# resident and that were fetched), each with two pieces that wait and one in use.
-PIECES = 12
+# resident and that were fetched), each with two pieces that have come and two that the cores take.
+PIECES = 16
 
 Run = tuple[int, int, int]  # requests of a piece, bytes or tokens of each, how many such pieces
 
@@ -94,7 +94,7 @@ class Site:
         s.task(name, self.tiers.main, count, sequence(*asked), role=role)
         s.task(f"{name} on chip", self.tiers.buffer, count, _each("read", sizes), role=role)
         s.stream(name, f"{name} on chip", 2, token_bytes=largest)
-        s.stream(f"{name} on chip", reader, 1, takes=sequence((0, ahead), (1, count)), token_bytes=largest)
+        s.stream(f"{name} on chip", reader, 2, takes=sequence((0, ahead), (1, count)), token_bytes=largest)
         return name
 
 
@@ -328,8 +328,9 @@ def _evicted(site: Site, after: list[str]) -> None:
     if not choice.evicted or tiers.beyond is None:
         return
     s.part = "eviction"
-    tokens, size = choice.batch * choice.evicted, choice.layer_token_bytes
-    cut = [(n * size, count) for n, count in chunks(tokens, max(1, site.piece_bytes() // size))]
+    total = choice.batch * choice.evicted * choice.layer_token_bytes
+    request = site.design.units[tiers.beyond].request_bytes or total  # type: ignore[union-attr]
+    cut = chunks(total, request * -(-total // (request * FETCHES)))  # whole requests, as one stretch has
     pieces, largest = sum(count for _, count in cut), max(size for size, _ in cut)
     last = s.task("evict", tiers.main, pieces, _each("read", cut), role="evicted")
     site.call(last, after)

@@ -142,7 +142,7 @@ def test_a_request_for_each_cluster_or_each_token():
 
 def test_resident_tokens_are_read_cluster_by_cluster_or_stretch_by_stretch():
     """A request of the main memory costs 1000 cycles here; only what is kept of the cache is read in several."""
-    slow = TOY.with_({"units.dram.request_overhead": "1000 us"})
+    slow = TOY.with_({"units.dram.request_overhead": "1000 us", "units.buffer.capacity": "64 KiB"})
     near = CHOSEN.with_({"settings.ratio": 0.1, "resident": 1.0})
     step = choice_of_toy(near).step
     busy = {layout: run(slow, near, layout=layout).units["dram"].busy_cycles for layout in ("clustered", "scattered")}
@@ -269,7 +269,7 @@ def test_a_cache_of_bits_and_a_variant_s_power_are_told():
         run(TOY, FULL, frame(ternary, context=CONTEXT))
     int8 = VIDEO.model_copy(update={"weights": "int8"})
     report = run(TOY, FULL, frame(int8, context=8))
-    assert "weights in int8 are multiplied at the rate of 16-bit ones" in report.approximated
+    assert "weights or keys in int8 are multiplied at the rate of 16-bit ones" in report.approximated
     told = "power is as published and does not follow what was changed, nor does energy"
     engine = load_design("vrex8")
     assert told in engine.with_({"units.pcie.bandwidth": "8 GB/s"}).not_derived()
@@ -430,3 +430,44 @@ def test_any_selection_runs_on_any_design(name):
     slow, fast = reports[0], reports[1]
     assert fast.seconds < slow.seconds
     assert all(r.under_way["fetch"] > 0 for r in reports if r.selected.miss_bytes)
+
+
+def test_pieces_are_read_on_chip_while_the_one_before_is_multiplied():
+    """A prompt whose products take as long as their weights: whichever is longer shows, not their sum."""
+    design, model = load_design("vrex8"), load_model("videollm_online_8b")
+    graph = prefill(model, prompt=320)
+    shipped, instant = (
+        run(d, FULL, graph).cycles for d in (design, design.with_({"units.buffer.bandwidth": "1 MB/cycle"}))
+    )
+    assert shipped < 1.01 * instant
+
+
+def test_a_number_that_a_variant_sets_is_fitted_no_more():
+    engine = load_design("vrex8")
+    assert engine.fits() == {"units.dram.request_overhead": "tpot_1000"}
+    other = engine.with_({"units.dram.request_overhead": "1 ns"})
+    assert (other.fits(), other.assumptions()["units.dram.request_overhead"]) == ({}, "set in this variant")
+    chosen = GIVEN.with_({"resident": 0.1})
+    report = run(other, chosen, frame(load_model("videollm_online_8b"), context=500))
+    assert report.fitted == {}
+    assert report.assumed["selection.resident"] == "set in this variant"
+
+
+def test_a_peak_is_held_against_the_depth_of_its_own_step():
+    slow = TOY.with_({"units.ssd.latency_cycles": 1000})
+    chosen = GIVEN.with_({"resident": 0.0, "kept": {"frame": 0.5, "question": 0.5, "text": 0.5}})
+    for layout in ("clustered", "scattered"):
+        report = mappers.run(
+            slow, VIDEO, phase="generate", prompt=3, tokens=30, selection=chosen, options={"layout": layout}
+        )
+        assert all(peak <= depth for peak, depth, _ in report.peaks.values())
+
+
+def test_what_leaves_is_written_in_whole_requests_whatever_is_on_chip():
+    writes = set()
+    for size in ("256 B", "1 KiB", "64 KiB"):
+        slow = TOY.with_({"units.ssd.request_overhead": "1000 us", "units.buffer.capacity": size})
+        report = run(slow, BEYOND, prefill(VIDEO, prompt=60))
+        assert report.traffic["ssd"]["written", "evicted"] == 60 * LAYERS * TOKEN_BYTES
+        writes.add(report.units["ssd"].busy_cycles)
+    assert writes == {60 * LAYERS * TOKEN_BYTES + 1000 * LAYERS}
