@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dataflow.decoder import attended, decoded, embedded
 from dataflow.errors import GraphError, PathProblems
-from dataflow.format import FORMATS
+from dataflow.format import FORMATS, format_named
 from dataflow.graph import Graph, Op, Tensor
 from dataflow.vision import Extent, Vision, encoded
 
@@ -89,6 +89,21 @@ class Model(BaseModel):
         return self.layer_macs_per_token + tables
 
     @property
+    def weight_bytes(self) -> int:
+        """Bytes of all that is stored of the network whatever the phase: matrices, norms, embedding table, LM head."""
+        weights, act = format_named(self.weights), format_named(self.activations)
+        matrices, norms = self.layers * list(self.linears.values()), [self.hidden] * (2 * self.layers + 1)
+        if self.sub_norms:
+            norms += self.layers * [self.heads * self.head_dim, self.ffn]
+        if self.vision:
+            inside, outside = self.vision.linears, self.vision.outer_linears(self.hidden)
+            matrices += [*self.vision.layers * list(inside.values()), *outside.values()]
+            norms += [self.vision.hidden] * (2 * self.vision.layers + 1)
+        table = (self.vocab, self.hidden)
+        stored = sum(weights.bytes(shape) for shape in matrices) + sum(act.bytes((width,)) for width in norms)
+        return stored + format_named(self.embedding).bytes(table) + format_named(self.lm_head).bytes(table)
+
+    @property
     def layer_macs_per_token(self) -> int:
         """Multiply-adds of all layers' matrices for one token; the LM head and attention are apart."""
         return self.layers * sum(n * k for n, k in self.linears.values())
@@ -108,7 +123,7 @@ def prefill(model: Model, *, prompt: int, batch: int = 1) -> Graph:
     Raises GraphError where the prompt is empty or longer than the model's context.
     """
     check_tokens(model, "prompt", prompt, batch)
-    about = {"phase": "prefill", "prompt": prompt, "context": prompt, "batch": batch, "tokens": batch * prompt}
+    about = _about(model, "prefill", prompt=prompt, context=prompt, batch=batch, tokens=batch * prompt)
     return _text(model, about, rows=batch * prompt, cached=0, batch=batch)
 
 
@@ -118,7 +133,7 @@ def decode(model: Model, *, context: int, batch: int = 1) -> Graph:
     So context - 1 keys lie in the cache before the step and `context` after it. Raises GraphError as prefill.
     """
     check_tokens(model, "context", context, batch)
-    return _text(model, _decode_about(context, batch), rows=batch, cached=batch * (context - 1), batch=batch)
+    return _text(model, _decode_about(model, context, batch), rows=batch, cached=batch * (context - 1), batch=batch)
 
 
 def question(model: Model, *, context: int, prompt: int, batch: int = 1) -> Graph:
@@ -131,7 +146,7 @@ def question(model: Model, *, context: int, prompt: int, batch: int = 1) -> Grap
     if not problems and context < prompt:
         problems.append(f"context: the {prompt} tokens of the prompt attend to each other, got a context of {context}")
     _refuse(problems)
-    about = {"phase": "question", "prompt": prompt, "context": context, "batch": batch, "tokens": batch * prompt}
+    about = _about(model, "question", prompt=prompt, context=context, batch=batch, tokens=batch * prompt)
     return _text(model, about, rows=batch * prompt, cached=batch * (context - prompt), batch=batch)
 
 
@@ -148,10 +163,8 @@ def frame(model: Model, *, context: int, batch: int = 1) -> Graph:
     if not problems and context < rows:
         problems.append(f"context: the {rows} tokens of a frame attend to each other, got a context of {context}")
     _refuse(problems)
-    about = {
-        "phase": "frame", "prompt": None, "context": context, "batch": batch, "tokens": batch * rows, "frames": batch
-    }  # fmt: skip
-    graph = Graph(model.name, about)
+    about = _about(model, "frame", prompt=None, context=context, batch=batch, tokens=batch * rows)
+    graph = Graph(model.name, {**about, "frames": batch})
     x = encoded(model, graph, batch=batch)
     return decoded(model, graph, x, cached=batch * (context - rows), batch=batch)
 
@@ -171,7 +184,7 @@ def next_step(model: Model, step: Graph) -> Graph:
     check_tokens(model, "context", context, batch)
     if context == 2:
         return decode(model, context=context, batch=batch)  # the first step has no past keys to replace
-    about = _decode_about(context, batch)
+    about = _decode_about(model, context, batch)
     built = Graph(model.name, about)
     q, k, v = (step.ops[f"layer0.{name}"].inputs[0] for name in ("q_rope", "k_rope", "v_cache"))
     for name in (q, k, v):
@@ -191,8 +204,13 @@ def next_step(model: Model, step: Graph) -> Graph:
     return Graph(model.name, about, tensors, ops)
 
 
-def _decode_about(context: int, batch: int) -> dict[str, Any]:
-    return {"phase": "decode", "prompt": None, "context": context, "batch": batch, "tokens": batch}
+def _decode_about(model: Model, context: int, batch: int) -> dict[str, Any]:
+    return _about(model, "decode", prompt=None, context=context, batch=batch, tokens=batch)
+
+
+def _about(model: Model, phase: str, **extents: int | None) -> dict[str, Any]:
+    """What the graph of a phase says of itself; the weights of the whole model lie in memory in each of them."""
+    return {"phase": phase, **extents, "weight_bytes": model.weight_bytes}
 
 
 @lru_cache(maxsize=64)

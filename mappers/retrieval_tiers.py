@@ -38,8 +38,9 @@ def tiers_of(design: Design) -> Tiers:
 
 
 def weight_bytes(graph: Graph) -> int:
-    """Bytes of all that lies in the main memory beside the cache."""
-    return graph.bytes_of(*WEIGHTS)
+    """Bytes of all that lies in the main memory beside the cache: the whole model's, of another graph its own."""
+    whole: int = graph.about.get("weight_bytes", graph.bytes_of(*WEIGHTS))
+    return whole
 
 
 def region_bytes(graph: Graph, design: Design, tiers: Tiers) -> int:

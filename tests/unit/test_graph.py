@@ -278,7 +278,8 @@ def test_prefill_of_the_ternary_network(prompt: int) -> None:
     pairs = prompt * (prompt + 1) // 2
     assert macs(graph, "attention") == 24 * 2 * pairs * 1536
     assert graph.counts()["exp"] == 24 * pairs * 16
-    assert graph.about == {"phase": "prefill", "prompt": prompt, "context": prompt, "batch": 1, "tokens": prompt}
+    said = {"phase": "prefill", "prompt": prompt, "context": prompt, "batch": 1, "tokens": prompt}
+    assert graph.about == {**said, "weight_bytes": model.weight_bytes}
     assert graph.bytes_of("cache") == 24 * 2 * prompt * 1536 * 2
 
 

@@ -349,7 +349,7 @@ def test_buckets_on_both_sides_of_the_gate():
 def test_memories_on_both_sides_of_their_capacity(prediction, staged):
     graph = frame(VIDEO, context=CONTEXT, batch=2)
     selection = FULL.with_({"resident": 0.5})
-    weights = graph.bytes_of("weight", "norm", "lm_head", "embedding")
+    weights = VIDEO.weight_bytes
     near, missed = round(0.5 * CONTEXT), CONTEXT - FRAME - round(0.5 * (CONTEXT - FRAME))
     held = weights + 2 * TOKEN_BYTES * (LAYERS * near + staged * missed)
     beyond = 2 * TOKEN_BYTES * LAYERS * (CONTEXT - near)
@@ -362,7 +362,7 @@ def test_memories_on_both_sides_of_their_capacity(prediction, staged):
 
 def test_without_a_region_the_cache_has_what_weights_leave():
     graph = frame(VIDEO, context=CONTEXT)
-    weights, tokens = graph.bytes_of("weight", "norm", "lm_head", "embedding"), 5
+    weights, tokens = VIDEO.weight_bytes, 5
     room = weights + (tokens * LAYERS + 1) * TOKEN_BYTES  # and a token that a layer fetches
     one_token = given(1 / 32, 1.0)
     assert run(TOY.with_({"units.dram.capacity": f"{room} B"}), one_token, graph).selected.resident_tokens == tokens

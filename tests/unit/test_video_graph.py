@@ -145,10 +145,11 @@ def test_an_encoder_of_a_ternary_network_is_ternary() -> None:
 
 def test_what_a_frame_and_a_question_say_about_themselves() -> None:
     assert frame(TOY, context=9, batch=2).about == {
-        "phase": "frame", "prompt": None, "context": 9, "batch": 2, "tokens": 6, "frames": 2
+        "phase": "frame", "prompt": None, "context": 9, "batch": 2, "tokens": 6, "frames": 2,
+        "weight_bytes": TOY.weight_bytes,
     }  # fmt: skip
     assert question(TOY, context=9, prompt=4, batch=2).about == {
-        "phase": "question", "prompt": 4, "context": 9, "batch": 2, "tokens": 8
+        "phase": "question", "prompt": 4, "context": 9, "batch": 2, "tokens": 8, "weight_bytes": TOY.weight_bytes,
     }  # fmt: skip
 
 
@@ -239,3 +240,15 @@ def test_an_assumed_path_leads_to_a_key_of_the_vision() -> None:
             Model(**{**fields, "assumed": {path: "why"}})
     with pytest.raises(ValueError, match="no such key in this file"):
         Model(**{**fields, "vision": None, "assumed": {"vision": "why"}})
+
+
+WEIGHTS = ("weight", "norm", "embedding", "lm_head")
+
+
+@pytest.mark.parametrize("name", ["toy_video", "videollm_online_8b", "toy_llm", "bitnet_b158_large"])
+def test_bytes_of_the_whole_model_are_those_of_all_its_phases(name: str) -> None:
+    model = load_model(name)
+    graphs = [prefill(model, prompt=2), *([frame(model, context=30)] if model.vision else [])]
+    stored = {t.name: t.bytes for graph in graphs for t in graph.tensors.values() if t.role in WEIGHTS}
+    assert model.weight_bytes == sum(stored.values())
+    assert all(graph.about["weight_bytes"] == model.weight_bytes for graph in graphs)
