@@ -32,7 +32,7 @@ Run = tuple[int, int, int]  # requests of a piece, bytes or tokens of each, how 
 class Site:
     """A section in the making: where it is made, what it is made of, and the last load, which the next comes after.
 
-    `fetches` says whether what the next layer misses is fetched in this section.
+    `fetches` says whether a fetch runs here: that of what the layer misses, or the next one where that is predicted.
     """
 
     graph: Graph
