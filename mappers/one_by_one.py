@@ -17,7 +17,7 @@ from dataflow.pattern import every, sequence
 from dataflow.schedule import Schedule, Section
 from dataflow.task import Task
 from mappers.groups import groups
-from mappers.operands import bytes_loaded, bytes_stored, loaded
+from mappers.operands import bytes_loaded, bytes_stored, loaded, unit_for
 from mappers.sketch import Sketch
 
 Buffering = Literal["single", "double"]
@@ -40,7 +40,8 @@ def lower_one_by_one(graph: Graph, design: Design, *, weight_buffering: Bufferin
             ways_out=("a smaller model", "a larger capacity"),
         )
     ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
-    units = {kind: _unit_for(kind, ops, design) for kind in dict.fromkeys(op.kind for op in ops)}
+    first = {op.kind: op.name for op in reversed(ops)}
+    units = {kind: unit_for(kind, design, where=f"op '{name}'") for kind, name in reversed(first.items())}
     return Schedule(
         graph,
         design.name,
@@ -78,15 +79,6 @@ def _memory(design: Design) -> tuple[str, int]:
     for name, unit in sorted(design.of_kind(Memory).items()):
         return name, unit.capacity
     raise MappingError(f"design '{design.name}' has no unit of kind memory", ways_out=("a memory for the weights",))
-
-
-def _unit_for(kind: str, ops: list[Op], design: Design) -> str:
-    for name, unit in sorted(design.units.items()):
-        if kind in unit.does:
-            return name
-    first = next(op.name for op in ops if op.kind == kind)
-    does = "; ".join(f"{name} {' '.join(unit.does)}" for name, unit in design.units.items())
-    raise MappingError(f"no unit of '{design.name}' does '{kind}'; units do: {does}", where=f"op '{first}'")
 
 
 def _section(

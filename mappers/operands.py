@@ -1,10 +1,21 @@
-"""What an op of a graph reads from memory, and what it writes there beside its activations."""
+"""What an op of a graph reads from memory and writes there beside its activations, and which unit does it."""
 
 from __future__ import annotations
 
+from archsim.design import Design
+from archsim.errors import MappingError
 from dataflow.graph import Graph, Op
 
 STORED = ("weight", "lm_head", "cache", "norm")  # roles whose tensors are read whole
+
+
+def unit_for(kind: str, design: Design, *, where: str) -> str:
+    """The unit that does this kind, by name the first. Raises MappingError where none does."""
+    for name, unit in sorted(design.units.items()):
+        if kind in unit.does:
+            return name
+    does = "; ".join(f"{name} {' '.join(unit.does)}" for name, unit in design.units.items())
+    raise MappingError(f"no unit of '{design.name}' does '{kind}'; units do: {does}", where=where)
 
 
 def bytes_loaded(graph: Graph, op: Op, *, roles: tuple[str, ...] = (*STORED, "embedding")) -> int:

@@ -17,7 +17,7 @@ from dataflow.pattern import Pattern, sequence
 from dataflow.schedule import Section
 from mappers.cache_choice import FETCHES, CacheChoice
 from mappers.groups import name_within
-from mappers.operands import bytes_loaded, bytes_stored
+from mappers.operands import bytes_loaded, bytes_stored, unit_for
 from mappers.retrieval_tiers import WEIGHTS, Tiers
 from mappers.sketch import Sketch, chunks
 
@@ -49,11 +49,7 @@ class Site:
 
     def unit_for(self, kind: str, where: str) -> str:
         """The unit that does this kind, by name the first. Raises MappingError where none does."""
-        for name, unit in sorted(self.design.units.items()):
-            if kind in unit.does:
-                return name
-        does = "; ".join(f"{name} {' '.join(unit.does)}" for name, unit in self.design.units.items())
-        raise MappingError(f"no unit of '{self.design.name}' does '{kind}'; units do: {does}", where=where)
+        return unit_for(kind, self.design, where=where)
 
     def piece_bytes(self) -> int:
         """Bytes of a piece of weights, or of keys and values, on their way through the chip."""
