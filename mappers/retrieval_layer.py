@@ -246,30 +246,26 @@ def _chosen(site: Site, after: list[str]) -> list[str]:
     choice, s = site.choice, site.sketch
     assert choice is not None
     s.part = "selection"
-    works = list(choice.step.works)
-    metadata: list[str] = []
     if choice.step.metadata_read_bytes:
         read = work("read", bytes=choice.step.metadata_read_bytes)
         s.task("read metadata", site.tiers.main, choice.batch, read, role="metadata")
-        metadata = [site.call("read metadata", after)]
-    scores = [place for place, item in enumerate(works) if item.kind == "score"]
-    needs = scores[-1] if scores else 0
-    for place, item in enumerate(works):
+        after = [*after, site.call("read metadata", after)]
+    for place, item in enumerate(choice.step.works, start=1):
         item = _as_done(site, item)
         _check_passes(site, item)
-        waits = [*after, *(metadata if place == needs else [])]
-        name, _ = site.computing(f"select {place + 1} {item.kind}", item.kind, [(item, choice.batch)], waits)
+        name, _ = site.computing(f"select {place} {item.kind}", item.kind, [(item, choice.batch)], after)
         after = [name]
-    return after if works else [*after, *metadata]
+    return after
 
 
 def _check_passes(site: Site, item: Work) -> None:
     """Raises MappingError where a row makes more bucket passes than the threshold unit has buckets."""
-    unit = site.design.units[site.unit_for(item.kind, "the selection")]
+    name = site.unit_for(item.kind, "the selection")
+    unit = site.design.units[name]
     if isinstance(unit, ThresholdUnit) and item["passes"] > item["rows"] * unit.buckets:
         raise MappingError(
             "the selection's rule cuts a row's scores into more buckets than the threshold unit",
-            resource=f"units.{site.unit_for(item.kind, '')}.buckets",
+            resource=f"units.{name}.buckets",
             demand=-(-item["passes"] // item["rows"]), capacity=unit.buckets,
             ways_out=("fewer selection.settings.buckets", "more buckets"),
         )  # fmt: skip
@@ -291,28 +287,22 @@ def _fetched(site: Site, after: list[str]) -> str | None:
         return None
     assert tiers.beyond is not None
     s.part = "fetch"
-    pieces = sum(times for _, _, times in fetches)
-    size = choice.token_bytes
-    issue = "issue"
+    pieces, size = sum(times for _, _, times in fetches), choice.token_bytes
+    gather = [(work("gather", requests=of, bytes=each * size), times) for of, each, times in fetches]
+    sizes = [(of * each * size, times) for of, each, times in fetches]
+    s.task("fetch", tiers.beyond, pieces, sequence(*gather), role="fetched")
     if any("issue" in unit.does for unit in site.design.units.values()):
         runs = [(work("issue", requests=of), times) for of, _, times in fetches]
-        name, ahead = site.computing(issue, "issue", runs, after)
-    else:
-        name, ahead = "", 0
-    gather = [(work("gather", requests=of, bytes=each * size), times) for of, each, times in fetches]
-    s.task("fetch", tiers.beyond, pieces, sequence(*gather), role="fetched")
-    if name:
+        name, ahead = site.computing("issue", "issue", runs, after)
         s.stream(name, "fetch", 2, gives=sequence((0, ahead), (1, pieces)))
     else:
         site.call("fetch", after)
-    last, largest = "fetch", max(of * each for of, each, _ in fetches) * size
+    last, largest = "fetch", max(moved for moved, _ in sizes)
     for channel in tiers.channels:
-        moves = [(work("move", bytes=of * each * size), times) for of, each, times in fetches]
-        s.task(f"fetch over {channel}", channel, pieces, sequence(*moves))
+        s.task(f"fetch over {channel}", channel, pieces, _each("move", sizes))
         s.stream(last, f"fetch over {channel}", pieces if last == "fetch" else 2, token_bytes=largest)
         last = f"fetch over {channel}"
-    writes = [(work("write", bytes=of * each * size), times) for of, each, times in fetches]
-    s.task("fetched", tiers.main, pieces, sequence(*writes), role="fetched")
+    s.task("fetched", tiers.main, pieces, _each("write", sizes), role="fetched")
     s.stream(last, "fetched", 2, token_bytes=largest)
     return "fetched"
 
