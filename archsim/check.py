@@ -8,14 +8,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from archsim.design import Design, Fitted, Link, data_folder, found, load_design, load_model, shipped
+from archsim.design.design import Design, Fitted, Link, data_folder, found, load_design, load_model, shipped
+from archsim.design.resources import Resources, Silicon
 from archsim.errors import DesignError, InputError
-from archsim.parts import Resources, Silicon
 from archsim.quantity import Written, show, show_limit
-from archsim.selection import Selection, load_selection
+from archsim.selection.selection import Selection, load_selection
 from archsim.units import KINDS, CoreArray, TableLookup, WeightBuffer, WeightLoader
-from dataflow.model import Model
-from dataflow.vision import Vision
+from dataflow.models.model import Model
+from dataflow.models.vision import Vision
 
 LISTS = ("designs", "models", "selections", "published", "kinds", "mappers")
 

@@ -19,9 +19,9 @@ import typer
 from archsim.errors import Deadlock, InputError, MappingError
 
 if TYPE_CHECKING:
-    from archsim.design import Design
-    from archsim.report import Report
-    from dataflow.model import Model
+    from archsim.design.design import Design
+    from archsim.report.report import Report
+    from dataflow.models.model import Model
     from dataflow.schedule import Schedule
 
 SELECTION = "selection."  # the paths of --set that change the selection
@@ -77,7 +77,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="prints JSON instead of
 def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="paths or shipped names")]) -> None:
     """Says everything that is wrong with design, model and published files."""
     from archsim.check import check_file
-    from mappers.choose import MAPPERS
+    from mappers.registry import MAPPERS
 
     problems: list[str] = []
     for name in files:
@@ -109,8 +109,8 @@ def simulate(
 ) -> None:
     """Runs a model's phase on a design and prints time, throughput, stalls, traffic and energy."""
     from archsim import simulate as run_schedule
-    from archsim.text import as_json
-    from mappers.pipeline import check_phase
+    from archsim.report.text import as_json
+    from mappers.experiment.run import check_phase
 
     check_phase(phase, prompt=prompt, context=context, tokens=tokens, mask=mask)
     if phase == "generate":
@@ -123,7 +123,7 @@ def simulate(
         _warn_where_slow(schedule, engine)
         report = run_schedule(schedule, chosen, engine=engine)
     if output is not None:
-        from archsim.output import write_folder
+        from archsim.report.folder import write_folder
 
         named = {"design": design, "model": model} | ({"selection": selection} if selection else {})
         written = write_folder(output, report, chosen, model=network, inputs=named)
@@ -134,7 +134,7 @@ def simulate(
 def _generated(design: Design, model: Model, engine: str, **asked: Any) -> Report:
     """The report of a generation, as `generation` is asked for it; says now and then how far it is."""
     from archsim import simulate_generation
-    from mappers.pipeline import generation
+    from mappers.experiment.run import generation
 
     prefill, steps = generation(design, model, **asked)
     _warn_where_slow(prefill, engine)
@@ -183,8 +183,8 @@ def _lowered(
     loaded: tuple[Design, Model, dict[str, Any]], mapper: str | None, asked: dict[str, Any]
 ) -> tuple[Design, Model, Schedule]:
     """The design, the model and the schedule of the phase that is asked for."""
-    from mappers.choose import lower
-    from mappers.pipeline import phase_graph
+    from mappers.experiment.run import phase_graph
+    from mappers.registry import lower
 
     chosen, network, options = loaded
     return chosen, network, lower(phase_graph(network, **asked), chosen, mapper=mapper, **options)
@@ -233,7 +233,7 @@ def compare(
     json_: Annotated[bool, typer.Option("--json", help="prints JSON instead of text")] = False,
 ) -> None:
     """Prints every published figure beside the simulated one, with error, tolerance and mark."""
-    from archsim.design import shipped
+    from archsim.design.design import shipped
 
     rows = [row for name in published or list(shipped("published")) for row in _compared(name, quiet=json_)]
     if json_:
@@ -244,7 +244,7 @@ def compare(
 
 def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
     from archsim.published import Conditions, compare, load_published
-    from mappers.pipeline import run_published
+    from mappers.experiment.run import run_published
 
     published = load_published(name)
 
@@ -283,7 +283,7 @@ def _in_unit(value: float, written: str) -> str:
 def list_(what: Annotated[str, typer.Argument(help="designs, models, published, kinds or mappers")]) -> None:
     """Lists what is shipped."""
     from archsim.check import listing
-    from mappers.choose import MAPPERS, options_of
+    from mappers.registry import MAPPERS, options_of
 
     print("\n".join(listing(what, mappers={name: options_of(name) for name in MAPPERS})))
 
@@ -301,7 +301,7 @@ def schema(
 
 def _pairs(option: str, written: list[str], *, typed: bool) -> dict[str, Any]:
     """NAME=VALUE texts as a mapping; typed values are read as YAML reads them. Raises InputError."""
-    from archsim.yamlfile import read_text
+    from archsim.files.document import read_text
 
     pairs: dict[str, Any] = {}
     problems: list[str] = []

@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from archsim.design import found
+from archsim.design.design import found
 from archsim.errors import DesignError
+from archsim.files.validate import validate
 from archsim.quantity import parse
-from archsim.report import Report
-from archsim.validate import validate
+from archsim.report.report import Report
 from dataflow.errors import PathProblems
 
 STILL = 0.01  # a known miss may move by this much of its ratio before its test fails

@@ -3,17 +3,17 @@
 `evaluate` (running a graph on arrays, replaying a schedule) is imported on request, because it needs torch and numba.
 """
 
-from dataflow.attention_graph import attention, layer_attention
 from dataflow.cascade import CASCADES, Cascade, Expression, passes
 from dataflow.errors import GraphError, InputError, ScheduleError
 from dataflow.format import FORMATS, Format, beat_layout
 from dataflow.graph import Graph, Op, Tensor
-from dataflow.model import Model, decode, frame, next_step, prefill, question
+from dataflow.models.attention import attention, layer_attention
+from dataflow.models.model import Model, decode, frame, next_step, prefill, question
+from dataflow.models.vision import Vision
 from dataflow.op import OP_KINDS, Work, work
 from dataflow.pattern import Pattern, every, sequence, total
 from dataflow.schedule import Schedule, Section
 from dataflow.task import UNLIMITED, Stream, Task
-from dataflow.vision import Vision
 
 __all__ = [
     "CASCADES", "FORMATS", "OP_KINDS", "UNLIMITED", "Cascade", "Expression", "Format", "Graph", "GraphError",

@@ -14,7 +14,7 @@ from dataflow.errors import ScheduleError
 from dataflow.graph import Graph
 from dataflow.op import Counts
 from dataflow.section_rules import problems
-from dataflow.selected import Selected
+from dataflow.selection_summary import Selected
 from dataflow.task import Stream, Task
 
 

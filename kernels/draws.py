@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 
 from kernels.online_softmax import SoftmaxState
-from kernels.ternary import BLOCK_INPUTS, REGION_BEATS, REGION_BLOCKS, REGION_OUTPUTS, group_indices, loader_regions
-from kernels.ternary_bytes import TL2_TAIL_INPUTS, pack_planes, pack_tl1, pack_tl2
+from kernels.ternary.packing import (
+    BLOCK_INPUTS,
+    REGION_BEATS,
+    REGION_BLOCKS,
+    REGION_OUTPUTS,
+    group_indices,
+    loader_regions,
+)
+from kernels.ternary.packing_bytes import TL2_TAIL_INPUTS, pack_planes, pack_tl1, pack_tl2
 
 Arguments = dict[str, Any]
 

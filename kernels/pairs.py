@@ -6,23 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from kernels import (
-    activation,
-    attention,
-    draws,
-    lookup,
-    lookup_bytes,
-    norm,
-    online_softmax,
-    pool,
-    quantize,
-    rope,
-    ternary,
-)
-from kernels import ternary_bytes as layouts
-from kernels.retrieval import draws as drawn
-from kernels.retrieval import quality, references, references_clusters, references_learned, threshold
-from kernels.retrieval.references import trace
+from kernels import activation, attention, draws, norm, online_softmax, pool, quantize, rope
+from kernels.selection import draws as drawn
+from kernels.selection import quality, threshold
+from kernels.selection.references import clusters, learned, positions_and_scores
+from kernels.selection.references.positions_and_scores import trace
+from kernels.ternary import lookup, lookup_bytes, packing, packing_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +36,7 @@ def _counted_product(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _counted_reference(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return lookup.lookup_matmul_reference(x, ternary.group_indices(weights))
+    return lookup.lookup_matmul_reference(x, packing.group_indices(weights))
 
 
 _CODES = "codes are integers"
@@ -59,12 +48,12 @@ _APART = "sums of FP64 softmaxes, drawn so that no two are within a rounding of 
 _LONG = "FP32 against FP64: sums of up to a few hundred terms with 6e-8 each, and FP32 exp"
 
 PAIRS = (
-    Pair("pack_dense", ternary.pack_dense_reference, ternary.pack_dense, draws.weights, 0, _CODES),
-    Pair("pack_loader", ternary.pack_loader_reference, ternary.pack_loader, draws.loader_weights, 0, _CODES),
-    Pair("pack_tl1", layouts.pack_tl1_reference, layouts.pack_tl1, draws.weights, 0, _CODES),
-    Pair("pack_tl2", layouts.pack_tl2_reference, layouts.pack_tl2, draws.weights, 0, _CODES),
-    Pair("pack_i2s", layouts.pack_i2s_reference, layouts.pack_i2s, draws.weights, 0, _CODES),
-    Pair("pack_planes", layouts.pack_planes_reference, layouts.pack_planes, draws.weights, 0, _CODES),
+    Pair("pack_dense", packing.pack_dense_reference, packing.pack_dense, draws.weights, 0, _CODES),
+    Pair("pack_loader", packing.pack_loader_reference, packing.pack_loader, draws.loader_weights, 0, _CODES),
+    Pair("pack_tl1", packing_bytes.pack_tl1_reference, packing_bytes.pack_tl1, draws.weights, 0, _CODES),
+    Pair("pack_tl2", packing_bytes.pack_tl2_reference, packing_bytes.pack_tl2, draws.weights, 0, _CODES),
+    Pair("pack_i2s", packing_bytes.pack_i2s_reference, packing_bytes.pack_i2s, draws.weights, 0, _CODES),
+    Pair("pack_planes", packing_bytes.pack_planes_reference, packing_bytes.pack_planes, draws.weights, 0, _CODES),
     Pair("build_tables", lookup.build_tables_reference, lookup.build_tables, draws.grouped_activations, 0, _SUMS),
     Pair("half_tables", lookup_bytes.half_tables_reference, lookup_bytes.half_tables, draws.activations, 0, _SUMS),
     Pair("lookup_matmul", lookup.lookup_matmul_reference, lookup.lookup_matmul, draws.lookup, 0, _SUMS),
@@ -129,18 +118,18 @@ PAIRS = (
         5e-6,
         _FP32,
     ),
-    Pair("full", references.everything, trace, drawn.everything, 0, _WHOLE),
-    Pair("streaming_llm", references.sink_window, trace, drawn.sink_window, 0, _WHOLE),
-    Pair("duo_attention", references.gated_heads, trace, drawn.gated_heads, 0, _WHOLE),
-    Pair("topk", references.highest_scores, trace, drawn.highest_scores, 0, _WHOLE),
-    Pair("double_sparsity", references.label_channels, trace, drawn.label_channels, 0, _WHOLE),
-    Pair("infinigen", references.partial_columns, trace, drawn.partial_columns, 0, _WHOLE),
-    Pair("quest", references.page_bounds, trace, drawn.page_bounds, 0, _WHOLE),
-    Pair("lserve", references_learned.gated_pages, trace, drawn.gated_pages, 0, _WHOLE),
-    Pair("h2o", references_learned.heavy_hitters, trace, drawn.heavy_hitters, 0, _APART),
-    Pair("infllm", references_learned.block_means, trace, drawn.block_means, 0, _WHOLE),
-    Pair("rekv", references_learned.frame_means, trace, drawn.frame_means, 0, _WHOLE),
-    Pair("resv", references_clusters.hash_clusters, trace, drawn.hash_clusters, 0, _WHOLE),
-    Pair("keep_to_ratio", references_clusters.keep_to_ratio, threshold.keep_to_ratio, drawn.weighted_rows, 0, _IEEE),
-    Pair("attend", references.attend_reference, quality.attend, drawn.masked, 5e-6, _LONG),
+    Pair("full", positions_and_scores.everything, trace, drawn.everything, 0, _WHOLE),
+    Pair("streaming_llm", positions_and_scores.sink_window, trace, drawn.sink_window, 0, _WHOLE),
+    Pair("duo_attention", positions_and_scores.gated_heads, trace, drawn.gated_heads, 0, _WHOLE),
+    Pair("topk", positions_and_scores.highest_scores, trace, drawn.highest_scores, 0, _WHOLE),
+    Pair("double_sparsity", positions_and_scores.label_channels, trace, drawn.label_channels, 0, _WHOLE),
+    Pair("infinigen", positions_and_scores.partial_columns, trace, drawn.partial_columns, 0, _WHOLE),
+    Pair("quest", positions_and_scores.page_bounds, trace, drawn.page_bounds, 0, _WHOLE),
+    Pair("lserve", learned.gated_pages, trace, drawn.gated_pages, 0, _WHOLE),
+    Pair("h2o", learned.heavy_hitters, trace, drawn.heavy_hitters, 0, _APART),
+    Pair("infllm", learned.block_means, trace, drawn.block_means, 0, _WHOLE),
+    Pair("rekv", learned.frame_means, trace, drawn.frame_means, 0, _WHOLE),
+    Pair("resv", clusters.hash_clusters, trace, drawn.hash_clusters, 0, _WHOLE),
+    Pair("keep_to_ratio", clusters.keep_to_ratio, threshold.keep_to_ratio, drawn.weighted_rows, 0, _IEEE),
+    Pair("attend", positions_and_scores.attend_reference, quality.attend, drawn.masked, 5e-6, _LONG),
 )

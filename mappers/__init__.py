@@ -1,14 +1,8 @@
 """Joins the two: a Graph and a Design become a Schedule. The mappers are listed in MAPPERS."""
 
-from mappers.choose import MAPPERS, lower, lower_step, options_of
-from mappers.explore import sweep, sweep_rows
-from mappers.pipeline import generation, run
-from mappers.retrieval import retrieval
-from mappers.rows import Row, pareto
-from mappers.streaming import streaming
-from mappers.temporal import temporal
+from mappers.experiment.row import Row, pareto
+from mappers.experiment.run import generation, run
+from mappers.experiment.sweep import sweep, sweep_rows
+from mappers.registry import MAPPERS, lower, lower_step, options_of
 
-__all__ = [
-    "MAPPERS", "Row", "generation", "lower", "lower_step", "options_of", "pareto", "retrieval", "run", "streaming",
-    "sweep", "sweep_rows", "temporal",
-]  # fmt: skip
+__all__ = ["MAPPERS", "Row", "generation", "lower", "lower_step", "options_of", "pareto", "run", "sweep", "sweep_rows"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from archsim.design import Design
+from archsim.design.design import Design
 from archsim.errors import MappingError
 from archsim.units import TableLookup
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
-from mappers import one_by_one, table_lookup
-from mappers.lookup_plan import AttentionOrder, Buffering
+from mappers import op_by_op as one_by_one
+from mappers.table_lookup import mapper as table_lookup
+from mappers.table_lookup.shapes import AttentionOrder, Buffering
 
 
 def temporal(

@@ -9,14 +9,14 @@ import pytest
 
 import archsim
 from archsim.check import check_file
-from archsim.design import Design, Fitted, shipped
-from archsim.parts import Part, Resources, Silicon
+from archsim.design.design import Design, Fitted, shipped
+from archsim.design.resources import Part, Resources, Silicon
 from archsim.published import Point, Published, load_published
-from archsim.selection import Selection
-from dataflow.model import Model
-from dataflow.vision import Vision
-from mappers.choose import MAPPERS
-from mappers.pipeline import run
+from archsim.selection.selection import Selection
+from dataflow.models.model import Model
+from dataflow.models.vision import Vision
+from mappers.experiment.run import run
+from mappers.registry import MAPPERS
 
 ROOT = Path(__file__).parent.parent
 SOURCES = "\n".join(p.read_text() for d in ("archsim", "dataflow", "mappers") for p in (ROOT / d).rglob("*.py"))

@@ -12,10 +12,10 @@ ORDER = ("kernels", "dataflow", "archsim", "mappers")
 FILES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.py"))
 HOMES = {
     "simpy": ("archsim/engine/simpy_engine.py",),
-    "yaml": ("archsim/yamlfile.py",),
+    "yaml": ("archsim/files/document.py",),
     "pint": ("archsim/quantity.py",),
     "typer": ("archsim/cli.py",),
-    "matplotlib": ("archsim/plot.py",),
+    "matplotlib": ("archsim/report/plot.py",),
     "torch": ("kernels/",),
     "numba": ("kernels/", "archsim/engine/"),
     "networkx": ("dataflow/",),

@@ -27,7 +27,7 @@ def attempt(flat: Flat, *, engine: str = "auto", like: SectionResult | None = No
         from archsim.engine.simpy_engine import run as run_simpy
 
         return run_simpy(flat)
-    from archsim.engine.compiled import run as run_compiled
+    from archsim.engine.compiled.engine import run as run_compiled
 
     return run_compiled(flat, like=like)
 
@@ -40,7 +40,7 @@ def spans(flat: Flat, *, engine: str = "auto") -> list[Span]:
         from archsim.engine.simpy_engine import spans as spans_of_simpy
 
         return spans_of_simpy(flat)
-    from archsim.engine.compiled import spans as spans_of_compiled
+    from archsim.engine.compiled.engine import spans as spans_of_compiled
 
     return spans_of_compiled(flat)
 
@@ -52,7 +52,7 @@ def run(flat: Flat, *, engine: str = "auto", like: SectionResult | None = None) 
     """
     result = attempt(flat, engine=engine, like=like)
     if isinstance(result, Stuck):
-        from archsim.engine.deadlock import explain
+        from archsim.engine.deadlock.explain import explain
 
         raise explain(flat, result, lambda deeper: attempt(deeper, engine=engine))
     return result

@@ -16,7 +16,7 @@ from dataflow.section_rules import changed_tasks
 from dataflow.task import Task
 
 if TYPE_CHECKING:
-    from archsim.design import Design
+    from archsim.design.design import Design
 
 
 @dataclass(frozen=True, slots=True)

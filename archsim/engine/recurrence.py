@@ -14,7 +14,7 @@ from operator import itemgetter, sub
 
 from archsim.engine.flat import Flat, FlatTask
 from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult
-from archsim.engine.standing import after
+from archsim.engine.token_state import after
 from dataflow.errors import InputError
 from dataflow.pattern import Pattern, total
 

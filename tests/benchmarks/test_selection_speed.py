@@ -10,9 +10,9 @@ import pytest
 
 import archsim
 from dataflow import frame
-from kernels.retrieval import ALGORITHMS, CacheShape, select, start, update
-from kernels.retrieval.streams import video_stream
-from mappers.choose import lower
+from kernels.selection import ALGORITHMS, CacheShape, select, start, update
+from kernels.selection.streams import video_stream
+from mappers.registry import lower
 
 LAYERS, TOKENS, FRAME = 32, 40_000, 10
 PART = 1000  # tokens that a rule takes at once while the cache is filled, which is not timed

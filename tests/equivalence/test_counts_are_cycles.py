@@ -8,8 +8,8 @@ from archsim.units import DecodeAttention, MatmulArray, PrefillAttention, TableL
 from dataflow.mask import causal_pairs
 from dataflow.op import work
 from kernels.attention import decode_attention_counted, prefill_attention_counted
-from kernels.lookup import lookup_matmul_counted
-from kernels.ternary import loader_bytes
+from kernels.ternary.lookup import lookup_matmul_counted
+from kernels.ternary.packing import loader_bytes
 
 ENGINE = {
     "kind": "table_lookup", "group_size": 3, "num_tables": 28, "readers_per_table": 16, "activation_bits": "8 bit",

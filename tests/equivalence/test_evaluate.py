@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 import archsim
 from dataflow import Graph, GraphError, Model, Tensor, decode, prefill
-from dataflow.evaluate import EVALUATORS, evaluate, random_tensors
 from dataflow.format import FP32, INT8, INT32, TERNARY
+from dataflow.numeric.evaluate import EVALUATORS, evaluate, random_tensors
 from dataflow.op import GRAPH_KINDS
 
 # FP32 against FP64: a few hundred roundings of 6e-8 each, relative to the largest element of a tensor.

@@ -15,8 +15,8 @@ from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
 import archsim
 from dataflow import Model, Vision, decode, frame, prefill, question
-from dataflow.evaluate import evaluate, random_tensors
-from dataflow.tiles import TILES, operands_of
+from dataflow.numeric.evaluate import evaluate, random_tensors
+from dataflow.numeric.tiles import TILES, operands_of
 
 VIDEO = archsim.load_model("toy_video")
 TERNARY = VIDEO.model_copy(update={"name": "ternary", "weights": "ternary", "sub_norms": True})

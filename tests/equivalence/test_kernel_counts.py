@@ -14,10 +14,10 @@ from kernels.attention import (
     prefill_attention,
     prefill_attention_counted,
 )
-from kernels.lookup import LookupCounts, lookup_matmul_counted
 from kernels.norm import layer_norm, rmsnorm
 from kernels.online_softmax import online_softmax_finish, online_softmax_start, online_softmax_step
 from kernels.pool import mean_pool
+from kernels.ternary.lookup import LookupCounts, lookup_matmul_counted
 
 
 def lookup_counts(m: int, n: int, k: int, **options: int) -> LookupCounts:

@@ -23,9 +23,9 @@ from dataflow import (
     sequence,
     work,
 )
-from dataflow.evaluate import evaluate, evaluate_op, random_tensors, replay
 from dataflow.format import FP32, INT8, INT32, TERNARY
-from dataflow.replay import dependence_order, steps
+from dataflow.numeric.evaluate import evaluate, evaluate_op, random_tensors, replay
+from dataflow.numeric.replay import dependence_order, steps
 
 # From one op to the next in FP32: sums of a few hundred terms in another order, relative to the largest element.
 TOLERANCE = 2e-6

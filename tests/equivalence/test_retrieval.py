@@ -9,17 +9,17 @@ import pytest
 import torch
 
 import kernels
-from kernels import retrieval
-from kernels.retrieval import ALGORITHMS, CacheShape, select, start, update
-from kernels.retrieval.accumulated import HeavyHitters
-from kernels.retrieval.blocks import BlockMeans, FrameMeans
-from kernels.retrieval.clusters import HashClusters
-from kernels.retrieval.columns import HighestScores, LabelChannels, PartialColumns, dominant_rotation, rank_channels
-from kernels.retrieval.pages import GatedPages, PageBounds
-from kernels.retrieval.positions import Everything, GatedHeads, SinkWindow
-from kernels.retrieval.quality import attend, mass_recall, output_error, top_recall
-from kernels.retrieval.ranking import keep_highest, keep_within, scores_of
-from kernels.retrieval.threshold import keep_to_ratio, threshold_cycles
+from kernels import selection as retrieval
+from kernels.selection import ALGORITHMS, CacheShape, select, start, update
+from kernels.selection.accumulated import HeavyHitters
+from kernels.selection.blocks import BlockMeans, FrameMeans
+from kernels.selection.clusters import HashClusters
+from kernels.selection.columns import HighestScores, LabelChannels, PartialColumns, dominant_rotation, rank_channels
+from kernels.selection.pages import GatedPages, PageBounds
+from kernels.selection.positions import Everything, GatedHeads, SinkWindow
+from kernels.selection.quality import attend, mass_recall, output_error, top_recall
+from kernels.selection.ranking import keep_highest, keep_within, scores_of
+from kernels.selection.threshold import keep_to_ratio, threshold_cycles
 
 TOKENS, HEADS, KV_HEADS, WIDTH = 77, 6, 3, 8
 SHAPE = CacheShape(TOKENS, HEADS, KV_HEADS, WIDTH)
@@ -171,7 +171,7 @@ def test_ranked_channels_recall_more_than_the_first_ones() -> None:
 
 @pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(retrieval.__path__)])
 def test_docstring_examples_of_retrieval(name: str) -> None:
-    module = importlib.import_module(f"kernels.retrieval.{name}")
+    module = importlib.import_module(f"kernels.selection.{name}")
     things = [t for t in vars(module).values() if callable(t) and getattr(t, "__module__", "") == module.__name__]
     assert [t.__name__ for t in things if not t.__doc__ and not t.__name__.startswith("_")] == []
     assert doctest.testmod(module).failed == 0

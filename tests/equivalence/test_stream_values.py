@@ -12,10 +12,10 @@ import torch
 
 from archsim import load_design
 from dataflow import CASCADES, Graph, Schedule, ScheduleError, attention, every, sequence
-from dataflow.evaluate import evaluate
-from dataflow.stream_values import replay_streams
+from dataflow.numeric.evaluate import evaluate
+from dataflow.numeric.replay_streams import replay_streams
 from kernels.stream_nodes import NODES
-from mappers import streaming
+from mappers.streaming.mapper import streaming
 
 MACHINE = load_design("streaming_machine")
 FORMS = tuple(CASCADES)

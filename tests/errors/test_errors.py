@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from archsim.cli import WRONG, main
-from archsim.design import data_folder
+from archsim.design.design import data_folder
 from archsim.errors import InputError
 
 HERE = Path(__file__).parent

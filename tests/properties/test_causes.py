@@ -94,7 +94,7 @@ def test_the_grain_of_the_int8_fifo_hardly_shows(monkeypatch):
     for phase in (DECODE, PREFILL):
         built = run(None, phase).cycles
         with monkeypatch.context() as single:
-            single.setattr("mappers.linear_calls.TOKEN_ELEMENTS", 1)
+            single.setattr("mappers.table_lookup.linear.TOKEN_ELEMENTS", 1)
             exact = run(None, phase).cycles
         assert exact < built < 1.001 * exact  # what every report says
 
@@ -163,7 +163,7 @@ def test_the_order_of_keys_in_the_file_changes_nothing(tmp_path):
     def reordered(data):
         return {key: reordered(data[key]) for key in sorted(data, reverse=True)} if isinstance(data, dict) else data
 
-    from archsim.yamlfile import write
+    from archsim.files.document import write
 
     path = tmp_path / "reordered.yaml"
     path.write_text(write(reordered(DESIGN.document.data)))

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import made
 
-from archsim.engine import attempt, compiled, simpy_engine
-from archsim.engine.compiled import run
-from archsim.engine.deadlock import explain
+from archsim.engine import attempt, simpy_engine
+from archsim.engine.compiled.engine import run
+from archsim.engine.deadlock.explain import explain
 from archsim.engine.flat import Flat, flatten
 from archsim.engine.result import SectionResult, Stuck
 from dataflow.pattern import Pattern
@@ -146,7 +146,7 @@ def test_made_sections_that_shrink(random: Random) -> None:
 @pytest.mark.parametrize("firings", [1, 2, 5])
 def test_runs_in_parts(firings: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that pauses for interrupts every few firings, and that soon gives up waiting for repeats, ends the same."""
-    monkeypatch.setattr(compiled, "FIRINGS_A_CALL", firings)
+    monkeypatch.setattr("archsim.engine.compiled.engine.FIRINGS_A_CALL", firings)
     seen_over(range(500), most_tasks=6)
 
 

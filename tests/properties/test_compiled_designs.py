@@ -12,12 +12,14 @@ import pytest
 
 from archsim import Design, load_design, load_model, simulate
 from archsim.engine import simpy_engine
-from archsim.engine.compiled import run
+from archsim.engine.compiled.engine import run
 from archsim.engine.flat import flatten
 from archsim.engine.result import Stuck
-from archsim.text import as_json
+from archsim.report.text import as_json
 from dataflow import CASCADES, Graph, Model, Schedule, attention, decode, prefill
-from mappers import lower, pipeline, streaming
+from mappers import lower
+from mappers.experiment import run as pipeline
+from mappers.streaming.mapper import streaming
 
 BITNET, TOY_LLM = load_model("bitnet_b158_large"), load_model("toy_llm")
 LOOKUP, TOY, MACHINE = load_design("tellme_kv260"), load_design("toy"), load_design("streaming_machine")

@@ -11,7 +11,7 @@ from made import made
 
 from archsim import load_design, load_model
 from archsim.engine import simpy_engine
-from archsim.engine.compiled import run
+from archsim.engine.compiled.engine import run
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit, flatten
 from archsim.engine.result import SectionResult
 from dataflow import Section, Stream, Task, decode, every, sequence, work

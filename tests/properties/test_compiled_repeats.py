@@ -15,11 +15,11 @@ import repeating_shared
 
 from archsim import load_design
 from archsim.engine import simpy_engine
-from archsim.engine.compiled import run
+from archsim.engine.compiled.engine import run
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit, flatten
 from archsim.engine.result import SectionResult, Stuck
 from dataflow import attention
-from mappers import streaming
+from mappers.streaming.mapper import streaming
 
 FAMILIES = {**repeating.FAMILIES, **repeating_shared.FAMILIES}
 FEW = 15

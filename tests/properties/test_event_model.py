@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from oracles import play
 
 from archsim import Deadlock
-from archsim.bound import section_bound
 from archsim.engine import run
 from archsim.engine.flat import flatten
 from archsim.engine.result import SectionResult
+from archsim.run.bound import section_bound
 
 FEW = settings(max_examples=100, derandomize=True, deadline=None)
 MANY = settings(max_examples=5_000, derandomize=True, deadline=None)

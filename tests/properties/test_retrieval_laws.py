@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.retrieval import ALGORITHMS, CacheShape, Kept, State, draws, select, start, update
-from kernels.retrieval.accumulated import HeavyHitters
-from kernels.retrieval.blocks import BlockMeans, FrameMeans
-from kernels.retrieval.clusters import HashClusters
-from kernels.retrieval.columns import HighestScores, LabelChannels, PartialColumns
-from kernels.retrieval.pages import GatedPages, PageBounds, page_bounds
-from kernels.retrieval.positions import Everything, GatedHeads, SinkWindow
-from kernels.retrieval.ranking import scores_of
+from kernels.selection import ALGORITHMS, CacheShape, Kept, State, draws, select, start, update
+from kernels.selection.accumulated import HeavyHitters
+from kernels.selection.blocks import BlockMeans, FrameMeans
+from kernels.selection.clusters import HashClusters
+from kernels.selection.columns import HighestScores, LabelChannels, PartialColumns
+from kernels.selection.pages import GatedPages, PageBounds, page_bounds
+from kernels.selection.positions import Everything, GatedHeads, SinkWindow
+from kernels.selection.ranking import scores_of
 
 # One query head per KV head and one row, as the table counts; d and b as in BF16 and head_dim 128, n a multiple of all.
 N, H, D, B = 6400, 4, 20, 2

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from kernels.retrieval import ALGORITHMS, CacheShape, Kept, select, start, update
-from kernels.retrieval.blocks import BlockMeans, FrameMeans
-from kernels.retrieval.clusters import HashClusters
-from kernels.retrieval.columns import HighestScores
-from kernels.retrieval.pages import PageBounds
-from kernels.retrieval.positions import SinkWindow
-from kernels.retrieval.quality import attend, attention_weights, mass_recall, output_error, top_recall
-from kernels.retrieval.streams import Stream, Video, video_stream
+from kernels.selection import ALGORITHMS, CacheShape, Kept, select, start, update
+from kernels.selection.blocks import BlockMeans, FrameMeans
+from kernels.selection.clusters import HashClusters
+from kernels.selection.columns import HighestScores
+from kernels.selection.pages import PageBounds
+from kernels.selection.positions import SinkWindow
+from kernels.selection.quality import attend, attention_weights, mass_recall, output_error, top_recall
+from kernels.selection.streams import Stream, Video, video_stream
 
 HEADS = {"heads": 6, "kv_heads": 3, "head_dim": 32}
 

@@ -14,7 +14,7 @@ import pytest
 
 from archsim import Deadlock, Design, Report, load_design, simulate, size_fifos
 from dataflow import CASCADES, UNLIMITED, Schedule, attention, passes
-from mappers import streaming
+from mappers.streaming.mapper import streaming
 
 MACHINE = load_design("streaming_machine")
 FORMS = ("naive", "scaled", "reordered", "reordered_without_max", "memory_free")

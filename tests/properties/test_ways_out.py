@@ -15,8 +15,8 @@ from oracles import play as played_plainly
 
 from archsim import Deadlock
 from archsim.engine import ENGINES, attempt, run
+from archsim.engine.deadlock.untimed import play
 from archsim.engine.flat import flatten
-from archsim.engine.game import play
 from archsim.engine.result import Stuck
 from dataflow.pattern import total
 from dataflow.task import UNLIMITED

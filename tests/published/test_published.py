@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from archsim.design import shipped
+from archsim.design.design import shipped
 from archsim.errors import DesignError
 from archsim.published import Comparison, Conditions, Point, Published, compare, load_published
-from mappers.pipeline import run_published
+from mappers.experiment.run import run_published
 
 README = Path(__file__).parent.parent.parent / "README.md"
 README_ORDER = ("tellme_kv260", "vrex8", "agx_orin")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from archsim import load_design
-from archsim.bound import bound, lower_bound, section_bound
 from archsim.engine import run
 from archsim.engine.flat import flatten
+from archsim.run.bound import bound, lower_bound, section_bound
 from dataflow import Graph, Pattern, Schedule, Section, Stream, Task, every, sequence, work
 
 Ends = Mapping[str, int | Pattern[int]]

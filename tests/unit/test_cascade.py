@@ -15,7 +15,7 @@ from archsim.engine.flat import flatten
 from archsim.engine.result import SectionResult, Stuck
 from dataflow import CASCADES, Cascade, Expression, GraphError, attention, passes
 from dataflow.op import NODE_KINDS
-from mappers import streaming
+from mappers.streaming.mapper import streaming
 
 MACHINE = load_design("streaming_machine")
 OPERANDS = {"q": ("row",), "k": ("key",), "v": ("key",)}

@@ -22,7 +22,7 @@ MOST = 2**62
 PROGRAM = """
 import sys
 from test_compiled_limits import pair
-from archsim.engine.compiled import run
+from archsim.engine.compiled.engine import run
 for servers in (1, 2):
     run(pair(3, servers=servers), skip=False)
 print("begun", flush=True)
@@ -32,7 +32,7 @@ run(pair(3, firings=firings, use=2, depth=2, servers=servers), skip=False)
 
 
 ZERO_CYCLES = """
-from archsim.engine.compiled import run
+from archsim.engine.compiled.engine import run
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
 def flat(n):
     tasks = (FlatTask("a", 0, n, (FlatRun(n, 0, (), ((0, 1),)),)), FlatTask("b", 1, n, (FlatRun(n, 0, ((0, 1),), ()),)))

@@ -16,7 +16,7 @@ from archsim.engine.flat import Flat, flatten
 from archsim.engine.result import SectionResult, Stuck
 from dataflow import Pattern, Section, Stream, Task, attention, every, sequence, work
 from dataflow.task import UNLIMITED
-from mappers import streaming
+from mappers.streaming.mapper import streaming
 
 Ends = Mapping[str, int | Pattern[int]]
 UNITS = ("source", "reducer", "joiner", "u", "v", "w")

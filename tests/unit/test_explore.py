@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import archsim.selection.rule_run
 import mappers
-import mappers.chosen
-import mappers.explore
-import mappers.rows
+import mappers.experiment.row
+import mappers.experiment.sweep
 from archsim import Deadlock, InputError, MappingError, load_design, load_model, load_selection
 from mappers import Row, pareto, sweep, sweep_rows
 
@@ -117,7 +117,7 @@ def test_what_is_refused_is_a_row_with_the_message_of_the_run():
     for row in rows[1:]:
         assert row.report is None
         assert row.read_bytes is None
-        assert all(getattr(row, name) is None for name in mappers.rows.MEASURES)
+        assert all(getattr(row, name) is None for name in mappers.experiment.row.MEASURES)
     small, four = TOY.with_({"units.dram.capacity": "1 KiB"}), load_selection("topk").with_({"settings.tokens": 4})
     with pytest.raises(MappingError) as refused:
         mappers.run(small, VIDEO, phase="frame", context=20, selection=four)
@@ -137,7 +137,7 @@ def test_a_deadlock_is_a_row():
 def test_rows_make_a_table_of_plain_values():
     rows = swept({"units.dram.capacity": ["1 KiB", "1 MiB"], RATIO: [0.5]}, context=20)
     lines = [row.as_dict() for row in rows]
-    measures = list(mappers.rows.MEASURES)
+    measures = list(mappers.experiment.row.MEASURES)
     memories = ["read_bytes.buffer", "read_bytes.dram", "read_bytes.ssd"]
     for line in lines:
         assert list(line) == ["units.dram.capacity", RATIO, *measures, *memories, "problem"]
@@ -158,9 +158,10 @@ def rule_runs(monkeypatch):
         runs.append(1)
         return select(*given, **named)
 
-    select = mappers.chosen.select
-    monkeypatch.setattr(mappers.chosen, "select", counted)
-    monkeypatch.setattr(mappers.chosen, "chosen_by", lru_cache(maxsize=1)(mappers.chosen.chosen_by.__wrapped__))
+    select = archsim.selection.rule_run.select
+    monkeypatch.setattr(archsim.selection.rule_run, "select", counted)
+    chosen_by = archsim.selection.rule_run.chosen_by.__wrapped__
+    monkeypatch.setattr(archsim.selection.rule_run, "chosen_by", lru_cache(maxsize=1)(chosen_by))
     return runs
 
 
@@ -230,7 +231,7 @@ def test_what_is_done_before_an_interrupt_stays(monkeypatch):
             raise KeyboardInterrupt
         return mappers.run(*given, **named)
 
-    monkeypatch.setattr(mappers.explore, "run", interrupted)
+    monkeypatch.setattr(mappers.experiment.sweep, "run", interrupted)
     rows = []
     with pytest.raises(KeyboardInterrupt):
         rows.extend(sweep_rows(TOY, VIDEO, phase="frame", over={"context": [8, 9, 10, 11]}))
@@ -239,7 +240,7 @@ def test_what_is_done_before_an_interrupt_stays(monkeypatch):
 
 
 def test_a_fault_of_ours_is_no_row(monkeypatch):
-    monkeypatch.setattr(mappers.explore, "run", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(mappers.experiment.sweep, "run", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         swept({"context": [8]})
 
@@ -306,7 +307,7 @@ WRONG = {
 @pytest.mark.parametrize(("message", "asked"), WRONG.items(), ids=[text.splitlines()[-1] for text in WRONG])
 @pytest.mark.parametrize("call", [sweep, sweep_rows])
 def test_what_no_combination_could_be_run_for_is_said_before_any_runs(call, message, asked, monkeypatch):
-    monkeypatch.setattr(mappers.explore, "run", None)
+    monkeypatch.setattr(mappers.experiment.sweep, "run", None)
     with pytest.raises(InputError) as caught:
         call(TOY, VIDEO, **{"phase": "frame", "selection": RESV, "context": 20, **asked})
     assert str(caught.value) == message
@@ -394,4 +395,4 @@ def test_measures_that_there_are_not(named, message):
 
 
 def test_examples():
-    assert doctest.testmod(mappers.explore).failed == 0
+    assert doctest.testmod(mappers.experiment.sweep).failed == 0

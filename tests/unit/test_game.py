@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import pytest
 
 from archsim import load_design
+from archsim.engine.deadlock.untimed import play
 from archsim.engine.flat import Flat, flatten
-from archsim.engine.game import play
 from archsim.engine.result import Waiting
-from archsim.engine.standing import Standing
+from archsim.engine.token_state import Standing
 from dataflow import Pattern, Section, Stream, Task, every, sequence, work
 from dataflow.task import UNLIMITED
 

@@ -10,14 +10,14 @@ import pytest
 import archsim
 import dataflow
 import mappers
-from archsim import runs
-from archsim.bound import bound, lower_bound
 from archsim.engine.flat import flatten
-from archsim.laws import LawBroken
-from archsim.text import as_json
+from archsim.report.text import as_json
+from archsim.run import schedule_run as runs
+from archsim.run.bound import bound, lower_bound
+from archsim.run.laws import LawBroken
 from dataflow import Graph, ScheduleError, Section, Stream, Task, every, sequence, work
-from dataflow.model import next_step
-from mappers.choose import lower_step
+from dataflow.models.model import next_step
+from mappers.registry import lower_step
 
 TOY, TOY_LLM = archsim.load_design("toy"), archsim.load_model("toy_llm")
 JOULES = {
@@ -227,10 +227,10 @@ def test_every_step_is_checked_against_the_laws(monkeypatch):
     with pytest.raises(LawBroken, match="busy \\+ starved"):
         mappers.run(TOY, TOY_LLM, phase="generate", prompt=2, tokens=4)
     broken(lambda r: r, 0)
-    lost = mappers.pipeline.next_step
+    lost = mappers.experiment.run.next_step
     short = lambda model, step: lost(model, lost(model, step))  # noqa: E731
-    monkeypatch.setattr("mappers.choose.AT_CONTEXT", {"temporal": lambda like, graph, _: replace(like, graph=graph)})
-    monkeypatch.setattr("mappers.pipeline.next_step", short)
+    monkeypatch.setattr("mappers.registry.AT_CONTEXT", {"temporal": lambda like, graph, _: replace(like, graph=graph)})
+    monkeypatch.setattr("mappers.experiment.run.next_step", short)
     with pytest.raises(LawBroken, match="mac: scheduled"):
         mappers.run(TOY, TOY_LLM, phase="generate", prompt=2, tokens=4)
 
@@ -329,7 +329,7 @@ def test_what_a_section_shares_with_another_is_the_same_object():
 
 def test_a_mapper_without_steps_of_its_own_lowers_each(monkeypatch):
     shared = mappers.run(TOY, TOY_LLM, phase="generate", prompt=2, tokens=4)
-    monkeypatch.setattr("mappers.choose.AT_CONTEXT", {})
+    monkeypatch.setattr("mappers.registry.AT_CONTEXT", {})
     alone = mappers.run(TOY, TOY_LLM, phase="generate", prompt=2, tokens=4)
     assert alone.firings_run > shared.firings_run
     assert replace(alone, firings_run=shared.firings_run) == shared

@@ -8,7 +8,7 @@ import archsim
 import dataflow
 import mappers
 from archsim.engine.result import StreamResult
-from archsim.laws import LawBroken
+from archsim.run.laws import LawBroken
 
 DESIGN, MODEL = archsim.load_design("toy"), archsim.load_model("toy_llm")
 ONE_BYTE = dataflow.every(dataflow.work("read", bytes=1))
@@ -40,7 +40,7 @@ def test_lost_work_and_bytes_are_noticed(schedule, told):
 
 
 def test_a_result_that_does_not_add_up_is_noticed(monkeypatch):
-    from archsim import runs
+    from archsim.run import schedule_run as runs
 
     def broken(change):
         original = archsim.engine.run
@@ -56,7 +56,7 @@ def test_a_result_that_does_not_add_up_is_noticed(monkeypatch):
 
 
 def test_totals_that_do_not_add_up_are_noticed(monkeypatch):
-    from archsim.totals import Totals
+    from archsim.run.totals import Totals
 
     units = Totals.units
 

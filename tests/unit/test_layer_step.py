@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from archsim.errors import InputError
-from archsim.selection import load_selection
+from archsim.selection import rule_run as chosen
+from archsim.selection.selection import load_selection
+from archsim.selection.step import LayerStep, layer_step, stretches
 from archsim.units.selector import HashComparator, ThresholdUnit
-from kernels.retrieval import ALGORITHMS, Counts, Kept, select, start, update, walk
-from kernels.retrieval.clusters import HashClusters
-from kernels.retrieval.quality import mass_recall, output_error, top_recall
-from kernels.retrieval.recordings import save_selection, save_stream
-from kernels.retrieval.selection import CacheShape
-from kernels.retrieval.streams import Stream, video_stream
-from mappers import chosen
-from mappers.layer_step import LayerStep, layer_step, stretches
+from kernels.selection import ALGORITHMS, Counts, Kept, select, start, update, walk
+from kernels.selection.algorithm import CacheShape
+from kernels.selection.clusters import HashClusters
+from kernels.selection.quality import mass_recall, output_error, top_recall
+from kernels.selection.recordings import save_selection, save_stream
+from kernels.selection.streams import Stream, video_stream
 
 TINY = {"heads": 4, "kv_heads": 2, "head_dim": 16, "element_bytes": 2}
 ONE = {"cores": 1, "fill_cycles": 0}

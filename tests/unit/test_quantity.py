@@ -252,7 +252,7 @@ def test_shown_sizes_read_back() -> None:
 
 def test_importing_archsim_leaves_pint_alone_until_a_quantity_is_read() -> None:
     code = (
-        "import sys, archsim.quantity, archsim.yamlfile; assert 'pint' not in sys.modules;"
+        "import sys, archsim.quantity, archsim.files.document; assert 'pint' not in sys.modules;"
         "archsim.quantity.parse('1 Hz', 'frequency'); assert 'pint' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

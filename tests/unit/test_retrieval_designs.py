@@ -8,7 +8,7 @@ import yaml
 
 from archsim import DesignError, load_design
 from archsim.check import check_file
-from archsim.design import Design
+from archsim.design.design import Design
 from archsim.units import Channel, Memory
 from dataflow import work
 

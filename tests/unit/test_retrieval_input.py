@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.retrieval import ALGORITHMS, CacheShape, Counts, Kept, select, start, update, walk
-from kernels.retrieval.accumulated import HeavyHitters
-from kernels.retrieval.blocks import BlockMeans, FrameMeans
-from kernels.retrieval.clusters import HashClusters
-from kernels.retrieval.columns import HighestScores, LabelChannels, PartialColumns
-from kernels.retrieval.pages import GatedPages, PageBounds
-from kernels.retrieval.positions import GatedHeads, SinkWindow
-from kernels.retrieval.quality import mass_recall, top_recall
-from kernels.retrieval.recordings import Replay, load_selection, load_stream, save_selection, save_stream
-from kernels.retrieval.streams import recorded_stream, video_stream
-from kernels.retrieval.threshold import keep_to_ratio
+from kernels.selection import ALGORITHMS, CacheShape, Counts, Kept, select, start, update, walk
+from kernels.selection.accumulated import HeavyHitters
+from kernels.selection.blocks import BlockMeans, FrameMeans
+from kernels.selection.clusters import HashClusters
+from kernels.selection.columns import HighestScores, LabelChannels, PartialColumns
+from kernels.selection.pages import GatedPages, PageBounds
+from kernels.selection.positions import GatedHeads, SinkWindow
+from kernels.selection.quality import mass_recall, top_recall
+from kernels.selection.recordings import Replay, load_selection, load_stream, save_selection, save_stream
+from kernels.selection.streams import recorded_stream, video_stream
+from kernels.selection.threshold import keep_to_ratio
 
 SHAPE = CacheShape(100, 4, 2, 8)
 TURN = np.zeros((1, 8, 8))

@@ -9,13 +9,13 @@ import pytest
 import archsim
 import mappers
 from archsim import MappingError, ScheduleError, load_design, load_model, load_selection
-from archsim.design import shipped
-from archsim.laws import LawBroken
+from archsim.design.design import shipped
+from archsim.run.laws import LawBroken
 from archsim.units import Channel
 from dataflow import decode, frame, prefill, question, work
-from dataflow.evaluate import evaluate, random_tensors, replay
-from mappers.cache_choice import choice_of
-from mappers.retrieval_tiers import tiers_of
+from dataflow.numeric.evaluate import evaluate, random_tensors, replay
+from mappers.retrieval.cache import choice_of
+from mappers.retrieval.tiers import tiers_of
 
 TOY, VIDEO = load_design("toy_retrieval"), load_model("toy_video")
 FULL, GIVEN, CHOSEN = load_selection("full"), load_selection("resv_published"), load_selection("resv")

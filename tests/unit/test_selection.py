@@ -9,11 +9,11 @@ import pytest
 
 import archsim
 from archsim.check import LISTS, check_file, listing, schema_lines
-from archsim.design import shipped
+from archsim.design.design import shipped
 from archsim.errors import DesignError
-from archsim.selection import Algorithm, StreamOptions
-from kernels.retrieval import ALGORITHMS
-from kernels.retrieval.streams import Video
+from archsim.selection.selection import Algorithm, StreamOptions
+from kernels.selection import ALGORITHMS
+from kernels.selection.streams import Video
 
 BUDGETS = {"frame", "seed", "heads", "kv_heads", "head_dim"}
 

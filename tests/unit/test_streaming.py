@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from archsim import MappingError, ScheduleError, load_design, load_model, simulate, size_fifos
-from archsim.text import as_json
+from archsim.report.text import as_json
 from dataflow import Graph, Tensor, attention, decode
 from dataflow.format import FP16, FP32
-from dataflow.stream_values import replay_streams
-from mappers import lower, streaming
+from dataflow.numeric.replay_streams import replay_streams
+from mappers import lower
+from mappers.streaming.mapper import streaming
 
 MACHINE = load_design("streaming_machine")
 TOY = load_design("toy")

@@ -1,6 +1,6 @@
 """Tally: the sum of counts, brought up to date, is the sum counted anew."""
 
-from archsim.tally import tally
+from archsim.run.tally import tally
 
 
 def letters(text):

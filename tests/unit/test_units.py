@@ -263,7 +263,7 @@ def test_a_higher_cost_is_never_faster(kind: str, field: str) -> None:
 
 def read_by_mappers() -> set[str]:
     """Names of attributes that mappers read."""
-    trees = [ast.parse(path.read_text()) for path in sorted((ROOT / "mappers").glob("*.py"))]
+    trees = [ast.parse(path.read_text()) for path in sorted((ROOT / "mappers").rglob("*.py"))]
     return {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
 

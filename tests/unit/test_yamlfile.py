@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from archsim.errors import DesignError
+from archsim.files.document import Document, read, read_text, write
+from archsim.files.validate import validate
 from archsim.quantity import BytesPerCycle, Count, CyclesTime, Frequency
-from archsim.validate import validate
-from archsim.yamlfile import Document, read, read_text, write
 from dataflow.errors import PathProblems
 
 SAMPLE = """\

@@ -1,0 +1,124 @@
+"""The compiled engine: the same integers as the SimPy engine's, in machine code, whole repeats skipped exactly.
+
+Two kernels. The clock runs any section and skips what repeats; the order kernel is faster where every order is fixed,
+and runs such sections where nothing repeats.
+"""
+
+from __future__ import annotations
+
+from archsim.engine.arrays import Arrays, arrays, arrays_like
+from archsim.engine.compiled import clock, clock_kernel, clock_state, order_kernel, order_state
+from archsim.engine.compiled.clock import FIRINGS_A_CALL
+from archsim.engine.compiled.incremental import Earlier
+from archsim.engine.compiled.machine_code import tell_if_cold
+from archsim.engine.compiled.outcome import Outcome, section_result
+from archsim.engine.compiled.steady_state import Repeats, repeats
+from archsim.engine.flat import Flat
+from archsim.engine.result import SectionResult, Stuck
+from archsim.engine.spans import Row, Span, spans_of
+from archsim.engine.token_state import after
+from dataflow.errors import ScheduleError
+
+MOST = 2**62
+PATIENCE = 8  # where the order kernel can take over, the clock gives up once it has run one firing in so many
+
+
+def run(flat: Flat, *, skip: bool = True, like: SectionResult | None = None) -> SectionResult | Stuck:
+    """One run of this section; Stuck when nothing can happen any more and firings are left.
+
+    What goes as it went in the run of a section that this one is `like` is not run again, nor are repeats; with `skip`
+    False every firing is run one by one. Raises ScheduleError where cycles or tokens could pass 2^62.
+    """
+    before = like.earlier if skip and like else None
+    packed = _packed(flat, before)
+    outcome, kept = _outcome(packed, skip, before)
+    if outcome.left.any():
+        fired = [task.firings - n for task, n in zip(flat.tasks, outcome.left.tolist(), strict=True)]
+        return Stuck(outcome.cycle, after(flat, fired).waiting())
+    return section_result(flat, packed, outcome, Earlier(flat, packed, outcome, kept))
+
+
+def _outcome(packed: Arrays, skip: bool, like: Earlier | None) -> tuple[Outcome, Repeats | None]:
+    ordered = order_state.takes(packed)
+    if skip or not ordered:
+        patience = max(FIRINGS_A_CALL, int(packed.tasks[:, 1].sum()) // PATIENCE) if ordered else MOST
+        found = clock.run(packed, skip=skip, patience=patience, like=like)
+        if found is not None:
+            return found
+    return _in_order(packed), None
+
+
+def spans(flat: Flat) -> list[Span]:
+    """What each unit does when in a run of this section, as far as it gets; nothing is skipped."""
+    packed = _packed(flat)
+    rows: list[Row] = []
+    tell_if_cold("clock_kernel")
+    begun = clock_state.begin(packed, spans=True)
+    clock_kernel.enter(begun)
+    for q, _ in clock.steps(begun, repeats(begun, on=False)):
+        for unit, what, start, end, servers in q.spans[: q.scalars[clock_state.SPANS]].tolist():
+            cause, of = _named(flat, what)
+            rows.append((flat.units[unit].name, cause, of, start, end, servers))
+        q.scalars[clock_state.SPANS] = 0
+    return spans_of(rows)
+
+
+def _named(flat: Flat, what: int) -> tuple[str, str]:
+    """A span's cause and the task or stream that it is of."""
+    if what < 0:
+        return "busy", flat.tasks[clock_state.NOBODY - what].name
+    late, stream = divmod(what, len(flat.streams))
+    return "blocked" if late else "starved", flat.streams[stream].name
+
+
+def _in_order(packed: Arrays) -> Outcome:
+    tell_if_cold("order_kernel")
+    q = order_state.begin(packed)
+    while not order_kernel.work_off(q, FIRINGS_A_CALL):
+        pass
+    tasks, streams = q.tasks, q.streams
+    return Outcome(
+        int(q.scalars[order_state.LAST]), int(q.scalars[order_state.FIRED]), 0,
+        tasks[:, order_state.LEFT], tasks[:, order_state.START], tasks[:, order_state.END],
+        streams[:, order_state.STARVED], streams[:, order_state.BLOCKED], streams[:, order_state.PEAK],
+    )  # fmt: skip
+
+
+def _packed(flat: Flat, before: Earlier | None = None) -> Arrays:
+    """The section as arrays. Raises ScheduleError where a number could pass 2^62; looks closely where one may."""
+    try:
+        a = arrays_like(flat, before.flat, before.packed) if before else arrays(flat)
+    except OverflowError:
+        _refuse_what_overflows(flat)
+        raise
+    longest = float(a.runs[:, 1].max()) + float(a.units[:, 1].max())
+    cycles = longest * float(a.units[:, 0].max()) * a.tasks[:, 1].sum(dtype=float)
+    tokens = float(max(a.takes[:, 1].max(initial=1), a.gives[:, 1].max(initial=1))) * float(a.tasks[:, 1].max())
+    if max(cycles, tokens, a.tasks[:, 1].sum(dtype=float)) > MOST / 2 or a.streams[:, 0].max(initial=0) > MOST:
+        _refuse_what_overflows(flat)
+    return a
+
+
+def _refuse_what_overflows(flat: Flat) -> None:
+    """Raises ScheduleError for every number that could pass 2^62.
+
+    Time passes only while a firing is held or what it gives is on its way: the sum of both over all firings bounds it.
+    """
+    servers = max(unit.count for unit in flat.units)
+    cycles = sum(task.busy_cycles + task.firings * flat.units[task.unit].latency_cycles for task in flat.tasks)
+    tokens = (task.firings * n for task in flat.tasks for run in task.runs for _, n in (*run.takes, *run.gives))
+    counted = (
+        ("server-cycles", cycles * servers),
+        ("firings", sum(task.firings for task in flat.tasks)),
+        ("tokens of a task", max(tokens, default=0)),
+        ("places of a stream", max((stream.depth for stream in flat.streams), default=0)),
+        ("servers of a unit", servers),
+    )
+    found = [
+        f"section '{flat.section}': up to {n:,} {what}; the compiled engine counts to 2^62 = {MOST:,}; make them "
+        "fewer, or take --engine simpy"
+        for what, n in counted
+        if n > MOST
+    ]
+    if found:
+        raise ScheduleError(found)

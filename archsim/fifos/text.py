@@ -1,0 +1,188 @@
+"""How FifoSizes read: a table under a few lines of text, the same as HTML for notebooks, and the JSON for scripts."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from html import escape
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from archsim.quantity import show, show_limit
+from dataflow.task import UNLIMITED
+
+if TYPE_CHECKING:
+    from archsim.fifos.memory import FifoMemory
+    from archsim.fifos.sizes import FifoSize, FifoSizes
+
+
+def screen(sizes: FifoSizes) -> str:
+    """Cycles, what holds the schedule back, memory; then a line for each queue."""
+    table = _table(sizes)
+    first, *others = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for name, *cells in table:
+        padded = [cell.rjust(width) for cell, width in zip(cells, others, strict=True)]
+        lines.append("  ".join([name.ljust(first), *padded]).rstrip())
+    return "\n".join([*_head(sizes), "", *lines, *_left_out(sizes)])
+
+
+def _head(sizes: FifoSizes) -> list[str]:
+    about = [f"{key} {sizes.about[key]}" for key in ("prompt", "context", "batch", "mask") if sizes.about.get(key)]
+    now = "deadlock" if sizes.cycles_now is None else _cycles(sizes, sizes.cycles_now) + _over(sizes, sizes.cycles_now)
+    in_all = "no limit" if sizes.bytes_now is None else f"{sizes.bytes_now:,} B"
+    named = f": {sizes.target}" if isinstance(sizes.target, str) else ""
+    spent = f"{sizes.runs:,} runs of a section, {sizes.firings:,} firings"
+    lines = [
+        " · ".join([sizes.design, sizes.model, str(sizes.about["phase"]), *about]),
+        f"target      {_cycles(sizes, sizes.target_cycles)}{named}",
+        f"unlimited   {_cycles(sizes, sizes.unbounded_cycles)}",
+        f"now         {now}",
+        f"minimal     {_cycles(sizes, sizes.cycles)}",
+        *_held_back(sizes),
+        f"memory      {in_all}{_memory(sizes, sizes.memory_now)} now",
+        f"            {sizes.bytes:,} B{_memory(sizes, sizes.memory)} at the minimal depths",
+        f"proof       one place less of any queue misses the target, deadlocks or is refused; {spent}",
+    ]
+    if sizes.schedule.options:
+        lines.insert(1, "options     " + ", ".join(f"{k}={v}" for k, v in sizes.schedule.options.items()))
+    lines += [f"not exact   {item}" for item in sizes.schedule.approximated]
+    if sizes.first_come:
+        units = ", ".join(f"'{name}'" for name in sizes.first_come)
+        lines.append(
+            f"not proven  that still fewer places miss it: {units} serves first come, where less can be faster"
+        )
+    return lines
+
+
+def _cycles(sizes: FifoSizes, cycles: int) -> str:
+    time = cycles / sizes.clock_hz
+    tokens = sizes.about["tokens"]
+    rate = f", {show(tokens / time, 'rate of tokens')}" if tokens and cycles else ""
+    return f"{cycles:,} cycles ({show(time, 'time')}{rate})"
+
+
+def _over(sizes: FifoSizes, cycles: int) -> str:
+    return f", {cycles / sizes.target_cycles - 1:.1%} over the target" if cycles > sizes.target_cycles else ""
+
+
+def _memory(sizes: FifoSizes, memory: FifoMemory | None) -> str:
+    """The sum against the part's budget, which other uses share."""
+    if memory is None or sizes.budget is None:
+        return ""
+    shares = [
+        f"{float(used):,g} of {float(sizes.budget[name]):,g} {name}"
+        for name, used in (("lut", Fraction(memory.lut)), ("bram36", memory.bram36))
+    ]
+    return ", " + " and ".join(shares)
+
+
+def _held_back(sizes: FifoSizes) -> list[str]:
+    found = sizes.held_back_by
+    if sizes.reached:
+        return ["held back   by no queue: the target is reached"]
+    if not found:
+        short = ", ".join(f"{f.name} {_depth(f)} to {f.minimal}" for f in sizes.fifos if f.short)
+        return [f"held back   by several queues, none of which helps alone: {short}"]
+    lines = []
+    for fifo in found:
+        if sizes.cycles_now is None:
+            brings = f"alone it ends the deadlock, at {fifo.alone_cycles:,} cycles"
+        else:
+            saved = int(sizes.saved(fifo))
+            brings = f"alone it would save {saved:,} cycles ({saved / sizes.cycles_now:.1%})"
+        lines.append(f"held back   by {fifo.name}: depth {_depth(fifo)} now, {fifo.minimal} needed; {brings}")
+    return lines
+
+
+def _depth(fifo: FifoSize) -> str:
+    """Places as given, the least to the most where streams of one queue differ."""
+    least = min(s.depth for s in fifo.streams)
+    return show_limit(fifo.depth) if least == fifo.depth else f"{show_limit(least)}-{show_limit(fifo.depth)}"
+
+
+def _table(sizes: FifoSizes) -> list[list[str]]:
+    """The header; queues that hold the schedule back, then the largest. Signals of one place are left out."""
+    header = ["queue", "now", "minimal", "peak", "B now", "B minimal"]
+    if sizes.budget is not None:
+        header += ["memory now", "memory"]
+    header += ["alone saves", "one less"]
+    shown = [f for f in sizes.fifos if not _is_signal(f)]
+    shown.sort(key=lambda f: (-sizes.saved(f), -f.minimal * f.bytes_per_token, -f.depth * f.bytes_per_token, f.name))
+    return [header, *(_row(sizes, fifo) for fifo in shown)]
+
+
+def _row(sizes: FifoSizes, fifo: FifoSize) -> list[str]:
+    size = fifo.bytes_per_token
+    now = "inf" if fifo.depth == UNLIMITED and size else f"{fifo.depth * size:,}"
+    cells = [fifo.name, _depth(fifo), f"{fifo.minimal:,}", f"{fifo.peak:,}", now, f"{fifo.minimal * size:,}"]
+    if sizes.budget is not None:
+        cells += ["at the host", ""] if fifo.at_host else [str(fifo.memory_now or "inf"), str(fifo.memory)]
+    saved = sizes.saved(fifo)
+    alone = "the deadlock" if saved == float("inf") else f"{saved:,}" if saved else ""
+    return [*cells, alone, f"+{fifo.proof - sizes.target_cycles:,}" if isinstance(fifo.proof, int) else fifo.proof]
+
+
+def _is_signal(fifo: FifoSize) -> bool:
+    return fifo.bytes_per_token == 0 and fifo.depth == fifo.minimal == 1
+
+
+def _left_out(sizes: FifoSizes) -> list[str]:
+    signals = sum(1 for f in sizes.fifos if _is_signal(f))
+    return [f"and {signals} signals of one place"] if signals else []
+
+
+def html(sizes: FifoSizes) -> str:
+    """The table as HTML, under the same lines."""
+    header, *rows = _table(sizes)
+    head = "<br>".join(escape(line) for line in _head(sizes))
+    names = "".join(f"<th>{escape(name)}</th>" for name in header)
+    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return f"<p>{head}</p><table><tr>{names}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def as_json(sizes: FifoSizes) -> dict[str, Any]:
+    """The answer as plain data; null where a depth is unlimited, a run deadlocks or nothing is known."""
+    return {
+        "design": sizes.design,
+        "model": sizes.model,
+        **{key: sizes.about.get(key) for key in ("phase", "prompt", "context", "batch", "mask")},
+        "options": dict(sizes.schedule.options),
+        "approximated": list(sizes.schedule.approximated),
+        "clock_hz": float(sizes.clock_hz),
+        "target": sizes.target,
+        "target_cycles": sizes.target_cycles,
+        "unbounded_cycles": sizes.unbounded_cycles,
+        "cycles_now": sizes.cycles_now,
+        "cycles": sizes.cycles,
+        "bytes_now": sizes.bytes_now,
+        "bytes": sizes.bytes,
+        "memory_now": _memory_json(sizes.memory_now),
+        "memory": _memory_json(sizes.memory),
+        "budget": None if sizes.budget is None else {name: float(n) for name, n in sizes.budget.items()},
+        "held_back_by": [fifo.name for fifo in sizes.held_back_by],
+        "first_come": list(sizes.first_come),
+        "fifos": {fifo.name: _fifo_json(fifo) for fifo in sizes.fifos},
+        "runs": sizes.runs,
+        "firings": sizes.firings,
+        "version": version("archsim"),
+    }
+
+
+def _fifo_json(fifo: FifoSize) -> dict[str, Any]:
+    return {
+        "streams": [stream.name for stream in fifo.streams],
+        "depth_now": None if fifo.depth == UNLIMITED else fifo.depth,
+        "minimal": fifo.minimal,
+        "floor": fifo.floor,
+        "peak": fifo.peak,
+        "bytes_per_token": fifo.bytes_per_token,
+        "one_place_less": fifo.proof,
+        "alone_cycles": fifo.alone_cycles,
+        "at_host": fifo.at_host,
+        "memory_now": _memory_json(fifo.memory_now),
+        "memory": _memory_json(fifo.memory),
+    }
+
+
+def _memory_json(memory: FifoMemory | None) -> dict[str, Any] | None:
+    return None if memory is None else {"lut": memory.lut, "bram36": float(memory.bram36)}

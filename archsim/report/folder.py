@@ -1,0 +1,79 @@
+"""The folder that a run leaves behind: summary, ops, the resolved design and a manifest. Same input, same bytes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from archsim.design.design import Design
+from archsim.errors import InputError
+from archsim.files.document import write
+from archsim.report.report import Report
+from archsim.report.text import as_json
+from dataflow.models.model import Model
+
+PACKAGES = ("archsim", "numpy", "numba", "simpy", "pydantic", "pint", "PyYAML")
+OP_FIELDS = ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")
+
+
+def write_folder(
+    folder: Path, report: Report, design: Design, *, model: Model, inputs: dict[str, str]
+) -> tuple[str, ...]:
+    """Writes summary.json, ops.csv, design.yaml, selection.yaml where there is one, and manifest.json, each whole or
+    not at all; returns their names.
+
+    The manifest hashes what was read, changes by --set included, and what was written, and has the seed of the stream
+    that a selection was run on; nothing else is drawn.
+
+    Raises InputError where the folder cannot be written.
+    """
+    resolved, selection = write(design.document.data), report.options.get("selection")
+    summary = as_json(report)
+    files = {
+        "summary.json": _json({key: value for key, value in summary.items() if key != "ops"}),
+        "ops.csv": _csv(summary["ops"]),
+        "design.yaml": resolved,
+    }
+    read = {"design": resolved, "model": model.model_dump_json()}
+    if selection is not None:
+        files["selection.yaml"] = read["selection"] = write(selection.document.data)
+        inputs = {"selection": selection.name, **inputs}
+    manifest = {
+        "inputs": {noun: {"given": inputs[noun], "sha256": _sha256(text)} for noun, text in read.items()},
+        "outputs": {name: {"sha256": _sha256(text)} for name, text in files.items()},
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "engine": report.engine,
+        "seed": None if selection is None else selection.stream.seed,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (files | {"manifest.json": _json(manifest)}).items():
+            part = folder / f".{name}.part"
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, folder / name)
+    except OSError as error:
+        raise InputError(f"--output {folder}: cannot be written: {error.strerror}") from None
+    return (*files, "manifest.json")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, indent=1) + "\n"
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, OP_FIELDS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()

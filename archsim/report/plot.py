@@ -1,0 +1,57 @@
+"""Figures of reports, drawn with matplotlib: where the time goes, and how a sweep bends. The only place that draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from archsim.quantity import show
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from archsim.report.report import Report
+
+BLUE = "#2f6f9f"
+
+
+def time_by_part(report: Report) -> Figure:
+    """A bar for each part of the run, longest first, with its time and its share."""
+    from matplotlib.figure import Figure
+
+    parts = [(name, cycles) for name, cycles in report.parts.items() if cycles * 1000 >= report.cycles][::-1]
+    figure = Figure(figsize=(7, 0.5 + 0.42 * len(parts)), layout="constrained")
+    axes = figure.subplots()
+    shares = [float(100 * cycles / report.cycles) for _, cycles in parts]
+    bars = axes.barh([name for name, _ in parts], shares, color=BLUE)
+    labels = [
+        f"{show(cycles / report.clock_hz, 'time')}  {share:.0f} %"
+        for (_, cycles), share in zip(parts, shares, strict=True)
+    ]
+    axes.bar_label(bars, labels, padding=4)
+    axes.set_xlim(0, 1.25 * max(shares))
+    axes.set_xlabel("share of the time, %")
+    total = show(report.cycles / report.clock_hz, "time")
+    axes.set_title(f"{report.model} on {report.design}: {report.about['phase']}, {total}", loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def sweep_lines(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str) -> Figure:
+    """Lines of (x values, y values) by name over a logarithmic x axis, each value marked."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for name, (across, up) in lines.items():
+        axes.plot(across, up, marker="o", label=name)
+    axes.set_xscale("log", base=2)
+    ticks = sorted({value for across, _ in lines.values() for value in across})
+    axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

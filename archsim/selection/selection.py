@@ -1,0 +1,147 @@
+"""Selection: which of the cached keys a step attends to, read from YAML; the shipped ones, found by name.
+
+Knows the rule by its name and options, and where each number is from. Does not know what the rule does: kernels do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema, model_validator
+
+from archsim.design.design import Fitted, found
+from archsim.errors import DesignError, quoted
+from archsim.files.document import Document
+from archsim.files.edits import assumptions, edited, fits, missing
+from archsim.files.validate import validate
+from dataflow.errors import PathProblems
+
+FIELD = ConfigDict(frozen=True, extra="forbid")
+
+# The names of kernels.selection.ALGORITHMS, which is not imported because that compiles; a test holds them equal.
+Algorithm = Literal[
+    "full", "topk", "streaming_llm", "duo_attention", "h2o", "quest", "infllm", "rekv", "infinigen",
+    "double_sparsity", "lserve", "resv",
+]  # fmt: skip
+Use = Literal["frame", "question", "text"]
+
+
+def _setting(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise ValueError(f"expected a number, text, true, false or nothing, got {quoted(value)}")
+    return value
+
+
+Setting = Annotated[Any, BeforeValidator(_setting), WithJsonSchema({"type": ["number", "string", "boolean", "null"]})]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+KeptShare = Annotated[float, Field(gt=0, le=1, strict=True)]
+Whole = Annotated[int, Field(ge=0, strict=True)]
+
+
+class StreamOptions(BaseModel):
+    """How the stream of keys is drawn on which the rule chooses; kernels.selection.streams.video_stream explains."""
+
+    model_config = FIELD
+
+    seed: Whole = Field(0, description="the same seed gives the same stream")
+    temporal: Share = Field(0.96, description="correlation of a key with that of the same place one frame before")
+    spatial: Share = Field(0.2, description="correlation of a key with that of the place before in its frame")
+    agreement: Share = Field(0.99, description="correlation of one channel between two heads")
+    focus: Share = Field(0.2, description="correlation of a query with the key of its own token")
+    sharpness: float = Field(2.0, ge=0, le=1000, strict=True, description="standard deviation of a query's channels")
+    common: Share = Field(
+        0.004, description="correlation of any two keys, or of a key with a query's noise, beside the rest"
+    )
+    needles: Whole = Field(0, description="tokens that no other is alike to, in drawn places")
+
+
+class Selection(BaseModel):
+    """A rule that chooses among cached keys, or the shares that it is published to keep.
+
+    Frozen. A variant is `selection.with_({"settings.ratio": 0.4})`, which edits the written form and reads it again.
+    """
+
+    model_config = FIELD
+
+    name: str = Field(description="the name that reports print")
+    source: str = Field(
+        description="where the rule and its settings are from that stand under neither assumed nor fitted"
+    )
+    algorithm: Algorithm = Field(description="the rule, a name of kernels.selection.ALGORITHMS")
+    settings: dict[str, Setting] = Field(
+        default_factory=dict,
+        description="option of the rule -> number, text, true, false or nothing; the rest are its own",
+    )
+    kept: dict[Use, KeptShare] | None = Field(
+        None, description="use (frame, question, text) -> share of the cached keys that a step keeps, as published, "
+        "instead of what the rule keeps on the stream",
+    )  # fmt: skip
+    resident: Share = Field(
+        1.0, description="newest share of each sequence's cache that stays in the accelerator's own memory"
+    )
+    stream: StreamOptions = Field(
+        default_factory=StreamOptions.model_construct,
+        description="the stream of keys that is drawn where none is recorded",
+    )
+    recording: str | None = Field(
+        None, description="path, from the current folder, of a stream that save_stream wrote, instead of a drawn one"
+    )
+    recorded_selection: str | None = Field(
+        None, description="path, from the current folder, of choices that save_selection wrote, replayed"
+    )
+    assumed: dict[str, str] = Field(default_factory=dict, description="dotted path -> why this number was assumed")
+    fitted: dict[str, Fitted] = Field(default_factory=dict, description="dotted path -> the point it was fitted to")
+
+    _document: Document = PrivateAttr()
+    _changed: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="after")
+    def _decided_once(self) -> Selection:
+        if self.kept is not None and self.recorded_selection is not None:
+            raise PathProblems([("kept", "shares stand beside a recorded_selection; give one of the two")])
+        return self
+
+    @property
+    def document(self) -> Document:
+        """The written form that this selection was read from."""
+        return self._document
+
+    def with_(self, changes: Mapping[str, Any]) -> Selection:
+        """This selection with the values at these dotted paths replaced, read anew.
+
+        Raises DesignError when a path is not there or the new value cannot be right.
+        """
+        variant = _selection(edited(self._document, changes, opens=0))
+        variant._changed = (*self._changed, *changes)
+        return variant
+
+    def __str__(self) -> str:
+        """The name, and the paths that a variant changed with their values."""
+        values = {path: reduce(lambda at, key: at[key], path.split("."), self._document.data) for path in self._changed}
+        return (
+            f"{self.name} ({', '.join(f'{path}={value}' for path, value in values.items())})" if values else self.name
+        )
+
+    def assumptions(self) -> dict[str, str]:
+        """Why each number that the source does not give was assumed; of one that a variant changed, that it was set."""
+        return assumptions(self.assumed, self.fitted, self._changed)
+
+    def fits(self) -> dict[str, str]:
+        """The point that each fitted number was fitted to, those aside that a variant changed."""
+        return fits(self.fitted, self._changed)
+
+
+def _selection(document: Document) -> Selection:
+    selection = validate(document, Selection)
+    selection._document = document
+    problems = [*missing(document, "assumed", selection.assumed), *missing(document, "fitted", selection.fitted)]
+    if problems:
+        raise DesignError(problems)
+    return selection
+
+
+def load_selection(name: str) -> Selection:
+    """The selection of a shipped name, or of a path. Raises DesignError with every problem of the file."""
+    return _selection(found(name, "selections", "selection"))

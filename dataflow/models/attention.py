@@ -1,0 +1,66 @@
+"""attention: a graph of one attention alone, of given extents or of a model's layer."""
+
+from __future__ import annotations
+
+from dataflow.errors import GraphError
+from dataflow.format import FP32, Format, format_named
+from dataflow.graph import Graph, Tensor
+from dataflow.models.model import Model, check_tokens
+
+
+def attention(
+    *,
+    queries: int,
+    keys: int,
+    head_dim: int,
+    heads: int = 1,
+    kv_heads: int | None = None,
+    batch: int = 1,
+    causal: bool = True,
+    window: int | None = None,
+    format: Format = FP32,
+    name: str = "attention",
+) -> Graph:
+    """The graph of softmax(q k^T / sqrt(head_dim)) v for `queries` rows over `keys` columns per head and sequence.
+
+    q [batch x queries, heads x head_dim]; k, v [batch x keys, kv_heads x head_dim]. Causal: the queries are the last of
+    the keys and see none after their own; with a window each sees that many at most. Raises GraphError.
+
+    >>> attention(queries=3, keys=3, head_dim=8).ops["attention"].work["pairs"]
+    6
+    """
+    kv_heads = heads if kv_heads is None else kv_heads
+    extents = {
+        "queries": queries, "keys": keys, "head_dim": head_dim, "heads": heads, "kv_heads": kv_heads, "batch": batch,
+    }  # fmt: skip
+    problems = [f"attention: {what}: a whole number >= 1, got {n!r}" for what, n in extents.items() if n < 1]
+    if problems:
+        raise GraphError(problems)
+    mask = f"window of {window}" if window else "causal" if causal else "full"
+    about = {
+        "phase": "attention", "prompt": queries, "context": keys, "batch": batch, "mask": mask,
+        "tokens": batch * queries,
+    }  # fmt: skip
+    graph = Graph(name, about)
+    for tensor, rows, width in (("q", queries, heads), ("k", keys, kv_heads), ("v", keys, kv_heads)):
+        graph.add_tensor(Tensor(tensor, (batch * rows, width * head_dim), format))
+    graph.add(
+        "attention", "attention", ("q", "k", "v"), format=format,
+        batch=batch, heads=heads, kv_heads=kv_heads, causal=causal, window=window,
+    )  # fmt: skip
+    return graph
+
+
+def layer_attention(
+    model: Model, *, prompt: int, context: int, batch: int = 1, causal: bool = True, window: int | None = None
+) -> Graph:
+    """The attention of one layer of a model: `prompt` queries per sequence over `context` keys.
+
+    Raises GraphError where prompt or context are beyond the model's, or an extent cannot be.
+    """
+    check_tokens(model, "prompt", prompt, batch)
+    check_tokens(model, "context", context, batch)
+    return attention(
+        queries=prompt, keys=context, head_dim=model.head_dim, heads=model.heads, kv_heads=model.kv_heads, batch=batch,
+        causal=causal, window=window, format=format_named(model.activations), name=model.name,
+    )  # fmt: skip

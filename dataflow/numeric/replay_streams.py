@@ -1,0 +1,159 @@
+"""A streaming schedule on arrays, token by token: whether what its nodes compute is attention.
+
+Knows which tokens each firing takes and gives, as the schedule says, and which rows of q, k and v it reads. Does not
+know time: tasks follow each other whole, and the tokens are the same, since each stream has one producer and one
+consumer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dataflow.cascade import CASCADES, Cascade
+from dataflow.errors import ScheduleError
+from dataflow.graph import Graph, Op
+from dataflow.numeric.replay import dependence_order
+from dataflow.schedule import Schedule, Section
+from dataflow.task import Task
+from kernels.stream_nodes import NODES
+
+
+def replay_streams(schedule: Schedule, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every attention op's output [batch x queries, heads x head_dim] by name, in the type of its q.
+
+    `tensors` are the op's q, k and v by the names that the graph gives them. Raises ScheduleError where a task computes
+    no expression of the schedule's form, a token is missing, left over or of another row, a row does not come out, or
+    a tensor is missing or has another shape or type.
+    """
+    form = str(schedule.options.get("form"))
+    if form not in CASCADES:
+        raise ScheduleError(f"a schedule of mapper '{schedule.mapper}' names no form; forms are: {', '.join(CASCADES)}")
+    cascade = CASCADES[form]
+    outputs: dict[str, np.ndarray] = {}
+    for section in schedule.sections:
+        (name,) = {name for task in section.tasks for name in task.ops}
+        if name in outputs:
+            raise ScheduleError(f"section '{section.name}': op '{name}' is computed by a section before it")
+        op = schedule.graph.ops[name]
+        with np.errstate(over="ignore", invalid="ignore"):  # too large a score is the form's own matter
+            outputs[name] = _Run(section, cascade, _Operands.of(op, schedule.graph, {**tensors, **outputs})).output()
+    lacking = [op.name for op in schedule.graph.ops.values() if op.kind == "attention" and op.name not in outputs]
+    if lacking:
+        raise ScheduleError([f"op '{name}': no section computes it" for name in lacking])
+    return outputs
+
+
+@dataclass(frozen=True, slots=True)
+class _Operands:
+    """q, k and v of an op as [sequence, row, head, head_dim]. A row is lane x queries + query, a lane a head."""
+
+    arrays: Mapping[str, np.ndarray]
+
+    @staticmethod
+    def of(op: Op, graph: Graph, tensors: Mapping[str, np.ndarray]) -> _Operands:
+        batch, width = op.attributes["batch"], op.work["head_dim"]
+        missing = [f"tensor '{name}': not given; op '{op.name}' reads it" for name in op.inputs if name not in tensors]
+        if missing:
+            raise ScheduleError(missing)
+        given = [np.asarray(tensors[name]) for name in op.inputs]
+        for name, array in zip(op.inputs, given, strict=True):
+            shape = graph.tensors[name].shape
+            if array.shape != shape or not np.issubdtype(array.dtype, np.floating):
+                raise ScheduleError(
+                    f"tensor '{name}': given as {array.dtype} {list(array.shape)}; expected floats {list(shape)}"
+                )
+        shaped = (a.reshape(batch, -1, a.shape[1] // width, width) for a in given)
+        return _Operands(dict(zip("qkv", shaped, strict=True)))
+
+    def place(self, row: int) -> tuple[int, int, int]:
+        """Sequence, query and head of a row."""
+        _, queries, heads, _ = self.arrays["q"].shape
+        lane, query = divmod(row, queries)
+        return lane // heads, query, lane % heads
+
+    def read(self, name: str, row: int, key: int) -> np.ndarray:
+        """The row [head_dim] of q at this row, or of the k or v that its head reads at this key."""
+        sequence, query, head = self.place(row)
+        array = self.arrays[name]
+        share = self.arrays["q"].shape[2] // array.shape[2]
+        found: np.ndarray = array[sequence, query if name == "q" else key, head // share]
+        return found
+
+
+class _Run:
+    """A section on its operands: the tokens (row, value) that lie in each stream."""
+
+    def __init__(self, section: Section, cascade: Cascade, operands: _Operands) -> None:
+        self.section, self.cascade, self.operands = section, cascade, operands
+        self.tokens: dict[str, deque[tuple[int, Any]]] = {stream.name: deque() for stream in section.streams}
+        roles = {task.name: task.role for task in section.tasks}
+        self.makers = {stream: roles[producer] for stream, (producer, _) in section.ends.items()}
+
+    def output(self) -> np.ndarray:
+        """The rows that the sinks take, where they belong."""
+        q = self.operands.arrays["q"]
+        out = np.full(q.shape, np.nan, q.dtype)
+        rows: list[int] = []
+        for task, _ in dependence_order(self.section):
+            if task.role == "sink":
+                for row, value in self.taken_whole(task):
+                    out[self.operands.place(row)] = value
+                    rows.append(row)
+            else:
+                self.fire(task)
+        left = sorted(name for name, queue in self.tokens.items() if queue)
+        if left:
+            raise ScheduleError(f"section '{self.section.name}': tokens are left in {', '.join(map(repr, left))}")
+        if sorted(rows) != list(range(q.shape[0] * q.shape[1] * q.shape[2])):
+            raise ScheduleError(f"section '{self.section.name}': {len(rows)} rows come out, not each of the op's once")
+        return out.reshape(q.shape[0] * q.shape[1], -1)
+
+    def fire(self, task: Task) -> None:
+        """Every firing of a node: takes its tokens, computes, gives what it has then to each stream."""
+        if all(e.name != task.role for e in self.cascade.expressions):
+            raise ScheduleError(
+                f"task '{task.name}': '{task.role}' is no expression of the {self.cascade.name} form; those are: "
+                f"{', '.join(e.name for e in self.cascade.expressions)}"
+            )
+        e = self.cascade[task.role]
+        step = NODES[e.function]
+        held: dict[str, Any] = {}
+        state, last = None, -1
+        for i, (rows, keys) in enumerate(task.slices()):
+            row = rows.start
+            if row != last:
+                state, last = None, row
+                held.clear()  # a value of one row serves no other
+            for stream, pattern in task.takes.items():
+                for _ in range(pattern.at(i)):
+                    held[self.makers[stream]] = self.take(task, stream, row)
+            values = [held[r] if r in held else self.operand(task, r, row, keys.start) for r in e.reads]
+            state, value = step(state, *values)
+            for stream, pattern in task.gives.items():
+                self.tokens[stream].extend([(row, value)] * pattern.at(i))
+
+    def operand(self, task: Task, name: str, row: int, key: int) -> np.ndarray:
+        if name not in self.cascade.operands:
+            raise ScheduleError(f"task '{task.name}': reads '{name}' before it has taken any")
+        return self.operands.read(name, row, key)
+
+    def take(self, task: Task, stream: str, row: int) -> Any:
+        """The next token of a stream, which belongs to the row that the task is at."""
+        if not self.tokens[stream]:
+            raise ScheduleError(f"task '{task.name}': takes more tokens of '{stream}' than are given")
+        mine, value = self.tokens[stream].popleft()
+        if mine != row:
+            raise ScheduleError(f"task '{task.name}': at row {row} it takes a token of row {mine} from '{stream}'")
+        return value
+
+    def taken_whole(self, task: Task) -> list[tuple[int, Any]]:
+        """All tokens of the only stream of a sink."""
+        (stream,) = task.takes
+        found = list(self.tokens[stream])
+        self.tokens[stream].clear()
+        return found

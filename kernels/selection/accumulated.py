@@ -1,0 +1,112 @@
+"""Selection by the attention that a token has received so far, with eviction for good.
+
+Knows the sums and who leaves. Does not know when the attention itself is computed: it recomputes the probabilities.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.selection.algorithm import CacheShape, Counts, State, check_count
+from kernels.selection.ranking import keep_highest, scores_of
+
+ACCUMULATOR_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Survivors:
+    """The tokens that were not evicted, by position, and what they received.
+
+    positions: int64 [kv_heads, kept], rising · received: float64 [kv_heads, kept], sums of attention probabilities ·
+    keys: float32 [kv_heads, kept, d].
+    """
+
+    positions: np.ndarray
+    received: np.ndarray
+    keys: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> "Survivors":
+        """Return those of the columns chosen bool [kv_heads, kept], as many in each KV head."""
+        column = np.nonzero(chosen)[1].reshape(len(chosen), -1)
+        head = np.arange(len(chosen))[:, None]
+        return Survivors(self.positions[head, column], self.received[head, column], self.keys[head, column])
+
+
+def _attention(keys: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Return what keys [kv_heads, kept, d] receive from queries [rows, heads, d], float64 [kv_heads, kept]."""
+    rows, heads, width = queries.shape
+    logits = scores_of(queries, keys.transpose(1, 0, 2)).astype(np.float64) * width**-0.5
+    logits -= logits.max(axis=2, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=2, keepdims=True)
+    return logits.reshape(len(keys), heads // len(keys) * rows, -1).sum(axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class HeavyHitters:
+    """Keep the last `recent` tokens and of the rest the `heavy` that received the most attention, per KV head.
+
+    An update lets the new tokens join, evicts, and adds up the attention of its queries over what is left; an update
+    without queries adds nothing. Among equals the older stays. What is evicted never returns. Bytes per KV head and
+    step: 2 (heavy + recent) d b; the FP32 accumulators are read in the update. Work: an addition per query head, row
+    and kept token; a comparison per token outside `recent`. Source: H2O, arXiv 2306.14048, heavy = recent; the budget
+    here is not from it. Query heads of a group are added up: derived, the source has one KV head per query head.
+    Raises ValueError when heavy + recent is more than the cache holds.
+
+    The second token receives the most of the first query, and outlives the first one:
+
+    >>> from kernels.selection import CacheShape, select, start, update
+    >>> state = start(CacheShape(3, 1, 1, 1), HeavyHitters(heavy=1, recent=1))
+    >>> state = update(state, np.array([[[0.0]], [[1.0]]]), queries=np.ones((1, 1, 1)))
+    >>> select(update(state, np.zeros((1, 1, 1))), np.ones((1, 1, 1))).mask.tolist()
+    [[False, True, True]]
+    """
+
+    heavy: int = 2048
+    recent: int = 2048
+
+    def check(self, shape: CacheShape) -> None:
+        check_count("heavy", self.heavy, least=0)
+        check_count("recent", self.recent)
+        check_count("heavy + recent", self.heavy + self.recent, most=shape.tokens)
+
+    def begin(self, shape: CacheShape) -> Survivors:
+        none = (shape.kv_heads, 0)
+        keys = np.zeros((*none, shape.head_dim), dtype=np.float32)
+        return Survivors(np.zeros(none, dtype=np.int64), np.zeros(none), keys)
+
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Survivors, Counts]:
+        held: Survivors = state.held
+        kv_heads, tokens = state.shape.kv_heads, state.tokens + len(keys)
+        joining = np.tile(np.arange(state.tokens, tokens), (kv_heads, 1))
+        candidates = Survivors(
+            np.concatenate([held.positions, joining], axis=1),
+            np.concatenate([held.received, np.zeros(joining.shape)], axis=1),
+            np.concatenate([held.keys, keys.transpose(1, 0, 2)], axis=1),
+        )
+        rest = candidates.positions.shape[1] - min(self.recent, tokens)
+        kept = candidates
+        if rest > self.heavy:
+            chosen = np.ones(candidates.positions.shape, dtype=bool)
+            chosen[:, :rest] = _heaviest(candidates.received[:, :rest], self.heavy)
+            kept = candidates.of(chosen)
+        counts = Counts(comparisons=kv_heads * rest)
+        if queries is None:
+            return kept, counts
+        received = kept.received + _attention(kept.keys, queries)
+        additions = queries.shape[0] * queries.shape[1] * received.shape[1]
+        counts += Counts(metadata_read_bytes=ACCUMULATOR_BYTES * received.size, additions=additions)
+        return Survivors(kept.positions, received, kept.keys), counts
+
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+        mask = np.zeros((state.shape.kv_heads, state.tokens), dtype=bool)
+        np.put_along_axis(mask, state.held.positions, True, axis=1)
+        return mask, Counts()
+
+    def metadata_bytes(self, shape: CacheShape, tokens: int, held: Survivors) -> int:
+        return ACCUMULATOR_BYTES * held.positions.size
+
+
+def _heaviest(received: np.ndarray, heavy: int) -> np.ndarray:
+    """Return which columns of received float64 [kv_heads, n] are the highest, as keep_highest of one row each."""
+    return keep_highest(received.astype(np.float32)[:, None], heavy)

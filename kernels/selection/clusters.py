@@ -1,0 +1,269 @@
+"""Selection of clusters of similar keys, found by comparing hashes, by a weighted cumulative sum of their scores.
+
+Knows hashing, joining, scoring and their cycles. Does not know where the tokens of a cluster lie in memory.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from kernels.selection.algorithm import CacheShape, Counts, Growing, State, check_count, check_share
+from kernels.selection.positions import sink_and_recent
+from kernels.selection.ranking import ONE_THREAD, scores_of
+from kernels.selection.threshold import NEGATIVE, keep_to_ratio, threshold_cycles
+
+COMPARATOR_BITS = 16
+ID_BYTES, COUNT_BYTES = 4, 2
+
+
+def hash_keys(keys: np.ndarray, planes: np.ndarray) -> np.ndarray:
+    """Return the hashes of keys by the sides of hyperplanes they are on, uint64 [keys].
+
+    keys float [keys, dims], planes float64 [bits, dims]; bit b is set when keys . planes[b] > 0, in FP64, so that the
+    order of the additions does not matter in practice. Source: arXiv 2512.12284.
+
+    >>> hash_keys(np.array([[1.0, -2.0], [3.0, 1.0], [0.0, 1.0]]), np.eye(2)).tolist()
+    [1, 3, 2]
+    """
+    keys = keys.astype(np.float64)
+    block = max(1, ONE_THREAD // planes.size)
+    whole = len(keys) // block * block
+    sides = np.empty((len(keys), len(planes)))
+    tiles = keys[:whole].reshape(-1, block, keys.shape[1])
+    np.matmul(tiles, planes.T, out=sides[:whole].reshape(-1, block, len(planes)))
+    np.matmul(keys[whole:], planes.T, out=sides[whole:])
+    return ((sides > 0).astype(np.uint64) << np.arange(len(planes), dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+
+
+@njit(cache=True, nogil=True)
+def _distance(a: np.uint64, b: np.uint64) -> int:
+    x = a ^ b
+    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return int((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@njit(cache=True, nogil=True)
+def join_clusters(current: np.ndarray, cached: np.ndarray, hamming: int, nearest: bool) -> np.ndarray:
+    """Return the cluster of each current hash, int64 [current]; new clusters are numbered on from those cached.
+
+    current, cached uint64. Candidates in their order: the cached clusters, then the earlier current hashes, which stand
+    for their clusters. Of those nearer than hamming the nearest is joined, or the first; among equals the first.
+
+    >>> current, cached = np.array([0b0001, 0b1110, 0b1111], dtype=np.uint64), np.zeros(1, dtype=np.uint64)
+    >>> join_clusters(current, cached, 2, True).tolist()
+    [0, 1, 1]
+    """
+    joined = np.empty(len(current), dtype=np.int64)
+    clusters = len(cached)
+    for i in range(len(current)):
+        best, found = hamming, -1
+        for c in range(len(cached)):
+            distance = _distance(current[i], cached[c])
+            if distance < best:
+                best, found = distance, c
+                if not nearest:
+                    break
+        if found < 0 or nearest:
+            for j in range(i):
+                distance = _distance(current[i], current[j])
+                if distance < best:
+                    best, found = distance, joined[j]
+                    if not nearest:
+                        break
+        if found < 0:
+            found = clusters
+            clusters += 1
+        joined[i] = found
+    return joined
+
+
+@njit(cache=True, nogil=True)
+def _add_rows(sums: np.ndarray, joined: np.ndarray, keys: np.ndarray) -> None:
+    """Add each key [heads, d] to the sum of the cluster it joined, in their order."""
+    for i in range(len(joined)):
+        into, key = sums[joined[i]], keys[i]
+        for h in range(key.shape[0]):
+            for c in range(key.shape[1]):
+                into[h, c] += key[h, c]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One set of clusters: members: rows int64, the cluster of each token · sums: float32 [clusters, heads, d], of the
+    members' keys; the mean is sums / counts · hashes: uint64 [clusters] · counts: int64 [clusters], members."""
+
+    members: Growing
+    sums: np.ndarray
+    hashes: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """What HashClusters holds: its hyperplanes, float64 [bits, dims], and one table per set of heads."""
+
+    planes: np.ndarray
+    tables: tuple[Table, ...]
+
+
+def clusters_of(state: State) -> np.ndarray:
+    """Return the cluster of each token in each KV head, int64 [kv_heads, tokens], of a state of HashClusters.
+
+    KV heads that cluster apart number their clusters apart.
+    """
+    rows = [table.members.array[: state.tokens] for table in state.held.tables]
+    return np.broadcast_to(np.array(rows), (state.shape.kv_heads, state.tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class HashClusters:
+    """Cluster keys by their hashes, and keep the clusters that carry `ratio` of a row's weighted scores.
+
+    1. Hash: `bits` random hyperplanes from `seed`. 2. A key joins a cluster nearer than `hamming`, else opens one.
+    3. A row, of each query token and head, scores the mean keys. 4. keep_to_ratio. 5. What any row keeps, with the last
+    `recent` tokens, is kept by all KV heads, or by its own when they cluster apart. Source: arXiv 2512.12284: 32, 7
+    (strictly below), 0.3. Where that is silent:
+
+    - buckets: 20, as in its worked example; None sorts, which has no cycles.
+    - negative: "shift" (by the row's minimum), "raw", "clamp" or "exp": what negative scores offer. Shifted ones are
+      weights whatever the sign, as in a softmax, and pass 1 of the threshold unit has the minimum.
+    - ties: "nearest" or "first" of the clusters near enough: the comparator has all distances in any case.
+    - rehash: True hashes the mean of the members again after a chunk, False keeps the first member's hash: the table
+      is said to hold the mean key and its hash.
+    - apart: False, one set per layer of the keys of all KV heads in a row; True, one per KV head: a table of 1.67 % of
+      the cache at 32 tokens a cluster fits one set (2186 of 131,072 B), not one per head (394 of 16,384 B, 2.4 %).
+    - recent: 0; how many tokens are resident is the memory's business.
+
+    Bytes per KV head: C d b for C clusters, and the kept; held with it per cluster an id of 4 B, the hash, a count of
+    2 B, and per token an id of 4 B, which are on chip or beside the tokens and not counted as read by a select. An
+    update compares each new hash with all C and with those before it in the chunk; reads the C hashes and the means
+    it hashes again. Multiply-adds: 32 dims per new key and joined mean, C d per row. hash_cycles: ceil(bits / 16) each.
+    Raises ValueError for a ratio outside 0 to 1, bits outside 1 to 64, a distance above bits + 1.
+
+    Keys 4, 4, -2 are two clusters; shifted by the lowest, the first carries everything:
+
+    >>> from kernels.selection import CacheShape, select, start, update
+    >>> state = update(start(CacheShape(4, 1, 1, 1), HashClusters()), np.array([4, 4, -2]).reshape(3, 1, 1))
+    >>> kept = select(state, np.ones((1, 1, 1)))
+    >>> kept.mask.tolist(), state.counts.hash_comparisons, state.counts.hash_cycles, kept.counts.threshold_cycles
+    ([[True, True, False]], 3, 6, 2)
+    """
+
+    bits: int = 32
+    hamming: int = 7
+    ratio: float = 0.3
+    buckets: int | None = 20
+    negative: str = "shift"
+    ties: str = "nearest"
+    rehash: bool = True
+    apart: bool = False
+    recent: int = 0
+    seed: int = 0
+
+    def check(self, shape: CacheShape) -> None:
+        check_count("bits", self.bits, most=64, of="bits", holder="a hash holds")
+        needed = f"hashes of {self.bits} bits need at most"
+        check_count("hamming", self.hamming, least=0, most=self.bits + 1, of="bits", holder=needed)
+        check_share("ratio", self.ratio)
+        if self.buckets is not None:
+            check_count("buckets", self.buckets)
+        if self.negative not in NEGATIVE:
+            raise ValueError(f"negative: {self.negative!r} offers no score; take one of {', '.join(NEGATIVE)}")
+        if self.ties not in ("nearest", "first"):
+            raise ValueError(f"ties: {self.ties!r} decides nothing; take 'nearest' or 'first'")
+        check_count("recent", self.recent, least=0, most=shape.tokens)
+        check_count("seed", self.seed, least=0)
+
+    def _sets(self, shape: CacheShape) -> list[slice]:
+        """Return the KV heads of each set."""
+        return [slice(h, h + 1) for h in range(shape.kv_heads)] if self.apart else [slice(0, shape.kv_heads)]
+
+    @property
+    def _hash_bytes(self) -> int:
+        return -(-self.bits // 8)
+
+    def begin(self, shape: CacheShape) -> Clusters:
+        heads = 1 if self.apart else shape.kv_heads
+        planes = np.random.default_rng(self.seed).standard_normal((self.bits, heads * shape.head_dim))
+        none = np.zeros((0, heads, shape.head_dim), dtype=np.float32)
+        hashes, counts = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
+        members = [Growing(shape.tokens, (), np.int64) for _ in self._sets(shape)]
+        return Clusters(planes, tuple(Table(m, none, hashes, counts) for m in members))
+
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Clusters, Counts]:
+        held, counts, tables = state.held, Counts(), []
+        for table, heads in zip(held.tables, self._sets(state.shape), strict=True):
+            grown, more = self._join(table, keys[:, heads], held.planes, state)
+            tables.append(grown)
+            counts += more
+        return Clusters(held.planes, tuple(tables)), counts
+
+    def _join(self, table: Table, keys: np.ndarray, planes: np.ndarray, state: State) -> tuple[Table, Counts]:
+        """Return one table after keys [new, heads, d] joined it, and what that took."""
+        new, old, dims = len(keys), len(table.hashes), planes.shape[1]
+        current = hash_keys(keys.reshape(new, dims), planes)
+        joined = join_clusters(current, table.hashes, self.hamming, self.ties == "nearest")
+        touched, first = np.unique(joined, return_index=True)
+        clusters = max(old, int(touched[-1]) + 1)
+        sums = np.zeros((clusters, *keys.shape[1:]), dtype=np.float32)
+        sums[:old] = table.sums
+        _add_rows(sums, joined, np.ascontiguousarray(keys))
+        hashes = np.zeros(clusters, dtype=np.uint64)
+        hashes[:old] = table.hashes
+        opened = touched >= old
+        hashes[touched[opened]] = current[first[opened]]
+        if self.rehash:
+            hashes[touched] = hash_keys(sums[touched].reshape(len(touched), dims), planes)
+        counts = np.bincount(joined, minlength=clusters)
+        counts[:old] += table.counts
+        rehashed = len(touched) * self.rehash
+        means_read = int((~opened).sum()) * dims * state.shape.element_bytes
+        comparisons = new * old + new * (new - 1) // 2
+        done = Counts(
+            metadata_read_bytes=old * self._hash_bytes + means_read,
+            multiply_adds=(new + rehashed) * dims * self.bits,
+            additions=new * dims,
+            hash_comparisons=comparisons,
+            hash_cycles=comparisons * -(-self.bits // COMPARATOR_BITS),
+            hashed=((new, old, self.bits),),
+        )
+        return Table(table.members.append(joined, state.tokens), sums, hashes, counts), done
+
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+        shape, done = state.shape, Counts()
+        mask = np.tile(sink_and_recent(state.tokens, 0, self.recent), (shape.kv_heads, 1))
+        for table, heads in zip(state.held.tables, self._sets(shape), strict=True):
+            own = queries[:, heads.start * shape.share : heads.stop * shape.share]
+            kept, counts = self._keep(table, own, shape)
+            mask[heads] |= kept[table.members.array[: state.tokens]]
+            done += counts
+        return mask, done
+
+    def _keep(self, table: Table, queries: np.ndarray, shape: CacheShape) -> tuple[np.ndarray, Counts]:
+        """Return which clusters queries [rows, heads, d] keep, and what that took."""
+        products = scores_of(queries, table.sums)
+        clusters = products.shape[2]
+        scores = products.reshape(-1, clusters) / table.counts.astype(np.float64)
+        kept, _, passes = keep_to_ratio(
+            scores,
+            table.counts,
+            ratio=self.ratio,
+            buckets=self.buckets,
+            negative=self.negative,
+            scale=shape.head_dim**-0.5,
+        )
+        return kept, Counts(
+            metadata_read_bytes=table.sums.size * shape.element_bytes,
+            multiply_adds=products.size * shape.head_dim,
+            comparisons=clusters * int((1 + passes).sum()),
+            threshold_cycles=threshold_cycles(clusters, passes) if self.buckets else 0,
+            ranked=((len(passes), clusters, int(passes.sum())),) if self.buckets else (),
+        )
+
+    def metadata_bytes(self, shape: CacheShape, tokens: int, held: Clusters) -> int:
+        rows = sum(table.sums.size * shape.element_bytes for table in held.tables)
+        clusters = sum(len(table.counts) for table in held.tables)
+        return rows + clusters * (ID_BYTES + self._hash_bytes + COUNT_BYTES) + ID_BYTES * tokens * len(held.tables)

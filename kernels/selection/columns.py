@@ -1,0 +1,205 @@
+"""Selections by scores of single tokens: exact ones, or from a few channels or rotated columns of the keys.
+
+Know the scores and the budget. Do not know where channels and rotations come from, but for two calibrations.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.selection.algorithm import CacheShape, Counts, Growing, State, check_count, check_share
+from kernels.selection.ranking import keep_highest, keep_scored, keep_within
+
+
+def _reading(state: State, queries: np.ndarray, *, width: int) -> Counts:
+    """Return what scoring every token by `width` columns of K that are held apart takes."""
+    scores = queries.shape[0] * queries.shape[1] * state.tokens
+    return Counts(state.metadata_bytes, multiply_adds=scores * width, comparisons=scores)
+
+
+@dataclass(frozen=True, slots=True)
+class HighestScores:
+    """Keep the `tokens` tokens of the highest q . k, per query head and row: the best that any budget can do.
+
+    Bytes per KV head: n d b of K for the scores and V of the kept, d b each. The budget is not from a source.
+    Raises ValueError for a budget larger than the cache.
+
+    >>> from kernels.selection import CacheShape, select, start, update
+    >>> keys = np.array([0, 4, 1, 4]).reshape(4, 1, 1)
+    >>> kept = select(update(start(CacheShape(4, 1, 1, 1), HighestScores(tokens=2)), keys), np.ones((1, 1, 1)))
+    >>> kept.mask.tolist(), kept.counts.kv_read_bytes, kept.counts.multiply_adds
+    ([[False, True, False, True]], 12, 4)
+    """
+
+    tokens: int = 2048
+
+    def check(self, shape: CacheShape) -> None:
+        check_count("tokens", self.tokens, most=shape.tokens)
+
+    def begin(self, shape: CacheShape) -> Growing:
+        return Growing(shape.tokens, (shape.kv_heads, shape.head_dim))
+
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counts]:
+        return state.held.append(keys, state.tokens), Counts()
+
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+        shape, keys = state.shape, state.held.array[: state.tokens]
+        mask = keep_scored(queries, keys, lambda scores: keep_highest(scores, self.tokens))
+        left = int((~mask.reshape(shape.kv_heads, -1, state.tokens).any(axis=1)).sum())
+        counts = _reading(state, queries, width=shape.head_dim)
+        return mask, counts + Counts(kv_read_bytes=left * shape.row_bytes)
+
+    def metadata_bytes(self, shape: CacheShape, tokens: int, held: Growing) -> int:
+        return 0
+
+
+def rank_channels(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return the channels of each KV head by falling mean of |q_c k_c|, int64 [kv_heads, d]; ties by index.
+
+    queries float [rows, heads, d], keys float [tokens, kv_heads, d]: a calibration set; the mean over all pairs is the
+    product of the means. Source: Double Sparsity, arXiv 2408.07092.
+
+    >>> rank_channels(np.array([[[1.0, -3.0]]]), np.array([[[2.0, 1.0]]])).tolist()
+    [[1, 0]]
+    """
+    grouped = np.abs(queries).reshape(len(queries), keys.shape[1], -1, keys.shape[2])
+    products = grouped.mean(axis=(0, 2)) * np.abs(keys).mean(axis=0)
+    return np.argsort(-products, axis=1, kind="stable")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChannels:
+    """Keep the `tokens` tokens of the highest score from ceil(d / group) channels, per query head and row.
+
+    channels: per KV head those of the label cache, from rank_channels; () takes the first ones, which gives the traffic
+    but not the quality. Bytes per KV head: n (d/g) b + 2 k d b for one query head per KV head; work n d/g
+    multiply-adds. Source: Double Sparsity, arXiv 2408.07092; g = 16 and the budget are assumed. Not modelled:
+    labels of 4 bits.
+    Raises ValueError for a budget larger than the cache, or channels that are not ceil(d / group) per KV head.
+
+    >>> from kernels.selection import CacheShape, select, start, update
+    >>> keys = np.array([[9, 0], [0, 2], [0, 1]]).reshape(3, 1, 2)
+    >>> options = LabelChannels(group=2, tokens=1, channels=((1,),))
+    >>> kept = select(update(start(CacheShape(4, 1, 1, 2), options), keys), np.ones((1, 1, 2)))
+    >>> kept.mask.tolist(), kept.counts.metadata_read_bytes, kept.counts.multiply_adds
+    ([[False, True, False]], 6, 3)
+    """
+
+    group: int = 16
+    tokens: int = 2048
+    channels: tuple[tuple[int, ...], ...] = ()
+
+    def _width(self, shape: CacheShape) -> int:
+        return -(-shape.head_dim // self.group)
+
+    def _channels(self, shape: CacheShape) -> np.ndarray:
+        first = np.tile(np.arange(self._width(shape)), (shape.kv_heads, 1))
+        return np.array(self.channels) if self.channels else first
+
+    def check(self, shape: CacheShape) -> None:
+        check_count("group", self.group, most=shape.head_dim, of="channels", holder="a head has")
+        check_count("tokens", self.tokens, most=shape.tokens)
+        lengths = {len(row) for row in self.channels}
+        if self.channels and (len(self.channels) != shape.kv_heads or lengths != {self._width(shape)}):
+            raise ValueError(
+                f"channels: {len(self.channels)} rows of {sorted(lengths)} channels do not fit; "
+                f"give {shape.kv_heads} rows of {self._width(shape)}"
+            )
+        for row in self.channels:
+            if len(set(row)) < len(row) or not set(row) <= set(range(shape.head_dim)):
+                raise ValueError(f"channels: {row} are not all different channels; take from 0 to {shape.head_dim - 1}")
+
+    def begin(self, shape: CacheShape) -> Growing:
+        return Growing(shape.tokens, (shape.kv_heads, self._width(shape)))
+
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counts]:
+        labels = np.take_along_axis(keys, self._channels(state.shape)[None], axis=2)
+        return state.held.append(labels, state.tokens), Counts()
+
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+        own = np.repeat(self._channels(state.shape), state.shape.share, axis=0)
+        queries = np.take_along_axis(queries, own[None], axis=2)
+        labels = state.held.array[: state.tokens]
+        mask = keep_scored(queries, labels, lambda scores: keep_highest(scores, self.tokens))
+        return mask, _reading(state, queries, width=self._width(state.shape))
+
+    def metadata_bytes(self, shape: CacheShape, tokens: int, held: Growing) -> int:
+        return tokens * shape.kv_heads * self._width(shape) * shape.element_bytes
+
+
+def dominant_rotation(queries: np.ndarray, *, kv_heads: int) -> np.ndarray:
+    """Return per KV head the orthogonal matrix that turns queries so that their first columns are the largest.
+
+    queries float [rows, heads, d]: a calibration set; returns float32 [kv_heads, d, d], right singular vectors of the
+    queries of the KV head's group, by falling singular value. q . k = (q R) . (k R). Source: InfiniGen,
+    arXiv 2406.19707, where it is folded into the projections beforehand.
+
+    >>> np.abs(dominant_rotation(np.array([[[0.0, 5.0]], [[1.0, 0.0]]]), kv_heads=1)[0]).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    grouped = queries.transpose(1, 0, 2).reshape(kv_heads, -1, queries.shape[2])
+    return np.linalg.svd(grouped, full_matrices=True)[2].transpose(0, 2, 1).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartialColumns:
+    """Keep the tokens whose score from a few rotated columns is within alpha of the row's highest, at most limit n.
+
+    Per query head and row. columns: share of the columns of K held twice, rotated; rotation: float32 [kv_heads, d, d],
+    from dominant_rotation; None does not rotate, which gives the traffic but not the quality. Scores are logits,
+    q . k / sqrt(d). When more are within alpha, the highest floor(limit n) are kept, at least one. Bytes per KV head:
+    0.2 n d b resident and 2 k d b for one query head per KV head; work 0.2 n d multiply-adds, two comparisons a token.
+    The columns are round(columns d), at least one. Source: InfiniGen, arXiv 2406.19707: alpha 4, at most 20 %, 20 % of
+    the columns. The query is made from the previous layer's input there: the caller gives that one. Not modelled: one
+    number of tokens for all heads; the rotation takes no work here, since it is folded into the projections.
+    Raises ValueError for shares outside 0 to 1, a negative alpha, or a rotation of another shape.
+
+    >>> from kernels.selection import CacheShape, select, start, update
+    >>> keys = np.array([0, 9, 6, 4]).reshape(4, 1, 1)
+    >>> options = PartialColumns(columns=1, alpha=4, limit=1)
+    >>> select(update(start(CacheShape(4, 1, 1, 1), options), keys), np.ones((1, 1, 1))).mask.tolist()
+    [[False, True, True, False]]
+    """
+
+    columns: float = 0.2
+    alpha: float = 4.0
+    limit: float = 0.2
+    rotation: np.ndarray | None = None
+
+    def _width(self, shape: CacheShape) -> int:
+        return max(1, round(self.columns * shape.head_dim))
+
+    def check(self, shape: CacheShape) -> None:
+        check_share("columns", self.columns)
+        check_share("limit", self.limit)
+        check_share("alpha", self.alpha, most=math.inf)
+        expected = (shape.kv_heads, shape.head_dim, shape.head_dim)
+        if self.rotation is not None and self.rotation.shape != expected:
+            raise ValueError(f"rotation: shape {self.rotation.shape} does not fit the cache; give {expected}")
+
+    def _rotated(self, shape: CacheShape, rows: np.ndarray) -> np.ndarray:
+        """Return the first columns of rows [n, heads or kv_heads, d], rotated head by head."""
+        width = self._width(shape)
+        if self.rotation is None:
+            return np.ascontiguousarray(rows[:, :, :width])
+        own = np.repeat(self.rotation[:, :, :width].astype(np.float32), rows.shape[1] // shape.kv_heads, axis=0)
+        return np.ascontiguousarray(np.matmul(rows.transpose(1, 0, 2), own).transpose(1, 0, 2))
+
+    def begin(self, shape: CacheShape) -> Growing:
+        return Growing(shape.tokens, (shape.kv_heads, self._width(shape)))
+
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counts]:
+        return state.held.append(self._rotated(state.shape, keys), state.tokens), Counts()
+
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+        rotated = self._rotated(state.shape, queries)
+        reach = self.alpha * math.sqrt(state.shape.head_dim)
+        keep = max(1, math.floor(self.limit * state.tokens))
+        held = state.held.array[: state.tokens]
+        mask = keep_scored(rotated, held, lambda scores: keep_within(scores, reach, keep=keep))
+        counts = _reading(state, queries, width=self._width(state.shape))
+        return mask, counts + Counts(comparisons=counts.comparisons)
+
+    def metadata_bytes(self, shape: CacheShape, tokens: int, held: Growing) -> int:
+        return tokens * shape.kv_heads * self._width(shape) * shape.element_bytes

@@ -1,0 +1,193 @@
+"""Arguments for the retrieval rows of kernels.PAIRS, drawn at random up to a size.
+
+Keys and queries are small whole numbers, so that every sum is exact in FP32 and equal scores do occur; only where a
+softmax decides they are not, so that no two sums are equal in one order of additions and different in another.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from kernels.selection.accumulated import HeavyHitters
+from kernels.selection.algorithm import Algorithm, CacheShape
+from kernels.selection.blocks import BlockMeans, FrameMeans
+from kernels.selection.clusters import HashClusters
+from kernels.selection.columns import HighestScores, LabelChannels, PartialColumns
+from kernels.selection.pages import GatedPages, PageBounds
+from kernels.selection.positions import Everything, GatedHeads, SinkWindow
+from kernels.selection.threshold import NEGATIVE
+
+Arguments = dict[str, Any]
+
+
+def _upto(rng: np.random.Generator, most: int, *, least: int = 1) -> int:
+    return int(rng.integers(least, most + 1))
+
+
+def _stream(rng: np.random.Generator, size: int, *, whole: bool = True) -> tuple[CacheShape, Arguments]:
+    """Return a shape, and keys and queries of up to 2 * size tokens in at most 7 chunks, without options."""
+    if size == 1:
+        shape, tokens = CacheShape(1, 1, 1, 1), 1
+    else:
+        tokens, kv_heads = _upto(rng, 2 * size), _upto(rng, 3)
+        shape = CacheShape(
+            tokens + _upto(rng, 9, least=0), kv_heads * _upto(rng, 3), kv_heads, _upto(rng, min(size, 9))
+        )
+    keys, queries = (
+        rng.integers(-4, 5, (tokens, heads, shape.head_dim)).astype(np.float32)
+        if whole
+        else rng.standard_normal((tokens, heads, shape.head_dim), dtype=np.float32)
+        for heads in (shape.kv_heads, shape.heads)
+    )
+    return shape, {"shape": shape, "keys": keys, "queries": queries, "chunk": -(-tokens // _upto(rng, min(size, 7)))}
+
+
+def _gates(rng: np.random.Generator, shape: CacheShape) -> Arguments:
+    """Return gates in sixteenths, or none, and a sparsity in quarters."""
+    gates = tuple((rng.integers(0, 17, shape.kv_heads) / 16).tolist()) if rng.integers(2) else ()
+    return {"gates": gates, "sparsity": _upto(rng, 4, least=0) / 4}
+
+
+def _parts(rng: np.random.Generator, most: int, parts: int) -> list[int]:
+    """Return numbers from 0 on, the last from 1 on, that add up to at most `most`."""
+    cuts = np.sort(rng.integers(0, most, parts - 1)).tolist()
+    ends = [0, *cuts, _upto(rng, most, least=max([0, *cuts]) + 1)]
+    return [b - a for a, b in pairwise(ends)]
+
+
+def _of(stream: tuple[CacheShape, Arguments], options: Algorithm) -> Arguments:
+    return {**stream[1], "options": options}
+
+
+def everything(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a stream to keep whole."""
+    return _of(_stream(rng, size), Everything())
+
+
+def sink_window(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a stream, sinks and a window within the cache."""
+    stream = _stream(rng, size)
+    sinks, window = _parts(rng, stream[0].tokens, 2)
+    return _of(stream, SinkWindow(sinks, window))
+
+
+def gated_heads(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a stream, gates, sinks and recent tokens."""
+    stream = _stream(rng, size)
+    sinks, recent = _parts(rng, stream[0].tokens, 2)
+    return _of(stream, GatedHeads(sinks, recent, **_gates(rng, stream[0])))
+
+
+def highest_scores(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a stream and a budget of tokens."""
+    stream = _stream(rng, size)
+    return _of(stream, HighestScores(_upto(rng, stream[0].tokens)))
+
+
+def label_channels(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a stream, a budget, and the first or other channels."""
+    stream = _stream(rng, size)
+    shape = stream[0]
+    group = _upto(rng, shape.head_dim)
+    width = -(-shape.head_dim // group)
+    drawn = tuple(tuple(rng.permutation(shape.head_dim)[:width].tolist()) for _ in range(shape.kv_heads))
+    return _of(stream, LabelChannels(group, _upto(rng, shape.tokens), drawn if rng.integers(2) else ()))
+
+
+def partial_columns(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a stream, shares in quarters, and no rotation or one that permutes and flips, which is exact."""
+    stream = _stream(rng, size)
+    shape = stream[0]
+    eye = np.eye(shape.head_dim, dtype=np.float32)
+    turns = np.stack([eye[rng.permutation(shape.head_dim)] * rng.choice([-1, 1]) for _ in range(shape.kv_heads)])
+    columns, limit = _upto(rng, 4, least=0) / 4, _upto(rng, 4, least=0) / 4
+    rotation = turns.astype(np.float32) if rng.integers(2) else None
+    return _of(stream, PartialColumns(columns, float(rng.uniform(0, 20)), limit, rotation))
+
+
+def heavy_hitters(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a stream of normal numbers and a budget; whole numbers would give equal sums of unequal rounding."""
+    shape, stream = _stream(rng, size, whole=False)
+    heavy, recent = _parts(rng, -(-shape.tokens // 2), 2)
+    # Sharp queries, so that the scale of the logits decides who received more.
+    return _of((shape, stream | {"queries": 4 * stream["queries"]}), HeavyHitters(heavy, recent))
+
+
+def page_bounds(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a stream, a page and a budget of pages."""
+    stream = _stream(rng, size)
+    page = _upto(rng, min(stream[0].tokens, 9))
+    return _of(stream, PageBounds(page, _upto(rng, -(-stream[0].tokens // page))))
+
+
+def gated_pages(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a stream, pages of one to three sub-chunks, gates, and a choice that holds for one to four steps."""
+    stream = _stream(rng, size)
+    shape = stream[0]
+    sub_chunk = _upto(rng, min(shape.tokens, 4))
+    page = sub_chunk * _upto(rng, min(3, shape.tokens // sub_chunk))
+    pages = _upto(rng, -(-shape.tokens // page))
+    sinks, recent = _parts(rng, shape.tokens, 2)
+    return _of(stream, GatedPages(page, sub_chunk, pages, _upto(rng, 4), sinks, recent, **_gates(rng, shape)))
+
+
+def block_means(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a stream, and blocks of which 1, 2 or 4 keys make the vector, so that its mean is exact."""
+    stream = _stream(rng, size)
+    tokens = stream[0].tokens
+    sinks, window = _parts(rng, -(-tokens // 3), 2)
+    block = _upto(rng, max(1, tokens // 8))
+    blocks = _upto(rng, (tokens - sinks - window) // block, least=0)
+    representatives = int(rng.choice([r for r in (1, 2, 4) if r <= block]))
+    return _of(stream, BlockMeans(sinks, window, block, blocks, representatives))
+
+
+def frame_means(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a stream, frames of up to 9 tokens and a budget of frames."""
+    stream = _stream(rng, size)
+    frame = _upto(rng, min(stream[0].tokens, 9))
+    return _of(stream, FrameMeans(frame, _upto(rng, -(-stream[0].tokens // frame))))
+
+
+def hash_clusters(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a stream of at most 60 tokens and any options."""
+    stream = _stream(rng, min(size, 30))
+    bits = _upto(rng, 64)
+    options = HashClusters(
+        bits=bits,
+        hamming=_upto(rng, bits // 2 + 1, least=0),
+        ratio=_upto(rng, 8, least=0) / 8,
+        buckets=None if rng.integers(2) else _upto(rng, 25),
+        negative=str(rng.choice(NEGATIVE)),
+        ties=("nearest", "first")[int(rng.integers(2))],
+        rehash=bool(rng.integers(2)),
+        apart=bool(rng.integers(2)),
+        recent=_upto(rng, stream[0].tokens, least=0),
+        seed=_upto(rng, 99),
+    )
+    return _of(stream, options)
+
+
+def weighted_rows(rng: np.random.Generator, size: int) -> Arguments:
+    """Return rows of whole scores with counts, a ratio in eighths, and 1 to 25 buckets or none."""
+    rows, columns = _upto(rng, size), _upto(rng, size)
+    return {
+        "scores": rng.integers(-20, 40, (rows, columns)).astype(np.float64),
+        "counts": rng.integers(1, 9, columns),
+        "ratio": _upto(rng, 8, least=0) / 8,
+        "buckets": None if rng.integers(2) else _upto(rng, 25),
+        "negative": str(rng.choice(NEGATIVE)),
+        "scale": 0.125,
+    }
+
+
+def masked(rng: np.random.Generator, size: int) -> Arguments:
+    """Return queries and a cache, a mask of KV or query heads or none, and whether the queries are its newest rows."""
+    _, stream = _stream(rng, size, whole=False)
+    keys = stream["keys"]
+    queries = stream["queries"][-_upto(rng, len(keys)) :]
+    heads = keys.shape[1] if rng.integers(2) else queries.shape[1]
+    mask = rng.integers(0, 2, (heads, len(keys))).astype(bool) if rng.integers(4) else None
+    values = rng.standard_normal(keys.shape, dtype=np.float32)
+    return {"queries": queries, "keys": keys, "values": values, "mask": mask, "causal": bool(rng.integers(2))}

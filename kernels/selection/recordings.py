@@ -1,0 +1,181 @@
+"""Files of streams and of selections, and the selection that replays one: the only files that kernels read and write.
+
+Knows .npz archives of plain arrays, never pickled objects. Does not know a model but by the extents that it is given.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from kernels.selection.algorithm import CacheShape, Counts, Kept, State
+from kernels.selection.streams import Stream, recorded_stream
+
+_STREAM = ("keys", "values", "queries", "frame", "questions", "needles", "mass")
+_SELECTION = ("bits", "heads", "tokens", "counts", "hashed", "ranked")
+_NUMBERS = len(Counts().numbers())
+
+
+def _read(path: str | PathLike[str], names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return the arrays of that name; raise ValueError for a file that is none, or lacks one."""
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise EOFError("one array, no archive")
+        with archive:
+            missing = [name for name in names if name not in archive]
+            if missing:
+                have = ", ".join(archive.files) or "nothing"
+                raise ValueError(f"{path}: no array '{missing[0]}' among {have}; give {', '.join(names)}")
+            return {name: archive[name] for name in names}
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as problem:
+        raise ValueError(f"{path}: cannot be read as .npz ({problem}); give a file that was saved here") from problem
+    except ValueError as problem:
+        if str(problem).startswith(f"{path}: "):
+            raise
+        raise ValueError(f"{path}: cannot be read as .npz ({problem}); give a file that was saved here") from problem
+
+
+def save_stream(path: str | PathLike[str], stream: Stream) -> None:
+    """Write a stream as .npz, an array for each of its fields."""
+    with open(path, "wb") as file:
+        np.savez(file, allow_pickle=False, **{name: np.asarray(getattr(stream, name)) for name in _STREAM})
+
+
+def load_stream(path: str | PathLike[str], *, shape: CacheShape | None = None) -> Stream:
+    """Return a stream that was saved, or whose arrays another program wrote under the same names.
+
+    Raises ValueError for a file that is no such archive, arrays that do not fit each other, or, where a shape is given,
+    a stream of other heads or head size, or of more tokens than it holds.
+    """
+    arrays = _read(path, _STREAM)
+    for name in ("frame", "mass"):
+        if arrays[name].shape != () or arrays[name].dtype.kind not in "iuf":
+            raise ValueError(f"{path}: {name}: shape {arrays[name].shape} of {arrays[name].dtype}; give one number")
+    if arrays["needles"].ndim != 1:
+        raise ValueError(f"{path}: needles: shape {arrays['needles'].shape}; give [needles]")
+    for name in ("keys", "values", "queries", "questions", "needles"):
+        if arrays[name].dtype.kind not in "iuf":
+            raise ValueError(f"{path}: {name}: elements of {arrays[name].dtype}; give numbers")
+    try:
+        stream = recorded_stream(
+            arrays["keys"],
+            arrays["values"],
+            queries=arrays["queries"],
+            frame=int(arrays["frame"]),
+            questions=arrays["questions"],
+            needles=arrays["needles"],
+            mass=float(arrays["mass"]),
+        )
+    except ValueError as problem:
+        raise ValueError(f"{path}: {problem}") from problem
+    if shape is not None:
+        _check_fit(path, stream.shape, shape)
+    return stream
+
+
+def _check_fit(path: str | PathLike[str], found: CacheShape, wanted: CacheShape) -> None:
+    for name in ("heads", "kv_heads", "head_dim"):
+        have, want = getattr(found, name), getattr(wanted, name)
+        if have != want:
+            raise ValueError(f"{path}: {name}: the recording has {have}, the model {want}; record one of {want}")
+    if found.tokens > wanted.tokens:
+        raise ValueError(
+            f"{path}: tokens: {found.tokens} recorded, the cache holds {wanted.tokens}; take a larger cache"
+        )
+
+
+def save_selection(path: str | PathLike[str], kept: Sequence[Kept]) -> None:
+    """Write what was kept step by step as .npz.
+
+    bits: all masks packed · heads, tokens: int64 [steps] · counts: int64 [steps, numbers of Counts] · hashed, ranked:
+    int64 [sets, 4], the step of each set and its three numbers.
+    """
+    masks = [step.mask for step in kept]
+    bits = np.packbits(np.concatenate([np.zeros(0, dtype=bool), *(mask.ravel() for mask in masks)]))
+    shapes = np.array([mask.shape for mask in masks], dtype=np.int64).reshape(-1, 2)
+    counts = np.array([step.counts.numbers() for step in kept], dtype=np.int64).reshape(-1, _NUMBERS)
+    hashed, ranked = (
+        np.array([(i, *one) for i, step in enumerate(kept) for one in getattr(step.counts, name)], dtype=np.int64)
+        for name in ("hashed", "ranked")
+    )
+    sets = {"hashed": hashed.reshape(-1, 4), "ranked": ranked.reshape(-1, 4)}
+    with open(path, "wb") as file:
+        np.savez(file, allow_pickle=False, bits=bits, heads=shapes[:, 0], tokens=shapes[:, 1], counts=counts, **sets)
+
+
+def load_selection(path: str | PathLike[str]) -> tuple[Kept, ...]:
+    """Return what was kept step by step. Raises ValueError for a file that is no such archive or does not add up."""
+    arrays = _read(path, _SELECTION)
+    heads, tokens, counts = arrays["heads"], arrays["tokens"], arrays["counts"]
+    if heads.ndim != 1 or tokens.shape != heads.shape or counts.shape != (len(heads), _NUMBERS):
+        found = f"heads {heads.shape}, tokens {tokens.shape}, counts {counts.shape}"
+        raise ValueError(f"{path}: {found} differ in steps; give [steps], [steps], [steps, {_NUMBERS}]")
+    if {a.dtype.kind for a in (heads, tokens, counts)} - {"i", "u"} or min([1, *heads.tolist(), *tokens.tolist()]) < 1:
+        raise ValueError(f"{path}: heads, tokens and counts are no whole numbers from 1 on; give such")
+    hashed, ranked = (_sets(path, name, arrays[name], len(heads)) for name in ("hashed", "ranked"))
+    sizes = (heads * tokens).tolist()
+    bits = arrays["bits"]
+    if bits.dtype != np.uint8 or bits.shape != (-(-sum(sizes) // 8),):
+        needed = -(-sum(sizes) // 8)
+        raise ValueError(f"{path}: bits: shape {bits.shape} of {bits.dtype}; give {needed} bytes for {sum(sizes)} bits")
+    parts = np.split(np.unpackbits(bits, count=sum(sizes)).astype(bool), np.cumsum(sizes))
+    shapes = zip(parts, heads.tolist(), tokens.tolist(), counts.tolist(), hashed, ranked, strict=False)
+    return tuple(Kept(part.reshape(h, n), Counts(*row, *sets)) for part, h, n, row, *sets in shapes)
+
+
+def _sets(path: str | PathLike[str], name: str, rows: np.ndarray, steps: int) -> list[tuple[tuple[int, ...], ...]]:
+    """Return the sets of each step from rows [sets, 4] of a step and three numbers."""
+    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iu":
+        raise ValueError(f"{path}: {name}: shape {rows.shape} of {rows.dtype}; give whole numbers [sets, 4]")
+    if len(rows) and (rows.min() < 0 or rows[:, 0].max() >= steps):
+        raise ValueError(f"{path}: {name}: a set of no step or of negative numbers; the steps are 0 to {steps - 1}")
+    of: list[list[tuple[int, ...]]] = [[] for _ in range(steps)]
+    for step, *numbers in rows.tolist():
+        of[step].append(tuple(numbers))
+    return [tuple(sets) for sets in of]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replay:
+    """Keep what a recorded selection kept, a step per update, whatever the keys and queries are.
+
+    Its counts are those recorded, but for kv_read_bytes, which follow from what is kept. Raises ValueError when the
+    steps are used up, or a step was recorded for another number of tokens or heads.
+
+    >>> from kernels.selection import CacheShape, select, start, update
+    >>> options = Replay((Kept(np.array([[True, False]]), Counts(comparisons=7)),))
+    >>> kept = select(update(start(CacheShape(2, 1, 1, 1), options), np.ones((2, 1, 1))), np.ones((1, 1, 1)))
+    >>> kept.mask.tolist(), kept.counts.comparisons, kept.counts.kv_read_bytes
+    ([[True, False]], 7, 4)
+    """
+
+    steps: tuple[Kept, ...]
+
+    def check(self, shape: CacheShape) -> None:
+        for index, step in enumerate(self.steps):
+            if len(step.mask) not in (shape.kv_heads, shape.heads) or step.mask.shape[1] > shape.tokens:
+                wanted = f"{shape.kv_heads} or {shape.heads} heads and at most {shape.tokens} tokens"
+                raise ValueError(f"steps[{index}]: a mask of shape {step.mask.shape} does not fit; give {wanted}")
+
+    def begin(self, shape: CacheShape) -> int:
+        return 0
+
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[int, Counts]:
+        return state.held + 1, Counts()
+
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+        if state.held > len(self.steps):
+            raise ValueError(f"steps: {len(self.steps)} recorded, this is step {state.held}; replay at most as many")
+        step = self.steps[state.held - 1]
+        if step.mask.shape[1] != state.tokens:
+            found, at = step.mask.shape[1], f"steps[{state.held - 1}]"
+            raise ValueError(f"{at}: recorded for {found} tokens, the cache has {state.tokens}; replay the same chunks")
+        return step.mask, replace(step.counts, kv_read_bytes=0)
+
+    def metadata_bytes(self, shape: CacheShape, tokens: int, held: Any) -> int:
+        return 0

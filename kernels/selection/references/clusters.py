@@ -1,0 +1,190 @@
+"""Reference of the selection by hash clusters, in plain Python: bits in lists, clusters as lists of tokens.
+
+Written from the rule, one token, one row and one bucket after the other.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from kernels.selection.algorithm import CacheShape, Counts
+from kernels.selection.clusters import HashClusters
+from kernels.selection.references.positions_and_scores import Trace, report, steps
+
+
+@dataclass(slots=True)
+class Cluster:
+    """tokens: positions of its members · hash: its bits."""
+
+    tokens: list[int]
+    hash: list[bool]
+
+
+def _hash(key: torch.Tensor, planes: torch.Tensor) -> list[bool]:
+    return (planes @ key.flatten() > 0).tolist()
+
+
+def _join(clusters: list[Cluster], k: torch.Tensor, new: int, options: HashClusters, planes: torch.Tensor) -> None:
+    """Let the last `new` of keys k [n, heads, d] join."""
+    candidates = [(cluster.hash, cluster) for cluster in clusters]
+    touched = []
+    for token in range(len(k) - new, len(k)):
+        own = _hash(k[token], planes)
+        distances = [sum(a != b for a, b in zip(own, other, strict=True)) for other, _ in candidates]
+        near = [
+            (distance, c) for distance, (_, c) in zip(distances, candidates, strict=True) if distance < options.hamming
+        ]
+        if not near:
+            clusters.append(Cluster([], own))
+            cluster = clusters[-1]
+        else:
+            cluster = min(near, key=lambda pair: pair[0])[1] if options.ties == "nearest" else near[0][1]
+        cluster.tokens.append(token)
+        candidates.append((own, cluster))
+        touched.append(cluster)
+    if options.rehash:
+        for cluster in touched:
+            cluster.hash = _hash(k[cluster.tokens].sum(dim=0), planes)
+
+
+def _offer(scores: list[float], negative: str, scale: float) -> list[float]:
+    low, high = min(scores), max(scores)
+    return [
+        {"raw": s, "clamp": max(s, 0.0), "shift": s - low, "exp": math.exp((s - high) * scale)}[negative]
+        for s in scores
+    ]
+
+
+def _passes(values: list[float], buckets: int | None) -> list[list[int]]:
+    """Return the clusters that each pass adds: bucket by bucket from the top, or one by one when sorted."""
+    if buckets is None:
+        return [[j] for j in sorted(range(len(values)), key=lambda j: -values[j])]
+    low = min(values)
+    width = (max(values) - low) / buckets
+    if width == 0:
+        return [list(range(len(values)))] + [[]] * (buckets - 1)
+    edges = [low + b * width for b in range(buckets)]
+    place = [max([b for b in range(buckets) if v >= edges[b]], default=0) for v in values]
+    return [[j for j in range(len(values)) if place[j] == b] for b in reversed(range(buckets))]
+
+
+def keep_row(
+    scores: list[float], counts: list[int], *, ratio: float, buckets: int | None, negative: str, scale: float
+) -> tuple[set[int], float, int]:
+    """Return the clusters that one row keeps, the sum that they reach, and the passes."""
+    values = _offer(scores, negative, scale)
+    total = 0.0
+    for value, count in zip(values, counts, strict=True):
+        total += value * count
+    kept: set[int] = set()
+    running, passes = 0.0, 0
+    for part in _passes(values, buckets):
+        passes += 1
+        for j in part:
+            running += values[j] * counts[j]
+        kept |= set(part)
+        if ratio < 1 and running > total * ratio:
+            break
+    return kept, running, passes
+
+
+def keep_to_ratio(
+    scores: np.ndarray, counts: np.ndarray, *, ratio: float, buckets: int | None, negative: str, scale: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return threshold.keep_to_ratio row by row."""
+    rows = [
+        keep_row(row, counts.tolist(), ratio=ratio, buckets=buckets, negative=negative, scale=scale)
+        for row in scores.astype(np.float64).tolist()
+    ]
+    kept = [any(j in row[0] for row in rows) for j in range(scores.shape[1])]
+    passes = [row[2] if buckets else 0 for row in rows]
+    return np.array(kept), np.array([row[1] for row in rows]), np.array(passes)
+
+
+def hash_clusters(
+    shape: CacheShape, options: HashClusters, *, keys: np.ndarray, queries: np.ndarray, chunk: int
+) -> Trace:
+    """Return the trace of HashClusters."""
+    sets = [[h] for h in range(shape.kv_heads)] if options.apart else [list(range(shape.kv_heads))]
+    dims = len(sets[0]) * shape.head_dim
+    planes = torch.tensor(np.random.default_rng(options.seed).standard_normal((options.bits, dims)))
+    tables: list[list[Cluster]] = [[] for _ in sets]
+    results = []
+    for k, q, new in steps(keys, queries, chunk):
+        mask = torch.zeros(shape.kv_heads, len(k), dtype=torch.bool)
+        mask[:, max(0, len(k) - options.recent) :] = True
+        counts, held = Counts(), 0
+        for heads, clusters in zip(sets, tables, strict=True):
+            old = [len(cluster.tokens) for cluster in clusters]
+            _join(clusters, k[:, heads], new, options, planes)
+            kept, passes = _kept(clusters, k, q, options, heads=heads, shape=shape)
+            for cluster in kept:
+                for head in heads:
+                    mask[head, cluster] = True
+            rows = q.shape[0] * len(heads) * (shape.heads // shape.kv_heads)
+            counts += _counts(clusters, old, new, options, dims=dims, rows=rows, passes=passes, shape=shape)
+            held += len(clusters) * (4 + -(-options.bits // 8) + 2 + dims * shape.element_bytes) + 4 * len(k)
+        results.append((mask, counts, held))
+    return report(shape, results)
+
+
+def _kept(
+    clusters: list[Cluster],
+    k: torch.Tensor,
+    q: torch.Tensor,
+    options: HashClusters,
+    *,
+    heads: list[int],
+    shape: CacheShape,
+) -> tuple[list[list[int]], list[int]]:
+    """Return the tokens of the clusters that any row keeps, and the passes of each row."""
+    kept, passes = set(), []
+    for head in range(shape.heads):
+        kv_head = head // (shape.heads // shape.kv_heads)
+        if kv_head not in heads:
+            continue
+        for query in q[:, head]:
+            scores = [float(k[c.tokens, kv_head].sum(dim=0) @ query) / len(c.tokens) for c in clusters]
+            row, _, number = keep_row(
+                scores,
+                [len(c.tokens) for c in clusters],
+                ratio=options.ratio,
+                buckets=options.buckets,
+                negative=options.negative,
+                scale=shape.head_dim**-0.5,
+            )
+            kept |= row
+            passes.append(number)
+    return [clusters[j].tokens for j in kept], passes
+
+
+def _counts(
+    clusters: list[Cluster],
+    old: list[int],
+    new: int,
+    options: HashClusters,
+    *,
+    dims: int,
+    rows: int,
+    passes: list[int],
+    shape: CacheShape,
+) -> Counts:
+    grown = [len(c.tokens) for c in clusters]
+    joined = sum(a < b for a, b in zip(old, grown, strict=False))
+    hashed = new + (joined + len(grown) - len(old) if options.rehash else 0)
+    compared = sum(len(old) + i for i in range(new))
+    walked = sum(passes) if options.buckets else 0
+    read = len(old) * -(-options.bits // 8) + (joined + len(grown)) * dims * shape.element_bytes
+    return Counts(
+        metadata_read_bytes=read,
+        multiply_adds=hashed * dims * options.bits + rows * len(grown) * shape.head_dim,
+        additions=new * dims,
+        comparisons=(walked + rows) * len(grown),
+        hash_comparisons=compared,
+        hash_cycles=compared * -(-options.bits // 16),
+        threshold_cycles=(walked + rows) * -(-len(grown) // 16) if options.buckets else 0,
+        hashed=((new, len(old), options.bits),),
+        ranked=((rows, len(grown), walked),) if options.buckets else (),
+    )

@@ -1,0 +1,127 @@
+"""References of the selections that carry something from step to step: choices, sums of attention, blocks, clusters.
+
+Plain torch and Python in FP64, written from the rules; see references for what is shared.
+"""
+
+import numpy as np
+import torch
+
+from kernels.selection.accumulated import HeavyHitters
+from kernels.selection.algorithm import CacheShape, Counts
+from kernels.selection.blocks import BlockMeans, FrameMeans
+from kernels.selection.pages import GatedPages
+from kernels.selection.references.positions_and_scores import Trace, gate_reaches, report, steps, top
+
+
+def gated_pages(shape: CacheShape, options: GatedPages, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+    """Return the trace of GatedPages: a fresh choice at every `reuse`-th step, remembered as first tokens of pages."""
+    full = gate_reaches(options.gates, shape.kv_heads, options.sparsity)
+    share, width, page = shape.heads // shape.kv_heads, shape.head_dim, options.page
+    chosen: dict[int, set[int]] = {}
+    results, seen = [], 0
+    for index, (k, q, new) in enumerate(steps(keys, queries, chunk)):
+        subs, pages = -(-len(k) // options.sub_chunk), -(-len(k) // page)
+        counts = Counts(comparisons=2 * new * sum(full) * width)
+        held = 2 * subs * sum(full) * width * shape.element_bytes
+        if index % options.reuse == 0:
+            seen, chosen = pages, {h: set() for h in range(shape.heads)}
+            for head in range(shape.heads):
+                for query in q[:, head]:
+                    own = [p.split(options.sub_chunk) for p in k[:, head // share].split(page)][:-1]
+                    best = [max(_bound(query, s) for s in parts) for parts in own]
+                    chosen[head] |= set(top(torch.tensor(best), options.pages - 1).tolist()) | {pages - 1}
+            rows = q.shape[0] * share * sum(full)
+            compared = rows * (subs * (width + 1) + pages)
+            counts += Counts(held, multiply_adds=2 * rows * subs * width, comparisons=compared)
+        mask = torch.zeros(shape.heads, len(k), dtype=torch.bool)
+        for head in range(shape.heads):
+            for t in range(len(k)):
+                ends = t < options.sinks or len(k) - t <= options.recent
+                paged = t // page in chosen[head] or t // page >= seen
+                mask[head, t] = paged if full[head // share] else ends
+        results.append((mask, counts, held))
+    return report(shape, results)
+
+
+def _bound(query: torch.Tensor, keys: torch.Tensor) -> float:
+    return float(torch.maximum(query * keys.amin(dim=0), query * keys.amax(dim=0)).sum())
+
+
+def heavy_hitters(
+    shape: CacheShape, options: HeavyHitters, *, keys: np.ndarray, queries: np.ndarray, chunk: int
+) -> Trace:
+    """Return the trace of HeavyHitters: a list of survivors per KV head, and a softmax per query head and row."""
+    share = shape.heads // shape.kv_heads
+    received = [dict[int, float]() for _ in range(shape.kv_heads)]
+    results = []
+    for k, q, new in steps(keys, queries, chunk):
+        compared = 0
+        for head in range(shape.kv_heads):
+            received[head] |= dict.fromkeys(range(len(k) - new, len(k)), 0.0)
+            outside = sorted(t for t in received[head] if t < len(k) - options.recent)
+            compared += len(outside)
+            for _, t in sorted((-received[head][t], t) for t in outside)[options.heavy :]:
+                del received[head][t]
+            left = sorted(received[head])
+            for query in q[:, head * share : (head + 1) * share].reshape(-1, shape.head_dim):
+                for t, p in zip(left, (k[left, head] @ query * shape.head_dim**-0.5).softmax(dim=0), strict=True):
+                    received[head][t] += float(p)
+        mask = torch.zeros(shape.kv_heads, len(k), dtype=torch.bool)
+        for head in range(shape.kv_heads):
+            mask[head, list(received[head])] = True
+        held = 4 * sum(len(r) for r in received)
+        additions = sum(len(r) for r in received) * share * q.shape[0]
+        results.append((mask, Counts(held, additions=additions, comparisons=compared), held))
+    return report(shape, results)
+
+
+def block_means(shape: CacheShape, options: BlockMeans, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+    """Return the trace of BlockMeans: sums of q . k token by token, blocks cut as they leave the window."""
+    share, first = shape.heads // shape.kv_heads, options.sinks
+    attended = torch.zeros(len(keys), shape.kv_heads, dtype=torch.float64)
+    means: list[torch.Tensor] = []
+    results = []
+    for k, q, _ in steps(keys, queries, chunk):
+        loose = range(first + len(means) * options.block, len(k))
+        for t in loose:
+            for head in range(shape.heads):
+                attended[t, head // share] += (q[:, head] @ k[t, head // share]).sum()
+        old = len(means)
+        while len(k) - options.window >= first + (len(means) + 1) * options.block:
+            block = slice(first + len(means) * options.block, first + (len(means) + 1) * options.block)
+            best = [top(attended[block, h], options.representatives) for h in range(shape.kv_heads)]
+            means.append(torch.stack([k[block][best[h], h].mean(dim=0) for h in range(shape.kv_heads)]))
+        scores = [sum(float((q[:, h] @ m[h // share]).sum()) for h in range(shape.heads)) for m in means]
+        kept = top(torch.tensor(scores), options.blocks).tolist()
+        end = first + len(means) * options.block
+        row = [t < first or t >= end or (t - first) // options.block in kept for t in range(len(k))]
+        made, rows = len(means) - old, q.shape[0] * shape.heads
+        counts = Counts(
+            metadata_read_bytes=len(means) * shape.kv_heads * shape.head_dim * shape.element_bytes,
+            multiply_adds=rows * len(means) * shape.head_dim,
+            additions=rows * len(loose) + made * options.representatives * shape.kv_heads * shape.head_dim,
+            comparisons=len(means) + made * options.block * shape.kv_heads,
+        )
+        results.append((torch.tensor([row] * shape.kv_heads), counts, counts.metadata_read_bytes))
+    return report(shape, results)
+
+
+def frame_means(shape: CacheShape, options: FrameMeans, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+    """Return the trace of FrameMeans: long vectors of all query heads, K repeated for each as the source does."""
+    results = []
+    for k, q, new in steps(keys, queries, chunk):
+        complete = len(k) // options.frame
+        long = k.repeat_interleave(shape.heads // shape.kv_heads, dim=1).flatten(1)
+        sums = [long[f * options.frame : (f + 1) * options.frame].sum(dim=0) for f in range(complete)]
+        scores = [float(s @ q.sum(dim=0).flatten()) for s in sums]
+        kept = top(torch.tensor(scores), options.frames).tolist()
+        row = [t // options.frame in kept or t // options.frame == complete for t in range(len(k))]
+        held = complete * long.shape[1] * shape.element_bytes
+        counts = Counts(
+            metadata_read_bytes=held,
+            multiply_adds=complete * long.shape[1],
+            additions=q.numel() + new * shape.kv_heads * shape.head_dim,
+            comparisons=complete,
+        )
+        results.append((torch.tensor([row] * shape.kv_heads), counts, held))
+    return report(shape, results)

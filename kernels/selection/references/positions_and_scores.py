@@ -1,0 +1,205 @@
+"""The selections once more, plainly and slowly by torch in FP64: from all tokens so far at each step, row by row.
+
+Knows the rules and the formulas of the bytes. Keeps no state but what a rule itself carries from step to step.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import numpy as np
+import torch
+
+from kernels.selection.algorithm import Algorithm, CacheShape, Counts, select, start, update
+from kernels.selection.columns import HighestScores, LabelChannels, PartialColumns
+from kernels.selection.pages import PageBounds
+from kernels.selection.positions import Everything, GatedHeads, SinkWindow
+
+Trace = tuple[np.ndarray, np.ndarray, np.ndarray]
+Choice = Callable[[torch.Tensor, torch.Tensor], torch.Tensor | list[int]]
+Step = tuple[torch.Tensor, torch.Tensor, int]
+
+
+def trace(shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+    """Return what an algorithm keeps, counts and holds, chunk by chunk: what the references must equal.
+
+    keys float [tokens, kv_heads, d], queries float [tokens, heads, d]. Returns the masks one behind the other, bool;
+    the counts of update and select, int64, each step's numbers, then its sets; the metadata bytes, int64 [steps].
+    """
+    masks, counts, held = [], [], []
+    state = start(shape, options)
+    for first in range(0, len(keys), chunk):
+        rows = queries[first : first + chunk]
+        state = update(state, keys[first : first + chunk], queries=rows)
+        kept = select(state, rows)
+        masks.append(kept.mask.ravel())
+        counts.append(_flat(state.counts + kept.counts))
+        held.append(state.metadata_bytes)
+    return np.concatenate(masks), np.concatenate(counts), np.array(held, dtype=np.int64)
+
+
+def steps(keys: np.ndarray, queries: np.ndarray, chunk: int) -> Iterator[Step]:
+    """Yield at each step the keys so far [n, kv_heads, d], the queries of the chunk, and how many tokens are new."""
+    for first in range(0, len(keys), chunk):
+        last = min(first + chunk, len(keys))
+        yield torch.tensor(keys[:last]).double(), torch.tensor(queries[first:last]).double(), last - first
+
+
+def top(values: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the indices of the highest values, the earlier of equals first."""
+    return torch.sort(values, descending=True, stable=True).indices[:count]
+
+
+def _flat(counts: Counts) -> np.ndarray:
+    return np.array([*counts.numbers(), *chain(*counts.hashed), *chain(*counts.ranked)], dtype=np.int64)
+
+
+def report(shape: CacheShape, results: list[tuple[torch.Tensor, Counts, int]]) -> Trace:
+    """Return the trace of (mask, counts without K and V of the kept, metadata bytes) of each step."""
+    masks, counts, held = [], [], []
+    for mask, count, metadata in results:
+        heads_per_kv = len(mask) // shape.kv_heads
+        kept = sum(int(mask[h : h + heads_per_kv].any(dim=0).sum()) for h in range(0, len(mask), heads_per_kv))
+        both = Counts(kv_read_bytes=2 * kept * shape.head_dim * shape.element_bytes)
+        masks.append(mask.flatten().numpy())
+        counts.append(_flat(count + both))
+        held.append(metadata)
+    return np.concatenate(masks), np.concatenate(counts), np.array(held, dtype=np.int64)
+
+
+def by_row(shape: CacheShape, keys: torch.Tensor, queries: torch.Tensor, choose: Choice) -> torch.Tensor:
+    """Return the mask [heads, n] of all that choose(query [d], keys [n, d]) names for any row of a head."""
+    mask = torch.zeros(shape.heads, len(keys), dtype=torch.bool)
+    for head in range(shape.heads):
+        own = keys[:, head // (shape.heads // shape.kv_heads)]
+        for query in queries[:, head]:
+            mask[head, torch.as_tensor(choose(query, own), dtype=torch.int64)] = True
+    return mask
+
+
+def everything(shape: CacheShape, options: Everything, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+    """Return the trace of Everything: every n."""
+    every = [torch.ones(shape.kv_heads, len(k), dtype=torch.bool) for k, _, _ in steps(keys, queries, chunk)]
+    return report(shape, [(mask, Counts(), 0) for mask in every])
+
+
+def sink_window(shape: CacheShape, options: SinkWindow, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+    """Return the trace of SinkWindow, position by position."""
+    results = []
+    for k, _, _ in steps(keys, queries, chunk):
+        row = [p < options.sinks or len(k) - p <= options.window for p in range(len(k))]
+        results.append((torch.tensor([row] * shape.kv_heads), Counts(), 0))
+    return report(shape, results)
+
+
+def gate_reaches(gates: tuple[float, ...], kv_heads: int, sparsity: float) -> list[bool]:
+    """Return for each KV head whether its gate is at or above the quantile of the gates."""
+    values = torch.tensor(gates if gates else list(range(kv_heads)), dtype=torch.float64)
+    return (values >= torch.quantile(values, sparsity)).tolist()
+
+
+def gated_heads(shape: CacheShape, options: GatedHeads, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+    """Return the trace of GatedHeads, head by head and position by position."""
+    full = gate_reaches(options.gates, shape.kv_heads, options.sparsity)
+    results = []
+    for k, _, _ in steps(keys, queries, chunk):
+        ends = [p < options.sinks or len(k) - p <= options.recent for p in range(len(k))]
+        results.append((torch.tensor([[True] * len(k) if f else ends for f in full]), Counts(), 0))
+    return report(shape, results)
+
+
+def highest_scores(
+    shape: CacheShape, options: HighestScores, *, keys: np.ndarray, queries: np.ndarray, chunk: int
+) -> Trace:
+    """Return the trace of HighestScores: a sort per row."""
+    results = []
+    for k, q, _ in steps(keys, queries, chunk):
+        mask = by_row(shape, k, q, lambda query, own: top(own @ query, options.tokens))
+        scores = q.shape[0] * shape.heads * len(k)
+        union = mask.reshape(shape.kv_heads, -1, len(k)).any(dim=1)
+        k_only = int((~union).sum()) * shape.head_dim * shape.element_bytes
+        counts = Counts(kv_read_bytes=k_only, multiply_adds=scores * shape.head_dim, comparisons=scores)
+        results.append((mask, counts, 0))
+    return report(shape, results)
+
+
+def label_channels(
+    shape: CacheShape, options: LabelChannels, *, keys: np.ndarray, queries: np.ndarray, chunk: int
+) -> Trace:
+    """Return the trace of LabelChannels: all channels that are no label are set to zero."""
+    width = -(-shape.head_dim // options.group)
+    labels = torch.zeros(shape.kv_heads, shape.head_dim, dtype=torch.float64)
+    for head, channels in enumerate(options.channels or [range(width)] * shape.kv_heads):
+        labels[head, list(channels)] = 1
+    results = []
+    for k, q, _ in steps(keys, queries, chunk):
+        mask = by_row(shape, k * labels, q, lambda query, own: top(own @ query, options.tokens))
+        scores = q.shape[0] * shape.heads * len(k)
+        held = len(k) * shape.kv_heads * width * shape.element_bytes
+        results.append((mask, Counts(held, multiply_adds=scores * width, comparisons=scores), held))
+    return report(shape, results)
+
+
+def partial_columns(
+    shape: CacheShape, options: PartialColumns, *, keys: np.ndarray, queries: np.ndarray, chunk: int
+) -> Trace:
+    """Return the trace of PartialColumns: whole rotations, of which the first columns are used."""
+    width = max(1, round(options.columns * shape.head_dim))
+    turn = torch.eye(shape.head_dim).repeat(shape.kv_heads, 1, 1).double()
+    if options.rotation is not None:
+        turn = torch.tensor(options.rotation).double()
+
+    def choose(query: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        scores = own @ query
+        near = (scores >= scores.max() - options.alpha * shape.head_dim**0.5).nonzero()[:, 0]
+        most = max(1, int(options.limit * len(own)))
+        return near if len(near) <= most else top(scores, most)
+
+    results = []
+    for k, q, _ in steps(keys, queries, chunk):
+        turned = torch.einsum("nhd,hde->nhe", k, turn)[:, :, :width]
+        asked = torch.einsum("rhd,hde->rhe", q, turn.repeat_interleave(shape.heads // shape.kv_heads, dim=0))
+        mask = by_row(shape, turned, asked[:, :, :width], choose)
+        scores = q.shape[0] * shape.heads * len(k)
+        held = len(k) * shape.kv_heads * width * shape.element_bytes
+        results.append((mask, Counts(held, multiply_adds=scores * width, comparisons=2 * scores), held))
+    return report(shape, results)
+
+
+def page_bounds(shape: CacheShape, options: PageBounds, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+    """Return the trace of PageBounds: bounds channel by channel, the newest page aside from the ranking."""
+    page, width = options.page, shape.head_dim
+
+    def choose(query: torch.Tensor, own: torch.Tensor) -> list[int]:
+        parts = own.split(page)
+        bounds = [torch.maximum(query * p.amin(dim=0), query * p.amax(dim=0)).sum() for p in parts[:-1]]
+        best = top(torch.stack(bounds), options.pages - 1).tolist() if bounds else []
+        return [t for t in range(len(own)) if t // page in best or t // page == len(parts) - 1]
+
+    results = []
+    for k, q, new in steps(keys, queries, chunk):
+        pages = -(-len(k) // page)
+        scored = q.shape[0] * shape.heads * pages
+        held = pages * shape.kv_heads * 2 * width * shape.element_bytes
+        compared = scored * (width + 1) + 2 * new * shape.kv_heads * width
+        counts = Counts(metadata_read_bytes=held, multiply_adds=2 * width * scored, comparisons=compared)
+        results.append((by_row(shape, k, q, choose), counts, held))
+    return report(shape, results)
+
+
+def attend_reference(
+    queries: np.ndarray,
+    keys: np.ndarray,
+    *,
+    values: np.ndarray,
+    mask: np.ndarray | None = None,
+    causal: bool = False,
+) -> np.ndarray:
+    """Return attend by torch, in FP64."""
+    rows, heads, tokens = queries.shape[0], queries.shape[1], len(keys)
+    q, k, v = (torch.tensor(a).double().transpose(0, 1)[None] for a in (queries, keys, values))
+    seen = torch.ones(rows, tokens, dtype=torch.bool).tril(tokens - rows if causal else tokens)
+    kept = torch.ones(heads, tokens).bool() if mask is None else torch.tensor(mask)
+    kept = kept.repeat_interleave(heads // len(kept), dim=0)[:, None] & seen
+    attention = torch.nn.functional.scaled_dot_product_attention
+    output = attention(q, k, v, attn_mask=kept[None], enable_gqa=True)[0]
+    return output.where(kept.any(dim=2, keepdim=True), 0).transpose(0, 1).float().numpy()

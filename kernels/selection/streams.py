@@ -1,0 +1,273 @@
+"""Streams of keys, values and queries of one layer: drawn like a video with needles, or recorded as arrays.
+
+Knows correlations and where needles are. Does not know a model: the drawn channels stand for no trained features.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from kernels.selection.algorithm import CacheShape, check_count, check_share
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Tokens of one layer in order of time, after RoPE.
+
+    keys, values: float32 [tokens, kv_heads, d] · queries: float32 [tokens, heads, d], of the same tokens ·
+    frame: tokens of a frame; the last may have fewer · questions: float32 [needles, heads, d], each for one needle ·
+    needles: int64 [needles], positions · mass: the dense attention mass that each question has on its needle.
+    """
+
+    keys: np.ndarray
+    values: np.ndarray
+    queries: np.ndarray
+    frame: int
+    questions: np.ndarray
+    needles: np.ndarray
+    mass: float = 0.0
+
+    @property
+    def shape(self) -> CacheShape:
+        """The cache that holds all of it, in BF16."""
+        tokens, kv_heads, width = self.keys.shape
+        return CacheShape(tokens, self.queries.shape[1], kv_heads, width)
+
+    def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield keys and queries frame by frame, as update and select take them."""
+        for first in range(0, len(self.keys), self.frame):
+            yield self.keys[first : first + self.frame], self.queries[first : first + self.frame]
+
+
+@njit(cache=True, nogil=True)
+def _follow(
+    common: np.ndarray,
+    own: np.ndarray,
+    last: np.ndarray,
+    into: np.ndarray,
+    mean: np.ndarray,
+    rest: np.float32,
+    temporal: np.float32,
+    spatial: np.float32,
+    agreement: np.float32,
+    started: bool,
+) -> None:
+    """Write a head's channels [frames, places, d] from noise that all heads share and its own; last is [places, d]."""
+    shared, apart = np.float32(math.sqrt(agreement)), np.float32(math.sqrt(1 - agreement))
+    here, now = np.float32(math.sqrt(1 - spatial * spatial)), np.float32(math.sqrt(1 - temporal * temporal))
+    for f in range(own.shape[0]):
+        for p in range(own.shape[1]):
+            for c in range(own.shape[2]):
+                fresh = shared * common[f, p, c] + apart * own[f, p, c]
+                if p:
+                    fresh = spatial * own[f, p - 1, c] + here * fresh
+                own[f, p, c] = fresh  # of this frame alone, for the place after
+                if started or f:
+                    fresh = temporal * last[p, c] + now * fresh
+                last[p, c] = fresh
+                into[f, p, c] = mean[c] + rest * fresh
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """How a stream of frames is drawn whose tokens are alike in time and place; the same seed gives the same stream.
+
+    Each channel of K and V is a unit normal with correlation `temporal` to the same place of the frame before,
+    `spatial` to the place before, first-order in both, and `agreement` to the same channel of another KV head. A query
+    is sharpness * (focus * the key of its token + sqrt(1 - focus**2) * noise), the noise of heads as much in agreement.
+    Of all keys and of that noise `common` is one direction: the correlation of any two of them beside the rest.
+    Every head has a generator of its own, so that a longer stream begins as a shorter one and a head is drawn alone.
+    Derived: no source; the frame of 10 tokens is that of arXiv 2512.12284. The other defaults are calibrated to what
+    that says of its selection (clusters of 32 tokens; 32.7 % kept per frame, 2.5 % per text token): with its settings
+    and raw scores they give, over six seeds, clusters of 25 to 39 tokens from 1000 to 40,000, of which a frame keeps
+    64 % at 1000 (40 clusters are few), 41 % at 5000 and 35 to 29 % beyond, one row 4 to 7 %; a single step is up to
+    half of that away, a row from 0 to 17 %. `sharpness` is free of that: it decides how far attention concentrates.
+    Not modelled: RoPE, heads of different kinds, scene cuts, queries of a text unlike those of frames.
+    Raises ValueError for shares outside 0 to 1.
+    """
+
+    seed: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    frame: int = 10
+    temporal: float = 0.96
+    spatial: float = 0.2
+    agreement: float = 0.99
+    focus: float = 0.2
+    sharpness: float = 2.0
+    common: float = 0.004
+
+    def __post_init__(self) -> None:
+        check_count("frame", self.frame)
+        for name in ("temporal", "spatial", "agreement", "focus", "common"):
+            check_share(name, getattr(self, name))
+
+    def keys(self, frames: int, *, kv_heads: Sequence[int] | None = None) -> Iterator[np.ndarray]:
+        """Yield keys of so many frames at a time without an end, float32 [frames * frame, kv_heads, d]."""
+        return self._channels(0, frames, range(self.kv_heads) if kv_heads is None else kv_heads)
+
+    def values(self, frames: int, *, kv_heads: Sequence[int] | None = None) -> Iterator[np.ndarray]:
+        """Yield values as keys are."""
+        return self._channels(1, frames, range(self.kv_heads) if kv_heads is None else kv_heads)
+
+    def _channels(self, part: int, frames: int, kv_heads: Sequence[int]) -> Iterator[np.ndarray]:
+        shares = (np.float32(share) for share in (self.temporal, self.spatial, self.agreement))
+        temporal, spatial, agreement = shares
+        shared, *own = (np.random.default_rng([self.seed, part, g]) for g in (0, *(1 + h for h in kv_heads)))
+        places = (self.frame, self.head_dim)
+        common, noise = (np.empty((frames, *places), dtype=np.float32) for _ in range(2))
+        last, started = np.zeros((len(kv_heads), *places), dtype=np.float32), False
+        mean, rest = self._mean(), np.float32(math.sqrt(1 - self.common))
+        if part:
+            mean, rest = np.zeros_like(mean), np.float32(1)
+        while True:
+            rows = np.empty((frames, self.frame, len(kv_heads), self.head_dim), dtype=np.float32)
+            shared.standard_normal(dtype=np.float32, out=common)
+            for i, (h, rng) in enumerate(zip(kv_heads, own, strict=True)):
+                rng.standard_normal(dtype=np.float32, out=noise)
+                _follow(common, noise, last[i], rows[:, :, i], mean[h], rest, temporal, spatial, agreement, started)
+            started = True
+            yield rows.reshape(-1, len(kv_heads), self.head_dim)
+
+    def queries(self, keys: np.ndarray, first: int) -> np.ndarray:
+        """Return the queries of the tokens from position `first` on that have these keys, float32 [rows, heads, d]."""
+        frames = range(first // self.frame, -(-(first + len(keys)) // self.frame))
+        noise = np.concatenate([self._noise(frame) for frame in frames])
+        share = self.heads // self.kv_heads
+        noise = np.float32(math.sqrt(1 - self.common)) * noise[first % self.frame :][: len(keys)]
+        noise += np.repeat(self._mean(), share, axis=0)
+        own = np.repeat(keys, share, axis=1)
+        focus, rest = self.sharpness * self.focus, self.sharpness * math.sqrt(1 - self.focus * self.focus)
+        return np.float32(focus) * own + np.float32(rest) * noise
+
+    def _noise(self, frame: int) -> np.ndarray:
+        """Return the noise of a frame's queries, unit normals [frame, heads, d]."""
+        return self._alike([self.seed, 2, frame], self.frame, self.heads)
+
+    def _mean(self) -> np.ndarray:
+        """Return the direction of all keys, float32 [kv_heads, d]."""
+        return np.float32(math.sqrt(self.common)) * self._alike([self.seed, 4], 1, self.kv_heads)[0]
+
+    def _alike(self, seed: list[int], rows: int, heads: int) -> np.ndarray:
+        drawn = np.random.default_rng(seed).standard_normal((rows, 1 + heads, self.head_dim), dtype=np.float32)
+        shared, own = np.float32(math.sqrt(self.agreement)), np.float32(math.sqrt(1 - self.agreement))
+        return shared * drawn[:, :1] + own * drawn[:, 1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Needles:
+    """Tokens hidden in a stream whose keys no other token is alike to: places int64 [needles], rising, and per KV head
+    their directions, float64 [kv_heads, needles, d], orthonormal."""
+
+    places: np.ndarray
+    directions: np.ndarray
+
+    def hide(self, keys: np.ndarray, first: int) -> np.ndarray:
+        """Return keys [rows, kv_heads, d] of the tokens from `first` on, those of needles in their places and all
+        others without any part along their directions."""
+        if not len(self.places):
+            return keys
+        along = np.einsum("nhd,hmd->nhm", keys, self.directions)
+        hidden = keys - np.einsum("nhm,hmd->nhd", along, self.directions)
+        here = (self.places >= first) & (self.places < first + len(keys))
+        own = self.directions[:, here].transpose(1, 0, 2)
+        hidden[self.places[here] - first] = own * math.sqrt(keys.shape[2])
+        return hidden.astype(np.float32)
+
+    def questions(self, heads: int, *, tokens: int, mass: float) -> np.ndarray:
+        """Return a question for each, float32 [needles, heads, d], that puts `mass` on it among so many tokens."""
+        logit = math.log(mass * (tokens - 1) / (1 - mass)) if len(self.places) else 0.0
+        share = heads // len(self.directions)
+        return (np.repeat(self.directions.transpose(1, 0, 2), share, axis=1) * logit).astype(np.float32)
+
+
+def drawn_needles(video: Video, needles: int, *, tokens: int) -> Needles:
+    """Return needles in drawn places of a stream of so many tokens. Raises ValueError for more than fit."""
+    check_count("needles", needles, least=0)
+    if needles > min(video.head_dim, tokens - 1):
+        most = min(video.head_dim, tokens - 1)
+        raise ValueError(f"needles: {needles} in {tokens} tokens of {video.head_dim} channels; take at most {most}")
+    rng = np.random.default_rng([video.seed, 3])
+    places = np.sort(rng.choice(tokens, needles, replace=False))
+    drawn = rng.standard_normal((video.kv_heads, video.head_dim, needles))
+    return Needles(places, np.linalg.qr(drawn)[0].transpose(0, 2, 1))
+
+
+def video_stream(
+    seed: int,
+    frames: int,
+    *,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    needles: int = 0,
+    mass: float = 0.9,
+    **options: float,
+) -> Stream:
+    """Return a stream of frames as Video draws it, and questions for needles hidden among its tokens.
+
+    Needle i is one token at a drawn place; its key, per KV head, is a direction u of length sqrt(d) to which all other
+    keys are made orthogonal, and question i is a multiple of u, so that its logit is log(mass (n - 1) / (1 - mass)) at
+    the needle and 0 elsewhere: dense attention of the whole stream of n tokens puts `mass` on it, and a selection
+    recalls mass * kept + (1 - mass) * (other kept tokens) / (n - 1).
+    Raises ValueError for shares outside 0 to 1, a mass of 0 or 1, or more needles than channels or tokens.
+
+    >>> stream = video_stream(0, 3, heads=2, kv_heads=1, head_dim=8, frame=4, needles=1)
+    >>> stream.keys.shape, stream.queries.shape, stream.questions.shape, [len(keys) for keys, _ in stream.frames()]
+    ((12, 1, 8), (12, 2, 8), (1, 2, 8), [4, 4, 4])
+    """  # fmt: skip
+    check_count("frames", frames)
+    video = Video(seed=seed, heads=heads, kv_heads=kv_heads, head_dim=head_dim, **options)  # type: ignore[arg-type]
+    tokens = CacheShape(frames * video.frame, heads, kv_heads, head_dim).tokens
+    if not 0 < mass < 1:
+        raise ValueError(f"mass: {mass} is not between 0 and 1; take a number between, such as 0.9")
+    hidden = drawn_needles(video, needles, tokens=tokens)
+    keys, values = next(video.keys(frames)), next(video.values(frames))
+    queries = video.queries(keys, 0)
+    questions = hidden.questions(heads, tokens=tokens, mass=mass)
+    places, mass = hidden.places, mass if needles else 0.0
+    return Stream(hidden.hide(keys, 0), values, queries, video.frame, questions, places, mass)
+
+
+def recorded_stream(
+    keys: np.ndarray,
+    values: np.ndarray,
+    *,
+    queries: np.ndarray,
+    frame: int,
+    questions: np.ndarray | None = None,
+    needles: np.ndarray | None = None,
+    mass: float = 0.0,
+) -> Stream:
+    """Return a stream of arrays recorded elsewhere, after RoPE; float32.
+
+    Raises ValueError for shapes that do not fit each other, elements that are not finite, or needles that are no
+    positions of the stream.
+
+    >>> recorded_stream(np.ones((5, 1, 2)), np.ones((5, 1, 2)), queries=np.ones((5, 3, 2)), frame=2).shape.heads
+    3
+    """
+    heads, width = (queries.shape[1], queries.shape[2]) if queries.ndim == 3 else (0, 0)
+    if keys.ndim != 3 or values.shape != keys.shape:
+        raise ValueError(f"values: shape {values.shape} beside keys {keys.shape}; give [tokens, kv_heads, d] twice")
+    if len(queries) != len(keys) or width != keys.shape[2]:
+        wanted = f"[{len(keys)}, heads, {keys.shape[2]}]"
+        raise ValueError(f"queries: shape {queries.shape} beside keys {keys.shape}; give {wanted}")
+    CacheShape(len(keys), heads, keys.shape[1], width)
+    check_count("frame", frame, most=len(keys), holder="the stream holds")
+    questions = np.zeros((0, heads, width)) if questions is None else questions
+    needles = np.zeros(0, dtype=np.int64) if needles is None else needles
+    if questions.shape != (len(needles), heads, width):
+        wanted = f"[{len(needles)}, {heads}, {width}]"
+        raise ValueError(f"questions: shape {questions.shape} for {len(needles)} needles; give {wanted}")
+    if len(needles) and not 0 <= needles.min() <= needles.max() < len(keys):
+        raise ValueError(f"needles: positions {needles.tolist()}; take from 0 to {len(keys) - 1}")
+    arrays = [np.ascontiguousarray(a, dtype=np.float32) for a in (keys, values, queries, questions)]
+    for name, array in zip(("keys", "values", "queries", "questions"), arrays, strict=True):
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}: {int((~np.isfinite(array)).sum())} elements are not finite; give finite numbers")
+    return Stream(arrays[0], arrays[1], arrays[2], frame, arrays[3], needles.astype(np.int64), mass)

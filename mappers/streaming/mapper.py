@@ -1,0 +1,208 @@
+"""The streaming mapper: the expressions of an attention algorithm laid out in space, a node each, joined by FIFOs.
+
+Knows which tokens each node takes and gives, row by row, and which FIFO is long: one that crosses a barrier of the
+algorithm, where the complete row must be held. Does not know how long anything takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+from archsim.design.design import Design
+from archsim.errors import MappingError
+from archsim.units import Node
+from dataflow.cascade import CASCADES, Cascade, passes
+from dataflow.errors import guess
+from dataflow.graph import Graph, Op, mask_of
+from dataflow.mask import seen_keys
+from dataflow.op import OP_KINDS, work
+from dataflow.schedule import Schedule, Section
+from dataflow.task import UNLIMITED
+from mappers.build.section_builder import Sketch
+from mappers.streaming.pipeline import Pipeline
+
+Form = Literal["memory_free", "naive", "scaled", "reordered", "reordered_without_max"]
+Heads = Literal["parallel", "sequential"]
+
+RESIDENT = "q, k and v lie beside the nodes that read them: loading them takes no time and no FIFO"
+
+
+def streaming(graph: Graph, design: Design, *, form: Form = "memory_free", heads: Heads = "parallel") -> Schedule:
+    """The schedule of a graph's attention ops as streams of scores, one element a token, the head dimension inside it.
+
+    `form` is the algorithm (see dataflow.CASCADES). `heads` gives each head of each sequence a pipeline of its own
+    ("parallel") or sends them through one pipeline, one after another ("sequential"). Masked keys are skipped.
+
+    Raises MappingError for an unknown option, other ops than attention, tensors that lie in memory, nodes that the
+    design lacks or has twice, and FIFOs without a depth.
+    """
+    _check_options(form, heads)
+    ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
+    _check_graph(graph, ops)
+    if design.links:
+        raise MappingError("links: this mapper joins any two nodes by a FIFO", ways_out=("depths under fifos",))
+    cascade = CASCADES[form]
+    units = _units(cascade, design)
+    depths = _depths(cascade, design)
+    pipelines = [list(_pipelines(graph, op, cascade, heads)) for op in ops]
+    for op, mine in zip(ops, pipelines, strict=True):
+        _check_count(op, units, len(mine), design)
+    return Schedule(
+        graph,
+        design.name,
+        "streaming",
+        tuple(_section(graph, op, mine, depths, units) for op, mine in zip(ops, pipelines, strict=True)),
+        recomputed=_recomputed(graph, [pipeline for mine in pipelines for pipeline in mine]),
+        approximated=(RESIDENT, *_unbounded(design, depths)),
+        options={"form": form, "heads": heads},
+    )
+
+
+def _check_options(form: str, heads: str) -> None:
+    known = {"form": (form, tuple(CASCADES)), "heads": (heads, get_args(Heads))}
+    problems = [
+        f"option {option}: expected {' or '.join(values)}, got '{value}'"
+        for option, (value, values) in known.items()
+        if value not in values
+    ]
+    if problems:
+        raise MappingError("\n".join(problems))
+
+
+def _check_graph(graph: Graph, ops: list[Op]) -> None:
+    foreign = [op for op in ops if op.kind != "attention"]
+    if foreign:
+        kinds = ", ".join(dict.fromkeys(op.kind for op in foreign))
+        raise MappingError(
+            f"{len(foreign)} of {len(ops)} ops are none that this mapper streams ({kinds})",
+            where=f"op '{foreign[0].name}'",
+            ways_out=("--phase attention, which is the attention of a layer alone", "another design or mapper"),
+        )
+    stored = [tensor.name for tensor in graph.tensors.values() if tensor.role in ("cache", "weight", "lm_head")]
+    if not ops or stored:
+        what = f"tensor '{stored[0]}' lies in memory, which this machine has none of" if ops else "no attention op"
+        raise MappingError(what, where=f"graph '{graph.name}'", ways_out=("--phase attention",))
+
+
+def _depths(cascade: Cascade, design: Design) -> dict[tuple[str, str], tuple[str, int]]:
+    """For each edge of the cascade the entry of `fifos` that it takes its depth from, and the depth."""
+    crossings = passes(cascade).crossings
+    classes = {edge: "long" if edge in crossings else "short" for edge in _edges(cascade)}
+    known = {*(_name(edge) for edge in classes), "short", "long"}
+    problems = [
+        f"fifos.{name}: the {cascade.name} form has no such FIFO; {guess(name, sorted(known), otherwise='there are')}"
+        for name in design.fifos
+        if name not in known
+    ]
+    found = {}
+    for edge, kind in classes.items():
+        entry = _name(edge) if _name(edge) in design.fifos else kind
+        if entry in design.fifos:
+            found[edge] = (entry, design.fifos[entry])
+        else:
+            problems.append(f"fifos: no depth for the {kind} FIFO '{_name(edge)}'; give fifos.{kind}")
+    if problems:
+        raise MappingError("\n".join(problems))
+    return found
+
+
+def _edges(cascade: Cascade) -> list[tuple[str, str]]:
+    """Who streams to whom, the sink that takes the result included."""
+    made = {e.name for e in cascade.expressions}
+    edges = [(read, e.name) for e in cascade.expressions for read in e.reads if read in made]
+    return [*edges, (cascade.expressions[-1].name, "sink")]
+
+
+def _name(edge: tuple[str, str]) -> str:
+    return f"{edge[0]} > {edge[1]}"
+
+
+def _units(cascade: Cascade, design: Design) -> dict[str, str]:
+    """For each expression and the sink the unit whose nodes do its pattern. Raises MappingError: none, or several."""
+    patterns = {**{e.name: cascade.node(e) for e in cascade.expressions}, "sink": "sink"}
+    nodes = design.of_kind(Node)
+    doing = {p: [name for name, node in nodes.items() if p in node.does] for p in dict.fromkeys(patterns.values())}
+    for pattern, names in doing.items():
+        if len(names) > 1:
+            raise MappingError(
+                f"units {', '.join(map(repr, names))} of '{design.name}' all do {pattern}; one unit does a pattern"
+            )
+    lacking = [pattern for pattern, names in doing.items() if not names]
+    if lacking:
+        does = "; ".join(f"{name} {' '.join(node.does)}" for name, node in nodes.items()) or "none"
+        raise MappingError(f"no node of '{design.name}' does {', '.join(lacking)}; nodes do: {does}")
+    return {task: doing[pattern][0] for task, pattern in patterns.items()}
+
+
+def _check_count(op: Op, units: dict[str, str], pipelines: int, design: Design) -> None:
+    for unit in dict.fromkeys(units.values()):
+        each, there = list(units.values()).count(unit), design.units[unit].count
+        if pipelines * each > there:
+            raise MappingError(
+                f"{pipelines} pipelines",
+                where=f"op '{op.name}'",
+                resource=f"units.{unit}.count",
+                demand=pipelines * each,
+                capacity=there,
+                ways_out=(*(["heads=sequential"] if each <= there else []), f"units.{unit}.count={pipelines * each}"),
+            )
+
+
+def _pipelines(graph: Graph, op: Op, cascade: Cascade, how: Heads) -> Iterator[Pipeline]:
+    """The pipelines of an attention op: one for each head of each sequence, or one for all."""
+    batch, heads, head_dim = op.attributes["batch"], op.attributes["heads"], op.work["head_dim"]
+    queries, keys = (graph.tensors[tensor].shape[0] // batch for tensor in op.inputs[:2])
+    seen = tuple(seen_keys(i, queries=queries, keys=keys, **mask_of(op)) for i in range(queries))
+    if how == "sequential" or batch * heads == 1:
+        yield Pipeline("", cascade, head_dim, range(batch * heads), seen)
+        return
+    for lane in range(batch * heads):
+        sequence, head = divmod(lane, heads)
+        where = f"sequence {sequence} head {head}: " if batch > 1 else f"head {head}: "
+        yield Pipeline(where, cascade, head_dim, range(lane, lane + 1), seen)
+
+
+def _section(
+    graph: Graph, op: Op, pipelines: list[Pipeline], depths: dict[tuple[str, str], tuple[str, int]],
+    units: dict[str, str],
+) -> Section:
+    sketch = Sketch(("",), part="attention")
+    scalar = graph.tensors[op.inputs[0]].format
+    for pipeline in pipelines:
+        for e in pipeline.cascade.expressions:
+            sketch.task(
+                pipeline.prefix + e.name, units[e.name], pipeline.firings(e.name), pipeline.work(e),
+                op=op.name, tiles=pipeline.tiles(e.name), role=e.name,
+            )  # fmt: skip
+        nothing = work("sink", mac=0, exp=0, flop=0)
+        sketch.task(f"{pipeline.prefix}sink", units["sink"], pipeline.rows, nothing, op=op.name, role="sink")
+        for (source, sink), (_, depth) in depths.items():
+            sketch.stream(
+                pipeline.prefix + source,
+                pipeline.prefix + sink,
+                depth,
+                gives=pipeline.gives(source),
+                takes=pipeline.takes(source, sink),
+                name=pipeline.prefix + _name((source, sink)),
+                token_bytes=scalar.bytes((pipeline.width(source),)),
+            )
+    return sketch.section(op.name)
+
+
+def _recomputed(graph: Graph, pipelines: list[Pipeline]) -> dict[str, int]:
+    """What the algorithm does beyond the products and one exponential for each score: by element and by row."""
+    done: dict[str, int] = {}
+    for pipeline in pipelines:
+        for e in pipeline.cascade.expressions:
+            times = pipeline.elements if pipeline.by_key(e.name) else pipeline.rows
+            for what, n in pipeline.counts(e).items():
+                done[what] = done.get(what, 0) + n * times
+    asked = graph.counts()
+    return {what: n - asked.get(what, 0) for what, n in done.items() if n != asked.get(what, 0)}
+
+
+def _unbounded(design: Design, depths: dict[tuple[str, str], tuple[str, int]]) -> Iterator[str]:
+    for entry in dict.fromkeys(entry for entry, depth in depths.values() if depth == UNLIMITED):
+        names = ", ".join(f"'{_name(edge)}'" for edge, (mine, _) in depths.items() if mine == entry)
+        yield f"fifos.{entry} of '{design.name}' is inf: an assumption, under which {names} never fill"
