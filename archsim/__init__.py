@@ -23,7 +23,7 @@ def _check_neighbours() -> None:
 
 _check_neighbours()
 
-from archsim.design.design import Design, load_design, load_model  # noqa: E402
+from archsim.design.design import Design, load_design  # noqa: E402
 from archsim.errors import (  # noqa: E402
     Deadlock,
     DesignError,
@@ -33,6 +33,7 @@ from archsim.errors import (  # noqa: E402
     ScheduleError,
 )
 from archsim.fifos.sizes import FifoSizes, size_fifos  # noqa: E402
+from archsim.files.shipped import load_model  # noqa: E402
 from archsim.report.report import Report, simulate, simulate_generation  # noqa: E402
 from archsim.selection.selection import Selection, load_selection  # noqa: E402
 

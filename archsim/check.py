@@ -8,9 +8,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from archsim.design.design import Design, Fitted, Link, data_folder, found, load_design, load_model, shipped
-from archsim.design.resources import Resources, Silicon
+from archsim.design.design import Design, Link, load_design
+from archsim.design.resources import Resources
+from archsim.design.silicon import Silicon
 from archsim.errors import DesignError, InputError
+from archsim.files.provenance import Fitted
+from archsim.files.shipped import data_folder, found, load_model, shipped
 from archsim.quantity import Written, show, show_limit
 from archsim.selection.selection import Selection, load_selection
 from archsim.units import KINDS, CoreArray, TableLookup, WeightBuffer, WeightLoader

@@ -109,7 +109,7 @@ def simulate(
 ) -> None:
     """Runs a model's phase on a design and prints time, throughput, stalls, traffic and energy."""
     from archsim import simulate as run_schedule
-    from archsim.report.text import as_json
+    from archsim.report.json import as_json
     from mappers.experiment.run import check_phase
 
     check_phase(phase, prompt=prompt, context=context, tokens=tokens, mask=mask)
@@ -233,7 +233,7 @@ def compare(
     json_: Annotated[bool, typer.Option("--json", help="prints JSON instead of text")] = False,
 ) -> None:
     """Prints every published figure beside the simulated one, with error, tolerance and mark."""
-    from archsim.design.design import shipped
+    from archsim.files.shipped import shipped
 
     rows = [row for name in published or list(shipped("published")) for row in _compared(name, quiet=json_)]
     if json_:

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from archsim.design.design import found
 from archsim.errors import DesignError
+from archsim.files.shipped import found
 from archsim.files.validate import validate
 from archsim.quantity import parse
 from archsim.report.report import Report

@@ -7,12 +7,14 @@ from dataflow.cascade import CASCADES, Cascade, Expression, passes
 from dataflow.errors import GraphError, InputError, ScheduleError
 from dataflow.format import FORMATS, Format, beat_layout
 from dataflow.graph import Graph, Op, Tensor
-from dataflow.models.attention import attention, layer_attention
-from dataflow.models.model import Model, decode, frame, next_step, prefill, question
+from dataflow.models.attention import attention
+from dataflow.models.model import Model
+from dataflow.models.phases import decode, frame, layer_attention, next_step, prefill, question
 from dataflow.models.vision import Vision
 from dataflow.op import OP_KINDS, Work, work
 from dataflow.pattern import Pattern, every, sequence, total
-from dataflow.schedule import Schedule, Section
+from dataflow.schedule import Schedule
+from dataflow.section import Section
 from dataflow.task import UNLIMITED, Stream, Task
 
 __all__ = [

@@ -46,6 +46,8 @@ def mask_of(attention: Op) -> dict[str, Any]:
     return {"causal": attention.attributes.get("causal", True), "window": attention.attributes.get("window")}
 
 
+READ_WHOLE = ("weight", "lm_head", "cache", "norm")  # roles whose tensors an op reads whole from memory
+
 # What a graph that is no phase of a model says about itself: it makes no tokens.
 NO_PHASE = {"phase": "graph", "prompt": None, "context": None, "batch": 1, "tokens": None}
 
@@ -127,3 +129,20 @@ class Graph:
         """Bytes of all tensors of these roles; a cache counts as it is after the step, which holds what lay in it."""
         past = {t for op in self.ops.values() if op.kind == "append" for t in op.inputs[1:]}
         return sum(t.bytes for t in self.tensors.values() if t.role in roles and t.name not in past)
+
+    def bytes_loaded(self, op: Op, *roles: str) -> int:
+        """Bytes that the op reads from memory of inputs of these roles, or of all: of a table the rows asked for."""
+        total = 0
+        for tensor in (self.tensors[name] for name in op.inputs):
+            if roles and tensor.role not in roles:
+                continue
+            if tensor.role == "embedding":
+                total += tensor.format.bytes(self.tensors[op.name].shape)
+            elif tensor.role in READ_WHOLE:
+                total += tensor.bytes
+        return total
+
+    def bytes_stored(self, op: Op) -> int:
+        """Bytes of new cache rows that the op makes."""
+        readers = [o for o in self.ops.values() if o.kind == "append" and o.inputs[0] == op.name]
+        return sum(self.tensors[o.name].format.bytes(self.tensors[op.name].shape) for o in readers)

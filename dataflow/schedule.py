@@ -1,58 +1,20 @@
-"""Section and Schedule: who does what in which order, as pure data that validates itself.
+"""Schedule: who does what in which order, as pure data.
 
-Knows names of units, never their rates. How long a firing takes is for the unit to say, how long all take together for
-the engine.
+Knows names of units, never their rates. The unit says how long a firing takes, the engine how long all take together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import InitVar, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dataflow.errors import ScheduleError
 from dataflow.graph import Graph
 from dataflow.op import Counts
-from dataflow.section_rules import problems
-from dataflow.selection_summary import Selected
-from dataflow.task import Stream, Task
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """Tasks and streams that run together; the next section starts when every firing of this one has ended.
-
-    A section with `repeat` n is run n times in a row. `orders` says, for units that serve more than one task in order,
-    the firings in run-length form; a unit that is not named takes its tasks one after another as listed, and one that
-    serves first come has no use for an order.
-    Validates itself: raises ScheduleError with every problem. What is the same object in a section `like` this one was
-    found right there and is not looked at again.
-    """
-
-    name: str
-    tasks: tuple[Task, ...]
-    streams: tuple[Stream, ...]
-    repeat: int = 1
-    orders: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
-    like: InitVar[Section | None] = None
-
-    def __post_init__(self, like: Section | None) -> None:
-        found = list(problems(self, like))
-        if found:
-            raise ScheduleError([f"section '{self.name}': {p}" for p in found])
-
-    def order_of(self, unit: str) -> tuple[tuple[str, int], ...]:
-        """The firings of this unit in their fixed order: ((task, how many in a row), ...)."""
-        if unit in self.orders:
-            return self.orders[unit]
-        return tuple((t.name, t.firings) for t in self.tasks if t.unit == unit)
-
-    @property
-    def ends(self) -> dict[str, tuple[str, str]]:
-        """For each stream its producing and its consuming task."""
-        producer = {s: t.name for t in self.tasks for s in t.gives}
-        consumer = {s: t.name for t in self.tasks for s in t.takes}
-        return {s.name: (producer[s.name], consumer[s.name]) for s in self.streams}
+from dataflow.section import Section
+from dataflow.selection_summary import SelectionSummary
+from dataflow.task import Stream
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -71,7 +33,7 @@ class Schedule:
     sections: tuple[Section, ...]
     recomputed: Mapping[str, int] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
-    selected: Selected | None = None
+    selected: SelectionSummary | None = None
     approximated: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -2,88 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING
 
 from dataflow.op import computes
 from dataflow.pattern import Pattern, total
 from dataflow.task import Stream, Task
 
-if TYPE_CHECKING:
-    from dataflow.schedule import Section
+Orders = Mapping[str, tuple[tuple[str, int], ...]]
 
 
-def problems(section: Section, like: Section | None = None) -> Iterator[str]:
-    """Everything about the section's tasks, streams and orders that cannot be, a line each.
+def problems(
+    tasks: Sequence[Task],
+    streams: Sequence[Stream],
+    *,
+    repeat: int,
+    orders: Orders,
+    changed: Sequence[Task] | None = None,
+) -> Iterator[str]:
+    """Everything that is wrong with the tasks, streams and orders of a section, a line each.
 
-    `like` is a section that was found right: where this one has the same streams and joins its tasks in the same way,
-    only the tasks that are other objects are looked at, with what they touch.
+    `changed` names the tasks that differ from those of a section that was found right and is joined in the same way:
+    then only these are checked, with the streams and the orders that they touch.
     """
-    changed = None if like is None else changed_tasks(section, like)
     if changed is not None:
         names, units = {s for t in changed for s in (*t.takes, *t.gives)}, {t.unit for t in changed}
-        yield from _about(changed, [s for s in section.streams if s.name in names], units, section)
+        touched = [stream for stream in streams if stream.name in names]
+        yield from _about(changed, touched, [unit for unit in orders if unit in units], tasks, repeat, orders)
         return
-    if not section.tasks:
+    if not tasks:
         yield "it has no task; a section has at least one"
-    yield from (f"task '{n}' is given twice" for n in _twice([t.name for t in section.tasks]))
-    if section.repeat < 1:
-        yield f"repeat is {section.repeat}; a section is run at least once"
-    known = {s.name for s in section.streams}
-    yield from (f"stream '{n}' is given twice" for n in _twice([s.name for s in section.streams]))
+    yield from (f"task '{n}' is given twice" for n in _twice([t.name for t in tasks]))
+    if repeat < 1:
+        yield f"repeat is {repeat}; a section is run at least once"
+    known = {s.name for s in streams}
+    yield from (f"stream '{n}' is given twice" for n in _twice([s.name for s in streams]))
     for end in ("takes", "gives"):
-        for name in sorted({s for t in section.tasks for s in getattr(t, end)} - known):
+        for name in sorted({s for t in tasks for s in getattr(t, end)} - known):
             yield f"stream '{name}' is in the {end} of a task but is not declared"
-    yield from _about(section.tasks, section.streams, set(section.orders), section)
-    yield from _dead_cycle(section)
+    yield from _about(tasks, streams, orders, tasks, repeat, orders)
+    yield from _dead_cycle(tasks, streams)
 
 
-def changed_tasks(section: Section, like: Section) -> list[Task] | None:
-    """The tasks that are other objects than those of `like` in their place; None where more than their work differs.
-
-    Each of these has the name, unit and streams of the one before, and its first tokens wait for the same streams.
-    """
-    same = section.streams is like.streams and section.repeat == like.repeat and section.orders == like.orders
-    if not same or len(section.tasks) != len(like.tasks):
-        return None
-    pairs = [(new, old) for new, old in zip(section.tasks, like.tasks, strict=True) if new is not old]
-    alike = all(
-        (new.name, new.unit, list(new.takes)) == (old.name, old.unit, list(old.takes))
-        and _first_waits(new) == _first_waits(old)
-        for new, old in pairs
-    )
-    return [new for new, _ in pairs] if alike else None
-
-
-def _about(tasks: Sequence[Task], streams: Sequence[Stream], units: set[str], section: Section) -> Iterator[str]:
-    """What is wrong with these tasks, streams and the orders of these units, all of the section."""
-    for task in tasks:
-        yield from _task_problems(task, section)
+def _about(
+    checked: Sequence[Task],
+    streams: Sequence[Stream],
+    units: Iterable[str],
+    tasks: Sequence[Task],
+    repeat: int,
+    orders: Orders,
+) -> Iterator[str]:
+    """What is wrong with these tasks, streams and the orders of these units; `tasks` are all of the section."""
+    for task in checked:
+        yield from _task_problems(task, repeat)
     producers: dict[str, list[Task]] = {s.name: [] for s in streams}
     consumers: dict[str, list[Task]] = {s.name: [] for s in streams}
-    for task in section.tasks:
+    for task in tasks:
         for ends, patterns in ((producers, task.gives), (consumers, task.takes)):
             for name in patterns:
                 if name in ends:
                     ends[name].append(task)
     for stream in streams:
         yield from _stream_problems(stream, producers[stream.name], consumers[stream.name])
-    for unit in section.orders:
-        if unit in units:
-            yield from _order_problems(unit, section)
+    for unit in units:
+        yield from _order_problems(unit, orders[unit], {t.name: t.firings for t in tasks if t.unit == unit})
 
 
 def _twice(names: list[str]) -> list[str]:
     return sorted({n for n in names if names.count(n) > 1})
 
 
-def _task_problems(task: Task, section: Section) -> Iterator[str]:
+def _task_problems(task: Task, repeat: int) -> Iterator[str]:
     if task.firings < 1:
         yield f"task '{task.name}' is fired {task.firings} times; a task is fired at least once"
         return
-    if task.ops and len(task.ops) != section.repeat:
-        yield f"task '{task.name}' names {len(task.ops)} ops for {section.repeat} repetitions"
+    if task.ops and len(task.ops) != repeat:
+        yield f"task '{task.name}' names {len(task.ops)} ops for {repeat} repetitions"
     for kind, patterns in (("takes", task.takes), ("gives", task.gives)):
         for stream, pattern in patterns.items():
             if any(n < 0 for n, _ in pattern):
@@ -122,10 +116,10 @@ def _stream_problems(stream: Stream, producers: list[Task], consumers: list[Task
             )
 
 
-def _order_problems(unit: str, section: Section) -> Iterator[str]:
-    mine = {t.name: t.firings for t in section.tasks if t.unit == unit}
+def _order_problems(unit: str, order: tuple[tuple[str, int], ...], mine: Mapping[str, int]) -> Iterator[str]:
+    """What is wrong with a unit's order; `mine` has the firings of its tasks."""
     ordered: dict[str, int] = {}
-    for name, count in section.orders[unit]:
+    for name, count in order:
         ordered[name] = ordered.get(name, 0) + count
         if count < 1:
             yield f"the order of unit '{unit}' has a run of {count} firings of '{name}'; runs are of one or more"
@@ -133,15 +127,15 @@ def _order_problems(unit: str, section: Section) -> Iterator[str]:
         yield f"the order of unit '{unit}' has the firings {ordered}, its tasks are {mine}"
 
 
-def _dead_cycle(section: Section) -> Iterator[str]:
+def _dead_cycle(tasks: Sequence[Task], streams: Sequence[Stream]) -> Iterator[str]:
     """Streams without initial tokens of which each gets its first token only after another has given one, in a circle.
 
     A task that gives before it first takes breaks the circle, as initial tokens do.
     """
-    empty = {s.name for s in section.streams if not s.initial}
+    empty = {s.name for s in streams if not s.initial}
     waits: dict[str, set[str]] = {}
-    for task in section.tasks:
-        for given, needed in _first_waits(task):
+    for task in tasks:
+        for given, needed in first_waits(task):
             if given in empty:
                 waits.setdefault(given, set()).update(empty & needed)
     try:
@@ -153,7 +147,7 @@ def _dead_cycle(section: Section) -> Iterator[str]:
         yield f"streams {names} form a cycle without initial tokens; start one of them with initial tokens"
 
 
-def _first_waits(task: Task) -> list[tuple[str, set[str]]]:
+def first_waits(task: Task) -> list[tuple[str, set[str]]]:
     """The streams that the task gives to, each with those from which it must have taken before it first does."""
     takes = [(stream, _first(pattern)) for stream, pattern in task.takes.items()]
     gives = [(stream, _first(pattern)) for stream, pattern in task.gives.items()]

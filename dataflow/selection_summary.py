@@ -1,4 +1,4 @@
-"""Selected: what a choice among cached keys keeps in one step, where that lies, and how good it is. Pure data."""
+"""SelectionSummary: what a choice among cached keys keeps in a step, where that lies, and how good it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
+class SelectionSummary:
     """The keys and values that a step attends to of those cached before it, all layers and sequences together.
 
     `kept` is their share of all that were cached. Of the bytes kept `hit_bytes` lie in `memory`, the accelerator's own,

@@ -6,7 +6,6 @@ The plainest mapping: the next op starts when the one before has ended; activati
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
@@ -14,21 +13,21 @@ from archsim.units import Memory
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS, Work, work
 from dataflow.pattern import every, sequence
-from dataflow.schedule import Schedule, Section
-from dataflow.task import Task
-from mappers.build.layers import groups
-from mappers.build.operands import bytes_loaded, bytes_stored, loaded, unit_for
-from mappers.build.section_builder import Sketch
-
-Buffering = Literal["single", "double"]
+from dataflow.schedule import Schedule
+from dataflow.section import Section
+from mappers.build.layers import layers_of
+from mappers.build.section_builder import Buffering, SectionBuilder
 
 
-def lower_one_by_one(graph: Graph, design: Design, *, weight_buffering: Buffering) -> Schedule:
+def lower_op_by_op(graph: Graph, design: Design, *, weight_buffering: Buffering) -> Schedule:
     """The schedule that runs the ops in order, each on the unit that does its kind, by name the first.
 
     Raises MappingError where no unit does a kind, or the tensors do not fit the memory.
     """
-    memory, capacity = _memory(design)
+    memories = sorted(design.of_kind(Memory))
+    if not memories:
+        raise MappingError(f"design '{design.name}' has no unit of kind memory", ways_out=("a memory for the weights",))
+    memory, capacity = memories[0], design.units[memories[0]].capacity  # type: ignore[union-attr]
     demand = graph.bytes_of("weight", "embedding", "lm_head", "cache", "norm")
     if demand > capacity:
         raise MappingError(
@@ -40,13 +39,15 @@ def lower_one_by_one(graph: Graph, design: Design, *, weight_buffering: Bufferin
             ways_out=("a smaller model", "a larger capacity"),
         )
     ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
-    first = {op.kind: op.name for op in reversed(ops)}
-    units = {kind: unit_for(kind, design, where=f"op '{name}'") for kind, name in reversed(first.items())}
+    sections = tuple(
+        _section(SectionBuilder(graph, design, scopes), group, memory, weight_buffering)
+        for group, scopes in layers_of(ops)
+    )
     return Schedule(
         graph,
         design.name,
         "temporal",
-        tuple(_section(graph, group, scopes, units, memory, weight_buffering) for group, scopes in groups(ops)),
+        sections,
         approximated=("activations stay on chip: only weights, tables and caches move",),
         options={"weight_buffering": weight_buffering},
     )
@@ -58,66 +59,46 @@ def at_context(schedule: Schedule, graph: Graph) -> Schedule:
     Equal to lowering it anew; only the work of attention and of its load is made, the rest is shared. Whether the
     context fits is not asked again: it does where a longer one did.
     """
-    sections = []
-    for section in schedule.sections:
-        tasks = tuple(_again(task, graph) for task in section.tasks)
-        same = all(new is old for new, old in zip(tasks, section.tasks, strict=True))
-        sections.append(section if same else replace(section, tasks=tasks, like=section))
-    return replace(schedule, graph=graph, sections=tuple(sections))
+    return replace(schedule, graph=graph, sections=tuple(_attended(section, graph) for section in schedule.sections))
 
 
-def _again(task: Task, graph: Graph) -> Task:
-    """The task with the work that this graph asks of it, where it is attention's."""
-    if task.name == "attention":
-        return replace(task, work=every(graph.ops[task.ops[0]].work))
-    if task.name == "load attention":
-        return replace(task, work=every(work("read", bytes=bytes_loaded(graph, graph.ops["layer0.attention"]))))
-    return task
+def _attended(section: Section, graph: Graph) -> Section:
+    """The section with its attention and the load of its cache, if it has them, over the keys of this graph."""
+    tasks = {task.name: task for task in section.tasks}
+    if "attention" not in tasks:
+        return section
+    op = graph.ops[tasks["attention"].ops[0]]
+    changed = {"attention": replace(tasks["attention"], work=every(op.work))}
+    if "load attention" in tasks:
+        read = every(work("read", bytes=graph.bytes_loaded(op)))
+        changed["load attention"] = replace(tasks["load attention"], work=read)
+    return section.with_tasks(changed)
 
 
-def _memory(design: Design) -> tuple[str, int]:
-    for name, unit in sorted(design.of_kind(Memory).items()):
-        return name, unit.capacity
-    raise MappingError(f"design '{design.name}' has no unit of kind memory", ways_out=("a memory for the weights",))
-
-
-def _section(
-    graph: Graph, ops: list[Op], scopes: tuple[str, ...], units: dict[str, str], memory: str, buffering: Buffering
-) -> Section:
-    sketch = Sketch(scopes)
-    loads = {op.name: bytes_loaded(graph, op) for op in ops}
-    previous: str | None = None
-    before_that: str | None = None
+def _section(builder: SectionBuilder, ops: list[Op], memory: str, buffering: Buffering) -> Section:
+    graph, scopes = builder.graph, builder.scopes
+    previous: list[str] = []  # the op before, and the op before that one
+    before_that: list[str] = []
     for op in ops:
-        name = op.name.removeprefix(scopes[0])
-        waits = [previous] if previous else []
-        if loads[op.name]:
-            ahead = [before_that] if before_that else []
-            _load(graph, op, name, sketch, memory, loads[op.name], ahead if buffering == "double" else waits)
-        _compute(op, name, sketch, units[op.kind], [*waits, *([f"load {name}"] if loads[op.name] else [])])
-        stored = bytes_stored(graph, op)
+        name, size = op.name.removeprefix(scopes[0]), graph.bytes_loaded(op)
+        waits = previous
+        if size:
+            builder.part = "weight load"
+            role = next(role for role in (graph.tensors[t].role for t in op.inputs) if graph.bytes_loaded(op, role))
+            load = builder.task(f"load {name}", memory, work("read", bytes=size), role=role)
+            builder.call(load, before_that if buffering == "double" else previous)
+            waits = [*previous, load]
+        builder.part = op.kind
+        firings, each = _row_by_row(op)
+        unit = builder.unit_for(op.kind, f"op '{op.name}'")
+        builder.task(name, unit, each, firings=firings, op=name, tiles=_tiles(op))
+        builder.call(name, waits)
+        stored = graph.bytes_stored(op)
         if stored:
-            store = sketch.task(f"store {name}", memory, 1, work("write", bytes=stored), role="cache")
-            sketch.stream(name, store, 1, gives=sequence((0, sketch.tasks[name].firings - 1), (1, 1)))
-        before_that, previous = previous, name
-    return sketch.section("layers" if len(scopes) > 1 else ops[0].name)
-
-
-def _load(graph: Graph, op: Op, name: str, sketch: Sketch, memory: str, size: int, after: list[str]) -> None:
-    sketch.part = "weight load"
-    roles = dict.fromkeys(graph.tensors[t].role for t in op.inputs if loaded(graph, op, t))
-    load = sketch.task(f"load {name}", memory, 1, work("read", bytes=size), role=next(iter(roles)))
-    sketch.finals[load] = [load]
-    for call in after:
-        sketch.after(call, [load])
-
-
-def _compute(op: Op, name: str, sketch: Sketch, unit: str, after: list[str]) -> None:
-    sketch.part = op.kind
-    sketch.task(name, unit, *_row_by_row(op), op=name, tiles=_tiles(op))
-    sketch.finals[name] = [name]
-    for call in after:
-        sketch.after(call, [name])
+            store = builder.task(f"store {name}", memory, work("write", bytes=stored), role="cache")
+            builder.stream(name, store, 1, gives=sequence((0, firings - 1), (1, 1)))
+        before_that, previous = previous, [name]
+    return builder.section("layers" if len(scopes) > 1 else ops[0].name)
 
 
 def _row_by_row(op: Op) -> tuple[int, Work]:

@@ -38,14 +38,14 @@ def lower(graph: Graph, design: Design, *, mapper: str | None = None, **options:
     return MAPPERS[name](graph, design, **options)
 
 
-def lower_step(graph: Graph, design: Design, *, like: Schedule) -> Schedule:
-    """The schedule of a decode step, by the mapper and the options of another step's, which it shares what it can with.
+def lower_step(graph: Graph, design: Design, *, previous: Schedule) -> Schedule:
+    """The schedule of a decode step, by the mapper and the options of the previous step, with which it shares tasks.
 
     Equal to lowering it anew, but that the limits of the design are not asked again.
     """
-    if like.mapper in AT_CONTEXT:
-        return AT_CONTEXT[like.mapper](like, graph, design)
-    return lower(graph, design, mapper=like.mapper, **like.options)
+    if previous.mapper in AT_CONTEXT:
+        return AT_CONTEXT[previous.mapper](previous, graph, design)
+    return lower(graph, design, mapper=previous.mapper, **previous.options)
 
 
 def options_of(mapper: str) -> dict[str, tuple[str, ...]]:

@@ -7,9 +7,10 @@ from archsim.errors import MappingError
 from archsim.units import TableLookup
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
-from mappers import op_by_op as one_by_one
+from mappers import op_by_op
+from mappers.build.section_builder import Buffering
 from mappers.table_lookup import mapper as table_lookup
-from mappers.table_lookup.shapes import AttentionOrder, Buffering
+from mappers.table_lookup.shapes import AttentionOrder
 
 
 def temporal(
@@ -39,7 +40,7 @@ def temporal(
             f"attention_order={attention_order}: '{design.name}' has no attention engine with an order",
             ways_out=("leave the option out", "a design with a table_lookup and a prefill_attention unit"),
         )
-    return one_by_one.lower_one_by_one(graph, design, weight_buffering=weight_buffering)
+    return op_by_op.lower_op_by_op(graph, design, weight_buffering=weight_buffering)
 
 
 def at_context(schedule: Schedule, graph: Graph, design: Design) -> Schedule:
@@ -49,4 +50,4 @@ def at_context(schedule: Schedule, graph: Graph, design: Design) -> Schedule:
     """
     if design.of_kind(TableLookup):
         return table_lookup.at_context(schedule, graph, design)
-    return one_by_one.at_context(schedule, graph)
+    return op_by_op.at_context(schedule, graph)

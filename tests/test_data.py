@@ -9,8 +9,11 @@ import pytest
 
 import archsim
 from archsim.check import check_file
-from archsim.design.design import Design, Fitted, shipped
-from archsim.design.resources import Part, Resources, Silicon
+from archsim.design.design import Design
+from archsim.design.resources import Resources
+from archsim.design.silicon import Component, Silicon
+from archsim.files.provenance import Fitted
+from archsim.files.shipped import shipped
 from archsim.published import Point, Published, load_published
 from archsim.selection.selection import Selection
 from dataflow.models.model import Model
@@ -85,7 +88,7 @@ def test_the_runs_above_know_every_mapper():
 FOR_READERS = {"name", "source", "conditions", "mark", "kind", "reason", "description"}
 FIELDS = {
     (model.__name__, field)
-    for model in (Design, Resources, Part, Silicon, Fitted, Model, Vision, Selection, Point, Published)
+    for model in (Design, Resources, Component, Silicon, Fitted, Model, Vision, Selection, Point, Published)
     for field in model.model_fields
     if field not in FOR_READERS
 }

@@ -17,8 +17,8 @@ HOMES = {
     "typer": ("archsim/cli.py",),
     "matplotlib": ("archsim/report/plot.py",),
     "torch": ("kernels/",),
-    "numba": ("kernels/", "archsim/engine/"),
-    "networkx": ("dataflow/",),
+    "numba": ("kernels/", "archsim/engine/compiled/"),
+    "networkx": ("dataflow/graph.py", "archsim/engine/deadlock/"),
 }
 
 

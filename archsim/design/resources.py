@@ -1,22 +1,18 @@
-"""What a machine is made of: an FPGA's resources, a chip's silicon, and the tiers of memory that a cache lies in.
-
-Knows how these are written and what cannot be right of them. Does not know what runs on the units.
-"""
+"""Resources of an FPGA: what it has, and what each unit of a design uses of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field
 from pydantic_core import core_schema
 
-from archsim.quantity import Area, Count, Watts
-from archsim.units import Channel, Memory, Unit
-from dataflow.errors import PathProblems, guess
+from archsim.files.provenance import FROZEN
+from archsim.units import Unit
+from dataflow.errors import guess
 
-FIELD = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 Problems = list[tuple[str, str]]
 
 
@@ -51,7 +47,7 @@ Amount = Annotated[Fraction, HalfCount]
 class Resources(BaseModel):
     """What the part has and what each unit uses of it; `rest` is what belongs to no unit."""
 
-    model_config = FIELD
+    model_config = FROZEN
 
     budget: dict[str, Amount] = Field(description="resource -> how much the part has")
     used: dict[str, dict[str, Amount]] = Field(description="unit, or rest -> resource -> how much it uses")
@@ -84,94 +80,3 @@ class Resources(BaseModel):
                 told = f"{float(total):g} are used and the part has {float(budget):g}; use less or take a larger part"
                 problems.append((f"resources.budget.{resource}", told))
         return problems
-
-
-class Part(BaseModel):
-    """Area and power of one part of a core."""
-
-    model_config = FIELD
-
-    area: Area = Field(description="area in this process")
-    power: Watts = Field(description="power when it works")
-
-
-class Silicon(BaseModel):
-    """A chip of equal cores, each the sum of its parts; `retrieval` names the parts that choose what to fetch.
-
-    Not modelled: what lies outside the cores. The power is that of the cores at work; no run derives it.
-    """
-
-    model_config = FIELD
-
-    cores: Count = Field(description="cores of the chip")
-    parts: dict[str, Part] = Field(description="part of a core -> its area and power")
-    retrieval: tuple[str, ...] = Field((), description="the parts that choose which cached keys are fetched")
-
-    @model_validator(mode="after")
-    def _is_made_of_parts(self) -> Silicon:
-        problems = []
-        for i, name in enumerate(self.retrieval):
-            if name not in self.parts:
-                meant = guess(name, self.parts, otherwise="parts are")
-                problems.append((f"retrieval.{i}", f"no part '{name}'; {meant}"))
-            elif name in self.retrieval[:i]:
-                problems.append((f"retrieval.{i}", f"'{name}' twice; its area and power count once"))
-        if not (self.core_area and self.core_power):
-            problems.append(("parts", "a core without area or without power; list the parts of a core with both"))
-        if problems:
-            raise PathProblems(problems)
-        return self
-
-    @property
-    def core_area(self) -> Fraction:
-        """mm^2 of a core."""
-        return sum((part.area for part in self.parts.values()), Fraction(0))
-
-    @property
-    def core_power(self) -> Fraction:
-        """Watts of a core."""
-        return sum((part.power for part in self.parts.values()), Fraction(0))
-
-    @property
-    def area(self) -> Fraction:
-        """mm^2 of all cores."""
-        return self.cores * self.core_area
-
-    @property
-    def power(self) -> Fraction:
-        """Watts of all cores."""
-        return self.cores * self.core_power
-
-    @property
-    def retrieval_area_share(self) -> Fraction:
-        """Of a core's area, what the parts of `retrieval` take."""
-        return sum((self.parts[name].area for name in self.retrieval), Fraction(0)) / self.core_area
-
-    @property
-    def retrieval_power_share(self) -> Fraction:
-        """Of a core's power, what the parts of `retrieval` take."""
-        return sum((self.parts[name].power for name in self.retrieval), Fraction(0)) / self.core_power
-
-
-def tier_problems(tiers: Sequence[str], units: Mapping[str, Unit]) -> Problems:
-    """What is wrong with the way of cached keys and values: a memory on chip, the main one, channels, one beyond."""
-    problems = []
-    for i, name in enumerate(tiers):
-        if name not in units:
-            problems.append((f"tiers.{i}", no_unit(name, units)))
-        elif not isinstance(units[name], Memory | Channel):
-            kind = getattr(units[name], "kind", type(units[name]).__name__)
-            problems.append((f"tiers.{i}", f"'{name}' is a {kind}; tiers are units of kind memory or channel"))
-        elif name in tiers[:i]:
-            problems.append((f"tiers.{i}", f"'{name}' stands at tiers.{tiers.index(name)} already; name a tier once"))
-    if problems or not tiers:
-        return problems
-    memories = [name for name in tiers if isinstance(units[name], Memory)]
-    shown = f"[{', '.join(tiers)}]"
-    if list(tiers[:2]) != memories[:2] or len(tiers) < 2:
-        problems.append(("tiers", f"{shown} does not begin with two memories; name one on chip, then the main one"))
-    elif len(memories) > 3:
-        problems.append(("tiers", f"{shown} has {len(memories) - 2} memories beyond the main one; name one at most"))
-    elif tiers[-1] != memories[-1]:
-        problems.append(("tiers", f"{shown} ends with a channel; name the memory that it leads to, or leave it out"))
-    return problems

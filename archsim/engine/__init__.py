@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from archsim.engine.flat import Flat
+from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
 from archsim.engine.spans import Span
 from dataflow.errors import InputError
@@ -11,7 +12,7 @@ ENGINES = ("compiled", "simpy")  # take every section
 OWN_UNITS = ("recurrence",)  # take those in which every task has a unit of its own
 
 
-def attempt(flat: Flat, *, engine: str = "auto", like: SectionResult | None = None) -> SectionResult | Stuck:
+def attempt(flat: Flat, *, engine: str = "auto", memo: Memo | None = None) -> SectionResult | Stuck:
     """One run of the section on the named engine, or where it is stuck; "auto" is the compiled engine.
 
     Raises InputError for an engine that is not there, and for a section that the named one does not take.
@@ -29,7 +30,7 @@ def attempt(flat: Flat, *, engine: str = "auto", like: SectionResult | None = No
         return run_simpy(flat)
     from archsim.engine.compiled.engine import run as run_compiled
 
-    return run_compiled(flat, like=like)
+    return run_compiled(flat, memo=memo)
 
 
 def spans(flat: Flat, *, engine: str = "auto") -> list[Span]:
@@ -45,12 +46,12 @@ def spans(flat: Flat, *, engine: str = "auto") -> list[Span]:
     return spans_of_compiled(flat)
 
 
-def run(flat: Flat, *, engine: str = "auto", like: SectionResult | None = None) -> SectionResult:
-    """One run of the section on the named engine, which may use the result of one that this one is `like`.
+def run(flat: Flat, *, engine: str = "auto", memo: Memo | None = None) -> SectionResult:
+    """One run of the section on the named engine, which may go on from what `memo` has of the run before.
 
     Raises Deadlock, which explains where it is stuck, and InputError.
     """
-    result = attempt(flat, engine=engine, like=like)
+    result = attempt(flat, engine=engine, memo=memo)
     if isinstance(result, Stuck):
         from archsim.engine.deadlock.explain import explain
 

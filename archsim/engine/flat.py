@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import lcm
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
+from archsim.design.design import Design
+from archsim.engine.memo import Memo
 from dataflow.errors import ScheduleError
 from dataflow.pattern import Pattern
-from dataflow.schedule import Section
-from dataflow.section_rules import changed_tasks
+from dataflow.section import Section
 from dataflow.task import Task
-
-if TYPE_CHECKING:
-    from archsim.design.design import Design
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +82,30 @@ class Flat:
     units: tuple[FlatUnit, ...]
 
 
-def flatten(section: Section, design: Design, *, like: tuple[Section, Flat] | None = None) -> Flat:
+class _Flattened(NamedTuple):
+    """A section and its flat form."""
+
+    section: Section
+    flat: Flat
+
+
+def flatten(section: Section, design: Design, memo: Memo | None = None) -> Flat:
     """The flat form of a section on a design. Raises ScheduleError where a task names a unit that is not there.
 
-    `like` is a section with its flat form on the same design; what is the same in both is shared, not worked out again.
+    `memo` is that of runs on the same design: tasks that are the same objects as in the section before are shared.
     """
-    changed = None if like is None else changed_tasks(section, like[0])
-    if like is not None and changed is not None:
-        return _with_changed(section, design, like[1], {task.name: task for task in changed})
+    before = memo.last(_Flattened) if memo else None
+    changed = section.changed_since(before.section) if before else None
+    if before and changed is not None:
+        flat = _with_changed(section, design, before.flat, {task.name: task for task in changed})
+    else:
+        flat = _all_new(section, design)
+    if memo:
+        memo.keep(_Flattened(section, flat))
+    return flat
+
+
+def _all_new(section: Section, design: Design) -> Flat:
     missing = sorted({t.unit for t in section.tasks} - set(design.units))
     if missing:
         raise ScheduleError(

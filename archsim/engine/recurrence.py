@@ -14,7 +14,7 @@ from operator import itemgetter, sub
 
 from archsim.engine.flat import Flat, FlatTask
 from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult
-from archsim.engine.token_state import after
+from archsim.engine.token_state import state_after
 from dataflow.errors import InputError
 from dataflow.pattern import Pattern, total
 
@@ -126,7 +126,7 @@ class _Section:
 
     def stuck(self) -> Stuck:
         """Where it cannot go on."""
-        return Stuck(self.last(), after(self.flat, [times.fired for times in self.times]).waiting())
+        return Stuck(self.last(), state_after(self.flat, [times.fired for times in self.times]).waiting())
 
     def result(self) -> SectionResult:
         """The totals, once every firing has ended."""

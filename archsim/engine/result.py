@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +68,7 @@ class Stuck:
 class SectionResult:
     """One run of a section: cycles until every firing has ended and every token is visible; the rest by name.
 
-    `skipped` of the firings were not run one by one, but as exact repeats; how many is no part of the answer, nor is
-    `earlier`, what the run of a section like this one may begin from.
+    `skipped` of the firings were not run one by one, but as exact repeats; how many is no part of the answer.
     """
 
     cycles: int
@@ -79,4 +77,3 @@ class SectionResult:
     tasks: dict[str, TaskResult]
     streams: dict[str, StreamResult]
     skipped: int = field(default=0, compare=False)
-    earlier: Any = field(default=None, compare=False, repr=False)

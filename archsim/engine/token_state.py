@@ -15,7 +15,7 @@ from dataflow.pattern import Pattern
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TokenState:
     """A section after so many firings of each task, with the `tokens` of each stream."""
 
     flat: Flat
@@ -56,7 +56,7 @@ class Standing:
         return tuple(wait for wait in waits if wait is not None)
 
 
-def after(flat: Flat, fired: Sequence[int]) -> Standing:
+def state_after(flat: Flat, fired: Sequence[int]) -> TokenState:
     """Where a section stands once each of its tasks has fired so often."""
     tokens = [stream.initial for stream in flat.streams]
     for task, n in enumerate(fired):
@@ -65,7 +65,7 @@ def after(flat: Flat, fired: Sequence[int]) -> Standing:
                 tokens[stream] -= times * taken
             for stream, given in run.gives:
                 tokens[stream] += times * given
-    return Standing(flat, tuple(fired), tuple(tokens))
+    return TokenState(flat, tuple(fired), tuple(tokens))
 
 
 def _runs(flat: Flat, task: int) -> Pattern[FlatRun]:

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from archsim.design.design import Design
 from archsim.engine import attempt, run
 from archsim.engine.flat import Flat, flatten
 from archsim.engine.result import Stuck
 from dataflow.pattern import total
-from dataflow.schedule import Schedule, Section
+from dataflow.schedule import Schedule
+from dataflow.section import Section
 from dataflow.task import UNLIMITED
-
-if TYPE_CHECKING:
-    from archsim.design.design import Design
 
 Depths = Mapping[str, int]
 

@@ -1,21 +1,19 @@
-"""How FifoSizes read: a table under a few lines of text, the same as HTML for notebooks, and the JSON for scripts."""
+"""How minimal depths read: a table under a few lines of text, the same as HTML, and the JSON for scripts."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from html import escape
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from archsim.fifos.depths import FifoSize, MinimalDepths
+from archsim.fifos.memory import FifoMemory
 from archsim.quantity import show, show_limit
 from dataflow.task import UNLIMITED
 
-if TYPE_CHECKING:
-    from archsim.fifos.memory import FifoMemory
-    from archsim.fifos.sizes import FifoSize, FifoSizes
 
-
-def screen(sizes: FifoSizes) -> str:
+def screen(sizes: MinimalDepths) -> str:
     """Cycles, what holds the schedule back, memory; then a line for each queue."""
     table = _table(sizes)
     first, *others = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -26,7 +24,7 @@ def screen(sizes: FifoSizes) -> str:
     return "\n".join([*_head(sizes), "", *lines, *_left_out(sizes)])
 
 
-def _head(sizes: FifoSizes) -> list[str]:
+def _head(sizes: MinimalDepths) -> list[str]:
     about = [f"{key} {sizes.about[key]}" for key in ("prompt", "context", "batch", "mask") if sizes.about.get(key)]
     now = "deadlock" if sizes.cycles_now is None else _cycles(sizes, sizes.cycles_now) + _over(sizes, sizes.cycles_now)
     in_all = "no limit" if sizes.bytes_now is None else f"{sizes.bytes_now:,} B"
@@ -54,18 +52,18 @@ def _head(sizes: FifoSizes) -> list[str]:
     return lines
 
 
-def _cycles(sizes: FifoSizes, cycles: int) -> str:
+def _cycles(sizes: MinimalDepths, cycles: int) -> str:
     time = cycles / sizes.clock_hz
     tokens = sizes.about["tokens"]
     rate = f", {show(tokens / time, 'rate of tokens')}" if tokens and cycles else ""
     return f"{cycles:,} cycles ({show(time, 'time')}{rate})"
 
 
-def _over(sizes: FifoSizes, cycles: int) -> str:
+def _over(sizes: MinimalDepths, cycles: int) -> str:
     return f", {cycles / sizes.target_cycles - 1:.1%} over the target" if cycles > sizes.target_cycles else ""
 
 
-def _memory(sizes: FifoSizes, memory: FifoMemory | None) -> str:
+def _memory(sizes: MinimalDepths, memory: FifoMemory | None) -> str:
     """The sum against the part's budget, which other uses share."""
     if memory is None or sizes.budget is None:
         return ""
@@ -76,7 +74,7 @@ def _memory(sizes: FifoSizes, memory: FifoMemory | None) -> str:
     return ", " + " and ".join(shares)
 
 
-def _held_back(sizes: FifoSizes) -> list[str]:
+def _held_back(sizes: MinimalDepths) -> list[str]:
     found = sizes.held_back_by
     if sizes.reached:
         return ["held back   by no queue: the target is reached"]
@@ -100,7 +98,7 @@ def _depth(fifo: FifoSize) -> str:
     return show_limit(fifo.depth) if least == fifo.depth else f"{show_limit(least)}-{show_limit(fifo.depth)}"
 
 
-def _table(sizes: FifoSizes) -> list[list[str]]:
+def _table(sizes: MinimalDepths) -> list[list[str]]:
     """The header; queues that hold the schedule back, then the largest. Signals of one place are left out."""
     header = ["queue", "now", "minimal", "peak", "B now", "B minimal"]
     if sizes.budget is not None:
@@ -111,7 +109,7 @@ def _table(sizes: FifoSizes) -> list[list[str]]:
     return [header, *(_row(sizes, fifo) for fifo in shown)]
 
 
-def _row(sizes: FifoSizes, fifo: FifoSize) -> list[str]:
+def _row(sizes: MinimalDepths, fifo: FifoSize) -> list[str]:
     size = fifo.bytes_per_token
     now = "inf" if fifo.depth == UNLIMITED and size else f"{fifo.depth * size:,}"
     cells = [fifo.name, _depth(fifo), f"{fifo.minimal:,}", f"{fifo.peak:,}", now, f"{fifo.minimal * size:,}"]
@@ -126,12 +124,12 @@ def _is_signal(fifo: FifoSize) -> bool:
     return fifo.bytes_per_token == 0 and fifo.depth == fifo.minimal == 1
 
 
-def _left_out(sizes: FifoSizes) -> list[str]:
+def _left_out(sizes: MinimalDepths) -> list[str]:
     signals = sum(1 for f in sizes.fifos if _is_signal(f))
     return [f"and {signals} signals of one place"] if signals else []
 
 
-def html(sizes: FifoSizes) -> str:
+def html(sizes: MinimalDepths) -> str:
     """The table as HTML, under the same lines."""
     header, *rows = _table(sizes)
     head = "<br>".join(escape(line) for line in _head(sizes))
@@ -140,7 +138,7 @@ def html(sizes: FifoSizes) -> str:
     return f"<p>{head}</p><table><tr>{names}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def as_json(sizes: FifoSizes) -> dict[str, Any]:
+def as_json(sizes: MinimalDepths) -> dict[str, Any]:
     """The answer as plain data; null where a depth is unlimited, a run deadlocks or nothing is known."""
     return {
         "design": sizes.design,

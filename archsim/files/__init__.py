@@ -1,0 +1,1 @@
+"""YAML files: read with their lines, validated, edited, and where their numbers are from."""

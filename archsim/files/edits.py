@@ -1,4 +1,4 @@
-"""Written forms: what a document says under a dotted path, and a variant of it with some values replaced.
+"""Edits of a document: the same mapping with the values at some dotted paths replaced.
 
 Knows nested mappings and paths. Does not know what a design or a selection is.
 """
@@ -6,7 +6,7 @@ Knows nested mappings and paths. Does not know what a design or a selection is.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from archsim.errors import DesignError
@@ -50,37 +50,3 @@ def _known(at: Any, key: str) -> str:
     if not isinstance(at, dict):
         return ""
     return f"; {guess(key, at, otherwise='there are')}"
-
-
-def missing(document: Document, where: str, paths: Iterable[str]) -> list[str]:
-    """A problem for each of the paths that entries under `where` name and that do not stand in the document."""
-    return [
-        document.problem(f"{where}.{path}", "no such key in this file; an entry names a number that stands in it")
-        for path in paths
-        if not _stands(document.data, path)
-    ]
-
-
-def _stands(data: Any, path: str) -> bool:
-    for key in path.split("."):
-        if not isinstance(data, dict) or key not in data:
-            return False
-        data = data[key]
-    return True
-
-
-def assumptions(assumed: Mapping[str, str], fitted: Iterable[str], changed: Iterable[str]) -> dict[str, str]:
-    """Why each number that the source does not give was assumed; of one that a variant changed, that it was set."""
-    changed = tuple(changed)
-    own = {**assumed, **{path: "" for path in fitted if _set_by(changed, path)}}
-    return {path: "set in this variant" if _set_by(changed, path) else why for path, why in sorted(own.items())}
-
-
-def fits(fitted: Mapping[str, Any], changed: Iterable[str]) -> dict[str, str]:
-    """The point that each fitted number was fitted to, those aside that a variant changed."""
-    changed = tuple(changed)
-    return {path: entry.point for path, entry in sorted(fitted.items()) if not _set_by(changed, path)}
-
-
-def _set_by(changed: tuple[str, ...], path: str) -> bool:
-    return any(path == one or path.startswith(f"{one}.") for one in changed)

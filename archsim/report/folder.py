@@ -15,8 +15,8 @@ from typing import Any
 from archsim.design.design import Design
 from archsim.errors import InputError
 from archsim.files.document import write
-from archsim.report.report import Report
-from archsim.report.text import as_json
+from archsim.report.figures import Figures
+from archsim.report.json import as_json
 from dataflow.models.model import Model
 
 PACKAGES = ("archsim", "numpy", "numba", "simpy", "pydantic", "pint", "PyYAML")
@@ -24,7 +24,7 @@ OP_FIELDS = ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")
 
 
 def write_folder(
-    folder: Path, report: Report, design: Design, *, model: Model, inputs: dict[str, str]
+    folder: Path, report: Figures, design: Design, *, model: Model, inputs: dict[str, str]
 ) -> tuple[str, ...]:
     """Writes summary.json, ops.csv, design.yaml, selection.yaml where there is one, and manifest.json, each whole or
     not at all; returns their names.

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from archsim.quantity import show
+from archsim.report.figures import Figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from archsim.report.report import Report
 
 BLUE = "#2f6f9f"
 
 
-def time_by_part(report: Report) -> Figure:
+def time_by_part(report: Figures) -> Figure:
     """A bar for each part of the run, longest first, with its time and its share."""
     from matplotlib.figure import Figure
 

@@ -1,28 +1,23 @@
-"""How a Report reads: one screen of text, an HTML table for notebooks, and the JSON that scripts read."""
+"""How the figures of a run read: one screen of text, and an HTML table for notebooks."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from html import escape
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
 
 from archsim.quantity import show
-from dataflow.task import UNLIMITED
-
-if TYPE_CHECKING:
-    from archsim.report.report import Report
+from archsim.report.figures import Figures
 
 WAITS_SHOWN = 1
 
 
-def screen(report: Report) -> str:
+def screen(report: Figures) -> str:
     """The report on one screen."""
     blocks = [_head(report), _parts(report), _units(report), _traffic(report), _honesty(report)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _head(report: Report) -> list[str]:
+def _head(report: Figures) -> list[str]:
     about = [f"{key} {report.about[key]}" for key in ("prompt", "context", "batch", "mask") if report.about.get(key)]
     title = " · ".join([report.design, report.model, str(report.about["phase"]), *about])
     energy = report.energy_joules
@@ -41,11 +36,11 @@ def _head(report: Report) -> list[str]:
     return lines
 
 
-def _busiest(report: Report) -> float:
+def _busiest(report: Figures) -> float:
     return report.units[report.bottleneck].busiest_cycles / report.cycles
 
 
-def _throughput(report: Report) -> str:
+def _throughput(report: Figures) -> str:
     if report.tokens_per_second is None:
         return "no tokens in this graph"
     if report.frames_per_second is not None:
@@ -54,7 +49,7 @@ def _throughput(report: Report) -> str:
     return f"{show(Fraction(report.tokens_per_second), 'rate of tokens')} ({report.tokens} {verb})"
 
 
-def _per_token(report: Report) -> list[str]:
+def _per_token(report: Figures) -> list[str]:
     """Of a generation the time to first token, and per output token after it."""
     if report.about["phase"] != "generate":
         return []
@@ -70,7 +65,7 @@ def _per_token(report: Report) -> list[str]:
     return lines
 
 
-def _selected(report: Report) -> list[str]:
+def _selected(report: Figures) -> list[str]:
     """What of the cache the step attends to, where that lies, and how good the choice is."""
     chosen = report.selected
     if chosen is None:
@@ -98,11 +93,11 @@ def _decimal(size: int) -> str:
     return f"{size} B"
 
 
-def _power(report: Report) -> str:
+def _power(report: Figures) -> str:
     return f" at {show(report.power_watts, 'power')} for the whole" if report.power_watts is not None else ""
 
 
-def _parts(report: Report) -> list[str]:
+def _parts(report: Figures) -> list[str]:
     lines = ["where the time goes"]
     for part, cycles in report.parts.items():
         share = float(cycles / report.cycles)
@@ -111,7 +106,7 @@ def _parts(report: Report) -> list[str]:
     return lines
 
 
-def _units(report: Report) -> list[str]:
+def _units(report: Figures) -> list[str]:
     lines = [f"{'unit':<18} {'busy':>7} {'starved':>8} {'blocked':>8} {'idle':>7}   waits most for"]
     for name, unit in report.units.items():
         if unit.idle_cycles == unit.total_cycles:
@@ -125,7 +120,7 @@ def _units(report: Report) -> list[str]:
     return lines + ([f"idle throughout: {', '.join(unused)}"] if unused else [])
 
 
-def _traffic(report: Report) -> list[str]:
+def _traffic(report: Figures) -> list[str]:
     lines = []
     for memory, cells in report.traffic.items():
         for way in ("read", "written"):
@@ -139,7 +134,7 @@ def _traffic(report: Report) -> list[str]:
     return lines
 
 
-def _honesty(report: Report) -> list[str]:
+def _honesty(report: Figures) -> list[str]:
     extra, left = (
         ", ".join(f"{n:,} {'B of ' if what == 'cache' else ''}{what}" for what, n in counts.items())
         for counts in (report.recomputed, report.skipped)
@@ -159,7 +154,7 @@ def _honesty(report: Report) -> list[str]:
     return [*lines, f"engine      {report.engine}: {run}{others}"]
 
 
-def html(report: Report) -> str:
+def html(report: Figures) -> str:
     """The unit table as HTML, under the report's first lines."""
     head = "<br>".join(escape(line) for line in _head(report))
     names = ("unit", "kind", "busy", "starved", "blocked", "idle")
@@ -170,92 +165,3 @@ def html(report: Report) -> str:
         rows.append(f"<tr><td>{escape(name)}</td><td>{escape(unit.kind)}</td>{shares}</tr>")
     header = "".join(f"<th>{n}</th>" for n in names)
     return f"<p>{head}</p><table><tr>{header}</tr>{''.join(rows)}</table>"
-
-
-def as_json(report: Report) -> dict[str, Any]:
-    """The report as plain data, with the keys that the command line promises; null where something is not modelled."""
-    return {
-        "design": report.design,
-        "model": report.model,
-        "phase": report.about["phase"],
-        "prompt": report.about["prompt"],
-        "context": report.about["context"],
-        "batch": report.about["batch"],
-        "mask": report.about.get("mask"),
-        "options": {name: str(value) for name, value in report.options.items()},
-        "clock_hz": float(report.clock_hz),
-        "cycles": report.cycles,
-        "seconds": report.seconds,
-        "tokens": report.tokens,
-        "tokens_per_second": report.tokens_per_second,
-        "ttft_seconds": report.ttft_seconds,
-        "tpot_seconds": report.tpot_seconds,
-        "tpot_first_seconds": report.step_seconds[0] if report.steps else None,
-        "tpot_last_seconds": report.step_seconds[-1] if report.steps else None,
-        "decode_tokens_per_second": report.decode_tokens_per_second,
-        "steps": [{"context": context, "cycles": cycles} for context, cycles in report.steps] or None,
-        "frames_per_second": report.frames_per_second,
-        "selected": _selected_json(report),
-        "lower_bound_cycles": report.lower_bound_cycles,
-        "bottleneck": report.bottleneck,
-        "energy_joules": report.energy_joules,
-        "power_watts": None if report.power_watts is None else float(report.power_watts),
-        "parts": {part: float(cycles) for part, cycles in report.parts.items()},
-        "units": {name: _unit_json(unit) for name, unit in report.units.items()},
-        "memories": {
-            name: {
-                "read_bytes": report.bytes_moved(name, "read"),
-                "written_bytes": report.bytes_moved(name, "written"),
-                "by_role": {f"{way} {role}": n for (way, role), n in sorted(report.traffic[name].items())},
-            }
-            for name in report.traffic
-        },
-        "channels": {name: {"moved_bytes": moved} for name, moved in report.carried.items()},
-        "ops": [
-            {field: getattr(op, field) for field in ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")}
-            for op in report.ops
-        ],
-        "streams": {
-            name: {"peak": peak, "depth": None if depth == UNLIMITED else depth, "bytes_per_token": size}
-            for name, (peak, depth, size) in report.peaks.items()
-        },
-        "coverage": {
-            "mapped": report.mapped,
-            "approximated": list(report.approximated),
-            "recomputed": dict(report.recomputed),
-            "skipped": dict(report.skipped),
-        },
-        "assumed": dict(report.assumed),
-        "fitted": dict(report.fitted),
-        "firings": report.firings,
-        "firings_run": report.firings_run,
-        "engine": report.engine,
-        "version": version("archsim"),
-    }
-
-
-def _selected_json(report: Report) -> dict[str, Any] | None:
-    chosen = report.selected
-    if chosen is None:
-        return None
-    names = (
-        "algorithm", "kept", "memory", "beyond", "resident_tokens", "hit_bytes", "miss_bytes", "hit_rate",
-        "requests",
-        "mass_recall", "top_recall", "output_error",
-    )  # fmt: skip
-    return {name: getattr(chosen, name) for name in names}
-
-
-def _unit_json(unit: Any) -> dict[str, Any]:
-    return {
-        "kind": unit.kind,
-        "count": unit.count,
-        "busy_cycles": unit.busy_cycles,
-        "busiest_cycles": unit.busiest_cycles,
-        "starved_cycles": unit.starved_cycles,
-        "blocked_cycles": unit.blocked_cycles,
-        "idle_cycles": unit.idle_cycles,
-        "utilization": unit.utilization,
-        "energy_joules": None if unit.energy_joules is None else float(unit.energy_joules),
-        "waits": [{"cause": c, "stream": s, "cycles": n} for (c, s), n in sorted(unit.waits.items())],
-    }

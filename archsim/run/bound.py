@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING
 
+from archsim.design.design import Design
 from archsim.engine.flat import Flat, FlatTask, flatten
+from archsim.engine.memo import Memo
 from dataflow.schedule import Schedule
-
-if TYPE_CHECKING:
-    from archsim.design.design import Design
 
 
 def lower_bound(schedule: Schedule, design: Design) -> int:
@@ -58,29 +56,31 @@ class Demand:
     gives_last: frozenset[int]
 
 
-def bound(flat: Flat, *, like: Bound | None = None) -> Bound:
-    """The bound of a section; what has the same objects in `like`, the bound of one before, is taken from there.
+def bound(flat: Flat, memo: Memo | None = None) -> Bound:
+    """The bound of a section; of tasks that are the same objects as in the bound that `memo` has, nothing is redone.
 
     Streams with initial tokens bind nothing in the chain and are left out.
     """
-    if like is None or flat.streams is not like.flat.streams or [u.tasks for u in flat.units] != [
-        u.tasks for u in like.flat.units
+    before = memo.last(Bound) if memo else None
+    if before is None or flat.streams is not before.flat.streams or [u.tasks for u in flat.units] != [
+        u.tasks for u in before.flat.units
     ]:
         demands = tuple(_demand(task) for task in flat.tasks)
         leads = tuple(_lead(flat, index) for index in range(len(flat.streams)))
         order, inputs = _order(flat)
     else:
-        same = [new is old for new, old in zip(flat.tasks, like.flat.tasks, strict=True)]
-        demands = tuple(like.demands[i] if same[i] else _demand(task) for i, task in enumerate(flat.tasks))
+        same = [new is old for new, old in zip(flat.tasks, before.flat.tasks, strict=True)]
+        demands = tuple(before.demands[i] if same[i] else _demand(task) for i, task in enumerate(flat.tasks))
         leads = tuple(
-            like.leads[i] if same[stream.producer] and same[stream.consumer] else _lead(flat, i)
+            before.leads[i] if same[stream.producer] and same[stream.consumer] else _lead(flat, i)
             for i, stream in enumerate(flat.streams)
         )
-        order, inputs = like.order, like.inputs
+        order, inputs = before.order, before.inputs
     busiest = max(-(-sum(demands[t].busy_cycles for t in unit.tasks) // unit.count) for unit in flat.units)
     # In a loop that patterns may keep alive the busiest unit alone is the bound.
     chain = 0 if order is None else _chain(flat, demands, leads, order, inputs)
-    return Bound(max(busiest, chain), flat, demands, leads, order, inputs)
+    result = Bound(max(busiest, chain), flat, demands, leads, order, inputs)
+    return memo.keep(result) if memo else result
 
 
 def _demand(task: FlatTask) -> Demand:

@@ -5,16 +5,13 @@ Knows what must hold between a schedule, its results and its report. A law that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
+from archsim.design.design import Design
+from archsim.run.results import ScheduleRun, SectionRun
+from archsim.run.totals import UnitReport
 from dataflow.op import OP_KINDS
-
-if TYPE_CHECKING:
-    from archsim.design.design import Design
-    from archsim.report.report import Report
-    from archsim.run.schedule_run import ScheduleRun, SectionRun
 
 
 class LawBroken(AssertionError):
@@ -88,9 +85,9 @@ def broken_by_work(run: ScheduleRun) -> Iterator[str]:
             yield f"{role}: {read.get(role, 0)} bytes are read, what is stored and needed is {compulsory}"
 
 
-def broken_by_totals(report: Report) -> Iterator[str]:
-    """The laws of a report: each unit's time is all accounted for."""
-    for name, unit in report.units.items():
-        if unit.total_cycles != unit.count * report.cycles:
-            expected = unit.count * report.cycles
+def broken_by_totals(units: Mapping[str, UnitReport], cycles: int) -> Iterator[str]:
+    """The law of all runs together: each unit's time is accounted for."""
+    for name, unit in units.items():
+        if unit.total_cycles != unit.count * cycles:
+            expected = unit.count * cycles
             yield f"unit '{name}': busy + starved + blocked + idle = {unit.total_cycles}, not {expected}"

@@ -1,110 +1,71 @@
-"""What one run of a schedule took: each section's flat form, bound and result, and what its tasks count.
+"""Runs a schedule: each section once on its engine, with what its tasks count, checked against the laws.
 
-A run may be `like` the one before: whatever is the same object in both is taken from there and not worked out again.
-That is how the steps of a generation, which differ in their attention alone, run at the speed of their engine.
+A memo carries results from one run to the next: whatever is the same object in both is not worked out again. That is
+how the steps of a generation, which differ in their attention alone, run at the speed of their engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
-from typing import TYPE_CHECKING
 
+from archsim.design.design import Design
 from archsim.engine import run
-from archsim.engine.flat import Flat, flatten
+from archsim.engine.flat import flatten
+from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult
-from archsim.run.bound import Bound, bound
+from archsim.run.bound import bound
 from archsim.run.laws import LawBroken, broken_by_links, broken_by_section, broken_by_work
-from archsim.run.tally import Tally, tally
+from archsim.run.results import MAPPED, ScheduleRun, SectionRun
+from archsim.run.tally import tally
 from dataflow.graph import Graph, Op, Tensor
 from dataflow.op import OP_KINDS, Counts, Work
-from dataflow.schedule import Schedule, Section
+from dataflow.schedule import Schedule
+from dataflow.section import Section
 from dataflow.task import Task
 
-if TYPE_CHECKING:
-    from archsim.design.design import Design
-
-MAPPED = "ops"
-STORED = ("weight", "lm_head", "cache")
+COMPULSORY = ("weight", "lm_head", "cache")  # roles whose bytes must be read, whatever the mapping
 
 
-@dataclass(frozen=True, slots=True)
-class SectionRun:
-    """One run of a section, however often it repeats.
-
-    Tallies of its tasks: `work` by what is counted; `traffic` bytes by (unit, direction, role); `energy` by unit,
-    beside (unit, None) where a task's is not modelled; `served` tasks by the op that they serve. `active` splits the
-    cycles by the parts under way, ("waiting",) where none is.
-    """
-
-    section: Section
-    flat: Flat
-    bound: Bound
-    result: SectionResult
-    work: Tally[Task]
-    traffic: Tally[Task]
-    energy: Tally[Task]
-    served: Tally[Task]
-    active: Mapping[tuple[str, ...], int]
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleRun:
-    """One run of a schedule: its sections', and tallies of the graph.
-
-    `asked` counts the work of its ops, and under MAPPED those that a unit does; `stored` the bytes that lie in memory
-    before, by role.
-    """
-
-    schedule: Schedule
-    sections: tuple[SectionRun, ...]
-    asked: Tally[Op]
-    stored: Tally[Tensor]
-
-    @property
-    def cycles(self) -> int:
-        """Cycles of all sections and repetitions."""
-        return sum(one.section.repeat * one.result.cycles for one in self.sections)
-
-
-def run_schedule(schedule: Schedule, design: Design, *, engine: str, like: ScheduleRun | None = None) -> ScheduleRun:
+def run_schedule(schedule: Schedule, design: Design, *, engine: str, memo: Memo | None = None) -> ScheduleRun:
     """A run of the schedule on the design, checked against the laws of the event model.
 
-    Raises Deadlock where it cannot go on, ScheduleError where it does not fit the design's units, and LawBroken.
+    `memo` is that of the runs before on this design and engine. Raises Deadlock where it cannot go on, ScheduleError
+    where it does not fit the design's units, and LawBroken.
     """
-    before = [*(like.sections if like else ()), *[None] * len(schedule.sections)]
+    memo = Memo() if memo is None else memo
     sections = tuple(
-        _run_section(section, design, engine, old) for section, old in zip(schedule.sections, before, strict=False)
+        _run_section(section, design, engine, memo.inside(place)) for place, section in enumerate(schedule.sections)
     )
     graph = schedule.graph
-    old = like if like and graph.ops.keys() == like.schedule.graph.ops.keys() else None
-    asked = tally(tuple(graph.ops.values()), _asked(), like=old.asked if old else None)
-    stored = tally(tuple(graph.tensors.values()), _stored(graph), like=old.stored if old else None)
+    of_graph = memo.inside(tuple(graph.ops))  # what a tensor counts depends on which ops there are
+    asked = tally("asked", tuple(graph.ops.values()), _asked(), of_graph)
+    stored = tally("stored", tuple(graph.tensors.values()), _stored(graph), of_graph)
     result = ScheduleRun(schedule, sections, asked, stored)
     _hold(broken_by_work(result))
     return result
 
 
-def _run_section(section: Section, design: Design, engine: str, old: SectionRun | None) -> SectionRun:
-    if old is not None and old.section is section:
-        return old
-    flat = flatten(section, design, like=(old.section, old.flat) if old else None)
-    result = run(flat, engine=engine, like=old.result if old else None)
+def _run_section(section: Section, design: Design, engine: str, memo: Memo) -> SectionRun:
+    before = memo.last(SectionRun)
+    if before is not None and before.section is section:
+        return before
+    flat = flatten(section, design, memo)
+    result = run(flat, engine=engine, memo=memo)
     done = SectionRun(
         section,
         flat,
-        bound(flat, like=old.bound if old else None),
+        bound(flat, memo),
         result,
-        work=tally(section.tasks, Task.counts, like=old.work if old else None),
-        traffic=tally(section.tasks, _traffic, like=old.traffic if old else None),
-        energy=tally(section.tasks, lambda task: _energy(task, design), like=old.energy if old else None),
-        served=tally(section.tasks, _served, like=old.served if old else None),
+        work=tally("work", section.tasks, Task.counts, memo),
+        traffic=tally("traffic", section.tasks, _traffic, memo),
+        energy=tally("energy", section.tasks, lambda task: _energy(task, design), memo),
+        served=tally("served", section.tasks, _served, memo),
         active=_active(section, result),
     )
     _hold(chain(broken_by_section(done), broken_by_links(done, design)))
-    return done
+    return memo.keep(done)
 
 
 def _hold(broken: Iterator[str]) -> None:
@@ -131,7 +92,7 @@ def _stored(graph: Graph) -> Callable[[Tensor], Counts]:
     nothing: Counts = {}
 
     def stored(tensor: Tensor) -> Counts:
-        if tensor.role not in STORED or tensor.name in graph.ops:
+        if tensor.role not in COMPULSORY or tensor.name in graph.ops:
             return nothing
         key = tensor.role, tensor.shape, id(tensor.format)
         if key not in known:

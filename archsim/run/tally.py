@@ -9,6 +9,8 @@ from itertools import compress
 from operator import is_not
 from typing import Any, Generic, TypeVar
 
+from archsim.engine.memo import Memo
+
 T = TypeVar("T")
 Number = int | Fraction
 
@@ -22,24 +24,28 @@ class Tally(Generic[T]):
     sums: Mapping[Any, Number]
 
 
-def tally(
-    items: tuple[T, ...], count: Callable[[T], Mapping[Any, Number]], *, like: Tally[T] | None = None
-) -> Tally[T]:
-    """The tally of these items; those that are the same objects in `like`, in the same place, are not counted again.
+def tally(name: str, items: tuple[T, ...], count: Callable[[T], Mapping[Any, Number]], memo: Memo) -> Tally[T]:
+    """The tally of these items; those that are the same objects as in the tally of this name before are not recounted.
 
-    >>> first = tally(("ab", "c"), lambda text: {"letters": len(text)})
-    >>> tally((first.items[0], "cde"), lambda text: {"letters": len(text)}, like=first).sums
+    >>> memo, letters = Memo(), lambda text: {"letters": len(text)}
+    >>> first = tally("texts", ("ab", "c"), letters, memo)
+    >>> tally("texts", (first.items[0], "cde"), letters, memo).sums
     {'letters': 5}
     """
-    if like is None or len(items) != len(like.items):
+    before: Tally[T] | None = memo.last(Tally, name)
+    return memo.keep(_tally(items, count, before), name)
+
+
+def _tally(items: tuple[T, ...], count: Callable[[T], Mapping[Any, Number]], before: Tally[T] | None) -> Tally[T]:
+    if before is None or len(items) != len(before.items):
         counts = [count(item) for item in items]
         return Tally(items, tuple(counts), _sum({}, counts, 1))
-    changed = list(compress(range(len(items)), map(is_not, items, like.items)))
-    counts = list(like.counts)
+    changed = list(compress(range(len(items)), map(is_not, items, before.items)))
+    counts = list(before.counts)
     for i in changed:
         counts[i] = count(items[i])
-    moved = [i for i in changed if counts[i] != like.counts[i]]
-    sums = _sum(like.sums, [like.counts[i] for i in moved], -1)
+    moved = [i for i in changed if counts[i] != before.counts[i]]
+    sums = _sum(before.sums, [before.counts[i] for i in moved], -1)
     return Tally(items, tuple(counts), _sum(sums, [counts[i] for i in moved], 1))
 
 

@@ -6,14 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from archsim.run.schedule_run import MAPPED, ScheduleRun, SectionRun
+from archsim.design.design import Design
+from archsim.run.results import MAPPED, ScheduleRun, SectionRun
 from dataflow.op import computes
 from dataflow.task import UNLIMITED, Stream
-
-if TYPE_CHECKING:
-    from archsim.design.design import Design
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,14 @@ Knows the rule by its name and options, and where each number is from. Does not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import reduce
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from archsim.design.design import Fitted, found
-from archsim.errors import DesignError, quoted
-from archsim.files.document import Document
-from archsim.files.edits import assumptions, edited, fits, missing
-from archsim.files.validate import validate
-from dataflow.errors import PathProblems
-
-FIELD = ConfigDict(frozen=True, extra="forbid")
+from archsim.files.provenance import FROZEN, Fitted, Sourced
+from archsim.files.shipped import found
+from dataflow.errors import PathProblems, quoted
 
 # The names of kernels.selection.ALGORITHMS, which is not imported because that compiles; a test holds them equal.
 Algorithm = Literal[
@@ -43,7 +37,7 @@ Whole = Annotated[int, Field(ge=0, strict=True)]
 class StreamOptions(BaseModel):
     """How the stream of keys is drawn on which the rule chooses; kernels.selection.streams.video_stream explains."""
 
-    model_config = FIELD
+    model_config = FROZEN
 
     seed: Whole = Field(0, description="the same seed gives the same stream")
     temporal: Share = Field(0.96, description="correlation of a key with that of the same place one frame before")
@@ -57,13 +51,11 @@ class StreamOptions(BaseModel):
     needles: Whole = Field(0, description="tokens that no other is alike to, in drawn places")
 
 
-class Selection(BaseModel):
+class Selection(Sourced):
     """A rule that chooses among cached keys, or the shares that it is published to keep.
 
     Frozen. A variant is `selection.with_({"settings.ratio": 0.4})`, which edits the written form and reads it again.
     """
-
-    model_config = FIELD
 
     name: str = Field(description="the name that reports print")
     source: str = Field(
@@ -94,28 +86,11 @@ class Selection(BaseModel):
     assumed: dict[str, str] = Field(default_factory=dict, description="dotted path -> why this number was assumed")
     fitted: dict[str, Fitted] = Field(default_factory=dict, description="dotted path -> the point it was fitted to")
 
-    _document: Document = PrivateAttr()
-    _changed: tuple[str, ...] = PrivateAttr(())
-
     @model_validator(mode="after")
     def _decided_once(self) -> Selection:
         if self.kept is not None and self.recorded_selection is not None:
             raise PathProblems([("kept", "shares stand beside a recorded_selection; give one of the two")])
         return self
-
-    @property
-    def document(self) -> Document:
-        """The written form that this selection was read from."""
-        return self._document
-
-    def with_(self, changes: Mapping[str, Any]) -> Selection:
-        """This selection with the values at these dotted paths replaced, read anew.
-
-        Raises DesignError when a path is not there or the new value cannot be right.
-        """
-        variant = _selection(edited(self._document, changes, opens=0))
-        variant._changed = (*self._changed, *changes)
-        return variant
 
     def __str__(self) -> str:
         """The name, and the paths that a variant changed with their values."""
@@ -124,24 +99,7 @@ class Selection(BaseModel):
             f"{self.name} ({', '.join(f'{path}={value}' for path, value in values.items())})" if values else self.name
         )
 
-    def assumptions(self) -> dict[str, str]:
-        """Why each number that the source does not give was assumed; of one that a variant changed, that it was set."""
-        return assumptions(self.assumed, self.fitted, self._changed)
-
-    def fits(self) -> dict[str, str]:
-        """The point that each fitted number was fitted to, those aside that a variant changed."""
-        return fits(self.fitted, self._changed)
-
-
-def _selection(document: Document) -> Selection:
-    selection = validate(document, Selection)
-    selection._document = document
-    problems = [*missing(document, "assumed", selection.assumed), *missing(document, "fitted", selection.fitted)]
-    if problems:
-        raise DesignError(problems)
-    return selection
-
 
 def load_selection(name: str) -> Selection:
     """The selection of a shipped name, or of a path. Raises DesignError with every problem of the file."""
-    return _selection(found(name, "selections", "selection"))
+    return Selection.read(found(name, "selections", "selection"))

@@ -1,0 +1,1 @@
+"""Networks: their dimensions, the ops of their layers, and the graph of each phase."""

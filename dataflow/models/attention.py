@@ -1,11 +1,10 @@
-"""attention: a graph of one attention alone, of given extents or of a model's layer."""
+"""attention: a graph of one attention alone, of given extents."""
 
 from __future__ import annotations
 
 from dataflow.errors import GraphError
-from dataflow.format import FP32, Format, format_named
+from dataflow.format import FP32, Format
 from dataflow.graph import Graph, Tensor
-from dataflow.models.model import Model, check_tokens
 
 
 def attention(
@@ -49,18 +48,3 @@ def attention(
         batch=batch, heads=heads, kv_heads=kv_heads, causal=causal, window=window,
     )  # fmt: skip
     return graph
-
-
-def layer_attention(
-    model: Model, *, prompt: int, context: int, batch: int = 1, causal: bool = True, window: int | None = None
-) -> Graph:
-    """The attention of one layer of a model: `prompt` queries per sequence over `context` keys.
-
-    Raises GraphError where prompt or context are beyond the model's, or an extent cannot be.
-    """
-    check_tokens(model, "prompt", prompt, batch)
-    check_tokens(model, "context", context, batch)
-    return attention(
-        queries=prompt, keys=context, head_dim=model.head_dim, heads=model.heads, kv_heads=model.kv_heads, batch=batch,
-        causal=causal, window=window, format=format_named(model.activations), name=model.name,
-    )  # fmt: skip

@@ -5,14 +5,10 @@ Knows the order of the ops, their names and what lies in the cache. Does not kno
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dataflow.format import FP32, INT32, format_named
 from dataflow.graph import Graph, Tensor
 from dataflow.models.linear import linear, quantized
-
-if TYPE_CHECKING:
-    from dataflow.models.model import Model
+from dataflow.models.model import Model
 
 
 def embedded(model: Model, graph: Graph, *, rows: int) -> str:

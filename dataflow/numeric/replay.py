@@ -18,7 +18,8 @@ from dataflow.errors import ScheduleError
 from dataflow.graph import Graph, Op, mask_of
 from dataflow.mask import seen_keys
 from dataflow.op import OP_KINDS, Work, computes
-from dataflow.schedule import Schedule, Section
+from dataflow.schedule import Schedule
+from dataflow.section import Section
 from dataflow.task import Task
 
 AXES = {"ternary_matmul": ("m", "k"), "matmul": ("m", "n"), "attention": ("query", "key")}

@@ -18,7 +18,8 @@ from dataflow.cascade import CASCADES, Cascade
 from dataflow.errors import ScheduleError
 from dataflow.graph import Graph, Op
 from dataflow.numeric.replay import dependence_order
-from dataflow.schedule import Schedule, Section
+from dataflow.schedule import Schedule
+from dataflow.section import Section
 from dataflow.task import Task
 from kernels.stream_nodes import NODES
 

@@ -14,14 +14,26 @@ selections. A state per layer; what a step takes is state.counts + kept.counts:
 """
 
 from kernels.selection.accumulated import HeavyHitters
-from kernels.selection.algorithm import Algorithm, CacheShape, Counts, Kept, State, select, start, update, walk
+from kernels.selection.algorithm import (
+    Algorithm,
+    CacheShape,
+    Counters,
+    SelectedKeys,
+    State,
+    select,
+    start,
+    update,
+    walk,
+)
 from kernels.selection.blocks import BlockMeans, FrameMeans
 from kernels.selection.clusters import HashClusters
 from kernels.selection.columns import HighestScores, LabelChannels, PartialColumns
 from kernels.selection.pages import GatedPages, PageBounds
 from kernels.selection.positions import Everything, GatedHeads, SinkWindow
 
-__all__ = ["ALGORITHMS", "Algorithm", "CacheShape", "Counts", "Kept", "State", "select", "start", "update", "walk"]
+__all__ = [
+    "ALGORITHMS", "Algorithm", "CacheShape", "Counters", "SelectedKeys", "State", "select", "start", "update", "walk",
+]  # fmt: skip
 
 ALGORITHMS = {
     "full": Everything,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.selection.algorithm import CacheShape, Counts, State, check_count
+from kernels.selection.algorithm import CacheShape, Counters, State, check_count
 from kernels.selection.ranking import keep_highest, scores_of
 
 ACCUMULATOR_BYTES = 4
@@ -75,7 +75,7 @@ class HeavyHitters:
         keys = np.zeros((*none, shape.head_dim), dtype=np.float32)
         return Survivors(np.zeros(none, dtype=np.int64), np.zeros(none), keys)
 
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Survivors, Counts]:
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Survivors, Counters]:
         held: Survivors = state.held
         kv_heads, tokens = state.shape.kv_heads, state.tokens + len(keys)
         joining = np.tile(np.arange(state.tokens, tokens), (kv_heads, 1))
@@ -90,18 +90,18 @@ class HeavyHitters:
             chosen = np.ones(candidates.positions.shape, dtype=bool)
             chosen[:, :rest] = _heaviest(candidates.received[:, :rest], self.heavy)
             kept = candidates.of(chosen)
-        counts = Counts(comparisons=kv_heads * rest)
+        counts = Counters(comparisons=kv_heads * rest)
         if queries is None:
             return kept, counts
         received = kept.received + _attention(kept.keys, queries)
         additions = queries.shape[0] * queries.shape[1] * received.shape[1]
-        counts += Counts(metadata_read_bytes=ACCUMULATOR_BYTES * received.size, additions=additions)
+        counts += Counters(metadata_read_bytes=ACCUMULATOR_BYTES * received.size, additions=additions)
         return Survivors(kept.positions, received, kept.keys), counts
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         mask = np.zeros((state.shape.kv_heads, state.tokens), dtype=bool)
         np.put_along_axis(mask, state.held.positions, True, axis=1)
-        return mask, Counts()
+        return mask, Counters()
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Survivors) -> int:
         return ACCUMULATOR_BYTES * held.positions.size

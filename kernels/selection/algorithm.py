@@ -47,7 +47,7 @@ class CacheShape:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class Counters:
     """What an update or a select did, over all heads of the layer; integers, added up with +.
 
     metadata_read_bytes: bytes of what the rule keeps beside K and V · kv_read_bytes: bytes of K and V, of each KV head
@@ -72,13 +72,13 @@ class Counts:
     hashed: tuple[tuple[int, int, int], ...] = ()
     ranked: tuple[tuple[int, int, int], ...] = ()
 
-    def __add__(self, other: "Counts") -> "Counts":
+    def __add__(self, other: "Counters") -> "Counters":
         """Field by field, one set after the other.
 
-        >>> (Counts(comparisons=2) + Counts(comparisons=3, additions=1)).comparisons
+        >>> (Counters(comparisons=2) + Counters(comparisons=3, additions=1)).comparisons
         5
         """
-        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Counters(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def numbers(self) -> tuple[int, ...]:
         """Return the fields that are one number, in their order; hashed and ranked are the last two."""
@@ -86,19 +86,19 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SelectedKeys:
     """The tokens that the queries of a chunk attend to, and what it cost to choose and to read them.
 
     mask: bool [kv_heads or query heads, tokens]; the rule says which. The rows of a chunk share it.
     """
 
     mask: np.ndarray
-    counts: Counts
+    counts: Counters
 
     def of_kv_heads(self, kv_heads: int) -> np.ndarray:
         """Return what has to be in reach of each KV head, bool [kv_heads, tokens]: all that its query heads keep.
 
-        >>> Kept(np.array([[True, False], [False, False]]), Counts()).of_kv_heads(1).tolist()
+        >>> SelectedKeys(np.array([[True, False], [False, False]]), Counters()).of_kv_heads(1).tolist()
         [[True, False]]
         """
         return np.any(self.mask.reshape(kv_heads, -1, self.mask.shape[1]), axis=1)
@@ -120,7 +120,7 @@ class State:
     options: "Algorithm"
     tokens: int
     held: Any
-    counts: Counts
+    counts: Counters
     metadata_bytes: int
 
 
@@ -133,10 +133,10 @@ class Algorithm(Protocol):
     def begin(self, shape: CacheShape) -> Any:
         """Return what is held of an empty cache."""
 
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Any, Counts]:
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Any, Counters]:
         """Return what is held after keys [new, kv_heads, head_dim] joined, and what that took."""
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         """Return the mask for queries [rows, heads, head_dim], and what choosing took, K and V of the kept aside."""
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Any) -> int:
@@ -219,7 +219,7 @@ def start(shape: CacheShape, options: Algorithm) -> State:
     """
     options.check(shape)
     held = options.begin(shape)
-    return State(shape, options, 0, held, Counts(), options.metadata_bytes(shape, 0, held))
+    return State(shape, options, 0, held, Counters(), options.metadata_bytes(shape, 0, held))
 
 
 def update(state: State, keys: np.ndarray, *, queries: np.ndarray | None = None) -> State:
@@ -242,7 +242,7 @@ def update(state: State, keys: np.ndarray, *, queries: np.ndarray | None = None)
     return State(shape, state.options, tokens, held, counts, state.options.metadata_bytes(shape, tokens, held))
 
 
-def select(state: State, queries: np.ndarray) -> Kept:
+def select(state: State, queries: np.ndarray) -> SelectedKeys:
     """Return the tokens of the cache that a chunk of queries attends to, and what choosing and reading them takes.
 
     queries float [rows, heads, head_dim]. Where the rule chooses row by row, a token is kept when any row keeps it.
@@ -255,12 +255,14 @@ def select(state: State, queries: np.ndarray) -> Kept:
     if state.tokens == 0:
         raise ValueError("state: the cache holds 0 tokens; update it before selecting")
     mask, counts = state.options.choose(state, queries)
-    kept = Kept(mask, counts)
+    kept = SelectedKeys(mask, counts)
     read = 2 * int(kept.of_kv_heads(shape.kv_heads).sum()) * shape.row_bytes
-    return Kept(mask, counts + Counts(kv_read_bytes=read))
+    return SelectedKeys(mask, counts + Counters(kv_read_bytes=read))
 
 
-def walk(shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Iterator[Kept]:
+def walk(
+    shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: np.ndarray, chunk: int
+) -> Iterator[SelectedKeys]:
     """Yield what is kept chunk by chunk of a recorded stream; the counts are those of the whole step.
 
     keys float [tokens, kv_heads, head_dim], queries float [tokens, heads, head_dim]: a query row for each token.
@@ -271,4 +273,4 @@ def walk(shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: np
         rows = queries[first : first + chunk]
         state = update(state, keys[first : first + chunk], queries=rows)
         kept = select(state, rows)
-        yield Kept(kept.mask, state.counts + kept.counts)
+        yield SelectedKeys(kept.mask, state.counts + kept.counts)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.selection.algorithm import CacheShape, Counts, Growing, State, check_count
+from kernels.selection.algorithm import CacheShape, Counters, Growing, State, check_count
 from kernels.selection.positions import sink_and_recent
 from kernels.selection.ranking import keep_highest, scores_of
 
@@ -80,12 +80,12 @@ class BlockMeans:
         pending = np.zeros((0, shape.kv_heads, shape.head_dim), dtype=np.float32)
         return Blocks(means, 0, pending, np.zeros((0, shape.kv_heads), dtype=np.float32))
 
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Blocks, Counts]:
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Blocks, Counters]:
         held: Blocks = state.held
         new = keys[max(0, self.sinks - state.tokens) :]
         pending = np.concatenate([held.pending, new])
         attended = np.concatenate([held.attended, np.zeros(new.shape[:2], dtype=np.float32)])
-        counts = Counts(additions=0 if queries is None else len(pending) * queries.shape[0] * queries.shape[1])
+        counts = Counters(additions=0 if queries is None else len(pending) * queries.shape[0] * queries.shape[1])
         if queries is not None:
             attended += scores_of(_sum_of_groups(queries, keys.shape[1]), pending)[:, 0].T
         complete = max(0, len(pending) - self.window) // self.block
@@ -93,7 +93,7 @@ class BlockMeans:
         means = np.array([self._mean(pending[i : i + self.block], attended[i : i + self.block])
                           for i in range(0, gone, self.block)], dtype=np.float32)  # fmt: skip
         table = held.means.append(means.reshape(-1, *keys.shape[1:]), held.complete)
-        counts += Counts(comparisons=gone * keys.shape[1], additions=complete * self.representatives * keys[0].size)
+        counts += Counters(comparisons=gone * keys.shape[1], additions=complete * self.representatives * keys[0].size)
         return Blocks(table, held.complete + complete, pending[gone:], attended[gone:]), counts
 
     def _mean(self, keys: np.ndarray, attended: np.ndarray) -> np.ndarray:
@@ -101,10 +101,10 @@ class BlockMeans:
         chosen = keep_highest(np.ascontiguousarray(attended.T)[:, None], self.representatives)
         return np.where(chosen.T[:, :, None], keys, np.float32(0)).sum(axis=0) / np.float32(self.representatives)
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         held, shape = state.held, state.shape
         row = sink_and_recent(state.tokens, self.sinks, len(held.pending))
-        counts = Counts(
+        counts = Counters(
             metadata_read_bytes=state.metadata_bytes,
             multiply_adds=queries.size * held.complete,
             comparisons=held.complete,
@@ -158,7 +158,7 @@ class FrameMeans:
         row = (shape.kv_heads, shape.head_dim)
         return Frames(Growing(shape.tokens // self.frame, row), np.zeros(row, dtype=np.float32))
 
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Frames, Counts]:
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Frames, Counters]:
         held: Frames = state.held
         complete, inside = divmod(state.tokens, self.frame)
         starts = np.concatenate([[0], np.arange(self.frame - inside, len(keys), self.frame)])
@@ -166,16 +166,16 @@ class FrameMeans:
         sums[0] += held.open_sum
         if (state.tokens + len(keys)) % self.frame == 0:
             sums = np.concatenate([sums, np.zeros_like(sums[:1])])
-        counts = Counts(additions=keys.size)
+        counts = Counters(additions=keys.size)
         return Frames(held.sums.append(sums[:-1], complete), sums[-1]), counts
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         complete = state.tokens // self.frame
         summed = _sum_of_groups(queries, state.shape.kv_heads)
         scores = scores_of(summed, state.held.sums.array[:complete]).sum(axis=(0, 1))
         row = np.ones(state.tokens, dtype=bool)
         row[: complete * self.frame] = np.repeat(_highest(scores, self.frames), self.frame)
-        counts = Counts(
+        counts = Counters(
             metadata_read_bytes=state.metadata_bytes,
             multiply_adds=complete * queries[0].size,
             additions=queries.size,

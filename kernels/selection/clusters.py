@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from kernels.selection.algorithm import CacheShape, Counts, Growing, State, check_count, check_share
+from kernels.selection.algorithm import CacheShape, Counters, Growing, State, check_count, check_share
 from kernels.selection.positions import sink_and_recent
 from kernels.selection.ranking import ONE_THREAD, scores_of
 from kernels.selection.threshold import NEGATIVE, keep_to_ratio, threshold_cycles
@@ -193,15 +193,15 @@ class HashClusters:
         members = [Growing(shape.tokens, (), np.int64) for _ in self._sets(shape)]
         return Clusters(planes, tuple(Table(m, none, hashes, counts) for m in members))
 
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Clusters, Counts]:
-        held, counts, tables = state.held, Counts(), []
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Clusters, Counters]:
+        held, counts, tables = state.held, Counters(), []
         for table, heads in zip(held.tables, self._sets(state.shape), strict=True):
             grown, more = self._join(table, keys[:, heads], held.planes, state)
             tables.append(grown)
             counts += more
         return Clusters(held.planes, tuple(tables)), counts
 
-    def _join(self, table: Table, keys: np.ndarray, planes: np.ndarray, state: State) -> tuple[Table, Counts]:
+    def _join(self, table: Table, keys: np.ndarray, planes: np.ndarray, state: State) -> tuple[Table, Counters]:
         """Return one table after keys [new, heads, d] joined it, and what that took."""
         new, old, dims = len(keys), len(table.hashes), planes.shape[1]
         current = hash_keys(keys.reshape(new, dims), planes)
@@ -222,7 +222,7 @@ class HashClusters:
         rehashed = len(touched) * self.rehash
         means_read = int((~opened).sum()) * dims * state.shape.element_bytes
         comparisons = new * old + new * (new - 1) // 2
-        done = Counts(
+        done = Counters(
             metadata_read_bytes=old * self._hash_bytes + means_read,
             multiply_adds=(new + rehashed) * dims * self.bits,
             additions=new * dims,
@@ -232,8 +232,8 @@ class HashClusters:
         )
         return Table(table.members.append(joined, state.tokens), sums, hashes, counts), done
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
-        shape, done = state.shape, Counts()
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
+        shape, done = state.shape, Counters()
         mask = np.tile(sink_and_recent(state.tokens, 0, self.recent), (shape.kv_heads, 1))
         for table, heads in zip(state.held.tables, self._sets(shape), strict=True):
             own = queries[:, heads.start * shape.share : heads.stop * shape.share]
@@ -242,7 +242,7 @@ class HashClusters:
             done += counts
         return mask, done
 
-    def _keep(self, table: Table, queries: np.ndarray, shape: CacheShape) -> tuple[np.ndarray, Counts]:
+    def _keep(self, table: Table, queries: np.ndarray, shape: CacheShape) -> tuple[np.ndarray, Counters]:
         """Return which clusters queries [rows, heads, d] keep, and what that took."""
         products = scores_of(queries, table.sums)
         clusters = products.shape[2]
@@ -255,7 +255,7 @@ class HashClusters:
             negative=self.negative,
             scale=shape.head_dim**-0.5,
         )
-        return kept, Counts(
+        return kept, Counters(
             metadata_read_bytes=table.sums.size * shape.element_bytes,
             multiply_adds=products.size * shape.head_dim,
             comparisons=clusters * int((1 + passes).sum()),

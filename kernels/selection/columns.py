@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.selection.algorithm import CacheShape, Counts, Growing, State, check_count, check_share
+from kernels.selection.algorithm import CacheShape, Counters, Growing, State, check_count, check_share
 from kernels.selection.ranking import keep_highest, keep_scored, keep_within
 
 
-def _reading(state: State, queries: np.ndarray, *, width: int) -> Counts:
+def _reading(state: State, queries: np.ndarray, *, width: int) -> Counters:
     """Return what scoring every token by `width` columns of K that are held apart takes."""
     scores = queries.shape[0] * queries.shape[1] * state.tokens
-    return Counts(state.metadata_bytes, multiply_adds=scores * width, comparisons=scores)
+    return Counters(state.metadata_bytes, multiply_adds=scores * width, comparisons=scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,15 @@ class HighestScores:
     def begin(self, shape: CacheShape) -> Growing:
         return Growing(shape.tokens, (shape.kv_heads, shape.head_dim))
 
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counts]:
-        return state.held.append(keys, state.tokens), Counts()
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counters]:
+        return state.held.append(keys, state.tokens), Counters()
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         shape, keys = state.shape, state.held.array[: state.tokens]
         mask = keep_scored(queries, keys, lambda scores: keep_highest(scores, self.tokens))
         left = int((~mask.reshape(shape.kv_heads, -1, state.tokens).any(axis=1)).sum())
         counts = _reading(state, queries, width=shape.head_dim)
-        return mask, counts + Counts(kv_read_bytes=left * shape.row_bytes)
+        return mask, counts + Counters(kv_read_bytes=left * shape.row_bytes)
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Growing) -> int:
         return 0
@@ -113,11 +113,11 @@ class LabelChannels:
     def begin(self, shape: CacheShape) -> Growing:
         return Growing(shape.tokens, (shape.kv_heads, self._width(shape)))
 
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counts]:
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counters]:
         labels = np.take_along_axis(keys, self._channels(state.shape)[None], axis=2)
-        return state.held.append(labels, state.tokens), Counts()
+        return state.held.append(labels, state.tokens), Counters()
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         own = np.repeat(self._channels(state.shape), state.shape.share, axis=0)
         queries = np.take_along_axis(queries, own[None], axis=2)
         labels = state.held.array[: state.tokens]
@@ -189,17 +189,17 @@ class PartialColumns:
     def begin(self, shape: CacheShape) -> Growing:
         return Growing(shape.tokens, (shape.kv_heads, self._width(shape)))
 
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counts]:
-        return state.held.append(self._rotated(state.shape, keys), state.tokens), Counts()
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counters]:
+        return state.held.append(self._rotated(state.shape, keys), state.tokens), Counters()
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         rotated = self._rotated(state.shape, queries)
         reach = self.alpha * math.sqrt(state.shape.head_dim)
         keep = max(1, math.floor(self.limit * state.tokens))
         held = state.held.array[: state.tokens]
         mask = keep_scored(rotated, held, lambda scores: keep_within(scores, reach, keep=keep))
         counts = _reading(state, queries, width=self._width(state.shape))
-        return mask, counts + Counts(comparisons=counts.comparisons)
+        return mask, counts + Counters(comparisons=counts.comparisons)
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Growing) -> int:
         return tokens * shape.kv_heads * self._width(shape) * shape.element_bytes

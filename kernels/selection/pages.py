@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.selection.algorithm import CacheShape, Counts, Growing, State, check_count
+from kernels.selection.algorithm import CacheShape, Counters, Growing, State, check_count
 from kernels.selection.positions import check_gates, retrieving_heads, sink_and_recent
 from kernels.selection.ranking import keep_highest, scores_of
 
@@ -119,14 +119,14 @@ class PageBounds:
     def begin(self, shape: CacheShape) -> Bounds:
         return no_bounds(shape.tokens, self.page, kv_heads=shape.kv_heads, width=shape.head_dim)
 
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Bounds, Counts]:
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Bounds, Counters]:
         held = widen(state.held, keys, page=self.page, tokens=state.tokens)
-        return held, Counts(comparisons=2 * keys.size)
+        return held, Counters(comparisons=2 * keys.size)
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         scores = page_bounds(state, queries)
         width = state.shape.head_dim
-        counts = Counts(
+        counts = Counters(
             metadata_read_bytes=state.metadata_bytes,
             multiply_adds=2 * width * scores.size,
             comparisons=(width + 1) * scores.size,
@@ -193,23 +193,23 @@ class GatedPages:
         kv_heads = int(self._retrieving(shape).sum())
         return Gated(no_bounds(shape.tokens, self.sub_chunk, kv_heads=kv_heads, width=shape.head_dim), None, 0)
 
-    def _choice(self, shape: CacheShape, bounds: Bounds, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+    def _choice(self, shape: CacheShape, bounds: Bounds, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         """Return which pages the retrieving query heads keep, bool [heads, pages], and what that took."""
         heads = self._retrieving(shape)
         scores = bounds.above(queries[:, np.repeat(heads, shape.share)])
         best = np.maximum.reduceat(scores, np.arange(0, scores.shape[2], self.page // self.sub_chunk), axis=2)
-        counts = Counts(
+        counts = Counters(
             metadata_read_bytes=2 * scores.shape[2] * int(heads.sum()) * shape.row_bytes,
             multiply_adds=2 * shape.head_dim * scores.size,
             comparisons=(shape.head_dim + 1) * scores.size + best.size,
         )
         return _highest_pages(best, self.pages), counts
 
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Gated, Counts]:
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Gated, Counters]:
         held: Gated = state.held
         own = keys[:, self._retrieving(state.shape)]
         bounds = widen(held.bounds, own, page=self.sub_chunk, tokens=state.tokens)
-        counts = Counts(comparisons=2 * own.size)
+        counts = Counters(comparisons=2 * own.size)
         if queries is None:
             return Gated(bounds, None, 0), counts
         if held.choice is not None and held.age + 1 < self.reuse:
@@ -217,8 +217,8 @@ class GatedPages:
         choice, more = self._choice(state.shape, bounds, queries)
         return Gated(bounds, choice, 0), counts + more
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
-        shape, held, counts = state.shape, state.held, Counts()
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
+        shape, held, counts = state.shape, state.held, Counters()
         choice = held.choice
         if choice is None:
             choice, counts = self._choice(shape, held.bounds, queries)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.selection.algorithm import CacheShape, Counts, State, check_count, check_share
+from kernels.selection.algorithm import CacheShape, Counters, State, check_count, check_share
 
 
 def sink_and_recent(tokens: int, sinks: int, recent: int) -> np.ndarray:
@@ -30,8 +30,8 @@ class _Stateless:
     def begin(self, shape: CacheShape) -> Any:
         return None
 
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Any, Counts]:
-        return None, Counts()
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Any, Counters]:
+        return None, Counters()
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Any) -> int:
         return 0
@@ -48,8 +48,8 @@ class Everything(_Stateless):
     ([[True, True, True]], 24)
     """
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
-        return np.ones((state.shape.kv_heads, state.tokens), dtype=bool), Counts()
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
+        return np.ones((state.shape.kv_heads, state.tokens), dtype=bool), Counters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ class SinkWindow(_Stateless):
         check_count("window", self.window)
         check_count("sinks + window", self.sinks + self.window, most=shape.tokens)
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         row = sink_and_recent(state.tokens, self.sinks, self.window)
-        return np.tile(row, (state.shape.kv_heads, 1)), Counts()
+        return np.tile(row, (state.shape.kv_heads, 1)), Counters()
 
 
 def check_gates(gates: tuple[float, ...], shape: CacheShape, *, sparsity: float) -> None:
@@ -128,6 +128,6 @@ class GatedHeads(_Stateless):
         check_count("recent", self.recent)
         check_count("sinks + recent", self.sinks + self.recent, most=shape.tokens)
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         heads = retrieving_heads(self.gates, state.shape.kv_heads, sparsity=self.sparsity)
-        return heads[:, None] | sink_and_recent(state.tokens, self.sinks, self.recent), Counts()
+        return heads[:, None] | sink_and_recent(state.tokens, self.sinks, self.recent), Counters()

@@ -118,3 +118,26 @@ def output_error(
     kept = attend(queries, keys, values=values, mask=mask, causal=causal)
     size = np.linalg.norm(dense, axis=2)
     return np.linalg.norm(kept - dense, axis=2) / np.where(size == 0, 1, size)
+
+
+def mean_quality(
+    queries: np.ndarray, keys: np.ndarray, *, values: np.ndarray, mask: np.ndarray
+) -> tuple[float, float, float]:
+    """Return mass_recall, top_recall and output_error of a causal step, each the mean over its rows and heads.
+
+    mask bool [heads, tokens]. The highest scores are as many as are kept of what the first row sees.
+
+    >>> one = np.ones((1, 1, 1))
+    >>> mean_quality(one, np.ones((2, 1, 1)), values=np.ones((2, 1, 1)), mask=np.array([[False, True]]))
+    (0.5, 0.0, 0.0)
+    """
+    heads, share = len(mask), len(mask) // keys.shape[1]
+    found = []
+    for h in range(heads):
+        q, kept = queries[:, h : h + 1], mask[h : h + 1]
+        k, v = (np.ascontiguousarray(rows[:, h // share : h // share + 1]) for rows in (keys, values))
+        top = top_recall(q, k, mask=kept, top=int(kept.sum()) - len(q) + 1, causal=True)
+        mass = mass_recall(q, k, mask=kept, causal=True)
+        found.append((mass.mean(), top.mean(), output_error(q, k, values=v, mask=kept, causal=True).mean()))
+    mass, top, error = np.mean(found, axis=0).tolist()
+    return mass, top, error

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from kernels.selection.algorithm import CacheShape, Counts, Kept, State
+from kernels.selection.algorithm import CacheShape, Counters, SelectedKeys, State
 from kernels.selection.streams import Stream, recorded_stream
 
 _STREAM = ("keys", "values", "queries", "frame", "questions", "needles", "mass")
 _SELECTION = ("bits", "heads", "tokens", "counts", "hashed", "ranked")
-_NUMBERS = len(Counts().numbers())
+_NUMBERS = len(Counters().numbers())
 
 
 def _read(path: str | PathLike[str], names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -89,10 +89,10 @@ def _check_fit(path: str | PathLike[str], found: CacheShape, wanted: CacheShape)
         )
 
 
-def save_selection(path: str | PathLike[str], kept: Sequence[Kept]) -> None:
+def save_selection(path: str | PathLike[str], kept: Sequence[SelectedKeys]) -> None:
     """Write what was kept step by step as .npz.
 
-    bits: all masks packed · heads, tokens: int64 [steps] · counts: int64 [steps, numbers of Counts] · hashed, ranked:
+    bits: all masks packed · heads, tokens: int64 [steps] · counts: int64 [steps, numbers of Counters] · hashed, ranked:
     int64 [sets, 4], the step of each set and its three numbers.
     """
     masks = [step.mask for step in kept]
@@ -108,7 +108,7 @@ def save_selection(path: str | PathLike[str], kept: Sequence[Kept]) -> None:
         np.savez(file, allow_pickle=False, bits=bits, heads=shapes[:, 0], tokens=shapes[:, 1], counts=counts, **sets)
 
 
-def load_selection(path: str | PathLike[str]) -> tuple[Kept, ...]:
+def load_selection(path: str | PathLike[str]) -> tuple[SelectedKeys, ...]:
     """Return what was kept step by step. Raises ValueError for a file that is no such archive or does not add up."""
     arrays = _read(path, _SELECTION)
     heads, tokens, counts = arrays["heads"], arrays["tokens"], arrays["counts"]
@@ -125,7 +125,7 @@ def load_selection(path: str | PathLike[str]) -> tuple[Kept, ...]:
         raise ValueError(f"{path}: bits: shape {bits.shape} of {bits.dtype}; give {needed} bytes for {sum(sizes)} bits")
     parts = np.split(np.unpackbits(bits, count=sum(sizes)).astype(bool), np.cumsum(sizes))
     shapes = zip(parts, heads.tolist(), tokens.tolist(), counts.tolist(), hashed, ranked, strict=False)
-    return tuple(Kept(part.reshape(h, n), Counts(*row, *sets)) for part, h, n, row, *sets in shapes)
+    return tuple(SelectedKeys(part.reshape(h, n), Counters(*row, *sets)) for part, h, n, row, *sets in shapes)
 
 
 def _sets(path: str | PathLike[str], name: str, rows: np.ndarray, steps: int) -> list[tuple[tuple[int, ...], ...]]:
@@ -148,13 +148,13 @@ class Replay:
     steps are used up, or a step was recorded for another number of tokens or heads.
 
     >>> from kernels.selection import CacheShape, select, start, update
-    >>> options = Replay((Kept(np.array([[True, False]]), Counts(comparisons=7)),))
+    >>> options = Replay((SelectedKeys(np.array([[True, False]]), Counters(comparisons=7)),))
     >>> kept = select(update(start(CacheShape(2, 1, 1, 1), options), np.ones((2, 1, 1))), np.ones((1, 1, 1)))
     >>> kept.mask.tolist(), kept.counts.comparisons, kept.counts.kv_read_bytes
     ([[True, False]], 7, 4)
     """
 
-    steps: tuple[Kept, ...]
+    steps: tuple[SelectedKeys, ...]
 
     def check(self, shape: CacheShape) -> None:
         for index, step in enumerate(self.steps):
@@ -165,10 +165,10 @@ class Replay:
     def begin(self, shape: CacheShape) -> int:
         return 0
 
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[int, Counts]:
-        return state.held + 1, Counts()
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[int, Counters]:
+        return state.held + 1, Counters()
 
-    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counts]:
+    def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         if state.held > len(self.steps):
             raise ValueError(f"steps: {len(self.steps)} recorded, this is step {state.held}; replay at most as many")
         step = self.steps[state.held - 1]

@@ -1,47 +1,64 @@
-"""Sketch: tasks and streams while they are being joined; `section` freezes them into the schedule's contract.
+"""SectionBuilder: the tasks and streams of a section while a mapper joins them; `section` freezes them.
 
-A call is a group of tasks that a design runs as one: it starts when every call it comes after has ended.
+A call is a group of tasks that a design runs as one: it starts when every call that it comes after has ended.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
+from archsim.design.design import Design
+from archsim.errors import MappingError
+from dataflow.graph import Graph
 from dataflow.op import Work
 from dataflow.pattern import Pattern, every, sequence
-from dataflow.schedule import Section
+from dataflow.section import Section
 from dataflow.task import Stream, Task
+
+# A matrix is loaded before its linear, or while the linear before runs, which takes room for two.
+Buffering = Literal["single", "double"]
 
 
 @dataclass(slots=True)
-class Sketch:
-    """Tasks and streams of a section in the making; it repeats once for each of `scopes`, the prefixes of its ops.
+class SectionBuilder:
+    """A section in the making: ops of the graph as tasks on the design's units, repeated once for each of `scopes`.
 
-    `finals` holds the last tasks of each call; `part` is the heading that tasks added from now on are reported under.
+    A scope is the prefix that the names of a layer's ops have, such as "layer3.". `part` is the part of the run that
+    tasks added from now on belong to in a report.
     """
 
+    graph: Graph
+    design: Design
     scopes: tuple[str, ...]
     tasks: dict[str, Task] = field(default_factory=dict)
     streams: list[Stream] = field(default_factory=list)
-    finals: dict[str, list[str]] = field(default_factory=dict)
     part: str = ""
+    _last: dict[str, list[str]] = field(default_factory=dict)
 
     def task(
         self,
         name: str,
         unit: str,
-        firings: int,
-        work: Pattern[Work] | Work,
+        work: Work | Sequence[tuple[Work, int]],
         *,
+        firings: int | None = None,
         op: str | tuple[str, ...] = "",
         tiles: tuple[tuple[range, range], ...] = (),
         role: str = "",
     ) -> str:
-        """Adds a task; `op` is the op's name within a scope, or the full name for each repetition."""
-        pattern = every(work) if isinstance(work, Work) else work
+        """Adds a task and returns its name.
+
+        `work` is that of every firing, or runs of (work, how many firings). `firings` is their sum unless the runs
+        repeat. `op` is the op's name within a scope, or the full name for each repetition.
+        """
+        runs = [(work, firings or 1)] if isinstance(work, Work) else work
+        pattern = every(work) if isinstance(work, Work) else sequence(*runs)
         if isinstance(op, str):
             op = tuple(scope + op for scope in self.scopes) if op else ()
-        self.tasks[name] = Task(name, unit, firings, pattern, {}, {}, op, tiles, role, self.part)
+        count = sum(n for _, n in runs) if firings is None else firings
+        self.tasks[name] = Task(name, unit, count, pattern, {}, {}, op, tiles, role, self.part)
         return name
 
     def stream(
@@ -59,30 +76,43 @@ class Sketch:
         """Joins two tasks by a queue; `fifo` names the queue of the hardware that calls use one after another."""
         name = name or f"{producer} > {consumer}"
         self.streams.append(Stream(name, depth, token_bytes, fifo=fifo))
-        source, sink = self.tasks[producer], self.tasks[consumer]
-        given = every(gives) if isinstance(gives, int) else gives
-        taken = every(takes) if isinstance(takes, int) else takes
-        self.tasks[producer] = replace(source, gives={**source.gives, name: given})
+        source = self.tasks[producer]
+        self.tasks[producer] = replace(source, gives={**source.gives, name: _pattern(gives)})
         sink = self.tasks[consumer]
-        self.tasks[consumer] = replace(sink, takes={**sink.takes, name: taken})
+        self.tasks[consumer] = replace(sink, takes={**sink.takes, name: _pattern(takes)})
 
-    def after(self, call: str, starters: list[str]) -> None:
-        """The starters fire first when the call has ended: a signal from each of its last tasks to each of them."""
-        for final in self.finals[call]:
-            for starter in starters:
-                ends, begins = self.tasks[final].firings, self.tasks[starter].firings
-                self.stream(
-                    final,
-                    starter,
-                    1,
-                    gives=sequence((0, ends - 1), (1, 1)),
-                    takes=sequence((1, 1), (0, begins - 1)),
-                    name=f"{final} done > {starter}",
-                )
+    def call(
+        self, name: str, after: Sequence[str] = (), *, first: Sequence[str] = (), last: Sequence[str] = ()
+    ) -> str:
+        """Makes a call of tasks that are there, which starts when the calls of `after` have ended; returns its name.
+
+        `first` and `last` are its first and last tasks, the task of the call's own name unless they are given. Each
+        last task of an earlier call signals to each first task of this one.
+        """
+        for earlier in after:
+            for ended in self._last[earlier]:
+                for task in first or (name,):
+                    ends, begins = self.tasks[ended].firings, self.tasks[task].firings
+                    gives, takes = sequence((0, ends - 1), (1, 1)), sequence((1, 1), (0, begins - 1))
+                    self.stream(ended, task, 1, gives=gives, takes=takes, name=f"{ended} done > {task}")
+        self._last[name] = list(last or (name,))
+        return name
 
     def section(self, name: str) -> Section:
-        """The section of all tasks, repeated once per scope."""
+        """The section of all tasks, repeated once for each scope."""
         return Section(name, tuple(self.tasks.values()), tuple(self.streams), len(self.scopes))
+
+    def unit_for(self, kind: str, where: str) -> str:
+        """The unit that does this kind, by name the first. Raises MappingError where none does."""
+        for name, unit in sorted(self.design.units.items()):
+            if kind in unit.does:
+                return name
+        does = "; ".join(f"{name} {' '.join(unit.does)}" for name, unit in self.design.units.items())
+        raise MappingError(f"no unit of '{self.design.name}' does '{kind}'; units do: {does}", where=where)
+
+
+def _pattern(tokens: Pattern[int] | int) -> Pattern[int]:
+    return every(tokens) if isinstance(tokens, int) else tokens
 
 
 def chunks(total: int, size: int) -> list[tuple[int, int]]:

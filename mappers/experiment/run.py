@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from archsim.design.design import Design, load_design, load_model
+from archsim.design.design import Design, load_design
 from archsim.errors import InputError, MappingError
+from archsim.files.shipped import load_model
 from archsim.published import Conditions
 from archsim.report.report import Report, simulate, simulate_generation
 from archsim.selection.selection import Selection, load_selection
 from dataflow.graph import Graph
-from dataflow.models.attention import layer_attention
-from dataflow.models.model import Model, check_generation, decode, frame, next_step, prefill, question
+from dataflow.models.model import Model
+from dataflow.models.phases import check_generation, decode, frame, layer_attention, next_step, prefill, question
 from dataflow.schedule import Schedule
 from mappers.registry import lower, lower_step
 
@@ -130,7 +131,7 @@ def _steps(
         if schedule is None:
             schedule = lower(decode(model, context=context, batch=batch), design, **asked)
         else:
-            schedule = lower_step(next_step(model, schedule.graph), design, like=schedule)
+            schedule = lower_step(next_step(model, schedule.graph), design, previous=schedule)
         yield schedule
 
 

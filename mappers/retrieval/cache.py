@@ -1,6 +1,6 @@
-"""CacheChoice: what a selection keeps of a graph's cache in this step, in the units that tasks are made of.
+"""CachePlan: the cache of a graph, what a selection keeps of it in this step, and the memories that hold it.
 
-Tokens here are those of one KV head: its key and its value of one token, `token_bytes` together.
+Tokens here are those of one KV head: its key and its value of one token together.
 """
 
 from __future__ import annotations
@@ -11,41 +11,59 @@ from typing import Literal
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
+from archsim.selection.layer_cache import LayerCache
 from archsim.selection.selection import Selection, Use
-from archsim.selection.step import LayerStep, layer_step
+from archsim.selection.step import SelectionStep, selection_step
+from archsim.units import Memory
 from dataflow.graph import Graph, Op
 from dataflow.mask import causal_pairs
 from dataflow.op import Counts, Work, work
 from mappers.build.section_builder import chunks
-from mappers.retrieval.tiers import Tiers, region_bytes
 
 Prediction = Literal["this", "previous"]
 Layout = Literal["clustered", "scattered"]
 
-FETCHES = 32  # firings in which a layer's fetch is told, so that attention begins on the first while others come
+WEIGHTS = ("weight", "embedding", "lm_head", "norm")
+FETCHES = 32  # firings of a layer's fetch, so that attention begins on the first while others come
 USES: dict[str, Use] = {"frame": "frame", "question": "question"}  # of a phase; any other is text
 
 
 @dataclass(frozen=True, slots=True)
-class CacheChoice:
+class Tiers:
+    """Names of units: the memory on chip, the main memory, channels beyond it and the memory behind them, if any."""
+
+    buffer: str
+    main: str
+    channels: tuple[str, ...] = ()
+    beyond: str | None = None
+
+    @staticmethod
+    def of(design: Design) -> Tiers:
+        """The tiers of this design. Raises MappingError where it names none."""
+        if not design.tiers:
+            raise MappingError(
+                f"tiers: '{design.name}' does not say in which memories the cache lies",
+                ways_out=("tiers: [on chip, main memory, channel, memory beyond] in the design", "another mapper"),
+            )
+        buffer, main, *rest = design.tiers
+        return Tiers(buffer, main, tuple(rest[:-1]), rest[-1] if rest else None)
+
+
+@dataclass(frozen=True, slots=True)
+class CachePlan:
     """The attentions whose caches are chosen from, the choice of one layer and sequence, and how a cache is laid out.
 
-    `attentions` are alike, one in each layer. `cached` tokens of each of `batch` sequences lie in the cache before the
-    step, of which the newest `resident` are in the main memory; `rows` are new, and then `resident_after` are there.
+    `attentions` are alike, one in each layer. Of the tokens cached before the step the newest `resident` of each of
+    `batch` sequences are in the main memory, after it `resident_after`.
     """
 
     attentions: tuple[Op, ...]
     batch: int
-    rows: int
-    cached: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    token_bytes: int
+    cache: LayerCache
     resident: int
     resident_after: int
     use: Use
-    step: LayerStep
+    step: SelectionStep
     prediction: Prediction
     layout: Layout
 
@@ -57,7 +75,7 @@ class CacheChoice:
     @property
     def evicted(self) -> int:
         """Tokens of a sequence, the oldest of those resident, that leave the main memory in this step."""
-        return self.rows - (self.resident_after - self.resident)
+        return self.cache.rows - (self.resident_after - self.resident)
 
     @property
     def known_ahead(self) -> bool:
@@ -65,9 +83,9 @@ class CacheChoice:
         return self.prediction == "previous" or not (self.step.works or self.step.metadata_read_bytes)
 
     @property
-    def layer_token_bytes(self) -> int:
+    def bytes_of_a_layer_token(self) -> int:
         """Bytes of a token's keys and values in one layer, all KV heads."""
-        return self.kv_heads * self.token_bytes
+        return self.cache.kv_heads * self.cache.token_bytes
 
     @property
     def misses(self) -> int:
@@ -75,14 +93,9 @@ class CacheChoice:
         return self.step.kept - self.step.hits
 
     @property
-    def requests(self) -> int:
-        """Requests in which what is missed comes, of one sequence."""
-        return self.step.groups if self.layout == "clustered" else self.step.runs
-
-    @property
-    def near_requests(self) -> int:
-        """Requests in which the main memory gives what is kept and resident, of one sequence."""
-        return self.step.near_groups if self.layout == "clustered" else self.step.near_runs
+    def miss_requests(self) -> int:
+        """Requests in which the misses of one sequence come."""
+        return self.step.miss_groups if self.layout == "clustered" else self.step.miss_stretches
 
     def is_for(self, op: Op) -> bool:
         """True of one of these attentions."""
@@ -90,39 +103,42 @@ class CacheChoice:
 
     def new_work(self) -> Work:
         """Attention of the new rows among themselves, all sequences and heads."""
-        pairs = self.batch * causal_pairs(self.rows, self.rows)
-        return work("attention", pairs=pairs, heads=self.heads, head_dim=self.head_dim)
+        pairs = self.batch * causal_pairs(self.cache.rows, self.cache.rows)
+        return work("attention", pairs=pairs, heads=self.cache.heads, head_dim=self.cache.head_dim)
 
     def kept_work(self, tokens: int) -> Work:
         """Attention of a sequence's rows to so many tokens, each seen by the query heads of its KV head."""
-        return work("attention", pairs=self.rows * tokens, heads=self.heads // self.kv_heads, head_dim=self.head_dim)
+        heads = self.cache.heads // self.cache.kv_heads
+        return work("attention", pairs=self.cache.rows * tokens, heads=heads, head_dim=self.cache.head_dim)
 
     def fetches(self) -> Iterator[tuple[int, int, int]]:
-        """What is missed by all sequences, in pieces: (requests of a piece, tokens of a request, how many such)."""
-        size = -(-self.batch * self.requests // FETCHES)
-        for count, each in _even(self.batch * self.misses, self.batch * self.requests):
+        """The misses of all sequences in pieces: (requests of a piece, tokens of a request, how many such)."""
+        size = -(-self.batch * self.miss_requests // FETCHES)
+        for count, each in _even(self.batch * self.misses, self.batch * self.miss_requests):
             for of, times in chunks(count, size):
                 yield of, each, times
 
-    def near(self, most: int) -> Iterator[tuple[int, int, int]]:
-        """What is kept and resident of all sequences, in pieces of `most` tokens at most, as fetches."""
-        for count, each in _even(self.batch * self.step.hits, self.batch * self.near_requests):
+    def hits(self, most: int) -> Iterator[tuple[int, int, int]]:
+        """The hits of all sequences in pieces of `most` tokens at most, as fetches."""
+        requests = self.step.hit_groups if self.layout == "clustered" else self.step.hit_stretches
+        for count, each in _even(self.batch * self.step.hits, self.batch * requests):
             if each <= most:
                 yield from ((of, each, times) for of, times in chunks(count, most // each))
             else:
-                yield from ((1, part, times * count) for part, times in chunks(each, most))
+                yield from ((1, tokens, times * count) for tokens, times in chunks(each, most))
 
-    def scored(self) -> Counts:
-        """Work of the choice beyond the graph's, all sequences of a layer."""
-        return {"mac": self.batch * sum(item.counts().get("mac", 0) for item in self.step.works)}
+    def recomputed(self) -> Counts:
+        """Work of the choice beyond the graph's, all layers."""
+        macs = sum(item.counts().get("mac", 0) for item in self.step.works)
+        return {"mac": self.layers * self.batch * macs} if macs else {}
 
     def skipped(self) -> Counts:
-        """Work of a layer's dense attention that is left out, and under "cache" the bytes that are not read."""
+        """Work of dense attention that is left out, and under "cache" the bytes that are not read; all layers."""
         done = (self.attentions[0].work, self.new_work(), self.kept_work(self.batch * self.step.kept))
         dense, new, kept = (item.counts() for item in done)
         left = {what: dense[what] - new[what] - kept[what] for what in ("mac", "exp")}
-        dropped = self.cached * self.kv_heads - self.step.kept
-        return {**left, "cache": self.batch * dropped * self.token_bytes}
+        left["cache"] = self.batch * (self.cache.cached * self.cache.kv_heads - self.step.kept) * self.cache.token_bytes
+        return {what: self.layers * n for what, n in left.items() if n}
 
 
 def _even(tokens: int, requests: int) -> list[tuple[int, int]]:
@@ -137,14 +153,15 @@ def _even(tokens: int, requests: int) -> list[tuple[int, int]]:
     return [(count, each) for count, each in ((larger, whole + 1), (requests - larger, whole)) if count]
 
 
-def choice_of(
+def plan_cache(
     graph: Graph, design: Design, tiers: Tiers, selection: Selection, *, prediction: Prediction, layout: Layout
-) -> CacheChoice | None:
+) -> CachePlan | None:
     """What the selection keeps in this graph's step; None where no attention has a cache.
 
     Raises MappingError where attentions over caches differ, or an element of a cache is no whole number of bytes.
     """
-    found = [op for op in graph.ops.values() if op.kind == "attention" and _is_append(graph, op.inputs[1])]
+    cached_by = {name for name, op in graph.ops.items() if op.kind == "append"}  # keys that are added to a cache
+    found = [op for op in graph.ops.values() if op.kind == "attention" and op.inputs[1] in cached_by]
     if not found:
         return None
     op = found[0]
@@ -155,29 +172,56 @@ def choice_of(
                 ways_out=("caches of one length in all layers",),
             )  # fmt: skip
     batch, heads, kv_heads = (op.attributes[name] for name in ("batch", "heads", "kv_heads"))
-    keys, queries = graph.tensors[op.inputs[1]], graph.tensors[op.inputs[0]]
-    head_dim, rows = keys.shape[1] // kv_heads, queries.shape[0] // batch
-    cached = keys.shape[0] // batch - rows
+    keys, rows = graph.tensors[op.inputs[1]], graph.tensors[op.inputs[0]].shape[0] // batch
     if keys.format.bits % 8:
         raise MappingError(
             f"an element of '{keys.name}' is {keys.format.bits} bit; keys of a head are fetched in whole bytes",
             ways_out=("a cache in bf16, fp16, fp32 or int8",),
         )
-    token_bytes = 2 * keys.format.bytes((head_dim,))
-    region = region_bytes(graph, design, tiers) // (len(found) * batch * kv_heads * token_bytes)
-    resident, after = (min(round(selection.resident * n), region) for n in (cached, cached + rows))
+    head_dim, before = keys.shape[1] // kv_heads, keys.shape[0] // batch - rows
+    cache = LayerCache(heads, kv_heads, head_dim, int(keys.format.bits // 8), before, rows)
+    main: Memory = design.units[tiers.main]  # type: ignore[assignment]
+    free = max(0, main.capacity - _weight_bytes(graph)) if main.cache_region is None else main.cache_region
+    region = free // (len(found) * batch * kv_heads * cache.token_bytes)  # tokens of a sequence that have room
+    resident, after = (min(round(selection.resident * tokens), region) for tokens in (before, before + rows))
     use = USES.get(str(graph.about["phase"]), "text")
-    extents = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
-    step = layer_step(
-        selection, **extents, element_bytes=token_bytes // (2 * head_dim), cached=cached, rows=rows, use=use,
-        resident=resident,
-    )  # fmt: skip
-    return CacheChoice(
-        tuple(found), batch, rows, cached, **extents, token_bytes=token_bytes, resident=resident, resident_after=after,
-        use=use, step=step, prediction=prediction, layout=layout,
-    )  # fmt: skip
+    step = selection_step(selection, cache, use=use, resident=resident)
+    return CachePlan(tuple(found), batch, cache, resident, after, use, step, prediction, layout)
 
 
-def _is_append(graph: Graph, name: str) -> bool:
-    """True where keys are made by adding new ones to a cache."""
-    return name in graph.ops and graph.ops[name].kind == "append"
+def _weight_bytes(graph: Graph) -> int:
+    """Bytes of all that lies in the main memory beside the cache: the whole model's, of another graph its own."""
+    whole: int = graph.about.get("weight_bytes", graph.bytes_of(*WEIGHTS))
+    return whole
+
+
+def check_capacities(graph: Graph, design: Design, tiers: Tiers, plan: CachePlan | None) -> None:
+    """Raises MappingError where a tier cannot hold what lies in it after the step."""
+    token = plan.layers * plan.batch * plan.bytes_of_a_layer_token if plan else 0  # of all layers and sequences
+    held = plan.resident_after * token if plan else 0
+    fetched = plan.misses * plan.batch * plan.cache.token_bytes if plan else 0  # which lies there until it is used
+    at_once = 2 if plan and plan.prediction == "previous" else 1
+    main: Memory = design.units[tiers.main]  # type: ignore[assignment]
+    demand = _weight_bytes(graph) + held + at_once * fetched
+    if demand > main.capacity:
+        raise MappingError(
+            f"weights, resident cache and what a layer fetches of '{graph.name}'",
+            resource=f"units.{tiers.main}.capacity", demand=demand, capacity=main.capacity, dimension="bytes",
+            ways_out=("a smaller model", "a smaller cache_region", "a larger capacity"),
+        )  # fmt: skip
+    away = plan.cache.tokens - plan.resident_after if plan else 0
+    if plan is None or not away:
+        return
+    if tiers.beyond is None:
+        raise MappingError(
+            f"{away} of {plan.cache.tokens} cached tokens of '{graph.name}' have no place",
+            resource=f"units.{tiers.main}", demand=held + away * token, capacity=held, dimension="bytes",
+            ways_out=("a tier beyond the main memory", "a larger cache_region", "a shorter context", "a smaller batch"),
+        )  # fmt: skip
+    beyond: Memory = design.units[tiers.beyond]  # type: ignore[assignment]
+    if away * token > beyond.capacity:
+        raise MappingError(
+            f"the cache of '{graph.name}' beyond the main memory",
+            resource=f"units.{tiers.beyond}.capacity", demand=away * token, capacity=beyond.capacity, dimension="bytes",
+            ways_out=("a shorter context", "a smaller batch", "a larger capacity"),
+        )  # fmt: skip

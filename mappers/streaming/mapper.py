@@ -17,9 +17,10 @@ from dataflow.errors import guess
 from dataflow.graph import Graph, Op, mask_of
 from dataflow.mask import seen_keys
 from dataflow.op import OP_KINDS, work
-from dataflow.schedule import Schedule, Section
+from dataflow.schedule import Schedule
+from dataflow.section import Section
 from dataflow.task import UNLIMITED
-from mappers.build.section_builder import Sketch
+from mappers.build.section_builder import SectionBuilder
 from mappers.streaming.pipeline import Pipeline
 
 Form = Literal["memory_free", "naive", "scaled", "reordered", "reordered_without_max"]
@@ -52,7 +53,7 @@ def streaming(graph: Graph, design: Design, *, form: Form = "memory_free", heads
         graph,
         design.name,
         "streaming",
-        tuple(_section(graph, op, mine, depths, units) for op, mine in zip(ops, pipelines, strict=True)),
+        tuple(_section(graph, design, op, mine, depths, units) for op, mine in zip(ops, pipelines, strict=True)),
         recomputed=_recomputed(graph, [pipeline for mine in pipelines for pipeline in mine]),
         approximated=(RESIDENT, *_unbounded(design, depths)),
         options={"form": form, "heads": heads},
@@ -164,21 +165,26 @@ def _pipelines(graph: Graph, op: Op, cascade: Cascade, how: Heads) -> Iterator[P
 
 
 def _section(
-    graph: Graph, op: Op, pipelines: list[Pipeline], depths: dict[tuple[str, str], tuple[str, int]],
+    graph: Graph,
+    design: Design,
+    op: Op,
+    pipelines: list[Pipeline],
+    depths: dict[tuple[str, str], tuple[str, int]],
     units: dict[str, str],
 ) -> Section:
-    sketch = Sketch(("",), part="attention")
+    builder = SectionBuilder(graph, design, ("",), part="attention")
     scalar = graph.tensors[op.inputs[0]].format
     for pipeline in pipelines:
         for e in pipeline.cascade.expressions:
-            sketch.task(
-                pipeline.prefix + e.name, units[e.name], pipeline.firings(e.name), pipeline.work(e),
+            builder.task(
+                pipeline.prefix + e.name, units[e.name], pipeline.work(e), firings=pipeline.firings(e.name),
                 op=op.name, tiles=pipeline.tiles(e.name), role=e.name,
             )  # fmt: skip
         nothing = work("sink", mac=0, exp=0, flop=0)
-        sketch.task(f"{pipeline.prefix}sink", units["sink"], pipeline.rows, nothing, op=op.name, role="sink")
+        sink = f"{pipeline.prefix}sink"
+        builder.task(sink, units["sink"], nothing, firings=pipeline.rows, op=op.name, role="sink")
         for (source, sink), (_, depth) in depths.items():
-            sketch.stream(
+            builder.stream(
                 pipeline.prefix + source,
                 pipeline.prefix + sink,
                 depth,
@@ -187,7 +193,7 @@ def _section(
                 name=pipeline.prefix + _name((source, sink)),
                 token_bytes=scalar.bytes((pipeline.width(source),)),
             )
-    return sketch.section(op.name)
+    return builder.section(op.name)
 
 
 def _recomputed(graph: Graph, pipelines: list[Pipeline]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Which unit of a table-lookup accelerator plays which part, found from kinds and links, and where calls are laid out.
+"""The units of a table-lookup accelerator by what they do, found from kinds and links, and the builder of its calls.
 
 Knows the structure that the calls need. Does not know the calls.
 """
@@ -25,16 +25,16 @@ from archsim.units import (
 )
 from archsim.units.unit import ceil_div
 from dataflow.op import work
-from dataflow.pattern import Pattern, sequence
-from mappers.build.section_builder import Sketch, chunks
+from dataflow.pattern import Pattern
+from mappers.build.section_builder import SectionBuilder, chunks
 
 GRAINS = (1, 2, 4)  # elements a cycle of the quantised FIFO that its tokens can show
 VECTOR_ELEMENTS = 16  # elements that the float path moves at once: 256 bit of FP16 (arXiv 2510.15926)
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """The units of a table-lookup accelerator by what they do; found in the design, one of each."""
+class UnitNames:
+    """The names of the units of a table-lookup accelerator by what they do; the design has one of each."""
 
     memory: str
     loader: str
@@ -52,8 +52,8 @@ class Parts:
     writer: str
 
     @staticmethod
-    def of(design: Design) -> Parts:
-        """The parts of this design. Raises MappingError naming what is missing or there twice."""
+    def of(design: Design) -> UnitNames:
+        """The names in this design. Raises MappingError naming what is missing or there twice."""
         links = design.links
         lookup = _one(design, TableLookup)
         vectors = design.of_kind(Vector)
@@ -68,7 +68,7 @@ class Parts:
         quantiser = source(lookup, list(vectors))
         dequantiser = sink(lookup, list(vectors))
         elementwise = sink(dequantiser, list(vectors))
-        return Parts(
+        return UnitNames(
             memory=_one(design, Memory),
             loader=_one(design, WeightLoader),
             buffer=_one(design, WeightBuffer),
@@ -128,19 +128,17 @@ def burst_bytes(loader: WeightLoader) -> int:
     return loader.burst_beats * loader.port_bits // 8
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where calls are laid out: the design, its parts and the sketch that is being filled."""
+@dataclass(slots=True, kw_only=True)
+class CallBuilder(SectionBuilder):
+    """A section of calls in the making, on the units of these names."""
 
-    design: Design
-    parts: Parts
-    sketch: Sketch
+    names: UnitNames
     activation_bytes: int
 
     @property
     def loader(self) -> WeightLoader:
         """The unit that brings the weights."""
-        unit: WeightLoader = self.design.units[self.parts.loader]  # type: ignore[assignment]
+        unit: WeightLoader = self.design.units[self.names.loader]  # type: ignore[assignment]
         return unit
 
     @property
@@ -154,13 +152,9 @@ class Site:
         return burst_bytes(self.loader)
 
     @property
-    def outstanding(self) -> int:
-        """Requests under way on a port."""
-        return self.loader.outstanding
-
-    def in_flight(self, row_bytes: int) -> int:
-        """Whole rows that the requests under way hold, at least one."""
-        return max(1, self.outstanding * self.burst_bytes // row_bytes)
+    def bytes_in_flight(self) -> int:
+        """Bytes of the requests under way on a port."""
+        return self.loader.outstanding * self.burst_bytes
 
     def bursts(
         self,
@@ -176,8 +170,8 @@ class Site:
         """Adds a task that reads or writes `size` bytes in bursts, so many times; its name and the runs of bursts."""
         runs = chunks(size, burst or self.burst_bytes)
         firings = times * sum(n for _, n in runs)
-        pattern = sequence(*((work(kind, bytes=b), n) for b, n in runs))
-        return self.sketch.task(name, self.parts.memory, firings, pattern, role=role, op=op), runs
+        works = [(work(kind, bytes=b), n) for b, n in runs]
+        return self.task(name, self.names.memory, works, firings=firings, role=role, op=op), runs
 
     def link(
         self,
@@ -193,9 +187,9 @@ class Site:
         A token of the stream is `token` of the link's. Depths are in tokens of the stream and hold the registers of the
         source's pipeline too, so a depth that is found for the stream is not the link's own.
         """
-        source, sink = (self.sketch.tasks[task].unit for task in (producer, consumer))
+        source, sink = (self.tasks[task].unit for task in (producer, consumer))
         name, link = link_between(self.design, source, sink)
-        self.sketch.stream(
+        self.stream(
             producer,
             consumer,
             link_depth(self.design, source, sink) // token,
@@ -204,9 +198,3 @@ class Site:
             token_bytes=ceil_div(token * link.token_bits, 8),
             fifo=name,
         )
-
-    def call(self, name: str, after: Sequence[str], starters: list[str], finals: list[str]) -> None:
-        """Notes the last tasks of a call and makes its first ones wait for the calls that it comes after."""
-        self.sketch.finals[name] = finals
-        for before in after:
-            self.sketch.after(before, starters)

@@ -1,33 +1,37 @@
-"""What the units of a table-lookup accelerator must be for its calls to run as they are laid out.
-
-Knows the parts' parameters. Does not know the graph.
-"""
+"""What does not fit a table-lookup accelerator: units that its calls cannot use as they are, and shapes beyond it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from archsim.design.design import Design
 from archsim.errors import MappingError
-from archsim.units import TableLookup, Vector, WeightBuffer, WeightLoader
+from archsim.units import DecodeAttention, Memory, PrefillAttention, TableLookup, Vector, WeightBuffer, WeightLoader
 from archsim.units.unit import ceil_div
-from mappers.table_lookup.builder import GRAINS, VECTOR_ELEMENTS, Parts, burst_bytes
+from mappers.table_lookup.builder import GRAINS, VECTOR_ELEMENTS, burst_bytes
+from mappers.table_lookup.shapes import LINEARS, Shapes
 
 
-def misfits(design: Design, parts: Parts, activation_bytes: int) -> Iterator[MappingError]:
-    """Every unit that cannot play its part, with its path and what would do."""
-    yield from _kinds(design, parts)
-    yield from _one_server(design, parts)
-    yield from _memory(design, parts, activation_bytes)
-    yield from _quantiser(design, parts)
-    yield from _layout(design, parts)
+def problems(shapes: Shapes) -> Iterator[MappingError]:
+    """Everything that does not fit, the most basic first: units, then shapes."""
+    yield from _kinds(shapes)
+    yield from _one_server(shapes)
+    yield from _requests(shapes)
+    yield from _quantiser(shapes)
+    yield from _layout(shapes)
+    yield from _sequences(shapes)
+    yield from _weights(shapes)
+    yield from _widths(shapes)
+    yield from _buffer(shapes)
+    yield from _context(shapes)
+    yield from _capacity(shapes)
 
 
-def _kinds(design: Design, parts: Parts) -> Iterator[MappingError]:
+def _kinds(shapes: Shapes) -> Iterator[MappingError]:
+    design, names = shapes.design, shapes.names
     needed = {
-        parts.quantiser: ("quantize",),
-        parts.dequantiser: ("dequantize",),
-        parts.elementwise: ("rope", "add", "silu_mul"),
+        names.quantiser: ("quantize",),
+        names.dequantiser: ("dequantize",),
+        names.elementwise: ("rope", "add", "silu_mul"),
     }
     for name, kinds in needed.items():
         missing = [kind for kind in kinds if kind not in design.units[name].does]
@@ -38,9 +42,10 @@ def _kinds(design: Design, parts: Parts) -> Iterator[MappingError]:
             )
 
 
-def _one_server(design: Design, parts: Parts) -> Iterator[MappingError]:
+def _one_server(shapes: Shapes) -> Iterator[MappingError]:
     """Units whose firings build on the one before: the state is the unit's own, so there is one of each."""
-    for name in (parts.lookup, parts.quantiser, parts.prefill, parts.decode, parts.loader, parts.buffer):
+    design, names = shapes.design, shapes.names
+    for name in (names.lookup, names.quantiser, names.prefill, names.decode, names.loader, names.buffer):
         unit = design.units[name]
         if unit.count != 1:
             yield MappingError(
@@ -54,31 +59,33 @@ def _one_server(design: Design, parts: Parts) -> Iterator[MappingError]:
             )
 
 
-def _memory(design: Design, parts: Parts, activation_bytes: int) -> Iterator[MappingError]:
-    if design.units[parts.memory].arbitration != "first_come":
+def _requests(shapes: Shapes) -> Iterator[MappingError]:
+    design, names = shapes.design, shapes.names
+    if design.units[names.memory].arbitration != "first_come":
         yield MappingError(
-            f"units.{parts.memory}.arbitration: clients of this memory run at once and in no fixed order",
-            ways_out=(f"units.{parts.memory}.arbitration=first_come",),
+            f"units.{names.memory}.arbitration: clients of this memory run at once and in no fixed order",
+            ways_out=(f"units.{names.memory}.arbitration=first_come",),
         )
-    loader: WeightLoader = design.units[parts.loader]  # type: ignore[assignment]
-    vector = VECTOR_ELEMENTS * activation_bytes
+    loader: WeightLoader = design.units[names.loader]  # type: ignore[assignment]
+    vector = VECTOR_ELEMENTS * shapes.activation_bytes
     if burst_bytes(loader) % vector:
         yield MappingError(
-            f"units.{parts.loader}: a burst of {loader.burst_beats} x {loader.port_bits} bit is no multiple of a "
+            f"units.{names.loader}: a burst of {loader.burst_beats} x {loader.port_bits} bit is no multiple of a "
             f"vector of {vector} bytes",
             ways_out=(f"a burst of a multiple of {vector} bytes",),
         )
 
 
-def _quantiser(design: Design, parts: Parts) -> Iterator[MappingError]:
-    quantiser: Vector = design.units[parts.quantiser]  # type: ignore[assignment]
-    lookup: TableLookup = design.units[parts.lookup]  # type: ignore[assignment]
+def _quantiser(shapes: Shapes) -> Iterator[MappingError]:
+    design, names = shapes.design, shapes.names
+    quantiser: Vector = design.units[names.quantiser]  # type: ignore[assignment]
+    lookup: TableLookup = design.units[names.lookup]  # type: ignore[assignment]
     if quantiser.loop_elements != VECTOR_ELEMENTS:
         yield MappingError(
-            f"units.{parts.quantiser}.loop_elements: {quantiser.loop_elements}; the loop runs over a vector",
-            ways_out=(f"units.{parts.quantiser}.loop_elements={VECTOR_ELEMENTS}",),
+            f"units.{names.quantiser}.loop_elements: {quantiser.loop_elements}; the loop runs over a vector",
+            ways_out=(f"units.{names.quantiser}.loop_elements={VECTOR_ELEMENTS}",),
         )
-    rates = {f"{parts.quantiser}.lanes": quantiser.lanes, f"{parts.lookup}.takes_per_cycle": lookup.takes_per_cycle}
+    rates = {f"{names.quantiser}.lanes": quantiser.lanes, f"{names.lookup}.takes_per_cycle": lookup.takes_per_cycle}
     for path, rate in rates.items():
         if rate not in GRAINS:
             yield MappingError(
@@ -88,14 +95,15 @@ def _quantiser(design: Design, parts: Parts) -> Iterator[MappingError]:
             )
 
 
-def _layout(design: Design, parts: Parts) -> Iterator[MappingError]:
-    lookup: TableLookup = design.units[parts.lookup]  # type: ignore[assignment]
-    loader: WeightLoader = design.units[parts.loader]  # type: ignore[assignment]
-    buffer: WeightBuffer = design.units[parts.buffer]  # type: ignore[assignment]
+def _layout(shapes: Shapes) -> Iterator[MappingError]:
+    design, names = shapes.design, shapes.names
+    lookup: TableLookup = design.units[names.lookup]  # type: ignore[assignment]
+    loader: WeightLoader = design.units[names.loader]  # type: ignore[assignment]
+    buffer: WeightBuffer = design.units[names.buffer]  # type: ignore[assignment]
     for field in ("region_outputs", "region_blocks"):
         there, stored = getattr(buffer, field), getattr(loader, field)
         if there < stored:
-            path = f"units.{parts.buffer}.{field}"
+            path = f"units.{names.buffer}.{field}"
             yield MappingError(
                 "a region of the stored layout is larger than one of the buffer",
                 resource=path,
@@ -105,13 +113,13 @@ def _layout(design: Design, parts: Parts) -> Iterator[MappingError]:
             )
     if loader.block_inputs % lookup.group_size:
         yield MappingError(
-            f"units.{parts.lookup}.group_size: {lookup.group_size} does not divide the {loader.block_inputs} weights "
+            f"units.{names.lookup}.group_size: {lookup.group_size} does not divide the {loader.block_inputs} weights "
             "of an index vector",
-            ways_out=(f"units.{parts.loader}.block_inputs a multiple of it",),
+            ways_out=(f"units.{names.loader}.block_inputs a multiple of it",),
         )
         return
     indices = ceil_div(loader.block_inputs, lookup.group_size) * lookup.index_bits
-    path = f"units.{parts.buffer}.word_bits"
+    path = f"units.{names.buffer}.word_bits"
     if indices > buffer.word_bits:
         yield MappingError(
             f"an index vector of {loader.block_inputs} weights",
@@ -119,9 +127,96 @@ def _layout(design: Design, parts: Parts) -> Iterator[MappingError]:
             ways_out=(f"{path}={indices} bit",),
         )  # fmt: skip
     if loader.vectors_per_beat * indices > loader.beat_bits:
-        path = f"units.{parts.loader}.beat_bits"
+        path = f"units.{names.loader}.beat_bits"
         yield MappingError(
             f"{loader.vectors_per_beat} index vectors of {indices} bit in a beat", resource=path,
             demand=loader.vectors_per_beat * indices, capacity=loader.beat_bits,
-            ways_out=(f"units.{parts.loader}.vectors_per_beat={loader.beat_bits // indices}",),
+            ways_out=(f"units.{names.loader}.vectors_per_beat={loader.beat_bits // indices}",),
         )  # fmt: skip
+
+
+def _sequences(shapes: Shapes) -> Iterator[MappingError]:
+    batch = shapes.graph.about["batch"]
+    if batch != 1:
+        yield MappingError(
+            f"'{shapes.design.name}' serves one sequence",
+            resource="sequences",
+            demand=batch,
+            capacity=1,
+            ways_out=("--batch 1", "another design"),
+        )
+
+
+def _weights(shapes: Shapes) -> Iterator[MappingError]:
+    op = shapes.graph.ops["layer0.q"]
+    if op.kind != "ternary_matmul":
+        yield MappingError(
+            f"op '{op.name}' is a {op.kind} on {shapes.graph.tensors['layer0.q.w'].format.name} weights; the layers' "
+            f"matrices run on '{shapes.names.lookup}', which does ternary_matmul",
+            ways_out=("a model with weights: ternary", "a design with a unit that does matmul"),
+        )
+
+
+def _widths(shapes: Shapes) -> Iterator[MappingError]:
+    for linear in LINEARS:
+        n, k = shapes.shape(linear)
+        for axis, extent in (("inputs", k), ("outputs", n)):
+            if extent % VECTOR_ELEMENTS:
+                yield MappingError(
+                    f"{extent} {axis} are no multiple of {VECTOR_ELEMENTS}, the vector that FIFOs carry; the engine "
+                    "pads inputs with zeros inside a block, never vectors",
+                    where=f"op 'layer0.{linear}'",
+                    ways_out=("a model padded to such widths",),
+                )
+
+
+def _buffer(shapes: Shapes) -> Iterator[MappingError]:
+    buffer: WeightBuffer = shapes.design.units[shapes.names.buffer]  # type: ignore[assignment]
+    loader: WeightLoader = shapes.design.units[shapes.names.loader]  # type: ignore[assignment]
+    region = shapes.layout.bytes((loader.region_outputs, loader.region_blocks * loader.block_inputs))
+    linear = max(LINEARS, key=shapes.weight_bytes)
+    double = shapes.buffering == "double"
+    demand = (2 if double else 1) * shapes.weight_bytes(linear) // region
+    if demand > buffer.regions:
+        path = f"units.{shapes.names.buffer}.regions"
+        n, k = shapes.shape(linear)
+        yield MappingError(
+            f"{'two matrices' if double else 'a matrix'} of {n} x {k} weights",
+            where=f"op 'layer0.{linear}'",
+            resource=path,
+            demand=demand,
+            capacity=buffer.regions,
+            ways_out=(*(("weight_buffering=single",) if double else ()), f"{path}={demand}"),
+        )
+
+
+def _context(shapes: Shapes) -> Iterator[MappingError]:
+    decode: DecodeAttention = shapes.design.units[shapes.names.decode]  # type: ignore[assignment]
+    prefill: PrefillAttention = shapes.design.units[shapes.names.prefill]  # type: ignore[assignment]
+    if shapes.prefill:
+        what, path, limit = "a prompt", f"units.{shapes.names.prefill}.max_context", prefill.max_context
+    else:
+        what, path, limit = "a context", f"units.{shapes.names.decode}.score_depth", decode.score_depth
+    if shapes.keys > limit:
+        yield MappingError(
+            f"{what} of {shapes.keys} tokens",
+            resource=path,
+            demand=shapes.keys,
+            capacity=limit,
+            ways_out=(f"at most {limit} tokens", f"{path}={shapes.keys}"),
+        )
+
+
+def _capacity(shapes: Shapes) -> Iterator[MappingError]:
+    memory: Memory = shapes.design.units[shapes.names.memory]  # type: ignore[assignment]
+    weights = shapes.layers * sum(map(shapes.weight_bytes, LINEARS))
+    demand = weights + shapes.graph.bytes_of("embedding", "lm_head", "cache", "norm")
+    if demand > memory.capacity:
+        yield MappingError(
+            f"weights and cache of '{shapes.graph.name}'",
+            resource=f"units.{shapes.names.memory}.capacity",
+            demand=demand,
+            capacity=memory.capacity,
+            dimension="bytes",
+            ways_out=("a smaller model", "a larger capacity"),
+        )

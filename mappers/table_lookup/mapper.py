@@ -12,13 +12,14 @@ from dataclasses import replace
 from archsim.design.design import Design
 from dataflow.graph import Graph, Op
 from dataflow.op import Counts, Work, work
-from dataflow.schedule import Schedule, Section
-from mappers.build.section_builder import Sketch
-from mappers.table_lookup import attention as row_calls
-from mappers.table_lookup import linear as linear_calls
-from mappers.table_lookup.builder import VECTOR_ELEMENTS, Site
+from dataflow.schedule import Schedule
+from dataflow.section import Section
+from mappers.build.section_builder import Buffering
+from mappers.table_lookup import attention, linear, norm_embedding_head
+from mappers.table_lookup.builder import VECTOR_ELEMENTS, CallBuilder
+from mappers.table_lookup.limits import problems
 from mappers.table_lookup.linear import TOKEN_ELEMENTS, Linear
-from mappers.table_lookup.shapes import LINEARS, AttentionOrder, Buffering, Plan, problems
+from mappers.table_lookup.shapes import LINEARS, AttentionOrder, Shapes
 
 QUANTIZED = {
     "q": "attention_input", "k": "attention_input", "v": "attention_input", "o": "o_input",
@@ -31,15 +32,15 @@ def lower_table_lookup(
     graph: Graph, design: Design, *, weight_buffering: Buffering, attention_order: AttentionOrder
 ) -> Schedule:
     """The schedule of a decoder's prefill or decode on a table-lookup accelerator. Raises MappingError."""
-    plan = Plan.of(graph, design, weight_buffering, attention_order)
-    for problem in problems(plan):
+    shapes = Shapes.of(graph, design, weight_buffering, attention_order)
+    for problem in problems(shapes):
         raise problem
     return Schedule(
         graph,
         design.name,
         "temporal",
-        _sections(plan),
-        recomputed=_recomputed(plan),
+        _sections(shapes),
+        recomputed=_recomputed(shapes),
         approximated=(
             "host: sampling, the embedding's gather, RoPE tables and the start of each call take no time of their own",
             f"INT8 FIFO: tokens of {TOKEN_ELEMENTS} elements or a cycle's, which cost 0.1 % against single ones",
@@ -64,121 +65,122 @@ def _attended(section: Section, graph: Graph, design: Design) -> Section:
     known = {task.name: task for task in section.tasks}
     if "attention.scores" not in known:
         return section
-    plan = Plan.of(graph, design, "single", "reversed")  # neither is of attention over a cache
-    site = _site(plan, [op.removesuffix("attention") for op in known["attention.scores"].ops])
-    _attention(plan, site, [])
-    for name, task in site.sketch.tasks.items():
+    shapes = Shapes.of(graph, design, "single", "reversed")  # neither is of attention over a cache
+    builder = _builder(shapes, [op.removesuffix("attention") for op in known["attention.scores"].ops])
+    _attention(shapes, builder, [])
+    changed = {}
+    for name, task in builder.tasks.items():
         old = known[name]
         # What joins it to calls before and after is as it was: their tasks fire as often at any context.
         task = replace(task, takes={**old.takes, **task.takes}, gives={**old.gives, **task.gives})
         if task != old:
-            known[name] = task
-    return Section(
-        section.name, tuple(known.values()), section.streams, section.repeat, section.orders, like=section
+            changed[name] = task
+    return section.with_tasks(changed)
+
+
+def _sections(shapes: Shapes) -> tuple[Section, ...]:
+    """Embedding and first norm; the layers; the LM head. Under double buffering the last layer loads nothing ahead."""
+    scopes = tuple(f"layer{i}." for i in range(shapes.layers))
+    if shapes.buffering == "single":
+        return (_first(shapes), _layers(shapes, scopes), _head(shapes))
+    running = (_layers(shapes, scopes[:-1], next_load=scopes[1:]),) if shapes.layers > 1 else ()
+    return (_first(shapes), *running, _layers(shapes, scopes[-1:]), _head(shapes))
+
+
+def _builder(shapes: Shapes, scopes: Sequence[str]) -> CallBuilder:
+    return CallBuilder(
+        shapes.graph, shapes.design, tuple(scopes), names=shapes.names, activation_bytes=shapes.activation_bytes
     )
 
 
-def _sections(plan: Plan) -> tuple[Section, ...]:
-    """Embedding and first norm; the layers; the LM head. Under double buffering the last layer loads nothing ahead."""
-    scopes = tuple(f"layer{i}." for i in range(plan.layers))
-    if plan.buffering == "single":
-        return (_first(plan), _layers(plan, scopes), _head(plan))
-    running = (_layers(plan, scopes[:-1], next_load=scopes[1:]),) if plan.layers > 1 else ()
-    return (_first(plan), *running, _layers(plan, scopes[-1:]), _head(plan))
+def _first(shapes: Shapes) -> Section:
+    builder = _builder(shapes, [""])
+    width = shapes.graph.tensors["embedding"].shape[1]
+    norm_embedding_head.embedding(builder, shapes.padded, width * shapes.activation_bytes)
+    norm_embedding_head.norm(builder, "input_norm", "layer0.input_norm", shapes.padded, width, ["embedding"])
+    if shapes.buffering == "double":
+        linear.load(builder, "load q", "layer0.q", shapes.weight_bytes("q"), [])
+    return builder.section("embedding")
 
 
-def _site(plan: Plan, scopes: Sequence[str]) -> Site:
-    return Site(plan.design, plan.parts, Sketch(tuple(scopes)), plan.activation_bytes)
+def _head(shapes: Shapes) -> Section:
+    builder = _builder(shapes, [""])
+    head = shapes.graph.ops["lm_head"].work
+    stored = shapes.graph.tensors["lm_head.w"].bytes
+    norm_embedding_head.lm_head(builder, k=head["k"], n=head["n"], weight_bytes=stored)
+    return builder.section("lm_head")
 
 
-def _first(plan: Plan) -> Section:
-    site = _site(plan, [""])
-    width = plan.graph.tensors["embedding"].shape[1]
-    row_calls.embedding(site, "embedding", "embedding", plan.padded, width * plan.activation_bytes)
-    row_calls.norm(site, "input_norm", "layer0.input_norm", plan.padded, width, ["embedding"])
-    if plan.buffering == "double":
-        linear_calls.load(site, "load q", "layer0.q", plan.weight_bytes("q"), [])
-    return site.sketch.section("embedding")
-
-
-def _head(plan: Plan) -> Section:
-    site = _site(plan, [""])
-    head = plan.graph.ops["lm_head"].work
-    stored = plan.graph.tensors["lm_head.w"].bytes
-    row_calls.lm_head(site, "lm_head", "lm_head", k=head["k"], n=head["n"], weight_bytes=stored)
-    return site.sketch.section("lm_head")
-
-
-def _layers(plan: Plan, scopes: Sequence[str], next_load: Sequence[str] = ()) -> Section:
+def _layers(shapes: Shapes, scopes: Sequence[str], next_load: Sequence[str] = ()) -> Section:
     """The calls of a layer, and the norm that the next one begins with; `next_load` names who loads ahead for q."""
-    site = _site(plan, scopes)
-    double = plan.buffering == "double"
+    builder = _builder(shapes, scopes)
+    double = shapes.buffering == "double"
     chain: list[str] = []  # what the next call waits for
     for i, name in enumerate(LINEARS):
         loaded = f"load {name}"
         early = name == "o"  # issued before attention, where it can hide
         if early and not double:
-            linear_calls.load(site, loaded, name, plan.weight_bytes(name), chain)
-        chain = _between(plan, site, name, chain)
+            linear.load(builder, loaded, name, shapes.weight_bytes(name), chain)
+        chain = _between(shapes, builder, name, chain)
         if not early and not double:
-            linear_calls.load(site, loaded, name, plan.weight_bytes(name), chain)
+            linear.load(builder, loaded, name, shapes.weight_bytes(name), chain)
             chain = []
         if not double or i:
             chain = [*chain, loaded]
         if double:
-            _load_next(plan, site, i, chain, next_load)
-        linear_calls.linear(site, _linear(plan, name), chain)
+            _load_next(shapes, builder, i, chain, next_load)
+        linear.linear(builder, _linear(shapes, name), chain)
         chain = [name]
     following = (f"layer{int(scope[5:-1]) + 1}.input_norm" for scope in scopes)
-    ops = tuple(op if op in plan.graph.ops else "final_norm" for op in following)
-    row_calls.norm(site, "next_norm", ops, plan.padded, plan.shape("q")[1], chain)
-    return site.sketch.section("layers" if len(scopes) > 1 else scopes[0].rstrip("."))
+    ops = tuple(op if op in shapes.graph.ops else "final_norm" for op in following)
+    norm_embedding_head.norm(builder, "next_norm", ops, shapes.padded, shapes.shape("q")[1], chain)
+    return builder.section("layers" if len(scopes) > 1 else scopes[0].rstrip("."))
 
 
-def _load_next(plan: Plan, site: Site, i: int, after: list[str], next_load: Sequence[str]) -> None:
+def _load_next(shapes: Shapes, builder: CallBuilder, i: int, after: list[str], next_load: Sequence[str]) -> None:
     """The load of the matrix after this one, beside it; after down, the q of the next layer if there is one."""
     if i + 1 < len(LINEARS):
         following = LINEARS[i + 1]
-        linear_calls.load(site, f"load {following}", following, plan.weight_bytes(following), after)
+        linear.load(builder, f"load {following}", following, shapes.weight_bytes(following), after)
     elif next_load:
         ops = tuple(f"{scope}q" for scope in next_load)
-        linear_calls.load(site, "load next q", ops, plan.weight_bytes("q"), after)
+        linear.load(builder, "load next q", ops, shapes.weight_bytes("q"), after)
 
 
-def _between(plan: Plan, site: Site, name: str, chain: list[str]) -> list[str]:
+def _between(shapes: Shapes, builder: CallBuilder, name: str, chain: list[str]) -> list[str]:
     """The calls between the linear before and this one: attention and norms. Returns what the next call waits for."""
     if name == "o":
-        _attention(plan, site, chain)
+        _attention(shapes, builder, chain)
         chain = ["attention"]
     norm = {"o": "attention_norm", "up": "ffn_norm", "down": "down_norm"}.get(name)
-    if norm and f"layer0.{norm}" in plan.graph.ops:
-        row_calls.norm(site, norm, norm, plan.padded, plan.shape(name)[1], chain)
+    if norm and f"layer0.{norm}" in shapes.graph.ops:
+        norm_embedding_head.norm(builder, norm, norm, shapes.padded, shapes.shape(name)[1], chain)
         chain = [norm]
     return chain
 
 
-def _attention(plan: Plan, site: Site, after: list[str]) -> None:
-    heads = {"heads": plan.heads, "kv_heads": plan.kv_heads, "head_dim": plan.head_dim}
-    if plan.prefill:
-        groups = [range(start, start + plan.group) for start in range(0, plan.padded, plan.group)]
-        skips = plan.order == "reversed"
-        row_calls.prefill_attention(site, "attention", groups=groups, skips_masked=skips, after=after, **heads)
+def _attention(shapes: Shapes, builder: CallBuilder, after: list[str]) -> None:
+    heads = {"heads": shapes.heads, "kv_heads": shapes.kv_heads, "head_dim": shapes.head_dim}
+    if shapes.prefill:
+        groups = [range(start, start + shapes.group) for start in range(0, shapes.padded, shapes.group)]
+        skips = shapes.order == "reversed"
+        attention.prefill_attention(builder, groups=groups, skips_masked=skips, after=after, **heads)
     else:
-        row_calls.decode_attention(site, "attention", context=plan.keys, after=after, **heads)
+        attention.decode_attention(builder, context=shapes.keys, after=after, **heads)
 
 
-def _linear(plan: Plan, name: str) -> Linear:
-    n, k = plan.shape(name)
+def _linear(shapes: Shapes, name: str) -> Linear:
+    n, k = shapes.shape(name)
     fused = FUSED.get(name, "")
-    op = plan.graph.ops.get(f"layer0.{fused}")
-    row_bytes = n * plan.activation_bytes
-    operand = {"rope": plan.head_dim * plan.activation_bytes, "add": row_bytes, "silu_mul": row_bytes}
+    op = shapes.graph.ops.get(f"layer0.{fused}")
+    row_bytes = n * shapes.activation_bytes
+    operand = {"rope": shapes.head_dim * shapes.activation_bytes, "add": row_bytes, "silu_mul": row_bytes}
     return Linear(
         name=name,
         quantize=QUANTIZED[name],
         dequantize=f"{name}_scale",
         fused=fused,
-        rows=plan.padded,
+        rows=shapes.padded,
         k=k,
         n=n,
         fused_work=_vector_work(op) if op else None,
@@ -194,25 +196,25 @@ def _vector_work(op: Op) -> Work:
     return work(op.kind, rows=1, d=VECTOR_ELEMENTS)
 
 
-def _recomputed(plan: Plan) -> Counts:
+def _recomputed(shapes: Shapes) -> Counts:
     """Work beyond the graph's: rows that pad the prompt, rows quantised anew for each linear, masked scores."""
     extra: Counts = {}
     uses = {name: list(QUANTIZED.values()).count(name) for name in QUANTIZED.values()}
-    for op in plan.graph.ops.values():
+    for op in shapes.graph.ops.values():
         if op.name == "lm_head":
             continue
-        asked, scheduled = plan.rows, plan.padded * uses.get(op.name.rpartition(".")[2], 1)
+        asked, scheduled = shapes.rows, shapes.padded * uses.get(op.name.rpartition(".")[2], 1)
         if op.kind == "attention":
-            asked, scheduled = op.work["pairs"], _scored_pairs(plan)
+            asked, scheduled = op.work["pairs"], _scored_pairs(shapes)
         for what, n in op.work.counts().items():
             extra[what] = extra.get(what, 0) + n * scheduled // asked - n
     return {what: n for what, n in extra.items() if n}
 
 
-def _scored_pairs(plan: Plan) -> int:
+def _scored_pairs(shapes: Shapes) -> int:
     """Pairs that the engine scores; in reversed order a group of queries skips the keys newer than its own."""
-    if not plan.prefill:
-        return plan.keys
-    groups = plan.padded // plan.group
-    steps = plan.padded * (groups + 1) // 2 if plan.order == "reversed" else plan.padded * groups
-    return steps * plan.group
+    if not shapes.prefill:
+        return shapes.keys
+    groups = shapes.padded // shapes.group
+    steps = shapes.padded * (groups + 1) // 2 if shapes.order == "reversed" else shapes.padded * groups
+    return steps * shapes.group

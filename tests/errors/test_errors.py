@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from archsim.cli import WRONG, main
-from archsim.design.design import data_folder
 from archsim.errors import InputError
+from archsim.files.shipped import data_folder
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.yaml"))

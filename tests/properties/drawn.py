@@ -10,12 +10,12 @@ from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
-from oracles import play
+from oracles import run_untimed
 
 from archsim import Design, load_design
 from dataflow.op import Work, work
 from dataflow.pattern import Pattern
-from dataflow.schedule import Section
+from dataflow.section import Section
 from dataflow.task import Stream, Task
 
 TOY = load_design("toy")
@@ -153,7 +153,7 @@ def _spread(draw: st.DrawFn, tokens: int, firings: int) -> list[int]:
 def _orders(draw: st.DrawFn, section: Section, units: Units) -> dict[str, tuple[tuple[str, int], ...]]:
     """For each unit in order: as listed, as the tasks could be fired one by one, or anyhow."""
     random = Random(draw(st.integers(0, 10**6)))
-    fired = play(section, random=random).fired
+    fired = run_untimed(section, random=random).fired
     orders = {}
     for name, unit in units.items():
         mine = [t for t in section.tasks if t.unit == name]

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from dataflow.pattern import Pattern
-from dataflow.schedule import Section
+from dataflow.section import Section
 
 Units = Mapping[str, Mapping[str, Any]]
 
@@ -49,7 +49,7 @@ class Game:
     counts: dict[str, int]
 
 
-def play(section: Section, units: Units | None = None, *, random: Random | None = None) -> Game:
+def run_untimed(section: Section, units: Units | None = None, *, random: Random | None = None) -> Game:
     """Fires tasks one by one, time left out, until none can: what can be fired at all does not depend on when.
 
     With `units`, the fixed orders of those that serve in order are kept; without, every order is free.

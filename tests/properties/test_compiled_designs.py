@@ -15,7 +15,7 @@ from archsim.engine import simpy_engine
 from archsim.engine.compiled.engine import run
 from archsim.engine.flat import flatten
 from archsim.engine.result import Stuck
-from archsim.report.text import as_json
+from archsim.report.json import as_json
 from dataflow import CASCADES, Graph, Model, Schedule, attention, decode, prefill
 from mappers import lower
 from mappers.experiment import run as pipeline

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.selection import ALGORITHMS, CacheShape, Kept, State, draws, select, start, update
+from kernels.selection import ALGORITHMS, CacheShape, SelectedKeys, State, draws, select, start, update
 from kernels.selection.accumulated import HeavyHitters
 from kernels.selection.blocks import BlockMeans, FrameMeans
 from kernels.selection.clusters import HashClusters
@@ -147,7 +147,7 @@ def test_a_page_bound_of_real_numbers_is_above_but_for_rounding() -> None:
     assert bounds.mean() < 4 * largest.mean()
 
 
-def same(a: Kept, b: Kept) -> bool:
+def same(a: SelectedKeys, b: SelectedKeys) -> bool:
     return np.array_equal(a.mask, b.mask) and a.counts == b.counts
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kernels.selection import ALGORITHMS, CacheShape, Kept, select, start, update
+from kernels.selection import ALGORITHMS, CacheShape, SelectedKeys, select, start, update
 from kernels.selection.blocks import BlockMeans, FrameMeans
 from kernels.selection.clusters import HashClusters
 from kernels.selection.columns import HighestScores
@@ -86,7 +86,7 @@ def test_the_same_seed_gives_the_same_stream() -> None:
     assert [len(keys) for keys, _ in first.frames()] == [10, 10, 10]
 
 
-def held(stream: Stream, options, question: np.ndarray) -> Kept:
+def held(stream: Stream, options, question: np.ndarray) -> SelectedKeys:
     state = start(stream.shape, options)
     for keys, queries in stream.frames():
         state = update(state, keys, queries=queries)

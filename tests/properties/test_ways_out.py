@@ -11,11 +11,11 @@ import pytest
 from drawn import Drawn, drawn
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from oracles import play as played_plainly
+from oracles import run_untimed as played_plainly
 
 from archsim import Deadlock
 from archsim.engine import ENGINES, attempt, run
-from archsim.engine.deadlock.untimed import play
+from archsim.engine.deadlock.untimed import run_untimed
 from archsim.engine.flat import flatten
 from archsim.engine.result import Stuck
 from dataflow.pattern import total
@@ -45,7 +45,7 @@ def explained(case: Drawn, engine: str = "auto") -> Deadlock | None:
 
 def is_stuck_where_the_engine_is(case: Drawn, engine: str) -> None:
     flat = flatten(case.section, case.design)
-    game, result = play(flat), attempt(flat, engine=engine)
+    game, result = run_untimed(flat), attempt(flat, engine=engine)
     assert dict(zip([t.name for t in flat.tasks], game.fired, strict=True)) == fired_plainly(case)
     assert game.finished == (not isinstance(result, Stuck))
     event("stuck" if isinstance(result, Stuck) else "finished")

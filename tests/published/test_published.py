@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from archsim.design.design import shipped
 from archsim.errors import DesignError
+from archsim.files.shipped import shipped
 from archsim.published import Comparison, Conditions, Point, Published, compare, load_published
 from mappers.experiment.run import run_published
 

@@ -13,6 +13,7 @@ import pytest
 from archsim import Deadlock, ScheduleError, load_design
 from archsim.engine import ENGINES, attempt, run
 from archsim.engine.flat import Flat, flatten
+from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
 from dataflow import Pattern, Section, Stream, Task, attention, every, sequence, work
 from dataflow.task import UNLIMITED
@@ -417,9 +418,9 @@ def test_the_order_of_a_listing_changes_no_word(section: Section) -> None:
 def test_the_way_out_is_verified_on_the_same_engine(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
 
-    def recorded(flat: Flat, *, engine: str, like: SectionResult | None = None) -> SectionResult | Stuck:
+    def recorded(flat: Flat, *, engine: str, memo: Memo | None = None) -> SectionResult | Stuck:
         runs.append((engine, {s.name: s.depth for s in flat.streams}["past"]))
-        return attempt(flat, engine=engine, like=like)
+        return attempt(flat, engine=engine, memo=memo)
 
     monkeypatch.setattr("archsim.engine.attempt", recorded)
     deadlock(normalised(4, 3), engine)

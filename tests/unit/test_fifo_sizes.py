@@ -15,9 +15,9 @@ import mappers
 from archsim import Deadlock, Design, FifoSizes, InputError, load_design, load_model, size_fifos
 from archsim.engine import run
 from archsim.engine.flat import flatten
+from archsim.fifos.depths import DEADLOCK, FLOOR
 from archsim.fifos.memory import FifoMemory
 from archsim.fifos.search import Runs
-from archsim.fifos.sizes import DEADLOCK, FLOOR
 from dataflow import UNLIMITED, Graph, Pattern, Schedule, Section, Stream, Task, every, sequence, work
 
 Ends = dict[str, int | Pattern[int]]

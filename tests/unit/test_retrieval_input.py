@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.selection import ALGORITHMS, CacheShape, Counts, Kept, select, start, update, walk
+from kernels.selection import ALGORITHMS, CacheShape, Counters, SelectedKeys, select, start, update, walk
 from kernels.selection.accumulated import HeavyHitters
 from kernels.selection.blocks import BlockMeans, FrameMeans
 from kernels.selection.clusters import HashClusters
@@ -227,7 +227,7 @@ def test_files_that_are_no_recordings_are_refused(tmp_path: Path) -> None:
 
 def test_selections_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "kept.npz"
-    save_selection(path, [Kept(np.ones((2, 5), dtype=bool), Counts())])
+    save_selection(path, [SelectedKeys(np.ones((2, 5), dtype=bool), Counters())])
     arrays = dict(np.load(path))
     for change, message in (
         ({"bits": arrays["bits"][:1]}, r"bits: shape \(1,\) of uint8; give 2 bytes for 10 bits"),

@@ -9,13 +9,12 @@ import pytest
 import archsim
 import mappers
 from archsim import MappingError, ScheduleError, load_design, load_model, load_selection
-from archsim.design.design import shipped
+from archsim.files.shipped import shipped
 from archsim.run.laws import LawBroken
 from archsim.units import Channel
 from dataflow import decode, frame, prefill, question, work
 from dataflow.numeric.evaluate import evaluate, random_tensors, replay
-from mappers.retrieval.cache import choice_of
-from mappers.retrieval.tiers import tiers_of
+from mappers.retrieval.cache import Tiers, plan_cache
 
 TOY, VIDEO = load_design("toy_retrieval"), load_model("toy_video")
 FULL, GIVEN, CHOSEN = load_selection("full"), load_selection("resv_published"), load_selection("resv")
@@ -144,10 +143,10 @@ def test_resident_tokens_are_read_cluster_by_cluster_or_stretch_by_stretch():
     """A request of the main memory costs 1000 cycles here; only what is kept of the cache is read in several."""
     slow = TOY.with_({"units.dram.request_overhead": "1000 us", "units.buffer.capacity": "64 KiB"})
     near = CHOSEN.with_({"settings.ratio": 0.1, "resident": 1.0})
-    step = choice_of_toy(near).step
+    step = plan_of_toy(near).step
     busy = {layout: run(slow, near, layout=layout).units["dram"].busy_cycles for layout in ("clustered", "scattered")}
-    assert step.near_runs > step.near_groups
-    assert busy["scattered"] - busy["clustered"] == 1000 * LAYERS * (step.near_runs - step.near_groups)
+    assert step.hit_stretches > step.hit_groups
+    assert busy["scattered"] - busy["clustered"] == 1000 * LAYERS * (step.hit_stretches - step.hit_groups)
 
 
 def test_the_region_bounds_what_is_resident():
@@ -323,19 +322,19 @@ def test_without_units_of_its_own_choosing_is_comparisons():
     (layers,) = (s for s in schedule.sections if s.name == "layers")
     done = {task.name: task.counts for task in layers.tasks if task.name.startswith("select")}
     found = [item for task in layers.tasks if task.name.startswith("select") for item, _ in task.work]
-    choice = choice_of_toy()
-    hashes = next(w for w in choice.step.works if w.kind == "hash_compare")
-    passes = next(w for w in choice.step.works if w.kind == "threshold")
+    plan = plan_of_toy()
+    hashes = next(w for w in plan.step.works if w.kind == "hash_compare")
+    passes = next(w for w in plan.step.works if w.kind == "threshold")
     new, old = hashes["current"], hashes["cached"]
     expected = [new * old + new * (new - 1) // 2, passes["columns"] * (passes["rows"] + passes["passes"])]
     compares = [w["comparisons"] for w in found if w.kind == "compare"]
     assert compares[:2] == expected
-    assert len(done) == len(choice.step.works)
+    assert len(done) == len(plan.step.works)
 
 
-def choice_of_toy(selection=CHOSEN):
+def plan_of_toy(selection=CHOSEN):
     graph = frame(VIDEO, context=CONTEXT)
-    return choice_of(graph, TOY, tiers_of(TOY), selection, prediction="this", layout="clustered")
+    return plan_cache(graph, TOY, Tiers.of(TOY), selection, prediction="this", layout="clustered")
 
 
 def test_buckets_on_both_sides_of_the_gate():

@@ -9,8 +9,8 @@ import pytest
 
 import archsim
 from archsim.check import LISTS, check_file, listing, schema_lines
-from archsim.design.design import shipped
 from archsim.errors import DesignError
+from archsim.files.shipped import shipped
 from archsim.selection.selection import Algorithm, StreamOptions
 from kernels.selection import ALGORITHMS
 from kernels.selection.streams import Video

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from archsim import MappingError, ScheduleError, load_design, load_model, simulate, size_fifos
-from archsim.report.text import as_json
+from archsim.report.json import as_json
 from dataflow import Graph, Tensor, attention, decode
 from dataflow.format import FP16, FP32
 from dataflow.numeric.replay_streams import replay_streams

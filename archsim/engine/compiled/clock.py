@@ -9,7 +9,7 @@ import numpy as np
 from archsim.engine.arrays import Arrays
 from archsim.engine.compiled import clock_kernel, clock_state
 from archsim.engine.compiled.clock_state import State
-from archsim.engine.compiled.incremental import Earlier, changed_tasks, end_alike, resume
+from archsim.engine.compiled.incremental import Earlier, changed_tasks, rejoin, restore
 from archsim.engine.compiled.machine_code import tell_if_cold
 from archsim.engine.compiled.outcome import Outcome
 from archsim.engine.compiled.steady_state import Repeats, repeats
@@ -17,21 +17,21 @@ from archsim.engine.compiled.steady_state import Repeats, repeats
 FIRINGS_A_CALL = 500_000  # a fraction of a second, after which an interrupt is heard
 
 
-def run(packed: Arrays, *, skip: bool, patience: int, like: Earlier | None) -> tuple[Outcome, Repeats] | None:
+def run(packed: Arrays, *, skip: bool, patience: int, before: Earlier | None) -> tuple[Outcome, Repeats] | None:
     """The clock's answer; None where it has run so many firings one by one and is not done."""
-    watched = changed_tasks(packed, like.packed) if like else ()
+    watched = changed_tasks(packed, before.packed) if before else ()
     tell_if_cold("clock_kernel")
     begun = clock_state.begin(packed)
     seen = repeats(begun, on=skip, watched=watched)
-    if not (like and watched and resume(begun, seen, like)):
+    if not (before and watched and restore(begun, seen, before)):
         clock_kernel.enter(begun)
     for q, status in steps(begun, seen):
         if status == clock_kernel.ENDED:
             return _outcome(packed, q), seen
-        if status == clock_kernel.ALIKE and like:
-            alike = end_alike(packed, q, seen, like)
-            if alike is not None:
-                return alike, seen
+        if status == clock_kernel.ALIKE and before:
+            rest = rejoin(packed, q, seen, before)
+            if rest is not None:
+                return rest, seen
         if q.scalars[clock_state.FIRED] >= patience:
             return None
     raise AssertionError("the last step is the end")

@@ -14,35 +14,38 @@ from archsim.engine.compiled.machine_code import tell_if_cold
 from archsim.engine.compiled.outcome import Outcome, section_result
 from archsim.engine.compiled.steady_state import Repeats, repeats
 from archsim.engine.flat import Flat
+from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
 from archsim.engine.spans import Row, Span, spans_of
-from archsim.engine.token_state import after
+from archsim.engine.token_state import state_after
 from dataflow.errors import ScheduleError
 
 MOST = 2**62
 PATIENCE = 8  # where the order kernel can take over, the clock gives up once it has run one firing in so many
 
 
-def run(flat: Flat, *, skip: bool = True, like: SectionResult | None = None) -> SectionResult | Stuck:
+def run(flat: Flat, *, skip: bool = True, memo: Memo | None = None) -> SectionResult | Stuck:
     """One run of this section; Stuck when nothing can happen any more and firings are left.
 
-    What goes as it went in the run of a section that this one is `like` is not run again, nor are repeats; with `skip`
-    False every firing is run one by one. Raises ScheduleError where cycles or tokens could pass 2^62.
+    Repeats are skipped, and so is what goes as it went in the run before, which `memo` has. With `skip` False every
+    firing is run one by one. Raises ScheduleError where cycles or tokens could pass 2^62.
     """
-    before = like.earlier if skip and like else None
+    before = memo.last(Earlier) if skip and memo else None
     packed = _packed(flat, before)
     outcome, kept = _outcome(packed, skip, before)
     if outcome.left.any():
         fired = [task.firings - n for task, n in zip(flat.tasks, outcome.left.tolist(), strict=True)]
-        return Stuck(outcome.cycle, after(flat, fired).waiting())
-    return section_result(flat, packed, outcome, Earlier(flat, packed, outcome, kept))
+        return Stuck(outcome.cycle, state_after(flat, fired).waiting())
+    if memo:
+        memo.keep(Earlier(flat, packed, outcome, kept))
+    return section_result(flat, packed, outcome)
 
 
-def _outcome(packed: Arrays, skip: bool, like: Earlier | None) -> tuple[Outcome, Repeats | None]:
+def _outcome(packed: Arrays, skip: bool, before: Earlier | None) -> tuple[Outcome, Repeats | None]:
     ordered = order_state.takes(packed)
     if skip or not ordered:
         patience = max(FIRINGS_A_CALL, int(packed.tasks[:, 1].sum()) // PATIENCE) if ordered else MOST
-        found = clock.run(packed, skip=skip, patience=patience, like=like)
+        found = clock.run(packed, skip=skip, patience=patience, before=before)
         if found is not None:
             return found
     return _in_order(packed), None

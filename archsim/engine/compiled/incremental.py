@@ -79,9 +79,9 @@ def changed_tasks(a: Arrays, b: Arrays) -> tuple[int, ...]:
     return tuple(changed.tolist()) if counted else ()
 
 
-def resume(q: State, r: Repeats, like: Earlier) -> bool:
+def restore(q: State, r: Repeats, before: Earlier) -> bool:
     """Puts a new section where the earlier was before a task that differs had started; False where that is not kept."""
-    kept = like.kept
+    kept = before.kept
     if kept is None or not np.array_equal(kept.watched, r.watched) or not kept.detectors[BEFORE, VALID]:
         return False
     fresh = q.tasks[r.watched][:, [LEFT, AT, IN_RUN]]
@@ -112,9 +112,9 @@ def _line_up(q: State, unit: np.ndarray) -> None:
     q.clients[unit[CLIENTS] : unit[CLIENTS] + len(ready), 1] = ready[np.lexsort((ready, q.tasks[ready, SINCE]))]
 
 
-def end_alike(packed: Arrays, q: State, r: Repeats, like: Earlier) -> Outcome | None:
+def rejoin(packed: Arrays, q: State, r: Repeats, before: Earlier) -> Outcome | None:
     """The outcome of a section that from here on goes as the earlier did; None where it may go otherwise."""
-    kept, old = like.kept, like.outcome
+    kept, old = before.kept, before.outcome
     at = AFTER + int(r.anchor[AFTERS]) - 1
     if kept is None or not np.array_equal(kept.watched, r.watched) or not kept.detectors[at, VALID]:
         return None

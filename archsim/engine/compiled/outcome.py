@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
     peak: np.ndarray
 
 
-def section_result(flat: Flat, packed: Arrays, outcome: Outcome, earlier: object) -> SectionResult:
+def section_result(flat: Flat, packed: Arrays, outcome: Outcome) -> SectionResult:
     """The result of a section that has come to its end."""
     times = firings(packed)
     busy = np.add.reduceat(times * packed.runs[:, 1], packed.tasks[:, 2]).tolist()
@@ -40,7 +40,6 @@ def section_result(flat: Flat, packed: Arrays, outcome: Outcome, earlier: object
         {task.name: TaskResult(*row) for task, *row in zip(flat.tasks, start, end, busy, strict=True)},
         {s.name: StreamResult(n, n, most) for s, n, most in zip(flat.streams, moved.tolist(), peak, strict=True)},
         outcome.skipped,
-        earlier,
     )
 
 

@@ -1,0 +1,1 @@
+"""Why a section cannot go on, and which depths would let it."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from archsim.engine.deadlock.untimed import play
+from archsim.engine.deadlock.untimed import run_untimed
 from archsim.engine.flat import Flat
 from archsim.engine.result import SectionResult, Stuck, Waiting
-from archsim.engine.token_state import Standing
+from archsim.engine.token_state import TokenState
 from archsim.errors import Deadlock, Wait, WayOut
 from dataflow.errors import ScheduleError
 from dataflow.task import UNLIMITED
@@ -119,7 +119,7 @@ def _one_deeper(flat: Flat, cycle: Cycle) -> dict[str, int]:
     """
     part = _parts(flat)[cycle[0].task]
     depths = [s.depth for s in flat.streams]
-    if not _ends(play(flat), [task for task in range(len(flat.tasks)) if task not in part]):
+    if not _ends(run_untimed(flat), [task for task in range(len(flat.tasks)) if task not in part]):
         return {}
     index = {s.name: i for i, s in enumerate(flat.streams)}
     found: dict[str, int] = {}
@@ -142,7 +142,7 @@ def _several_deeper(flat: Flat) -> tuple[Cycle, dict[str, int]]:
     now = [s.depth for s in flat.streams]
     depths = list(now)
     raised: set[str] = set()
-    while not (game := play(flat, depths)).finished:
+    while not (game := run_untimed(flat, depths)).finished:
         for cycle in _wait_cycles(flat, game.waiting()):
             short = {name for w in cycle if w.cause == "blocked" for name, _ in w.depths}
             if not short:
@@ -155,7 +155,7 @@ def _several_deeper(flat: Flat) -> tuple[Cycle, dict[str, int]]:
         i = index[name]
         part = parts[flat.streams[i].producer]
         depths[i] = now[i]
-        if not _ends(play(flat, depths), part):
+        if not _ends(run_untimed(flat, depths), part):
             least = _least_depth(flat, depths, i, part, UNLIMITED)
             assert least is not None, "without its limit the game ended"
             depths[i] = least
@@ -172,7 +172,7 @@ def _least_depth(flat: Flat, depths: Sequence[int], stream: int, part: Sequence[
     passing = sum(n * times for run, (_, times) in runs for s, n in run.gives if s == stream)
 
     def ends(depth: int) -> bool:
-        return _ends(play(flat, [*depths[:stream], depth, *depths[stream + 1 :]]), part)
+        return _ends(run_untimed(flat, [*depths[:stream], depth, *depths[stream + 1 :]]), part)
 
     fails, holds = depths[stream], min(below - 1, flat.streams[stream].initial + passing)
     if holds <= fails or not ends(holds):
@@ -183,7 +183,7 @@ def _least_depth(flat: Flat, depths: Sequence[int], stream: int, part: Sequence[
     return holds
 
 
-def _ends(game: Standing, part: Sequence[int]) -> bool:
+def _ends(game: TokenState, part: Sequence[int]) -> bool:
     """True where every firing of these tasks is done."""
     return all(game.fired[task] == game.flat.tasks[task].firings for task in part)
 

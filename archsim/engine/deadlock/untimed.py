@@ -12,10 +12,10 @@ from dataclasses import replace
 from archsim.engine import compiled
 from archsim.engine.flat import Flat
 from archsim.engine.result import Stuck
-from archsim.engine.token_state import Standing, after
+from archsim.engine.token_state import TokenState, state_after
 
 
-def play(flat: Flat, depths: Sequence[int] | None = None) -> Standing:
+def run_untimed(flat: Flat, depths: Sequence[int] | None = None) -> TokenState:
     """Where a section stands, with these depths in place of its own, once nothing can be fired any more."""
     if depths is not None:
         streams = tuple(replace(s, depth=depth) for s, depth in zip(flat.streams, depths, strict=True))
@@ -27,4 +27,4 @@ def play(flat: Flat, depths: Sequence[int] | None = None) -> Standing:
     if isinstance(result, Stuck):
         for wait in result.waiting:
             fired[wait.task] = wait.firing
-    return after(flat, fired)
+    return state_after(flat, fired)

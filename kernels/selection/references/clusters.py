@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from kernels.selection.algorithm import CacheShape, Counts
+from kernels.selection.algorithm import CacheShape, Counters
 from kernels.selection.clusters import HashClusters
 from kernels.selection.references.positions_and_scores import Trace, report, steps
 
@@ -115,7 +115,7 @@ def hash_clusters(
     for k, q, new in steps(keys, queries, chunk):
         mask = torch.zeros(shape.kv_heads, len(k), dtype=torch.bool)
         mask[:, max(0, len(k) - options.recent) :] = True
-        counts, held = Counts(), 0
+        counts, held = Counters(), 0
         for heads, clusters in zip(sets, tables, strict=True):
             old = [len(cluster.tokens) for cluster in clusters]
             _join(clusters, k[:, heads], new, options, planes)
@@ -170,14 +170,14 @@ def _counts(
     rows: int,
     passes: list[int],
     shape: CacheShape,
-) -> Counts:
+) -> Counters:
     grown = [len(c.tokens) for c in clusters]
     joined = sum(a < b for a, b in zip(old, grown, strict=False))
     hashed = new + (joined + len(grown) - len(old) if options.rehash else 0)
     compared = sum(len(old) + i for i in range(new))
     walked = sum(passes) if options.buckets else 0
     read = len(old) * -(-options.bits // 8) + (joined + len(grown)) * dims * shape.element_bytes
-    return Counts(
+    return Counters(
         metadata_read_bytes=read,
         multiply_adds=hashed * dims * options.bits + rows * len(grown) * shape.head_dim,
         additions=new * dims,

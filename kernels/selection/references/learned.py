@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from kernels.selection.accumulated import HeavyHitters
-from kernels.selection.algorithm import CacheShape, Counts
+from kernels.selection.algorithm import CacheShape, Counters
 from kernels.selection.blocks import BlockMeans, FrameMeans
 from kernels.selection.pages import GatedPages
 from kernels.selection.references.positions_and_scores import Trace, gate_reaches, report, steps, top
@@ -21,7 +21,7 @@ def gated_pages(shape: CacheShape, options: GatedPages, *, keys: np.ndarray, que
     results, seen = [], 0
     for index, (k, q, new) in enumerate(steps(keys, queries, chunk)):
         subs, pages = -(-len(k) // options.sub_chunk), -(-len(k) // page)
-        counts = Counts(comparisons=2 * new * sum(full) * width)
+        counts = Counters(comparisons=2 * new * sum(full) * width)
         held = 2 * subs * sum(full) * width * shape.element_bytes
         if index % options.reuse == 0:
             seen, chosen = pages, {h: set() for h in range(shape.heads)}
@@ -32,7 +32,7 @@ def gated_pages(shape: CacheShape, options: GatedPages, *, keys: np.ndarray, que
                     chosen[head] |= set(top(torch.tensor(best), options.pages - 1).tolist()) | {pages - 1}
             rows = q.shape[0] * share * sum(full)
             compared = rows * (subs * (width + 1) + pages)
-            counts += Counts(held, multiply_adds=2 * rows * subs * width, comparisons=compared)
+            counts += Counters(held, multiply_adds=2 * rows * subs * width, comparisons=compared)
         mask = torch.zeros(shape.heads, len(k), dtype=torch.bool)
         for head in range(shape.heads):
             for t in range(len(k)):
@@ -71,7 +71,7 @@ def heavy_hitters(
             mask[head, list(received[head])] = True
         held = 4 * sum(len(r) for r in received)
         additions = sum(len(r) for r in received) * share * q.shape[0]
-        results.append((mask, Counts(held, additions=additions, comparisons=compared), held))
+        results.append((mask, Counters(held, additions=additions, comparisons=compared), held))
     return report(shape, results)
 
 
@@ -96,7 +96,7 @@ def block_means(shape: CacheShape, options: BlockMeans, *, keys: np.ndarray, que
         end = first + len(means) * options.block
         row = [t < first or t >= end or (t - first) // options.block in kept for t in range(len(k))]
         made, rows = len(means) - old, q.shape[0] * shape.heads
-        counts = Counts(
+        counts = Counters(
             metadata_read_bytes=len(means) * shape.kv_heads * shape.head_dim * shape.element_bytes,
             multiply_adds=rows * len(means) * shape.head_dim,
             additions=rows * len(loose) + made * options.representatives * shape.kv_heads * shape.head_dim,
@@ -117,7 +117,7 @@ def frame_means(shape: CacheShape, options: FrameMeans, *, keys: np.ndarray, que
         kept = top(torch.tensor(scores), options.frames).tolist()
         row = [t // options.frame in kept or t // options.frame == complete for t in range(len(k))]
         held = complete * long.shape[1] * shape.element_bytes
-        counts = Counts(
+        counts = Counters(
             metadata_read_bytes=held,
             multiply_adds=complete * long.shape[1],
             additions=q.numel() + new * shape.kv_heads * shape.head_dim,

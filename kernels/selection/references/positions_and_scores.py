@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from kernels.selection.algorithm import Algorithm, CacheShape, Counts, select, start, update
+from kernels.selection.algorithm import Algorithm, CacheShape, Counters, select, start, update
 from kernels.selection.columns import HighestScores, LabelChannels, PartialColumns
 from kernels.selection.pages import PageBounds
 from kernels.selection.positions import Everything, GatedHeads, SinkWindow
@@ -49,17 +49,17 @@ def top(values: torch.Tensor, count: int) -> torch.Tensor:
     return torch.sort(values, descending=True, stable=True).indices[:count]
 
 
-def _flat(counts: Counts) -> np.ndarray:
+def _flat(counts: Counters) -> np.ndarray:
     return np.array([*counts.numbers(), *chain(*counts.hashed), *chain(*counts.ranked)], dtype=np.int64)
 
 
-def report(shape: CacheShape, results: list[tuple[torch.Tensor, Counts, int]]) -> Trace:
+def report(shape: CacheShape, results: list[tuple[torch.Tensor, Counters, int]]) -> Trace:
     """Return the trace of (mask, counts without K and V of the kept, metadata bytes) of each step."""
     masks, counts, held = [], [], []
     for mask, count, metadata in results:
         heads_per_kv = len(mask) // shape.kv_heads
         kept = sum(int(mask[h : h + heads_per_kv].any(dim=0).sum()) for h in range(0, len(mask), heads_per_kv))
-        both = Counts(kv_read_bytes=2 * kept * shape.head_dim * shape.element_bytes)
+        both = Counters(kv_read_bytes=2 * kept * shape.head_dim * shape.element_bytes)
         masks.append(mask.flatten().numpy())
         counts.append(_flat(count + both))
         held.append(metadata)
@@ -79,7 +79,7 @@ def by_row(shape: CacheShape, keys: torch.Tensor, queries: torch.Tensor, choose:
 def everything(shape: CacheShape, options: Everything, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
     """Return the trace of Everything: every n."""
     every = [torch.ones(shape.kv_heads, len(k), dtype=torch.bool) for k, _, _ in steps(keys, queries, chunk)]
-    return report(shape, [(mask, Counts(), 0) for mask in every])
+    return report(shape, [(mask, Counters(), 0) for mask in every])
 
 
 def sink_window(shape: CacheShape, options: SinkWindow, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
@@ -87,7 +87,7 @@ def sink_window(shape: CacheShape, options: SinkWindow, *, keys: np.ndarray, que
     results = []
     for k, _, _ in steps(keys, queries, chunk):
         row = [p < options.sinks or len(k) - p <= options.window for p in range(len(k))]
-        results.append((torch.tensor([row] * shape.kv_heads), Counts(), 0))
+        results.append((torch.tensor([row] * shape.kv_heads), Counters(), 0))
     return report(shape, results)
 
 
@@ -103,7 +103,7 @@ def gated_heads(shape: CacheShape, options: GatedHeads, *, keys: np.ndarray, que
     results = []
     for k, _, _ in steps(keys, queries, chunk):
         ends = [p < options.sinks or len(k) - p <= options.recent for p in range(len(k))]
-        results.append((torch.tensor([[True] * len(k) if f else ends for f in full]), Counts(), 0))
+        results.append((torch.tensor([[True] * len(k) if f else ends for f in full]), Counters(), 0))
     return report(shape, results)
 
 
@@ -117,7 +117,7 @@ def highest_scores(
         scores = q.shape[0] * shape.heads * len(k)
         union = mask.reshape(shape.kv_heads, -1, len(k)).any(dim=1)
         k_only = int((~union).sum()) * shape.head_dim * shape.element_bytes
-        counts = Counts(kv_read_bytes=k_only, multiply_adds=scores * shape.head_dim, comparisons=scores)
+        counts = Counters(kv_read_bytes=k_only, multiply_adds=scores * shape.head_dim, comparisons=scores)
         results.append((mask, counts, 0))
     return report(shape, results)
 
@@ -135,7 +135,7 @@ def label_channels(
         mask = by_row(shape, k * labels, q, lambda query, own: top(own @ query, options.tokens))
         scores = q.shape[0] * shape.heads * len(k)
         held = len(k) * shape.kv_heads * width * shape.element_bytes
-        results.append((mask, Counts(held, multiply_adds=scores * width, comparisons=scores), held))
+        results.append((mask, Counters(held, multiply_adds=scores * width, comparisons=scores), held))
     return report(shape, results)
 
 
@@ -161,7 +161,7 @@ def partial_columns(
         mask = by_row(shape, turned, asked[:, :, :width], choose)
         scores = q.shape[0] * shape.heads * len(k)
         held = len(k) * shape.kv_heads * width * shape.element_bytes
-        results.append((mask, Counts(held, multiply_adds=scores * width, comparisons=2 * scores), held))
+        results.append((mask, Counters(held, multiply_adds=scores * width, comparisons=2 * scores), held))
     return report(shape, results)
 
 
@@ -181,7 +181,7 @@ def page_bounds(shape: CacheShape, options: PageBounds, *, keys: np.ndarray, que
         scored = q.shape[0] * shape.heads * pages
         held = pages * shape.kv_heads * 2 * width * shape.element_bytes
         compared = scored * (width + 1) + 2 * new * shape.kv_heads * width
-        counts = Counts(metadata_read_bytes=held, multiply_adds=2 * width * scored, comparisons=compared)
+        counts = Counters(metadata_read_bytes=held, multiply_adds=2 * width * scored, comparisons=compared)
         results.append((by_row(shape, k, q, choose), counts, held))
     return report(shape, results)
 

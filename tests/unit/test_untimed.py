@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import pytest
 
 from archsim import load_design
-from archsim.engine.deadlock.untimed import play
+from archsim.engine.deadlock.untimed import run_untimed
 from archsim.engine.flat import Flat, flatten
 from archsim.engine.result import Waiting
-from archsim.engine.token_state import Standing
+from archsim.engine.token_state import TokenState
 from dataflow import Pattern, Section, Stream, Task, every, sequence, work
 from dataflow.task import UNLIMITED
 
@@ -36,14 +36,14 @@ def flat(
     return flatten(Section("x", tasks, streams, orders=orders or {}), design)
 
 
-def fired(game: Standing) -> dict[str, int]:
+def fired(game: TokenState) -> dict[str, int]:
     return {t.name: n for t, n in zip(game.flat.tasks, game.fired, strict=True)}
 
 
 @pytest.mark.parametrize("depth", [1, 2, 7, UNLIMITED])
 def test_a_chain_ends_with_any_depth(depth: int) -> None:
     tasks = (task("a", "ua", 5, gives={"s": 1}), task("b", "ub", 5, takes={"s": 1}))
-    game = play(flat(tasks, (Stream("s", depth),)))
+    game = run_untimed(flat(tasks, (Stream("s", depth),)))
     assert game.finished
     assert (fired(game), game.tokens, game.waiting()) == ({"a": 5, "b": 5}, (0,), ())
 
@@ -52,13 +52,13 @@ def test_a_game_stops_where_places_are_missing_and_says_which() -> None:
     """b takes four tokens to begin with and s holds three; with the fourth place both end."""
     tasks = (task("a", "ua", 8, gives={"s": 1}), task("b", "ub", 2, takes={"s": 4}))
     section = flat(tasks, (Stream("s", 4),))
-    game = play(section, [3])
+    game = run_untimed(section, [3])
     assert (fired(game), game.finished) == ({"a": 3, "b": 0}, False)
     assert game.waiting() == (
         Waiting(0, 3, "blocked", "s", needed=1, tokens=3, room=0, turn=None, depths=(("s", 4),)),
         Waiting(1, 0, "starved", "s", needed=4, tokens=3, room=0, turn=None, depths=()),
     )
-    assert play(section).finished
+    assert run_untimed(section).finished
 
 
 @pytest.mark.parametrize("depth, times", [(2, 0), (3, 1), (4, 2), (5, 6)])
@@ -66,7 +66,7 @@ def test_a_firing_finds_its_places_before_it_frees_others(depth: int, times: int
     """From one token on, three firings take one and give two: two places free beside 1, 2 and 3 tokens. Then back."""
     more, fewer = sequence((2, 3), (1, 3)), sequence((1, 3), (2, 3))
     section = flat((task("a", "u", 6, takes={"s": fewer}, gives={"s": more}),), (Stream("s", depth, initial=1),))
-    assert play(section).fired == (times,)
+    assert run_untimed(section).fired == (times,)
 
 
 @pytest.mark.parametrize("initial, times", [(1, 0), (2, 1), (3, 2), (4, 6)])
@@ -74,27 +74,27 @@ def test_a_firing_finds_its_tokens_before_it_gives_others(initial: int, times: i
     """Three firings take two and give one, of 4, 3 and 2 tokens that must lie there. Then back."""
     more, fewer = sequence((2, 3), (1, 3)), sequence((1, 3), (2, 3))
     section = flat((task("a", "u", 6, takes={"s": more}, gives={"s": fewer}),), (Stream("s", 9, initial=initial),))
-    assert play(section).fired == (times,)
+    assert run_untimed(section).fired == (times,)
 
 
 def test_an_order_is_kept_and_first_come_has_none() -> None:
     """In order `use` comes first and has nothing; first come, both end."""
     tasks = (task("make", "u", 4, gives={"s": 1}), task("use", "u", 4, takes={"s": 1}))
     order = {"u": (("use", 1), ("make", 4), ("use", 3))}
-    game = play(flat(tasks, (Stream("s", 4),), orders=order))
+    game = run_untimed(flat(tasks, (Stream("s", 4),), orders=order))
     assert fired(game) == {"make": 0, "use": 0}
     assert [(w.cause, w.turn) for w in game.waiting()] == [("turn", 1), ("starved", None)]
-    assert play(flat(tasks, (Stream("s", 4),), orders=order, arbitration="first_come")).finished
+    assert run_untimed(flat(tasks, (Stream("s", 4),), orders=order, arbitration="first_come")).finished
 
 
 def test_a_batch_ends_with_its_turn() -> None:
     """Two made, one used, two made: three places are full, and two more are made before the next is used."""
     tasks = (task("make", "u", 6, gives={"s": 1}), task("use", "u", 6, takes={"s": 1}))
     order = {"u": (("make", 2), ("use", 1), ("make", 4), ("use", 5))}
-    game = play(flat(tasks, (Stream("s", 3),), orders=order))
+    game = run_untimed(flat(tasks, (Stream("s", 3),), orders=order))
     assert fired(game) == {"make": 4, "use": 1}
     assert game.turn(0) == 0
-    assert play(flat(tasks, (Stream("s", 5),), orders=order)).finished
+    assert run_untimed(flat(tasks, (Stream("s", 5),), orders=order)).finished
 
 
 def test_a_batch_ends_with_its_run() -> None:
@@ -105,5 +105,5 @@ def test_a_batch_ends_with_its_run() -> None:
         task("q", "uq", 1, takes={"t": 2}),
     )
     section = flat(tasks, (Stream("s", 9), Stream("t", 2)))
-    assert fired(play(section, [9, 1])) == {"p": 6, "r": 5, "q": 0}
-    assert play(section).finished
+    assert fired(run_untimed(section, [9, 1])) == {"p": 6, "r": 5, "q": 0}
+    assert run_untimed(section).finished

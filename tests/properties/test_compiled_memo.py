@@ -13,6 +13,7 @@ from archsim import load_design, load_model
 from archsim.engine import simpy_engine
 from archsim.engine.compiled.engine import run
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit, flatten
+from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult
 from dataflow import Section, Stream, Task, decode, every, sequence, work
 from mappers import lower
@@ -89,14 +90,13 @@ def _calls(
 
 def agrees(flats: list[Flat], seen: Counter[str]) -> None:
     """Each section run like the one before is what it is by itself."""
-    before: SectionResult | None = None
+    memo = Memo()
     for flat in flats:
         expected = simpy_engine.run(flat)
-        found = run(flat, like=before)
+        found = run(flat, memo=memo)
         assert found == expected, flat
         alone = run(flat)
         if isinstance(found, SectionResult) and isinstance(alone, SectionResult):
-            before = found
             seen["less is run"] += found.skipped > alone.skipped
             seen["half is run"] += 2 * (found.firings - found.skipped) <= alone.firings - alone.skipped
         seen["sections"] += 1
@@ -142,13 +142,12 @@ def test_decode_steps_are_run_where_they_differ(buffering: str) -> None:
     regions = {"units.weight_buffer.regions": 12} if buffering == "double" else {}
     design = load_design("tellme_kv260").with_({**regions, "resources.budget.uram": 200})
     model = load_model("bitnet_b158_large")
-    before = None
+    memo = Memo()
     for context in (70, 71, 72, 73, 75, 76):
         schedule = lower(decode(model, context=context), design, weight_buffering=buffering)
         flat = flatten(schedule.sections[1], design)
-        found = run(flat, like=before)
+        found = run(flat, memo=memo)
         assert found == run(flat, skip=False)
         assert isinstance(found, SectionResult)
         if context in (72, 73, 76):
             assert found.firings - found.skipped < 3_000
-        before = found

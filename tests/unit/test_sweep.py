@@ -160,8 +160,8 @@ def rule_runs(monkeypatch):
 
     select = archsim.selection.rule_run.select
     monkeypatch.setattr(archsim.selection.rule_run, "select", counted)
-    chosen_by = archsim.selection.rule_run.chosen_by.__wrapped__
-    monkeypatch.setattr(archsim.selection.rule_run, "chosen_by", lru_cache(maxsize=1)(chosen_by))
+    uncached = archsim.selection.rule_run._run_rule.__wrapped__
+    monkeypatch.setattr(archsim.selection.rule_run, "_run_rule", lru_cache(maxsize=1)(uncached))
     return runs
 
 

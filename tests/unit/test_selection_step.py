@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from archsim.errors import InputError
-from archsim.selection import rule_run as chosen
+from archsim.selection import rule_run
+from archsim.selection.layer_cache import LayerCache
 from archsim.selection.selection import load_selection
-from archsim.selection.step import LayerStep, layer_step, stretches
+from archsim.selection.step import SelectionStep, selection_step, stretches
 from archsim.units.selector import HashComparator, ThresholdUnit
-from kernels.selection import ALGORITHMS, Counts, Kept, select, start, update, walk
+from kernels.selection import ALGORITHMS, Counters, SelectedKeys, select, start, update, walk
 from kernels.selection.algorithm import CacheShape
 from kernels.selection.clusters import HashClusters
 from kernels.selection.quality import mass_recall, output_error, top_recall
@@ -40,8 +41,9 @@ def small(name: str, **changes):
     return load_selection(name).with_({**settings, **changes})
 
 
-def step(selection, *, cached=500, rows=10, use="frame", resident=200, **extents) -> LayerStep:
-    return layer_step(selection, **(TINY | extents), cached=cached, rows=rows, use=use, resident=resident)
+def step(selection, *, cached=500, rows=10, use="frame", resident=200, **extents) -> SelectionStep:
+    cache = LayerCache(**(TINY | extents), cached=cached, rows=rows)
+    return selection_step(selection, cache, use=use, resident=resident)
 
 
 def stream(tokens: int, **options) -> Stream:
@@ -50,7 +52,7 @@ def stream(tokens: int, **options) -> Stream:
 
 
 def ran(name: str, drawn: Stream, *, cached: int, rows: int):
-    """The rule's states before and after the step and what is kept, part by part as layer_step promises."""
+    """The rule's states before and after the step and what is kept, part by part as selection_step promises."""
     options = ALGORITHMS[name](**SMALL[name])
     state = start(CacheShape(cached + rows, 4, 2, 16), options)
     for first in range(0, cached, 320):
@@ -62,7 +64,7 @@ def ran(name: str, drawn: Stream, *, cached: int, rows: int):
     return state, after, select(after, queries)
 
 
-def counted(kept: Kept, clusters: list | None, *, cached: int, resident: int) -> tuple[int, ...]:
+def counted(kept: SelectedKeys, clusters: list | None, *, cached: int, resident: int) -> tuple[int, ...]:
     """kept, hits, runs, groups, and runs and groups of the hits, one token after the other."""
     mask = kept.of_kv_heads(2).tolist()
     total, tokens = 0, {"missed": 0, "hit": 0}
@@ -96,10 +98,10 @@ def test_what_is_kept_is_what_loops_count(name: str, cached: int, rows: int, res
     _, after, kept = ran(name, stream(cached + rows), cached=cached, rows=rows)
     found = step(small(name), cached=cached, rows=rows, resident=resident)
     expected = counted(kept, clusters_one_by_one(after), cached=cached, resident=resident)
-    near = found.near_runs, found.near_groups
-    assert (found.kept, found.hits, found.runs, found.groups, *near) == expected
+    near = found.hit_stretches, found.hit_groups
+    assert (found.kept, found.hits, found.miss_stretches, found.miss_groups, *near) == expected
     assert found.hits <= 2 * resident
-    assert (found.runs == 0) == (found.kept == found.hits)
+    assert (found.miss_stretches == 0) == (found.kept == found.hits)
     counts = after.counts + kept.counts
     left_over = counts.kv_read_bytes - 2 * int(kept.of_kv_heads(2).sum()) * 32
     assert found.metadata_read_bytes == counts.metadata_read_bytes + left_over
@@ -160,38 +162,38 @@ def test_rules_without_work_have_none() -> None:
 
 def test_ratio_one_keeps_everything() -> None:
     found = step(small("resv", **{"settings.ratio": 1.0}))
-    assert (found.kept, found.hits, found.runs) == (1000, 400, 2)
+    assert (found.kept, found.hits, found.miss_stretches) == (1000, 400, 2)
     assert (found.mass_recall, found.top_recall, found.output_error) == (pytest.approx(1, abs=1e-12), 1, 0)
 
 
 def test_full_needs_no_rule() -> None:
     whole = load_selection("full")
-    assert step(whole) == LayerStep(1000, 400, 2, 2, (), 0, 1.0, 1.0, 0.0, 2, 2)
-    assert step(whole, resident=500) == LayerStep(1000, 1000, 0, 0, (), 0, 1.0, 1.0, 0.0, 2, 2)
-    given = LayerStep(300, 120, 126, 126, (), 0, None, None, None, 84, 84)
+    assert step(whole) == SelectionStep(1000, 400, 2, 2, 2, 2, (), 0, 1.0, 1.0, 0.0)
+    assert step(whole, resident=500) == SelectionStep(1000, 1000, 0, 0, 2, 2, (), 0, 1.0, 1.0, 0.0)
+    given = SelectionStep(300, 120, 126, 126, 84, 84, (), 0, None, None, None)
     assert step(whole.with_({"kept.text": 0.3}), use="text") == given
     assert step(whole.with_({"kept.text": 0.3}), use="frame").kept == 1000
-    assert step(small("resv"), cached=0, resident=0) == LayerStep(0, 0, 0, 0, (), 0, 1.0, 1.0, 0.0)
+    assert step(small("resv"), cached=0, resident=0) == SelectionStep(0, 0, 0, 0, 0, 0, (), 0, 1.0, 1.0, 0.0)
 
 
 def test_a_given_share_is_spread_evenly_over_the_ages() -> None:
     given = small("resv", **{"kept.frame": 0.33, "kept.text": 1.0})
     decided, found = step(small("resv")), step(given)
     # 0.33 * 500 * 2 = 330, of which 200 / 500 are near; 198 are missed, in 198 * 0.67 stretches.
-    assert (found.kept, found.hits, found.runs) == (330, 132, 133)
+    assert (found.kept, found.hits, found.miss_stretches) == (330, 132, 133)
     assert (found.mass_recall, found.top_recall, found.output_error) == (None, None, None)
     assert (found.works, found.metadata_read_bytes) == (decided.works, decided.metadata_read_bytes)
     _, after, _ = ran("resv", stream(510), cached=500, rows=10)
     clusters = len(after.held.tables[0].counts)
-    assert found.groups == -(-198 * clusters // 510)
-    assert (found.near_runs, found.near_groups) == (89, -(-132 * clusters // 510))  # 132 * 0.67 stretches
-    assert step(given.with_({"kept.frame": 0.9}), resident=0).groups == -(-900 * clusters // 510)
+    assert found.miss_groups == -(-198 * clusters // 510)
+    assert (found.hit_stretches, found.hit_groups) == (89, -(-132 * clusters // 510))  # 132 * 0.67 stretches
+    assert step(given.with_({"kept.frame": 0.9}), resident=0).miss_groups == -(-900 * clusters // 510)
     assert step(given, use="text").kept == 1000
-    assert (step(given, use="text").runs, step(given, use="text").groups) == (2, 2)
+    assert (step(given, use="text").miss_stretches, step(given, use="text").miss_groups) == (2, 2)
     assert step(given, use="question") == step(small("resv"), use="question")
     frames = small("rekv", **{"kept.frame": 0.33})
-    assert (step(frames).runs, step(frames).groups) == (133, 20)  # frames of 10 tokens
-    assert step(small("infinigen", **{"kept.frame": 0.33})).groups == 133  # single tokens
+    assert (step(frames).miss_stretches, step(frames).miss_groups) == (133, 20)  # frames of 10 tokens
+    assert step(small("infinigen", **{"kept.frame": 0.33})).miss_groups == 133  # single tokens
 
 
 def test_quality_is_that_of_the_last_rows() -> None:
@@ -230,7 +232,7 @@ def test_a_question_asks_for_a_needle() -> None:
 def test_a_step_is_not_run_again_for_other_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     selection = small("resv", **{"stream.seed": 5})
     first = step(selection)
-    monkeypatch.setattr(chosen, "_run", None)  # would be called
+    monkeypatch.setattr(rule_run, "_chosen", None)  # would be called
     assert step(selection) == first
     assert step(selection, resident=0).kept == first.kept
     assert step(selection.with_({"resident": 0.1}), resident=100).kept == first.kept
@@ -238,8 +240,8 @@ def test_a_step_is_not_run_again_for_other_hardware(monkeypatch: pytest.MonkeyPa
 
 def test_the_next_step_of_a_generation_is_that_of_a_fresh_run() -> None:
     grown = [step(small("resv", **{"stream.seed": 6}), cached=650 + i, rows=1, use="text") for i in range(3)]
-    chosen.chosen_by.cache_clear()
-    chosen._history.cache_clear()
+    rule_run._run_rule.cache_clear()
+    rule_run._history.cache_clear()
     assert grown[2] == step(small("resv", **{"stream.seed": 6}), cached=652, rows=1, use="text")
     assert grown[0] == step(small("resv", **{"stream.seed": 6}), cached=650, rows=1, use="text")
 
@@ -268,7 +270,7 @@ def test_a_recorded_selection_is_replayed(tmp_path: Path) -> None:
     replay = small("resv", recorded_selection=str(tmp_path / "kept.npz"))
     found = step(replay)
     total, hits, runs, *_ = counted(kept[-1], None, cached=500, resident=200)
-    assert (found.kept, found.hits, found.runs, found.groups) == (total, hits, runs, runs)
+    assert (found.kept, found.hits, found.miss_stretches, found.miss_groups) == (total, hits, runs, runs)
     assert found.mass_recall is None
     (compared,) = (w for w in found.works if w.kind == "hash_compare")
     assert compared["current"] * compared["cached"] + 45 == kept[-1].counts.hash_comparisons
@@ -340,7 +342,7 @@ def test_recordings_that_do_not_fit_are_told(tmp_path: Path) -> None:
         "selection 'resv': recording: nowhere.npz: cannot be read as .npz ("
     )
     kept = tmp_path / "kept.npz"
-    save_selection(kept, [Kept(np.ones((2, 20), dtype=bool), Counts())])
+    save_selection(kept, [SelectedKeys(np.ones((2, 20), dtype=bool), Counters())])
     assert told(small("resv", recorded_selection=str(kept))) == (
         f"selection 'resv': recorded_selection: {kept}: 1 steps recorded, of 20 tokens and 2 heads; give one of 510 "
         "tokens, the step's own among them, and 2 or 4 heads"
@@ -349,7 +351,7 @@ def test_recordings_that_do_not_fit_are_told(tmp_path: Path) -> None:
 
 def test_a_recorded_choice_whose_counts_cannot_be_names_its_file(tmp_path: Path) -> None:
     path = tmp_path / "kept.npz"
-    save_selection(path, [Kept(np.ones((2, 510), dtype=bool), Counts(comparisons=-3))])
+    save_selection(path, [SelectedKeys(np.ones((2, 510), dtype=bool), Counters(comparisons=-3))])
     told_ = told(small("resv", recorded_selection=str(path)))
     assert told_.startswith(f"selection 'resv': recorded_selection: {path}: the step's counts cannot be (work of kind")
     assert told_.endswith("; record them anew")
@@ -361,7 +363,7 @@ def test_another_file_under_the_same_path_is_read_anew(tmp_path: Path) -> None:
     for share in (1, 3, 10):
         mask = np.zeros((2, 510), dtype=bool)
         mask[:, ::share] = True
-        save_selection(path, [Kept(mask, Counts())])
+        save_selection(path, [SelectedKeys(mask, Counters())])
         os.utime(path, ns=(share, share))  # two writes within one tick of the clock are told apart by their size alone
         found.append(step(small("resv", recorded_selection=str(path))).kept)
     assert found == [1000, 334, 100]

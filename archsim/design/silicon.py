@@ -1,0 +1,78 @@
+"""Silicon: area and power of a chip of equal cores, from those of the parts of a core."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from pydantic import BaseModel, Field, model_validator
+
+from archsim.files.provenance import FROZEN
+from archsim.quantity import Area, Count, Watts
+from dataflow.errors import PathProblems, guess
+
+
+class Component(BaseModel):
+    """Area and power of one part of a core."""
+
+    model_config = FROZEN
+
+    area: Area = Field(description="area in this process")
+    power: Watts = Field(description="power when it works")
+
+
+class Silicon(BaseModel):
+    """A chip of equal cores, each the sum of its parts; `retrieval` names the parts that choose what to fetch.
+
+    Not modelled: what lies outside the cores. The power is that of the cores at work; no run derives it.
+    """
+
+    model_config = FROZEN
+
+    cores: Count = Field(description="cores of the chip")
+    parts: dict[str, Component] = Field(description="part of a core -> its area and power")
+    retrieval: tuple[str, ...] = Field((), description="the parts that choose which cached keys are fetched")
+
+    @model_validator(mode="after")
+    def _is_made_of_parts(self) -> Silicon:
+        problems = []
+        for i, name in enumerate(self.retrieval):
+            if name not in self.parts:
+                meant = guess(name, self.parts, otherwise="parts are")
+                problems.append((f"retrieval.{i}", f"no part '{name}'; {meant}"))
+            elif name in self.retrieval[:i]:
+                problems.append((f"retrieval.{i}", f"'{name}' twice; its area and power count once"))
+        if not (self.core_area and self.core_power):
+            problems.append(("parts", "a core without area or without power; list the parts of a core with both"))
+        if problems:
+            raise PathProblems(problems)
+        return self
+
+    @property
+    def core_area(self) -> Fraction:
+        """mm^2 of a core."""
+        return sum((part.area for part in self.parts.values()), Fraction(0))
+
+    @property
+    def core_power(self) -> Fraction:
+        """Watts of a core."""
+        return sum((part.power for part in self.parts.values()), Fraction(0))
+
+    @property
+    def area(self) -> Fraction:
+        """mm^2 of all cores."""
+        return self.cores * self.core_area
+
+    @property
+    def power(self) -> Fraction:
+        """Watts of all cores."""
+        return self.cores * self.core_power
+
+    @property
+    def retrieval_area_share(self) -> Fraction:
+        """Of a core's area, what the parts of `retrieval` take."""
+        return sum((self.parts[name].area for name in self.retrieval), Fraction(0)) / self.core_area
+
+    @property
+    def retrieval_power_share(self) -> Fraction:
+        """Of a core's power, what the parts of `retrieval` take."""
+        return sum((self.parts[name].power for name in self.retrieval), Fraction(0)) / self.core_power

@@ -1,0 +1,41 @@
+"""The shipped YAML files, found by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from archsim.errors import DesignError
+from archsim.files.document import Document, read
+from archsim.files.validate import validate
+from dataflow.errors import guess
+from dataflow.models.model import Model
+
+
+def data_folder() -> Path:
+    """The folder of the shipped YAML files: beside the packages in a checkout, inside archsim when installed."""
+    package = Path(__file__).parent.parent
+    installed = package / "designs"
+    return installed if installed.is_dir() else package.parent / "designs"
+
+
+def shipped(folder: str = "") -> dict[str, Path]:
+    """The shipped files of a sub-folder ("" designs, "models", "published") by name."""
+    return {path.stem: path for path in sorted((data_folder() / folder).glob("*.yaml"))}
+
+
+def found(name: str, folder: str, noun: str) -> Document:
+    """The document of a shipped name or of a path. Raises DesignError when there is neither."""
+    known = shipped(folder)
+    if name in known:
+        path = known[name]
+        short = "/".join(path.parts[path.parts.index("designs") :]) if "designs" in path.parts else str(path)
+        document = read(path)
+        return Document(short, document.data, document.lines)
+    if name.endswith((".yaml", ".yml")) or Path(name).exists():
+        return read(name)
+    raise DesignError(f"no {noun} '{name}'; {guess(name, known, otherwise='shipped are')} (a path ends in .yaml)")
+
+
+def load_model(name: str) -> Model:
+    """The model of a shipped name, or of a path. Raises DesignError with every problem of the file."""
+    return validate(found(name, "models", "model"), Model)

@@ -1,0 +1,79 @@
+"""Section: tasks and streams that run together, as pure data that validates itself. Knows names of units, no rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass, field
+
+from dataflow import section_rules
+from dataflow.errors import ScheduleError
+from dataflow.task import Stream, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Tasks and streams that run together; the next section starts when every firing of this one has ended.
+
+    A section with `repeat` n runs n times in a row. `orders` gives the firings of a unit that serves several tasks in
+    order, in run-length form. A unit that it does not name takes its tasks one after another as listed; a unit that
+    serves first come has no order. Raises ScheduleError with every problem.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    streams: tuple[Stream, ...]
+    repeat: int = 1
+    orders: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._refuse(section_rules.problems(self.tasks, self.streams, repeat=self.repeat, orders=self.orders))
+
+    def _refuse(self, problems: Iterable[str]) -> None:
+        found = [f"section '{self.name}': {problem}" for problem in problems]
+        if found:
+            raise ScheduleError(found)
+
+    def with_tasks(self, tasks: Mapping[str, Task]) -> Section:
+        """This section with these tasks, by name, in place of its own. Raises ScheduleError.
+
+        Only what the new tasks touch is checked: a generation makes thousands of sections that differ in a few tasks.
+        """
+        section = copy(self)
+        object.__setattr__(section, "tasks", tuple(tasks.get(task.name, task) for task in self.tasks))
+        section._refuse(
+            section_rules.problems(
+                section.tasks, section.streams, repeat=section.repeat, orders=section.orders,
+                changed=section.changed_since(self),
+            )
+        )  # fmt: skip
+        return section
+
+    def changed_since(self, earlier: Section) -> list[Task] | None:
+        """The tasks that are other objects than in an earlier section; None where more differs than their work.
+
+        Each changed task keeps its name, its unit, its streams and the streams that its first tokens wait for.
+        """
+        same = self.streams is earlier.streams and self.repeat == earlier.repeat and self.orders == earlier.orders
+        if not same or len(self.tasks) != len(earlier.tasks):
+            return None
+        pairs = [(new, old) for new, old in zip(self.tasks, earlier.tasks, strict=True) if new is not old]
+        alike = all(
+            (new.name, new.unit, list(new.takes)) == (old.name, old.unit, list(old.takes))
+            and section_rules.first_waits(new) == section_rules.first_waits(old)
+            for new, old in pairs
+        )
+        return [new for new, _ in pairs] if alike else None
+
+    def order_of(self, unit: str) -> tuple[tuple[str, int], ...]:
+        """The firings of this unit in their fixed order: ((task, how many in a row), ...)."""
+        if unit in self.orders:
+            return self.orders[unit]
+        return tuple((t.name, t.firings) for t in self.tasks if t.unit == unit)
+
+    @property
+    def ends(self) -> dict[str, tuple[str, str]]:
+        """For each stream its producing and its consuming task."""
+        producer = {s: t.name for t in self.tasks for s in t.gives}
+        consumer = {s: t.name for t in self.tasks for s in t.takes}
+        return {s.name: (producer[s.name], consumer[s.name]) for s in self.streams}

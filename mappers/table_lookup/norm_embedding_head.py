@@ -1,0 +1,53 @@
+"""The norm, the embedding and the LM head of a table-lookup accelerator, row by row through memory.
+
+Each function adds the tasks of one call; the caller says which call comes after which. Source of the structure:
+arXiv 2510.15926.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dataflow.op import work
+from mappers.build.section_builder import chunks
+from mappers.table_lookup.builder import CallBuilder
+
+HEAD_ROWS = 64  # outputs of the LM head per firing
+
+
+def norm(builder: CallBuilder, name: str, op: str | tuple[str, ...], rows: int, d: int, after: Sequence[str]) -> None:
+    """Row by row: in bursts into the unit's row buffer, normed, and out in bursts."""
+    builder.part = "norm"
+    unit, size, burst = builder.names.norm, d * builder.activation_bytes, builder.burst_bytes
+    tiles = ((range(rows), range(0, d, d)),)
+    norm = builder.task(name, unit, work("rmsnorm", rows=1, d=d), firings=rows, op=op, tiles=tiles)
+    read, runs = builder.bursts(f"{name}.read", "read", size, times=rows, role="activation")
+    write, _ = builder.bursts(f"{name}.write", "write", size, times=rows, role="activation")
+    bursts = sum(n for _, n in runs)
+    # The unit holds a row while it scales it; the port holds the requests under way.
+    depth = bursts + builder.loader.outstanding
+    builder.stream(read, norm, depth, takes=bursts, token_bytes=burst, fifo=f"{unit} rows in")
+    builder.stream(norm, write, depth, gives=bursts, token_bytes=burst, fifo=f"{unit} rows out")
+    builder.call(name, after, first=[read], last=[write])
+
+
+def embedding(builder: CallBuilder, rows: int, row_bytes: int) -> None:
+    """Rows of the table from memory to where the first norm reads them."""
+    builder.part = "embedding"
+    memory, read, write = builder.names.memory, "embedding.read", "embedding.write"
+    builder.task(read, memory, work("read", bytes=row_bytes), firings=rows, op="embedding", role="embedding")
+    builder.task(write, memory, work("write", bytes=row_bytes), firings=rows, role="activation")
+    builder.stream(read, write, 2, token_bytes=row_bytes, fifo="embedding rows")
+    builder.call("embedding", first=[read], last=[write])
+
+
+def lm_head(builder: CallBuilder, *, k: int, n: int, weight_bytes: int) -> None:
+    """The host's matmul, its weights read beside it."""
+    builder.part = "LM head"
+    host, runs = builder.names.host, chunks(n, HEAD_ROWS)
+    reads = [(work("read", bytes=weight_bytes * rows // n), count) for rows, count in runs]
+    read = builder.task("lm_head.read", builder.names.memory, reads, role="lm_head")
+    products = [(work("matmul", m=1, k=k, n=rows), count) for rows, count in runs]
+    head = builder.task("lm_head", host, products, op="lm_head", tiles=((range(1), range(0, n, HEAD_ROWS)),))
+    builder.stream(read, head, 2, token_bytes=weight_bytes * HEAD_ROWS // n, fifo=f"{host} weights")
+    builder.call("lm_head", first=[read], last=[head])
