@@ -10,7 +10,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from archsim.design.design import Design
     from archsim.report.report import Report
     from dataflow.models.model import Model
-    from dataflow.schedule import Schedule
 
 SELECTION = "selection."  # the paths of --set that change the selection
-PYTHON_ENGINES, SLOW_FIRINGS = ("simpy", "recurrence"), 500_000  # which take some seconds for so many
 PROGRESS_SECONDS = 5
 
 DONE, FAULT, WRONG, UNFIT, DEADLOCK, OUTSIDE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -45,37 +43,47 @@ DesignName = Annotated[str, typer.Argument(metavar="DESIGN", help="a shipped des
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="a shipped model's name, or a path to a YAML file")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="replaces a value of the design, or selection.PATH; repeatable"),
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="replaces a value of the design, or of the selection (selection.PATH)"
+    ),
 ]
 MapperOption = Annotated[
-    list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="an option of the mapper; repeatable")
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="an option of the mapper; `list mappers` shows them"),
 ]
 
 
-PHASES = "prefill, decode, frame, question, or attention: that of one layer alone"
+PHASES = "prefill, decode, frame, question, or attention (of one layer alone)"
 PhaseOption = Annotated[str, typer.Option(help=f"generate, {PHASES}")]
 OnePhaseOption = Annotated[str, typer.Option("--phase", help=PHASES)]
 SelectionOption = Annotated[
-    str | None, typer.Option(help="which cached keys a step attends to: a shipped name, or a path (mapper retrieval)")
+    str | None, typer.Option(help="which cached keys a step attends to: a shipped name, or a path")
 ]
 PromptOption = Annotated[
-    int | None, typer.Option(help="tokens of the prompt (prefill, generate, question), queries (attention)")
+    int | None, typer.Option(help="tokens of the prompt (prefill, generate, question); queries (attention)")
 ]
-TokensOption = Annotated[int | None, typer.Option(help="tokens to make, the prefill's included (generate)")]
+TokensOption = Annotated[int | None, typer.Option(help="tokens to make, the first by the prefill (generate)")]
 ContextOption = Annotated[
     int | None,
-    typer.Option(help="keys the last token attends to, its own included (decode, frame, question); all (attention)"),
+    typer.Option(
+        help="keys that the last token attends to, its own included (decode, frame, question); keys (attention)"
+    ),
 ]
 BatchOption = Annotated[int, typer.Option(help="sequences at once")]
 MaskOption = Annotated[str | None, typer.Option(help="causal, full, or a window such as 128 (attention)")]
-MapperName = Annotated[str | None, typer.Option(help="the design's own unless named")]
-EngineOption = Annotated[str, typer.Option(help="auto (compiled), simpy, or recurrence (own units only)")]
+MapperName = Annotated[str | None, typer.Option(help="the mapper, if not the design's own")]
+EngineOption = Annotated[
+    str, typer.Option(help="auto, compiled, simpy, or recurrence (where each task has its own unit)")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="prints JSON instead of text")]
 
 
 @app.command()
 def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="paths or shipped names")]) -> None:
-    """Says everything that is wrong with design, model and published files."""
+    """Lists all problems of YAML files.
+
+    Takes designs, models, selections and published figures; says what they assume.
+    """
     from archsim.check import check_file
     from mappers.registry import MAPPERS
 
@@ -105,52 +113,28 @@ def simulate(
     set_: SetOption = None,
     option: MapperOption = None,
     json_: JsonOption = False,
-    output: Annotated[Path | None, typer.Option(metavar="DIR", help="writes summary, ops, design and manifest")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="writes summary, ops, design and manifest to this folder")
+    ] = None,
 ) -> None:
-    """Runs a model's phase on a design and prints time, throughput, stalls, traffic and energy."""
-    from archsim import simulate as run_schedule
+    """Simulates a phase of a model on a design.
+
+    Prints time, throughput, stalls, traffic and energy.
+    """
+    from archsim.report.folder import write_folder
     from archsim.report.json import as_json
-    from mappers.experiment.run import check_phase
+    from mappers import run
 
-    check_phase(phase, prompt=prompt, context=context, tokens=tokens, mask=mask)
-    if phase == "generate":
-        chosen, network, options = _loaded(design, model, set_, option, selection)
-        asked = {"prompt": prompt, "tokens": tokens, "batch": batch, "mapper": mapper, "options": options}
-        report = _generated(chosen, network, engine, **asked)
-    else:
-        asked = {"phase": phase, "prompt": prompt, "context": context, "batch": batch, "mask": mask}
-        chosen, network, schedule = _lowered(_loaded(design, model, set_, option, selection), mapper, asked)
-        _warn_where_slow(schedule, engine)
-        report = run_schedule(schedule, chosen, engine=engine)
+    chosen, network, options = _loaded(design, model, set_, option, selection)
+    report = run(
+        chosen, network, phase=phase, prompt=prompt, context=context, tokens=tokens, batch=batch, mask=mask,
+        mapper=mapper, engine=engine, options=options, progress=_told_now_and_then(),
+    )  # fmt: skip
     if output is not None:
-        from archsim.report.folder import write_folder
-
         named = {"design": design, "model": model} | ({"selection": selection} if selection else {})
         written = write_folder(output, report, chosen, model=network, inputs=named)
         print(f"wrote {', '.join(written)} to {output}", file=sys.stderr)
     print(json.dumps(as_json(report), indent=1) if json_ else report)
-
-
-def _generated(design: Design, model: Model, engine: str, **asked: Any) -> Report:
-    """The report of a generation, as `generation` is asked for it; says now and then how far it is."""
-    from archsim import simulate_generation
-    from mappers.experiment.run import generation
-
-    prefill, steps = generation(design, model, **asked)
-    _warn_where_slow(prefill, engine)
-    told = _told_now_and_then()
-
-    def announced() -> Iterator[Schedule]:
-        for made, step in enumerate(steps, start=1):
-            told(f"{made:,} of {asked['tokens']:,} tokens made")
-            yield step
-
-    return simulate_generation(prefill, announced(), design, engine=engine)
-
-
-def _warn_where_slow(schedule: Schedule, engine: str) -> None:
-    if schedule.run_firings > SLOW_FIRINGS and engine in PYTHON_ENGINES:
-        print(f"simulating {schedule.run_firings:,} firings; this takes a while", file=sys.stderr)
 
 
 @app.command("size-fifos")
@@ -170,24 +154,19 @@ def size_fifos(
     target: Annotated[str, typer.Option(help="full rate, a number of cycles, or a rate: 25 token/s")] = "full rate",
     json_: JsonOption = False,
 ) -> None:
-    """Finds the least depths of all FIFOs that reach a target, each proven by a run with one place less."""
-    from archsim import size_fifos as sized
+    """Finds minimal FIFO depths for a target.
 
-    asked = {"phase": phase, "prompt": prompt, "context": context, "batch": batch, "mask": mask}
-    chosen, _, schedule = _lowered(_loaded(design, model, set_, option, selection), mapper, asked)
+    Each depth is proven by a run with one place less.
+    """
+    from archsim import size_fifos as sized
+    from mappers import lower
+    from mappers.experiment.run import phase_graph
+
+    chosen, network, options = _loaded(design, model, set_, option, selection)
+    graph = phase_graph(network, phase, prompt=prompt, context=context, batch=batch, mask=mask)
+    schedule = lower(graph, chosen, mapper=mapper, **options)
     sizes = sized(schedule, chosen, target=target, engine=engine, progress=_told_now_and_then())
     print(json.dumps(sizes.as_json(), indent=1) if json_ else sizes)
-
-
-def _lowered(
-    loaded: tuple[Design, Model, dict[str, Any]], mapper: str | None, asked: dict[str, Any]
-) -> tuple[Design, Model, Schedule]:
-    """The design, the model and the schedule of the phase that is asked for."""
-    from mappers.experiment.run import phase_graph
-    from mappers.registry import lower
-
-    chosen, network, options = loaded
-    return chosen, network, lower(phase_graph(network, **asked), chosen, mapper=mapper, **options)
 
 
 def _loaded(
@@ -232,7 +211,10 @@ def compare(
     published: Annotated[list[str] | None, typer.Argument(metavar="PUBLISHED...", help="names or paths")] = None,
     json_: Annotated[bool, typer.Option("--json", help="prints JSON instead of text")] = False,
 ) -> None:
-    """Prints every published figure beside the simulated one, with error, tolerance and mark."""
+    """Compares published figures with simulated.
+
+    Prints error, tolerance and verdict of each; exit status 5 where one is outside.
+    """
     from archsim.files.shipped import shipped
 
     rows = [row for name in published or list(shipped("published")) for row in _compared(name, quiet=json_)]
@@ -280,7 +262,9 @@ def _in_unit(value: float, written: str) -> str:
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(help="designs, models, published, kinds or mappers")]) -> None:
+def list_(
+    what: Annotated[str, typer.Argument(help="designs, models, selections, published, kinds or mappers")],
+) -> None:
     """Lists what is shipped."""
     from archsim.check import listing
     from mappers.registry import MAPPERS, options_of
@@ -290,11 +274,16 @@ def list_(what: Annotated[str, typer.Argument(help="designs, models, published, 
 
 @app.command()
 def schema(
-    path: Annotated[str | None, typer.Argument(metavar="PATH", help="model, published, links or a kind")] = None,
+    path: Annotated[
+        str | None, typer.Argument(metavar="PATH", help="design, model, selection, published, links, or a kind of unit")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="prints JSON Schema instead of text")] = False,
 ) -> None:
-    """Prints what a YAML file may hold: every key with its unit, example, default and meaning."""
-    from archsim.check import schema_lines, schema_of
+    """Lists the keys of YAML files and units.
+
+    Each with its unit, example, default and meaning.
+    """
+    from archsim.schema import schema_lines, schema_of
 
     print(json.dumps(schema_of(path).model_json_schema(), indent=1) if json_ else "\n".join(schema_lines(path)))
 

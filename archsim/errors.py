@@ -1,6 +1,6 @@
-"""The errors a user of archsim can meet: those of dataflow, and those that name a design or a mapping.
+"""The errors that a user of archsim can meet: those of dataflow, and those about a design or a mapping.
 
-Each leaf says what the user must edit. All of them survive pickling, so that a sweep can hand them between processes.
+Each class says what the user must edit. All survive pickling, so that a sweep can pass them between processes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ class MappingError(InputError):
     Parameters
     ----------
     what : what does not fit, with the values.
-    where : the op, tensor or task that was being placed, as the user knows it.
+    where : the op, tensor or task that is placed, as the user knows it.
     resource : the name of what runs out, such as a memory or `dsp`.
-    demand, capacity : how much is asked and how much there is, exact numbers in the base unit of `dimension`.
-    dimension : a dimension of archsim.quantity by which the two are shown; None for plain counts.
-    ways_out : the cheapest changes that would let it fit, cheapest first.
+    demand, capacity : the amount needed and the amount there is, exact, in the base unit of `dimension`.
+    dimension : the dimension of archsim.quantity that shows both amounts; None for plain counts.
+    ways_out : the cheapest changes that make it fit, cheapest first.
 
     Examples
     --------
@@ -57,6 +57,7 @@ class MappingError(InputError):
             parts.append(f"{resource} asked {_amount(demand, dimension)}, there is {_amount(capacity, dimension)}")
         if self.ways_out:
             parts.append("ways out: " + ", ".join(self.ways_out))
+        # Unpickling calls the class with this text alone and then restores the attributes, hence the defaults above.
         super().__init__("; ".join(parts))
 
 
@@ -66,11 +67,11 @@ def _amount(value: int | Fraction, dimension: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A task that cannot fire: its next firing, counted from 1, and what it waits for; `str` gives it in words.
+    """A task that cannot fire: its next firing, counted from 1, and what it waits for; `str` says so in words.
 
     `cause` is "starved" (it needs tokens of `stream`), "blocked" (it needs places there) or "turn" (`waits_for` comes
-    first on `unit`). `tokens` are those that lie in the stream, `room` the free places of its `depth`. None: what has
-    no part in the cause, and room and depth of a stream without limit.
+    first on `unit`). `tokens` lie in the stream, and `room` places of its `depth` are free. Fields are None if they do
+    not belong to the cause; `room` and `depth` also if the stream has no limit.
     """
 
     task: str
@@ -92,9 +93,9 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class WayOut:
-    """Depths by stream with which the section has been run to its end, in `cycles`; `now` has their present depths.
+    """Depths by stream with which the section was run to its end, in `cycles`; `now` has their present depths.
 
-    With one place less of any of them it would be stuck again.
+    With one place less in any of them the section is stuck again.
     """
 
     depths: Mapping[str, int]
@@ -103,11 +104,11 @@ class WayOut:
 
 
 class Deadlock(InputError):
-    """Nothing can happen any more and firings are left: change a depth, an order, initial tokens or a stream's rates.
+    """No task can fire and firings are left: change a depth, an order, initial tokens or a stream's rates.
 
-    From `cycle` on nothing happens. `wait_cycle` holds tasks each of which waits for the next and the last for the
-    first, `others` the rest by name. `way_out` is the smallest change of one depth that lets the section run to its
-    end; of several where no one does; None where no depths do.
+    Nothing happens from `cycle` on. In `wait_cycle` each task waits for the next and the last for the first; `others`
+    are the other waiting tasks by name. `way_out` is the smallest change of one depth that lets the section run to its
+    end, or of several depths if no single one does; None if no depths do.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Deadlock(InputError):
         super().__init__(text)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything as plain data; "text" is what `str` gives."""
+        """Everything as plain data; "text" is the message."""
         out = self.way_out
         return {
             "section": self.section,

@@ -25,9 +25,9 @@ Tokens = Annotated[int, Field(ge=1, strict=True)]
 Metric = Literal[
     "seconds", "tokens_per_second", "frames_per_second", "op_seconds", "part_share", "times_slower", "power"
 ]  # fmt: skip
-Name = str | None  # of the op or the part whose measure it is
+Name = str | None  # the op or part that a metric measures; None where it measures the whole run
 
-# By metric: as what its value is written, and what it is of the report and, for a ratio, of the one compared with.
+# metric -> (dimension of the printed value, how to measure it on a report; a ratio also takes the other run's report).
 METRICS: dict[str, tuple[str, Callable[[Report, Name, Report | None], float | None]]] = {
     "seconds": ("time", lambda report, *_: report.seconds),
     "tokens_per_second": ("rate of tokens", lambda report, *_: report.tokens_per_second),
@@ -37,12 +37,12 @@ METRICS: dict[str, tuple[str, Callable[[Report, Name, Report | None], float | No
     "times_slower": ("ratio", lambda report, _, than: report.seconds / than.seconds if than else None),
     "power": ("power", lambda report, *_: None if report.power_watts is None else float(report.power_watts)),
 }
-# Values that are no quantities: how they are written, and their scale.
+# Dimensions without a physical unit -> (an example of how the value is printed, its scale).
 PLAIN = {"share": ("48 %", 0.01), "ratio": ("7.3 x", 1.0), "rate of frames": ("8.3 frame/s", 1.0)}
 
 
 def value_of(text: str, dimension: str) -> float:
-    """The amount that a printed value means. Raises ValueError.
+    """The number that a printed value means. Raises ValueError where it is no value of the dimension.
 
     >>> value_of("48 %", "share"), value_of("7.3 x", "ratio"), value_of("9 ms", "time")
     (0.48, 7.3, 0.009)
@@ -51,6 +51,7 @@ def value_of(text: str, dimension: str) -> float:
         return float(parse(text, dimension))
     example, scale = PLAIN[dimension]
     number, _, unit = text.partition(" ")
+    # Zero is refused too: errors are relative to the published value.
     if unit != example.split()[1] or not number.replace(".", "", 1).isdigit() or not float(number):
         raise ValueError(f"expected a {dimension} such as '{example}', got {text!r}")
     return float(number) * scale
@@ -64,7 +65,7 @@ def _op_seconds(report: Report, op: Name) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """A run that a published number is compared with, by names; `prompt` and `context` as the phase takes them."""
+    """The run behind a published number, by names; `prompt` and `context` as the phase takes them."""
 
     design: str
     model: str
@@ -77,7 +78,7 @@ class Conditions:
 
 
 class KnownMiss(BaseModel):
-    """A published point that a declared cause cannot reach: simulated / published, and why."""
+    """A published point that the simulation misses for a known cause: simulated / published, and the cause."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -133,8 +134,9 @@ class Point(BaseModel):
         return self
 
     def run_on(self, design: str, model: str) -> Conditions:
-        """The run that this point is of, on the design and model of its file."""
+        """The run that this point describes, on the design and model of its file."""
         prompt, context = (self.tokens, None) if self.phase == "prefill" else (self.prompt, self.tokens)
+        # A sorted tuple: points with the same options in another order share one run.
         options = tuple(sorted(self.options.items()))
         return Conditions(design, model, self.phase, prompt, context, self.batch, self.selection, options)
 
@@ -174,6 +176,7 @@ class Comparison:
         """How the point stands."""
         if self.error is None:
             return "outside"
+        # A known miss is judged by its ratio alone: a fix that brings it inside the tolerance is to be noticed too.
         if self.point.known_miss:
             ratio = self.point.known_miss.ratio
             return "known miss" if abs((1 + self.error) / ratio - 1) <= STILL else "moved"
@@ -193,28 +196,29 @@ def load_published(name: str) -> Published:
 
 
 def compare(published: Published, run: Callable[[Conditions], Report]) -> Iterator[Comparison]:
-    """Each published point beside its simulation by `run`, one after another; a run that several need is made once.
+    """Each published point with its simulation by `run`, one after another; points with equal conditions share a run.
 
     Raises DesignError where a point names an op or a part that the run does not have.
     """
     reports: dict[Conditions, Report] = {}
 
-    def made(conditions: Conditions) -> Report:
+    def report_of(conditions: Conditions) -> Report:
         if conditions not in reports:
             reports[conditions] = run(conditions)
         return reports[conditions]
 
     for id, point in published.points.items():
-        mine = point.run_on(published.design, published.model)
-        report, than = made(mine), None
+        conditions = point.run_on(published.design, published.model)
+        report, than = report_of(conditions), None
         if point.op is not None and all(op.name != point.op for op in report.ops):
             raise DesignError(f"published point '{id}': op: no op '{point.op}' in the {point.phase}")
         if point.part is not None and point.part not in report.under_way:
             known = ", ".join(report.under_way)
             raise DesignError(f"published point '{id}': part: no part '{point.part}'; parts are: {known}")
         if point.than is not None:
-            other = replace(mine, design=point.than.design or mine.design, selection=point.than.selection)
-            than = made(other)
+            design = point.than.design or conditions.design
+            than = report_of(replace(conditions, design=design, selection=point.than.selection))
         dimension, measure = METRICS[point.metric]
         value = measure(report, point.op or point.part, than)
+        # A number of the run that was fitted to this point makes its error no check.
         yield Comparison(id, point, value_of(point.value, dimension), value, id in report.fitted.values())

@@ -1,7 +1,7 @@
-"""Quantities as papers print them ("17.1 GB/s", "250 MHz", "36 KiB"), read as exact fractions and shown again.
+"""Quantities as papers print them ("17.1 GB/s", "250 MHz", "36 KiB"): read as exact fractions, and shown.
 
-Knows the units of the field and the types that a YAML field can have. Does no arithmetic on quantities: everything
-after reading is a plain int or Fraction in the base unit that the field's name or its type says.
+Knows the units of the field and the types that a YAML field can have. Does no arithmetic on quantities: after reading,
+each is a plain int or Fraction in the base unit that the field's name or type says.
 """
 
 import re
@@ -47,19 +47,20 @@ SCALED = {"mm2": ("mm2", Fraction(1)), "um2": ("mm2", Fraction(1, 10**6))} | {
 }
 SPELLINGS = {"µ": "u", "μ": "u", "²": "2", "^2": "2"}
 PLURALS = {"bits": "bit", "bytes": "B", "byte": "B", "cycles": "cycle", "tokens": "token", "MACs": "MAC"}
+# Digits are bounded, so that no short text such as 1e999999999 becomes a fraction that fills the memory.
 WRITTEN = re.compile(r"([+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,2})?)\s*(\S.*)")
 UNIT = re.compile(r"([A-Za-z]+2?)(?:\s*/\s*([A-Za-z]+2?))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """What a quantity measures: how messages call it, its base unit, how it is written and whether zero is possible."""
+    """What a quantity measures: its name in messages, its base unit, examples, and whether zero is refused."""
 
     noun: str
     base: str
     examples: tuple[str, ...]
     positive: bool = False
-    digits: int | None = None  # significant digits that results are shown with; None: as many as say it, up to four
+    digits: int | None = None  # significant digits of results; None: as many as needed, up to four
 
     def expected(self, *, least: str = "") -> str:
         return f"expected {self.noun}{least} such as {' or '.join(map(repr, self.examples))}"
@@ -87,14 +88,15 @@ DIMENSIONS = {
 
 
 def parse(text: object, dimension: str, *, clock_hz: Fraction | None = None) -> Fraction:
-    """The exact amount, in the base unit of the dimension, that a text such as '17.1 GB/s' means.
+    """The exact amount that a text such as '17.1 GB/s' means, in the base unit of the dimension.
 
-    `clock_hz` turns what is given by the second into what is wanted by the cycle, and the reverse.
+    `clock_hz` converts between rates per second and per cycle, and between times and cycles.
 
     Raises
     ------
     InputError
-        the text is no number with a unit of this dimension, is negative or zero where that cannot be, or needs a clock.
+        the text is no number with a unit of this dimension, is negative, is zero where zero is refused, or needs a
+        clock.
 
     Examples
     --------
@@ -117,7 +119,7 @@ def parse(text: object, dimension: str, *, clock_hz: Fraction | None = None) -> 
 
 
 def _unit(text: str, whole: object) -> tuple[str, str] | None:
-    """Names above and below the bar, or None when this is no unit at all; InputError when a name is not one of ours."""
+    """The names above and below the bar; None for text that is no unit. Raises InputError for an unknown name."""
     for there, here in SPELLINGS.items():
         text = text.replace(there, here)
     found = UNIT.fullmatch(text)
@@ -159,7 +161,7 @@ def _registry() -> "pint.UnitRegistry":
 
 @cache
 def _factor(unit: tuple[str, str], base: str) -> tuple[Fraction | None, int]:
-    """Factor from unit to base, and the power of the clock in Hz that it needs besides; None: they differ in kind."""
+    """The factor from unit to base and the power of the clock that it also needs; None if their dimensions differ."""
     registry = _registry()
 
     def amount(above: str, below: str) -> Any:
@@ -167,6 +169,7 @@ def _factor(unit: tuple[str, str], base: str) -> tuple[Fraction | None, int]:
 
     wanted = amount(*base.split("/")) if "/" in base else amount(base, "")
     given, clock = amount(*unit), amount("cycle", "s")
+    # 0 comes first: what is in the wanted unit already never depends on the clock.
     for cycles in (0, 1, -1):
         ratio = given * clock**cycles / wanted
         if ratio.dimensionless:
@@ -182,7 +185,7 @@ def _whole(text: object, dimension: str) -> int:
 
 
 def _bare(value: object, *, noun: str, example: int, least: int) -> int:
-    if type(value) is not int:
+    if type(value) is not int:  # not isinstance, because a bool is an int in Python
         raise InputError(f"expected {noun} such as {example}, got {quoted(value)}")
     if value < least:
         raise InputError(f"expected {noun} of {least} or more such as {example}, got {quoted(value)}")
@@ -191,10 +194,10 @@ def _bare(value: object, *, noun: str, example: int, least: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How a field of a pydantic model is written in YAML; put in an Annotated type, it reads the field and explains it.
+    """How a field of a pydantic model is written in YAML: in an Annotated type it reads and describes the field.
 
-    `reads(value, clock_hz)` gives the number in `unit`, or raises InputError; the clock is the validation context's
-    `clock_hz`, a Fraction, and None where the context has none.
+    `reads(value, clock_hz)` gives the number in `unit` or raises InputError; `clock_hz` comes from the validation
+    context and is None if the context has no clock.
     """
 
     unit: str
@@ -205,6 +208,7 @@ class Written:
         def read(value: Any, info: core_schema.ValidationInfo) -> Fraction | int:
             return self.reads(value, (info.context or {}).get("clock_hz"))
 
+        # JSON has no fractions, and a float would not be exact.
         as_text = core_schema.to_string_ser_schema(when_used="json") if source is Fraction else None
         return core_schema.with_info_plain_validator_function(read, serialization=as_text)
 
@@ -255,15 +259,15 @@ CyclesTime = Annotated[int, Written("cycles", "60 ns", _cycles_time)]
 
 
 def show_limit(value: int) -> str:
-    """A count, or inf, as it is written."""
+    """A count with separators, or inf."""
     return "inf" if value == UNLIMITED else f"{value:,}"
 
 
 def show(value: Fraction | int, dimension: str) -> str:
-    """The amount, given in the base unit of the dimension, as people print it: in the largest unit not above it.
+    """The amount, given in the base unit of the dimension, in the largest unit not above it.
 
-    Sizes in bytes and bits take the largest binary or decimal unit that says them exactly with one decimal at most,
-    and are rounded only from ten million up, where no unit does so in fewer than six digits.
+    Sizes in bytes and bits take the largest binary or decimal unit that is exact with one decimal at most. They are
+    rounded only from ten million up, if every exact form has six digits or more before the point.
     Times, energies, powers, areas and token rates keep three significant digits; the others show up to four.
 
     Examples
@@ -281,7 +285,7 @@ def show(value: Fraction | int, dimension: str) -> str:
 
 
 def _falling(unit: str) -> list[tuple[str, Fraction]]:
-    return sorted(((name, scale) for name, (base, scale) in SCALED.items() if base == unit), key=lambda one: -one[1])
+    return sorted(((name, scale) for name, (base, scale) in SCALED.items() if base == unit), key=lambda pair: -pair[1])
 
 
 def _exact_size(value: Fraction | int, unit: str) -> str | None:
@@ -298,9 +302,9 @@ def _rounded(value: Fraction | int, unit: str, *, digits: int | None) -> str:
     # Rounded before the unit is chosen: 999.96 MB is 1 GB, not 1000 MB.
     context = Context(prec=digits or 4, rounding=ROUND_HALF_EVEN)
     rounded = Fraction(context.divide(Decimal(exact.numerator), Decimal(exact.denominator)))
-    scales = [one for one in _falling(unit) if not one[0].startswith(("Ki", "Mi", "Gi", "Ti"))]
+    scales = [scale for scale in _falling(unit) if not scale[0].startswith(("Ki", "Mi", "Gi", "Ti"))]
     least = Fraction(1, 1000) if unit == "mm2" else 1  # 0.5 mm^2 reads better than 500000 um^2
-    fitting = [one for one in scales if rounded >= least * one[1]]
+    fitting = [scale for scale in scales if rounded >= least * scale[1]]
     name, scale = fitting[0] if fitting else (unit, Fraction(1)) if value == 0 else scales[-1]
     number = Decimal((rounded / scale).numerator) / Decimal((rounded / scale).denominator)
     if digits is None:

@@ -1,6 +1,6 @@
 """What is to be computed, and the contract between mapper and engine. No hardware, no cycles, no files.
 
-`evaluate` (running a graph on arrays, replaying a schedule) is imported on request, because it needs torch and numba.
+`dataflow.numeric` (a graph evaluated and a schedule replayed on arrays) is imported on request: its kernels load numba.
 """
 
 from dataflow.cascade import CASCADES, Cascade, Expression, passes

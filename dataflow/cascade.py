@@ -1,6 +1,6 @@
-"""Cascade: an algorithm as a row of tensor expressions, and how many passes over a rank it needs.
+"""Cascade: an algorithm as a sequence of tensor expressions, and how many passes over a rank it needs.
 
-Knows which tensor is made of which, over which ranks. Does not know numbers (kernels/stream_nodes.py) nor hardware.
+Knows which tensor is computed from which, over which ranks. Knows no numbers (kernels/stream_nodes.py), no hardware.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataflow.errors import GraphError
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """One tensor of a cascade: what it reads, the ranks it has, and the function that makes it.
+    """One tensor of a cascade: the tensors it reads, its ranks, and the function that computes it.
 
-    `reads` names operands and earlier expressions; `ranks` are ("row", "key") for a value per score and ("row",) for
-    one per row, the head dimension being inside a value. Along a rank of `running` it carries a state and gives a value
-    at every step. `width` is the scalars of a value: "1", "2" for a pair, "d" for a row of the head dimension.
-    `counts` is the arithmetic of one step, "d" standing for the head dimension; `function` names the node function.
+    `reads` names operands and earlier expressions. `ranks` is ("row", "key") for one value per score and ("row",) for
+    one value per row; the head dimension lies inside a value. Along a rank in `running` the expression carries a state
+    and gives a value at every step. `width` counts the scalars of a value: "1", "2" for a pair, "d" for a row of the
+    head dimension. `counts` is the arithmetic of one step ("d" is the head dimension); `function` is a key of NODES in
+    kernels/stream_nodes.py.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """Expressions in order, the last of which is the result; `operands` gives the ranks of what comes from outside.
+    """Expressions in order; the last one is the result. `operands` gives the ranks of each tensor from outside.
 
     Raises GraphError with every problem.
     """
@@ -54,19 +55,19 @@ class Cascade:
         return self.operands[name] if name in self.operands else self[name].ranks
 
     def streamed(self, e: Expression) -> tuple[str, ...]:
-        """Those of its reads that other expressions make."""
+        """The tensors it reads that other expressions compute."""
         return tuple(read for read in e.reads if read not in self.operands)
 
     def dropped(self, e: Expression) -> frozenset[str]:
-        """The ranks over which it takes a whole fibre for one value: those of its reads that it does not have."""
+        """The ranks it reduces, taking a whole fibre for one value: ranks of its reads that it does not have."""
         return frozenset(rank for read in e.reads for rank in self.ranks(read)) - set(e.ranks)
 
     def steps_by(self, e: Expression, rank: str) -> bool:
-        """True where it works through the rank, element by element."""
+        """True if the expression works through the rank element by element."""
         return rank in e.ranks or rank in self.dropped(e)
 
     def node(self, e: Expression) -> str:
-        """The pattern of the node that computes it: see dataflow.op.NODE_KINDS."""
+        """The pattern of the node that computes the expression: see dataflow.op.NODE_KINDS."""
         streamed = self.streamed(e)
         if not streamed:
             return "source"
@@ -87,6 +88,7 @@ def _problems(cascade: Cascade) -> Iterator[str]:
             yield f"'{e.name}' reads {', '.join(map(repr, unknown))}, which nothing before it makes"
         if not e.reads:
             yield f"'{e.name}' reads nothing"
+        # With an unknown read the ranks cannot be judged, and the message above names the cause.
         missing = [r for r in e.ranks if not unknown and all(r not in known[read] for read in e.reads)]
         if missing and e.reads:
             yield f"'{e.name}' has the rank {', '.join(map(repr, missing))}, which nothing that it reads has"
@@ -102,31 +104,35 @@ def _problems(cascade: Cascade) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """How a cascade goes over a rank: the passes `over` each tensor that has it, and the edges (maker, reader) where a
-    complete fibre waits: see `passes`. `count` is the most passes over an operand."""
+    """The passes of a cascade over one rank, by the rule of `passes`.
+
+    `count` is the most passes over an operand, `over` the passes over each tensor that has the rank. `crossings` are
+    the edges (producer, reader) on which a complete fibre waits.
+    """
 
     count: int
     over: Mapping[str, int]
     crossings: tuple[tuple[str, str], ...]
 
     def live_elements(self, extent: int) -> int:
-        """Values of a row that must be held at once, at least, if each is made once: all of the fibre, or one."""
+        """Fewest values of a row held at once if each is computed once: the whole fibre, or one."""
         return extent if self.crossings else 1
 
     def traffic_elements(self, extent: int) -> int:
-        """Values of a row that are brought or made, at least, if none is held from one pass to the next."""
+        """Fewest values of a row read or computed if none is held from one pass to the next."""
         return self.count * extent
 
 
 def passes(cascade: Cascade, rank: str = "key") -> Passes:
     """The passes of a cascade over the fibres of a rank.
 
-    An expression that drops the rank is a barrier: its value needs the complete fibre. A tensor is visited by what
-    reads it, or reads something made from it element by element. One visit comes a pass after another where it needs a
-    barrier that needs the other; the passes over a tensor are the longest row of such visits, whatever other tensors
-    ask. What streams into one another goes in step; where a barrier leads back to what goes in step with it, its reader
-    comes a generation later, and a complete fibre waits on the edge to it from a maker of an earlier generation.
-    Source of the notion: FuseMax (arXiv 2406.10491); derived: the edges.
+    An expression that drops the rank is a barrier: its value needs the complete fibre. An expression visits a tensor if
+    it reads the tensor, or reads something computed from it element by element. A visit comes one pass after another
+    visit if it needs a barrier that needs the other. The passes over a tensor are its longest chain of such visits.
+    Expressions that stream into each other run in step. If a barrier's result feeds back into expressions in step with
+    the barrier, the reader of that result runs one generation later. A complete fibre waits on every edge that carries
+    the rank from an earlier generation to a later one.
+    Source of the passes: FuseMax (arXiv 2406.10491); derived: the edges.
 
     >>> [passes(CASCADES[form]).count for form in ("scaled", "naive", "memory_free")]
     [3, 2, 1]
@@ -135,12 +141,13 @@ def passes(cascade: Cascade, rank: str = "key") -> Passes:
         raise GraphError(f"cascade '{cascade.name}': no operand has the rank '{rank}'")
     needs = _needs(cascade)
     barriers = {e.name for e in cascade.expressions if rank in cascade.dropped(e)}
-    behind = {
+    # Everything that is complete before an expression starts: the barriers it needs and what those need.
+    complete_before = {
         name: frozenset[str]().union(*(needs[barrier] | {barrier} for barrier in needed & barriers))
         for name, needed in needs.items()
     }
     ranked = [tensor for tensor in (*cascade.operands, *needs) if rank in cascade.ranks(tensor)]
-    over = {tensor: _longest(_visits(cascade, tensor), behind) for tensor in ranked}
+    over = {tensor: _longest(_visits(cascade, tensor), complete_before) for tensor in ranked}
     count = max((n for tensor, n in over.items() if tensor in cascade.operands), default=0)
     return Passes(count, over, _crossings(cascade, rank))
 
@@ -149,6 +156,7 @@ def _crossings(cascade: Cascade, rank: str) -> tuple[tuple[str, str], ...]:
     generation: dict[str, int] = {}
     leads_to = _leads_to(cascade, rank)
     for e in cascade.expressions:
+        # The reads that this expression holds up in turn: each lies with it on a circle of waiting.
         circle = [read for read in cascade.streamed(e) if read in leads_to[e.name]]
         generation[e.name] = max(
             (generation[read] + (rank in cascade.dropped(cascade[read])) for read in circle), default=0
@@ -162,18 +170,19 @@ def _crossings(cascade: Cascade, rank: str) -> tuple[tuple[str, str], ...]:
 
 
 def _leads_to(cascade: Cascade, rank: str) -> dict[str, set[str]]:
-    """For each expression all those that it holds up: its readers and, as they go in step, whom it streams from."""
+    """For each expression, all those it holds up: its readers and, since both run in step, those it streams from."""
     edges = [(read, e.name) for e in cascade.expressions for read in cascade.streamed(e)]
+    # A producer with a token per element of the rank cannot run ahead of its reader, so waiting spreads both ways.
     edges += [(reader, maker) for maker, reader in edges if rank in cascade.ranks(maker)]
     found = {e.name: {e.name} for e in cascade.expressions}
-    for _ in found:  # the longest way has no more edges than there are expressions
+    for _ in found:  # a path without repetition has fewer edges than there are expressions
         for source, target in edges:
             found[source] |= found[target]
     return found
 
 
 def _needs(cascade: Cascade) -> dict[str, frozenset[str]]:
-    """For each expression all those that it is made from, directly or not."""
+    """For each expression, all those it is computed from, directly or not."""
     needs: dict[str, frozenset[str]] = {}
     for e in cascade.expressions:
         streamed = cascade.streamed(e)
@@ -182,7 +191,7 @@ def _needs(cascade: Cascade) -> dict[str, frozenset[str]]:
 
 
 def _visits(cascade: Cascade, tensor: str) -> list[str]:
-    """The expressions that read the tensor, or one made from it element by element, which keeps all its ranks."""
+    """The expressions that read the tensor, or one computed from it element by element, which keeps all its ranks."""
     same, found = {tensor}, []
     for e in cascade.expressions:
         if same & set(e.reads):
@@ -192,10 +201,10 @@ def _visits(cascade: Cascade, tensor: str) -> list[str]:
     return found
 
 
-def _longest(visits: list[str], behind: Mapping[str, frozenset[str]]) -> int:
+def _longest(visits: list[str], complete_before: Mapping[str, frozenset[str]]) -> int:
     depth: dict[str, int] = {}
-    for visit in visits:
-        depth[visit] = 1 + max((depth[other] for other in depth if other in behind[visit]), default=0)
+    for visit in visits:  # in the order of the cascade, so every earlier pass has its depth already
+        depth[visit] = 1 + max((depth[other] for other in depth if other in complete_before[visit]), default=0)
     return max(depth.values(), default=0)
 
 
@@ -210,13 +219,14 @@ _divide = Expression("divide", ("exp", "sum"), _SCORE, "divide", {"flop": 1})
 _output = Expression("output", ("divide", "v"), _ROW, "weighted_sum", {"mac": "d"}, width="d")
 _values = Expression("values", ("exp", "v"), _ROW, "weighted_sum", {"mac": "d"}, width="d")
 _divide_row = Expression("output", ("values", "sum"), _ROW, "divide", {"flop": "d"}, width="d")
+# Online softmax (arXiv 1805.02867): each score gives its weight and the factor that rescales what was summed before it.
 _weight = Expression("weight", ("score",), _SCORE, "running_max", {"exp": 2, "flop": 3}, ("key",), "2")
 _running_sum = Expression("sum", ("weight",), _ROW, "rescaled_sum", {"flop": 2})
 _running_values = Expression(
     "values", ("weight", "v"), _ROW, "rescaled_weighted_sum", {"mac": "d", "flop": "d"}, width="d"
 )
 
-# Attention, softmax(q k^T) v, row by row. Source: arXiv 2404.16629, which draws them as streams.
+# Attention, softmax(q k^T) v, row by row. Source: arXiv 2404.16629, which gives these forms as streams.
 CASCADES: Mapping[str, Cascade] = {
     name: Cascade(name, _OPERANDS, expressions)
     for name, expressions in {

@@ -1,4 +1,4 @@
-"""Errors for what a user wrote and must edit; anything else that is raised is a bug of ours and keeps its traceback.
+"""Errors about what a user wrote and must edit. Any other exception is a bug of ours and keeps its traceback.
 
 Knows the form `where: what is wrong, with the value; what would be right`. Knows no files, lines or hardware.
 """
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
 
-LONGEST_SHOWN = 60
+LONGEST_SHOWN = 60  # characters of a text in a message, which has one line
 
 
 class InputError(ValueError):
-    """Something you wrote cannot be right; `problems` lists every one of them, and the text has one line for each.
+    """Something the user wrote cannot be right; `problems` lists every problem, and the text has one line for each.
 
     Examples
     --------
@@ -25,7 +25,7 @@ class InputError(ValueError):
 
 
 class PathProblems(ValueError):
-    """Problems at places below the model whose validator raises this; `validate` gives each of them its line.
+    """Problems at keys below the pydantic model whose validator raises this; `validate` finds the line of each.
 
     `problems` are pairs of a dotted path, relative to that model, and a message. A path may name a missing key.
     """
@@ -44,7 +44,7 @@ class ScheduleError(InputError):
 
 
 def guess(name: str, known: Iterable[str], *, otherwise: str) -> str:
-    """What may have been meant by a name that is not known: the one close to it, or all, after the words `otherwise`.
+    """A hint for an unknown name: the known name close to it, or all known names after the words `otherwise`.
 
     >>> guess("lnog", ["long", "short"], otherwise="there are"), guess("x", ["long", "short"], otherwise="there are")
     ("did you mean 'long'?", 'there are: long, short')
@@ -55,7 +55,7 @@ def guess(name: str, known: Iterable[str], *, otherwise: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """The value as a message shows it: one short line, text in quotes, true, false and nothing as YAML writes them.
+    """The value as a message shows it: one short line, text in quotes, true and false as YAML writes them.
 
     Examples
     --------
@@ -64,12 +64,13 @@ def quoted(value: object) -> str:
     """
     if value is None:
         return "nothing"
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # before int, because a bool is an int in Python
         return "true" if value else "false"
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
+    # 2**200 has 61 digits. Python refuses to turn an int of more than 4,300 digits into text at all.
     if isinstance(value, int) and value.bit_length() > 200:
         return "a number of more than 60 digits"
     if isinstance(value, str):

@@ -30,11 +30,13 @@ class Format:
     region: tuple[int, int] = (1, 1)
 
     def bytes(self, shape: tuple[int, ...]) -> int:
-        """Bytes of a tensor of this shape, whole regions counted, rounded up once at the end."""
+        """Bytes of a tensor of this shape: whole regions, rounded up to bytes once at the end."""
+        # A vector counts as one row, so that a region is defined for it too.
         rows, columns = ((1, 1, *shape))[-2:]
         outer = prod(shape[:-2])
         region_rows, region_columns = self.region
         stored = -(-rows // region_rows) * -(-columns // region_columns) * region_rows * region_columns
+        # In integers, because 5/3 bit has no exact float and a rounding error would cost a byte.
         return -(-outer * stored * self.bits.numerator // (8 * self.bits.denominator))
 
 
@@ -43,13 +45,14 @@ FP16 = Format("fp16", Fraction(16))
 BF16 = Format("bf16", Fraction(16))
 INT32 = Format("int32", Fraction(32))
 INT8 = Format("int8", Fraction(8))
+# Three ternary weights have 27 values, which fit the 32 of five bits.
 TERNARY = Format("ternary", Fraction(5, 3))
 
 FORMATS = {f.name: f for f in (FP32, FP16, BF16, INT32, INT8, TERNARY)}
 
 
 def format_named(name: str) -> Format:
-    """The shipped format of this name. Raises GraphError naming the known ones."""
+    """The format with this name. Raises GraphError, which names the known formats."""
     if name not in FORMATS:
         raise GraphError(f"unknown format '{name}'; formats are: {', '.join(FORMATS)}")
     return FORMATS[name]
@@ -58,7 +61,7 @@ def format_named(name: str) -> Format:
 def beat_layout(
     *, beat_bits: int, vectors_per_beat: int, block_inputs: int, region_blocks: int, region_outputs: int
 ) -> Format:
-    """The layout in which a weight loader finds ternary weights in memory: whole regions of whole beats.
+    """The layout of ternary weights in memory as a weight loader reads them: whole regions of whole beats.
 
     A beat holds `vectors_per_beat` index vectors (one per output channel, `block_inputs` weights each) and some side
     data; a region is `region_blocks` rows of blocks by `region_outputs` outputs, each row of blocks starting on a beat.
@@ -70,4 +73,5 @@ def beat_layout(
     """
     beats = region_blocks * ceil(Fraction(region_outputs, vectors_per_beat))
     region = (region_outputs, region_blocks * block_inputs)
+    # Bits per weight spread side data and the unused end of each row's last beat over all weights of the region.
     return Format("ternary in beats", Fraction(beats * beat_bits, region[0] * region[1]), region)

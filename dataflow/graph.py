@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A named shape in a format. `role` says what it is to memory: activation, weight, cache, embedding or input."""
+    """A named shape in a format. `role` is activation, weight, lm_head, norm, cache, embedding or input."""
 
     name: str
     shape: tuple[int, ...]
@@ -42,22 +42,22 @@ class Op:
 
 
 def mask_of(attention: Op) -> dict[str, Any]:
-    """Which keys the queries of this attention op see, as seen_keys takes it: `causal` unless it says otherwise."""
+    """The mask of an attention op as arguments of seen_keys: causal, without a window, unless the op says otherwise."""
     return {"causal": attention.attributes.get("causal", True), "window": attention.attributes.get("window")}
 
 
-READ_WHOLE = ("weight", "lm_head", "cache", "norm")  # roles whose tensors an op reads whole from memory
+READ_WHOLE = ("weight", "lm_head", "cache", "norm")  # roles of tensors that an op reads whole from memory
 
-# What a graph that is no phase of a model says about itself: it makes no tokens.
+# `about` of a graph that is no phase of a model: it makes no tokens.
 NO_PHASE = {"phase": "graph", "prompt": None, "context": None, "batch": 1, "tokens": None}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Graph:
-    """A DAG of operations over named tensors; `about` says for the report which phase of what it is.
+    """A DAG of operations over named tensors; `about` tells reports the phase, its lengths and the batch.
 
-    Built by adding in order of dependence (`add_tensor`, `add`); every op is checked against the shape rule of its
-    kind when it is added. Raises GraphError.
+    Tensors and ops are added in order of dependence (`add_tensor`, `add`). Each op is checked against the shape rule of
+    its kind when it is added. Raises GraphError.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Graph:
     ops: dict[str, Op] = field(default_factory=dict)
 
     def add_tensor(self, tensor: Tensor) -> str:
-        """Its name, once it is in the graph. Raises GraphError when the name is taken or the shape is empty."""
+        """Adds the tensor; returns its name. Raises GraphError when the name is taken or the shape is empty."""
         if tensor.name in self.tensors:
             raise GraphError(f"tensor '{tensor.name}' is given twice")
         if not tensor.shape or min(tensor.shape) < 1:
@@ -84,7 +84,7 @@ class Graph:
         role: str = "activation",
         **attributes: Any,
     ) -> str:
-        """Adds the op and its output tensor, which carries the op's name; returns that name."""
+        """Adds the op and its output tensor, which has the op's name; returns that name."""
         if kind not in GRAPH_KINDS:
             raise GraphError(f"op '{name}': unknown op kind '{kind}'; op kinds are: {', '.join(GRAPH_KINDS)}")
         missing = [t for t in inputs if t not in self.tensors]
@@ -92,7 +92,7 @@ class Graph:
             raise GraphError(f"op '{name}': reads {missing}, which nothing before it makes")
         shapes = [self.tensors[t].shape for t in inputs]
         rule = OP_KINDS[kind].shape
-        assert rule is not None
+        assert rule is not None, "GRAPH_KINDS are the kinds with a shape rule"
         try:
             (shape,), extents = rule(shapes, attributes)
         except ValueError as error:
@@ -105,7 +105,7 @@ class Graph:
         return f"<Graph {self.name}: {len(self.ops)} ops, {len(self.tensors)} tensors>"
 
     def counts(self) -> Counts:
-        """The work of all ops, summed by what is counted."""
+        """The counts of all ops, summed."""
         total: Counts = {}
         for op in self.ops.values():
             for what, n in op.work.counts().items():
@@ -115,7 +115,7 @@ class Graph:
     @property
     def dag(self) -> networkx.DiGraph:
         """The ops as nodes, an edge for each tensor from the op that makes it to one that reads it."""
-        import networkx  # here, so that a command that draws no DAG starts without it
+        import networkx  # here, because most commands draw no DAG and start faster without it
 
         dag = networkx.DiGraph()
         for op in self.ops.values():
@@ -126,23 +126,25 @@ class Graph:
         return dag
 
     def bytes_of(self, *roles: str) -> int:
-        """Bytes of all tensors of these roles; a cache counts as it is after the step, which holds what lay in it."""
+        """Bytes of all tensors with these roles; a cache counts once, as it is after the step."""
+        # An append's output contains its past rows, which would otherwise count twice.
         past = {t for op in self.ops.values() if op.kind == "append" for t in op.inputs[1:]}
         return sum(t.bytes for t in self.tensors.values() if t.role in roles and t.name not in past)
 
     def bytes_loaded(self, op: Op, *roles: str) -> int:
-        """Bytes that the op reads from memory of inputs of these roles, or of all: of a table the rows asked for."""
+        """Bytes that the op reads from memory: inputs with these roles, or all. Activations and ids count nothing."""
         total = 0
         for tensor in (self.tensors[name] for name in op.inputs):
             if roles and tensor.role not in roles:
                 continue
-            if tensor.role == "embedding":
+            if tensor.role == "embedding":  # a gather reads one row of the table for each row that it makes
                 total += tensor.format.bytes(self.tensors[op.name].shape)
             elif tensor.role in READ_WHOLE:
                 total += tensor.bytes
         return total
 
     def bytes_stored(self, op: Op) -> int:
-        """Bytes of new cache rows that the op makes."""
+        """Bytes of new cache rows that the op stores, in the format of the cache."""
+        # An append is free: the op that computes the new rows, its first input, writes them into the cache.
         readers = [o for o in self.ops.values() if o.kind == "append" and o.inputs[0] == op.name]
         return sum(self.tensors[o.name].format.bytes(self.tensors[op.name].shape) for o in readers)

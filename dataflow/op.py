@@ -32,13 +32,13 @@ class Work:
         return self.extents[OP_KINDS[self.kind].extents.index(extent)]
 
     def counts(self) -> Counts:
-        """What is counted of this work: mac, exp, flop (other scalar arithmetic), read, written and moved (bytes)."""
+        """The counts of this work: mac, exp, flop (other scalar arithmetic), read, written and moved (bytes)."""
         kind = OP_KINDS[self.kind]
         return kind.count(*self.extents)
 
     @property
     def elements(self) -> int:
-        """The elements that this work makes or moves: the product of its row-like extents."""
+        """The elements that this work makes, moves or compares, by the rule of its kind."""
         return OP_KINDS[self.kind].elements(*self.extents)
 
     def __str__(self) -> str:
@@ -47,13 +47,13 @@ class Work:
 
 
 def computes(item: Work) -> bool:
-    """True where this work is arithmetic of an op, and not a movement."""
+    """True if the work does arithmetic, rather than only moving or comparing data."""
     counts = item.counts()
     return any(counts.get(what) for what in ("mac", "flop", "exp"))
 
 
 def work(kind: str, **extents: int) -> Work:
-    """A Work of this kind with every extent of the op table given. Raises GraphError on a wrong kind or extent."""
+    """A Work of this kind; takes every extent of the op table. Raises GraphError on a wrong kind or extent."""
     if kind not in OP_KINDS:
         raise GraphError(f"unknown op kind '{kind}'; op kinds are: {', '.join(OP_KINDS)}")
     names = OP_KINDS[kind].extents
@@ -70,8 +70,8 @@ class OpKind:
     """One row of the op table.
 
     `shape` maps (input shapes, attributes) to (output shapes, extents); it raises ValueError when they do not fit.
-    Kinds without a shape rule are movements that a mapper may schedule; they never stand in a graph.
-    `free` marks kinds that move and compute nothing (a choice of rows already in place), the only ops no unit does.
+    Kinds without a shape rule are work that only a mapper schedules, such as movements; no graph contains them.
+    `free` marks kinds that move and compute nothing (a choice of rows already in place); only these need no unit.
     """
 
     extents: tuple[str, ...]
@@ -173,7 +173,7 @@ def _append_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[l
 
 
 def hash_pairs(current: int, cached: int) -> int:
-    """Comparisons of `current` new hashes with those cached and with those before them: current x cached + pairs.
+    """Comparisons of new hashes with `cached` ones and with each other: current x cached + current (current - 1) / 2.
 
     >>> hash_pairs(3, 2)
     9
@@ -201,18 +201,17 @@ def _counts(mac: int, exp: int, flop: int) -> Counts:
     return {"mac": mac, "exp": exp, "flop": flop}
 
 
-# The patterns in which a node of a streaming machine takes and gives tokens.
+# How a node of a streaming machine takes and gives tokens.
 NODE_KINDS = ("source", "map", "zip", "reduce", "repeat", "scan", "broadcast", "accumulate", "sink")
 
-# The kinds whose work is a count of elements, which a pipeline of lanes can do.
+# The kinds that a pipeline of lanes does element by element.
 ELEMENTWISE = (
     "embedding", "rmsnorm", "layernorm", "quantize", "dequantize", "add", "silu_mul", "gelu", "rope", "pool",
 )  # fmt: skip
 
-# Counts per element: rmsnorm square, add, scale, weight; layernorm add, centre, and then as rmsnorm (a bias is not
-# counted); quantize scale, round; dequantize scale; silu_mul sigmoid as one, two multiplies; gelu tanh as one, five
-# multiplies, two adds; rope two multiplies and an add; pool an add for each input element. Derived from the definitions
-# in kernels/.
+# Flop per element, from the definitions in kernels/. rmsnorm: square, add, scale, weight. layernorm: add and centre,
+# then as rmsnorm; a bias is not counted. quantize: scale, round. dequantize: scale. silu_mul: sigmoid as one, two
+# multiplies. gelu: tanh as one, five multiplies, two adds. rope: two multiplies, an add. pool: an add per input.
 OP_KINDS: Mapping[str, OpKind] = MappingProxyType(
     {
         "embedding": OpKind(_ROWS_D, lambda rows, d: {}, _area, _embedding_shape),
@@ -229,7 +228,7 @@ OP_KINDS: Mapping[str, OpKind] = MappingProxyType(
             lambda r, h, d: r * h * d,
             _rope_shape,
         ),
-        # The rows and elements of a pool are those that it reads; it makes fewer.
+        # A pool counts the rows and elements that it reads, because each takes an add; it makes fewer.
         "pool": OpKind(_ROWS_D, _flops(1), _area, _pool_shape),
         "matmul": OpKind(("m", "k", "n"), _mac, lambda m, k, n: m * n, _matmul_shape),
         "ternary_matmul": OpKind(("m", "k", "n"), _mac, lambda m, k, n: m * n, _matmul_shape),
@@ -237,14 +236,14 @@ OP_KINDS: Mapping[str, OpKind] = MappingProxyType(
             _PAIRS, lambda p, h, d: {"mac": 2 * p * h * d, "exp": p * h}, lambda p, h, d: p * h, _attention_shape
         ),
         "select": OpKind(_ROWS_D, lambda rows, d: {}, _area, _select_shape, free=True),
-        # The op that makes the new rows writes them where the cache lies: the store is its, the concatenation is none.
+        # Free, because the op that computes the new rows stores them in the cache (Graph.bytes_stored).
         "append": OpKind(_ROWS_D, lambda rows, d: {}, _area, _append_shape, free=True),
-        # The two passes of an attention that keeps its scores: q k first, then exp and p v.
+        # The two passes of an attention that keeps its scores: q k^T first, then exp and the sum of values.
         "attention_scores": OpKind(_PAIRS, lambda p, h, d: {"mac": p * h * d}, lambda p, h, d: p * h),
         "attention_values": OpKind(_PAIRS, lambda p, h, d: {"mac": p * h * d, "exp": p * h}, lambda p, h, d: p * h),
-        # One firing of a node of a streaming machine, by what it computes on one element of its streams.
+        # One firing of a node of a streaming machine: the extents are its arithmetic on one token.
         **dict.fromkeys(NODE_KINDS, OpKind(("mac", "exp", "flop"), _counts, lambda mac, exp, flop: 1)),
-        # Movements: what a schedule must say beside the arithmetic.
+        # Movements, and `enter`, the start of a loop or kernel: what a schedule needs beside the arithmetic.
         "read": OpKind(("bytes",), lambda b: {"read": b}, lambda b: b),
         "write": OpKind(("bytes",), lambda b: {"written": b}, lambda b: b),
         "move": OpKind(("bytes",), lambda b: {"moved": b}, lambda b: b),
@@ -254,8 +253,8 @@ OP_KINDS: Mapping[str, OpKind] = MappingProxyType(
         "drain": OpKind(("d",), lambda d: {}, lambda d: d),
         "copy": OpKind(("d",), lambda d: {}, lambda d: d),
         "enter": OpKind((), lambda: {}, lambda: 0),
-        # What choosing among cached keys takes: dot products with their representatives, comparisons of scores, of new
-        # hashes with cached ones and with each other, passes over rows of scores; and the choice as requests for bytes.
+        # Selection among cached keys: products with their representatives, comparisons of scores and of hashes, passes
+        # over rows of scores, and the requests for the bytes of the kept keys.
         "score": OpKind(("mac",), lambda mac: {"mac": mac}, lambda mac: mac),
         "compare": OpKind(("comparisons",), lambda comparisons: {}, lambda comparisons: comparisons),
         "hash_compare": OpKind(

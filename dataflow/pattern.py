@@ -1,4 +1,4 @@
-"""Pattern: a repeating sequence in run-length form, as schedules give work and tokens per firing. Pure data."""
+"""Pattern: a repeating sequence in run-length form. Schedules give work and tokens per firing this way. Pure data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Pattern(Generic[T]):
         return sum(count for _, count in self.runs)
 
     def at(self, i: int) -> T:
-        """The value at place i."""
+        """The value of firing i, counted from 0."""
         i %= self.period
         for value, count in self.runs:
             if i < count:
@@ -41,10 +41,12 @@ class Pattern(Generic[T]):
         raise AssertionError("a place within the period lies in a run")
 
     def counted(self, n: int) -> list[tuple[T, int]]:
-        """The runs of one period, each with how often its value stands among the first n places."""
+        """The runs of one period, each as (value, how many of the first n firings lie in it)."""
+        # Takes time per run, not per firing, because totals over whole sections are taken often.
         whole, rest = divmod(n, self.period)
         out = []
         for value, count in self.runs:
+            # Whole periods hold every run in full; the rest of n fills the runs from the first on.
             out.append((value, whole * count + min(rest, count)))
             rest = max(0, rest - count)
         return out
@@ -59,7 +61,8 @@ def every(value: T) -> Pattern[T]:
 
 
 def sequence(*runs: tuple[T, int]) -> Pattern[T]:
-    """The pattern with these runs, those of length zero left out."""
+    """The pattern with these runs; runs of length zero are left out."""
+    # Mappers give runs by formulas that may be 0, such as (0, context - 1) at a context of one.
     return Pattern(tuple(run for run in runs if run[1] > 0))
 
 

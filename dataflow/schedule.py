@@ -1,6 +1,6 @@
 """Schedule: who does what in which order, as pure data.
 
-Knows names of units, never their rates. The unit says how long a firing takes, the engine how long all take together.
+Knows names of units, never their rates. A unit says how long a firing takes, the engine how long all firings take.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from dataflow.task import Stream
 class Schedule:
     """The sections of a graph on a design, one after another.
 
-    `recomputed` declares work beyond the graph's, by what is counted (padding, repeated quantisation, the scores of a
-    selection); `skipped` what is left out because a selection does not keep the keys, of the graph's work and, under
-    "cache", of the bytes to be read; `selected` says what it keeps. `approximated` says what is not modelled as it is;
-    `options` are those the mapper was given.
+    `recomputed` counts work beyond the graph's (padding, repeated quantisation, the scores of a selection). `skipped`
+    counts the graph's work that is left out because a selection drops its keys and, under "cache", the bytes that are
+    not read. `selected` describes what the selection keeps. `approximated` lists what is simplified; `options` are the
+    mapper's.
     """
 
     graph: Graph
@@ -38,7 +38,7 @@ class Schedule:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def counts(self) -> Counts:
-        """The work of all sections and repetitions, summed by what is counted."""
+        """The counts of all sections and repetitions, summed."""
         out: Counts = {}
         for section in self.sections:
             for task in section.tasks:
@@ -47,7 +47,8 @@ class Schedule:
         return out
 
     def fifos(self) -> dict[str, tuple[Stream, ...]]:
-        """The queues of the hardware by name, each with its streams; that of a single stream is "section: stream"."""
+        """The hardware queues by name, each with its streams; a stream's own queue is named "section: stream"."""
+        # Streams may use one queue one after another, in different sections too (see Stream.fifo).
         found: dict[str, tuple[Stream, ...]] = {}
         for section in self.sections:
             for stream in section.streams:
@@ -56,14 +57,15 @@ class Schedule:
         return found
 
     def with_depths(self, depths: Mapping[str, int]) -> Schedule:
-        """This schedule with the depths of these queues, by the names that `fifos` gives, replaced.
+        """This schedule with new depths for these queues, by their names in `fifos`.
 
-        Raises ScheduleError for a name that is not there and where a depth cannot be.
+        Raises ScheduleError for an unknown name and for a depth that breaks a rule of its section.
         """
         known = self.fifos()
         unknown = [f"no queue '{name}'; queues are: {', '.join(known)}" for name in depths if name not in known]
         if unknown:
             raise ScheduleError(unknown)
+        # `replace` makes new sections, so their rules check the new depths.
         sections = tuple(
             replace(
                 section,
@@ -81,12 +83,12 @@ class Schedule:
 
     @property
     def run_firings(self) -> int:
-        """Firings that an engine runs: each section once, however often it repeats."""
+        """Firings that an engine runs: each section once, because its repetitions are equal."""
         return sum(t.firings for s in self.sections for t in s.tasks)
 
     @property
     def firings(self) -> int:
-        """Firings in all, repetitions included."""
+        """Firings of all sections, repetitions included."""
         return sum(s.repeat * sum(t.firings for t in s.tasks) for s in self.sections)
 
 

@@ -15,9 +15,9 @@ from dataflow.task import Stream, Task
 class Section:
     """Tasks and streams that run together; the next section starts when every firing of this one has ended.
 
-    A section with `repeat` n runs n times in a row. `orders` gives the firings of a unit that serves several tasks in
-    order, in run-length form. A unit that it does not name takes its tasks one after another as listed; a unit that
-    serves first come has no order. Raises ScheduleError with every problem.
+    A section with `repeat` n runs n times in a row. `orders` gives the order of firings of a unit that serves several
+    tasks, in run-length form. Any other unit runs its tasks one after another as listed; a unit that serves first come
+    has no order. Raises ScheduleError with every problem.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Section:
             raise ScheduleError(found)
 
     def with_tasks(self, tasks: Mapping[str, Task]) -> Section:
-        """This section with these tasks, by name, in place of its own. Raises ScheduleError.
+        """This section with some tasks replaced, by name. Raises ScheduleError.
 
         Only what the new tasks touch is checked: a generation makes thousands of sections that differ in a few tasks.
         """
-        section = copy(self)
+        section = copy(self)  # `replace` would check the whole section again
         object.__setattr__(section, "tasks", tuple(tasks.get(task.name, task) for task in self.tasks))
         section._refuse(
             section_rules.problems(
@@ -50,14 +50,16 @@ class Section:
         return section
 
     def changed_since(self, earlier: Section) -> list[Task] | None:
-        """The tasks that are other objects than in an earlier section; None where more differs than their work.
+        """The tasks replaced since an earlier section; None if more than their work and tokens per firing changed.
 
         Each changed task keeps its name, its unit, its streams and the streams that its first tokens wait for.
         """
+        # Objects are compared by identity: with_tasks shares the streams and every task that it does not replace.
         same = self.streams is earlier.streams and self.repeat == earlier.repeat and self.orders == earlier.orders
         if not same or len(self.tasks) != len(earlier.tasks):
             return None
         pairs = [(new, old) for new, old in zip(self.tasks, earlier.tasks, strict=True) if new is not old]
+        # Equal first waits cannot form a new dead cycle, so that rule need not be checked again.
         alike = all(
             (new.name, new.unit, list(new.takes)) == (old.name, old.unit, list(old.takes))
             and section_rules.first_waits(new) == section_rules.first_waits(old)
@@ -73,7 +75,7 @@ class Section:
 
     @property
     def ends(self) -> dict[str, tuple[str, str]]:
-        """For each stream its producing and its consuming task."""
+        """For each stream, its producing and its consuming task."""
         producer = {s: t.name for t in self.tasks for s in t.gives}
         consumer = {s: t.name for t in self.tasks for s in t.takes}
         return {s.name: (producer[s.name], consumer[s.name]) for s in self.streams}

@@ -1,4 +1,4 @@
-"""What a section must be: ends joined, totals equal, depths that hold a firing, whole orders, no dead cycle."""
+"""The rules of a section: streams with two ends and equal totals, depths that hold a firing, orders, no dead cycle."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def problems(
     orders: Orders,
     changed: Sequence[Task] | None = None,
 ) -> Iterator[str]:
-    """Everything that is wrong with the tasks, streams and orders of a section, a line each.
+    """Every problem of the tasks, streams and orders of a section, a line each.
 
-    `changed` names the tasks that differ from those of a section that was found right and is joined in the same way:
-    then only these are checked, with the streams and the orders that they touch.
+    `changed` are the tasks that were replaced in a valid section (see Section.changed_since): then only these are
+    checked, with their streams and the orders of their units.
     """
     if changed is not None:
         names, units = {s for t in changed for s in (*t.takes, *t.gives)}, {t.unit for t in changed}
         touched = [stream for stream in streams if stream.name in names]
-        yield from _about(changed, touched, [unit for unit in orders if unit in units], tasks, repeat, orders)
+        # No dead cycle can be new: changed_since has found the first waits unchanged.
+        yield from _local_problems(changed, touched, [unit for unit in orders if unit in units], tasks, repeat, orders)
         return
     if not tasks:
         yield "it has no task; a section has at least one"
@@ -40,11 +41,11 @@ def problems(
     for end in ("takes", "gives"):
         for name in sorted({s for t in tasks for s in getattr(t, end)} - known):
             yield f"stream '{name}' is in the {end} of a task but is not declared"
-    yield from _about(tasks, streams, orders, tasks, repeat, orders)
+    yield from _local_problems(tasks, streams, orders, tasks, repeat, orders)
     yield from _dead_cycle(tasks, streams)
 
 
-def _about(
+def _local_problems(
     checked: Sequence[Task],
     streams: Sequence[Stream],
     units: Iterable[str],
@@ -52,7 +53,7 @@ def _about(
     repeat: int,
     orders: Orders,
 ) -> Iterator[str]:
-    """What is wrong with these tasks, streams and the orders of these units; `tasks` are all of the section."""
+    """The problems of the `checked` tasks, these streams and the orders of these units; `tasks` are all tasks."""
     for task in checked:
         yield from _task_problems(task, repeat)
     producers: dict[str, list[Task]] = {s.name: [] for s in streams}
@@ -60,7 +61,7 @@ def _about(
     for task in tasks:
         for ends, patterns in ((producers, task.gives), (consumers, task.takes)):
             for name in patterns:
-                if name in ends:
+                if name in ends:  # a stream that is not declared, or not touched, is reported elsewhere or valid
                     ends[name].append(task)
     for stream in streams:
         yield from _stream_problems(stream, producers[stream.name], consumers[stream.name])
@@ -75,13 +76,14 @@ def _twice(names: list[str]) -> list[str]:
 def _task_problems(task: Task, repeat: int) -> Iterator[str]:
     if task.firings < 1:
         yield f"task '{task.name}' is fired {task.firings} times; a task is fired at least once"
-        return
+        return  # the other rules count over the firings
     if task.ops and len(task.ops) != repeat:
         yield f"task '{task.name}' names {len(task.ops)} ops for {repeat} repetitions"
     for kind, patterns in (("takes", task.takes), ("gives", task.gives)):
         for stream, pattern in patterns.items():
             if any(n < 0 for n, _ in pattern):
                 yield f"task '{task.name}' {kind} a negative number of tokens of '{stream}'"
+    # One tile for each firing that computes: without this a replay would pair firings with the wrong tiles.
     tiles = sum(len(a) * len(b) for a, b in task.tiles)
     computing = sum(n for item, n in task.work.counted(task.firings) if computes(item))
     if task.tiles and tiles != computing:
@@ -96,18 +98,20 @@ def _stream_problems(stream: Stream, producers: list[Task], consumers: list[Task
     for end, tasks in (("producing", producers), ("consuming", consumers)):
         if len(tasks) != 1:
             found = ", ".join(f"'{t.name}'" for t in tasks) or "none"
-            yield f"stream '{stream.name}' has one {end} task, got {found}"
+            yield f"stream '{stream.name}' needs one {end} task, has {found}"
     if len(producers) != 1 or len(consumers) != 1:
-        return
+        return  # totals need both ends
     (source,), (sink,) = producers, consumers
     given = total(source.gives[stream.name], source.firings)
     taken = total(sink.takes[stream.name], sink.firings)
+    # Equal totals leave a stream as it began, so that the section can repeat and every task can finish.
     if given != taken:
         yield (
             f"stream '{stream.name}': '{source.name}' gives {given} tokens in all and '{sink.name}' takes {taken}; "
-            "the totals are equal"
+            "the totals must be equal"
         )
     for task, verb, pattern in ((source, "gives", source.gives), (sink, "takes", sink.takes)):
+        # A firing takes or gives all its tokens at once, so with fewer places it could never start.
         most = max(n for n, _ in pattern[stream.name])
         if most > stream.depth >= 1:
             yield (
@@ -116,21 +120,21 @@ def _stream_problems(stream: Stream, producers: list[Task], consumers: list[Task
             )
 
 
-def _order_problems(unit: str, order: tuple[tuple[str, int], ...], mine: Mapping[str, int]) -> Iterator[str]:
-    """What is wrong with a unit's order; `mine` has the firings of its tasks."""
+def _order_problems(unit: str, order: tuple[tuple[str, int], ...], firings: Mapping[str, int]) -> Iterator[str]:
+    """The problems of a unit's order; `firings` are those of each of its tasks."""
     ordered: dict[str, int] = {}
     for name, count in order:
         ordered[name] = ordered.get(name, 0) + count
         if count < 1:
             yield f"the order of unit '{unit}' has a run of {count} firings of '{name}'; runs are of one or more"
-    if ordered != mine:
-        yield f"the order of unit '{unit}' has the firings {ordered}, its tasks are {mine}"
+    if ordered != firings:
+        yield f"the order of unit '{unit}' has the firings {ordered}, its tasks are {firings}"
 
 
 def _dead_cycle(tasks: Sequence[Task], streams: Sequence[Stream]) -> Iterator[str]:
-    """Streams without initial tokens of which each gets its first token only after another has given one, in a circle.
+    """A cycle of streams without initial tokens in which each gets its first token only after the one before it.
 
-    A task that gives before it first takes breaks the circle, as initial tokens do.
+    A task that gives before it first takes breaks the cycle, as initial tokens do.
     """
     empty = {s.name for s in streams if not s.initial}
     waits: dict[str, set[str]] = {}
@@ -141,21 +145,22 @@ def _dead_cycle(tasks: Sequence[Task], streams: Sequence[Stream]) -> Iterator[st
     try:
         TopologicalSorter(waits).prepare()
     except CycleError as error:
-        circle = error.args[1][:-1]
+        circle = error.args[1][:-1]  # the error names the first stream again at the end
+        # The least name comes first, so that the message does not depend on the order of the tasks.
         first = circle.index(min(circle))
         names = ", ".join(f"'{name}'" for name in (*circle[first:], *circle[:first]))
         yield f"streams {names} form a cycle without initial tokens; start one of them with initial tokens"
 
 
 def first_waits(task: Task) -> list[tuple[str, set[str]]]:
-    """The streams that the task gives to, each with those from which it must have taken before it first does."""
+    """Each stream the task gives to, with the streams it takes from at or before the first firing that gives."""
     takes = [(stream, _first(pattern)) for stream, pattern in task.takes.items()]
     gives = [(stream, _first(pattern)) for stream, pattern in task.gives.items()]
     return [(given, {stream for stream, taken in takes if taken <= first}) for given, first in gives]
 
 
 def _first(pattern: Pattern[int]) -> float:
-    """The firing at which the pattern first moves a token."""
+    """The firing at which the pattern first moves a token; infinite if it moves none."""
     passed = 0
     for n, count in pattern:
         if n:

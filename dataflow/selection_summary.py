@@ -1,4 +1,4 @@
-"""SelectionSummary: what a choice among cached keys keeps in a step, where that lies, and how good it is."""
+"""SelectionSummary: the cached keys and values that a selection keeps in a step, where they lie, and the quality."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class SelectionSummary:
-    """The keys and values that a step attends to of those cached before it, all layers and sequences together.
+    """The cached keys and values that a step attends to, all layers and sequences together.
 
-    `kept` is their share of all that were cached. Of the bytes kept `hit_bytes` lie in `memory`, the accelerator's own,
-    which holds those of the newest `resident_tokens` of each sequence, and `miss_bytes` are fetched from the memory
-    `beyond` in `requests` requests. Quality is that of one layer on the stream that the choice was made on, None where
-    what is kept was given, or predicted from another layer: `mass_recall` of the dense attention's mass, `top_recall`
-    of as many highest scores, `output_error` relative to dense attention. `assumed` (path -> why) and `fitted` (path ->
-    point) are those of the selection's own numbers.
+    `kept` is their share of all that were cached before the step. Of the kept bytes `hit_bytes` lie in `memory`, the
+    accelerator's own, which holds the newest `resident_tokens` of each sequence; `miss_bytes` are fetched from the
+    memory `beyond` in `requests` requests. Quality is measured in one layer, on the keys that the selection ran on:
+    `mass_recall` is the share of the dense attention's mass, `top_recall` the share of the highest scores (as many as
+    are kept), `output_error` is relative to dense attention. Quality is None where the share kept was given, or the
+    choice was predicted from another layer. `assumed` (path -> why) and `fitted` (path -> point) are those of the
+    selection's own numbers.
     """
 
     algorithm: str
     kept: float
     memory: str
-    beyond: str | None
+    beyond: str | None  # None where the tiers of the design end with the main memory
     resident_tokens: int
     hit_bytes: int
     miss_bytes: int
@@ -34,6 +35,6 @@ class SelectionSummary:
 
     @property
     def hit_rate(self) -> float | None:
-        """Share of the bytes kept that need no fetch; None where nothing is kept."""
+        """Share of the kept bytes that need no fetch; None where nothing is kept."""
         kept = self.hit_bytes + self.miss_bytes
         return self.hit_bytes / kept if kept else None

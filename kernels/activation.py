@@ -1,12 +1,13 @@
 """SiLU, SiLU times a second operand, SiLU read from a table of 64 entries, and GELU in its tanh form.
 
-Knows the values and the error of the table. Does not know how many elements are done at once.
+Knows the values and the error of the table. Does not know how many elements hardware computes at once.
 """
 
 import math
 
 import numpy as np
-import torch
+
+from kernels.lazy_torch import torch
 
 GELU_SLOPE = math.sqrt(2 / math.pi)
 GELU_CUBE = 0.044715 * GELU_SLOPE
@@ -25,6 +26,7 @@ def silu(x: np.ndarray) -> np.ndarray:
     [0.0, 200.0, -0.0]
     """
     x = x.astype(np.float32)
+    # The exponent is never positive, so a large |x| underflows to 0 instead of overflowing.
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, x, x * small) / (1 + small)
 
@@ -58,6 +60,7 @@ def gelu(x: np.ndarray) -> np.ndarray:
     [0.0, 200.0, 0.0]
     """
     x = x.astype(np.float32)
+    # x is factored out of the cubic, which leaves the operations listed above; a test counts them.
     half = x * np.float32(0.5)
     return half + half * np.tanh(x * (np.float32(GELU_SLOPE) + np.float32(GELU_CUBE) * np.square(x)))
 
@@ -68,10 +71,10 @@ def gelu_reference(x: np.ndarray) -> np.ndarray:
 
 
 def silu_table_entries() -> np.ndarray:
-    """Return the 64 entries of the table, float32: SiLU in the middle of each 1/4 of [-8, 8].
+    """Return the 64 entries of the table, float32: SiLU at the middle of each step of 1/4 in [-8, 8].
 
     Formula: silu(-8 + (i + 1/2) / 4), i = 0 to 63. Source: arXiv 2510.15926's published source for size and range;
-    where in its step an entry is taken is derived: the middle makes the entry at x the nearest one.
+    the point within a step is derived: at the middle, the entry that x reads is the nearest one.
 
     >>> len(silu_table_entries()), round(float(silu_table_entries()[63]), 4)
     (64, 7.872)
@@ -91,13 +94,15 @@ def silu_table(x: np.ndarray) -> np.ndarray:
     [0.06639999896287918, 0.06639999896287918, 0.0, 9.0]
     """
     x = x.astype(np.float32)
+    # x = 8 itself would read one entry past the end. Larger |x| are replaced below.
     index = np.clip(np.floor(x * np.float32(_STEPS_PER_ONE)), -TABLE_ENTRIES // 2, TABLE_ENTRIES // 2 - 1)
     inside = silu_table_entries()[index.astype(np.int64) + TABLE_ENTRIES // 2]
     return np.where(x < -TABLE_LIMIT, np.float32(0), np.where(x > TABLE_LIMIT, x, inside))
 
 
 def silu_table_reference(x: np.ndarray) -> np.ndarray:
-    """Return silu_table by finding each x among the bounds of the entries."""
+    """Return silu_table by a search for each x among the bounds between entries."""
+    # right=True puts an x on a bound into the upper entry, as floor does.
     bounds = torch.arange(-31, 32) / 4
     middles = torch.cat([bounds - 0.125, bounds[-1:] + 0.125]).double()
     values = torch.tensor(x).float()

@@ -1,15 +1,15 @@
-"""Attention as an engine walks it: causal prefill for groups of queries, key by key, and decode in two passes.
+"""Attention in the order in which an engine computes it: causal prefill key by key, and decode in two passes.
 
-Knows the orders, the numbers and what each walk counts. Does not know how long a step takes.
+Knows the orders, the numbers and the counts of operations. Does not know how long a step takes.
 FP32 throughout. Head h reads kv head h // (heads / kv_heads); scores are scaled by 1 / sqrt(d).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numba import njit
 
+from kernels.lazy_torch import torch
 from kernels.online_softmax import LOWEST
 
 QUERY_PARALLEL = 8
@@ -17,11 +17,11 @@ QUERY_PARALLEL = 8
 
 @dataclass(frozen=True, slots=True)
 class AttentionCounts:
-    """What an attention walk did, each field incremented where the thing happens, masked and padded lanes included.
+    """Operations of one attention, counted where each happens, in masked and padded lanes too.
 
-    steps: rounds of the loops over keys (decode: of both passes) · key_rows_read, value_rows_read: rows of all kv heads
-    · visible_pairs, masked_pairs: query-key pairs walked that count, and that the mask removes · exps, multiplications,
-    additions (subtractions too), comparisons, divisions: scalar operations.
+    steps: iterations of the loops over keys (decode: of both passes) · key_rows_read, value_rows_read: rows of all kv
+    heads · visible_pairs, masked_pairs: query-key pairs computed that the mask keeps, and removes · exps,
+    multiplications, additions (subtractions too), comparisons, divisions: scalar operations.
     """
 
     steps: int
@@ -36,6 +36,7 @@ class AttentionCounts:
     divisions: int
 
 
+# Compiled code fills an array in the order of the fields above, because it cannot fill a dataclass.
 _STEPS, _KEYS, _VALUES, _VISIBLE, _MASKED, _EXPS, _PRODUCTS, _SUMS, _COMPARISONS, _DIVISIONS = range(10)
 
 
@@ -47,6 +48,7 @@ def _score(q: np.ndarray, key: np.ndarray, scale: np.float32, counts: np.ndarray
         total += q[i] * key[i]
         products += 1
         sums += 1
+    # The product beyond the loop is the scale.
     counts[_PRODUCTS] += products + 1
     counts[_SUMS] += sums
     return total * scale
@@ -55,6 +57,7 @@ def _score(q: np.ndarray, key: np.ndarray, scale: np.float32, counts: np.ndarray
 @njit(cache=True)
 def _absorb(state: np.ndarray, output: np.ndarray, score: np.float32, value: np.ndarray, counts: np.ndarray) -> None:
     """Advance one lane: state is its (maximum, total), output its sum of weighted value rows."""
+    # Online softmax, arXiv 1805.02867: a new maximum rescales everything summed before it.
     maximum = max(state[0], score)
     rescale, weight = np.exp(state[0] - maximum), np.exp(score - maximum)
     state[1] = state[1] * rescale + weight
@@ -64,6 +67,7 @@ def _absorb(state: np.ndarray, output: np.ndarray, score: np.float32, value: np.
         output[i] = output[i] * rescale + weight * value[i]
         products += 2
         sums += 1
+    # Beyond the loop: a product and an addition for the total, and a subtraction in each exponent.
     counts[_COMPARISONS] += 1
     counts[_EXPS] += 2
     counts[_PRODUCTS] += products + 1
@@ -88,9 +92,11 @@ def _prefill(
     share = heads // k.shape[1]
     output = np.zeros_like(q)
     state = np.zeros((rows, heads, 2), dtype=np.float32)
+    # A finite start: if the first key of a query is masked, exp(start - start) has to be 1, not NaN.
     state[:, :, 0] = LOWEST
     counts = np.zeros(10, dtype=np.int64)
     for first in range(0, rows, parallel):
+        # Newest first, the rows before a group are newer than its queries, so the group sees none of them.
         for key in range(first if newest_first else 0, rows):
             counts[_STEPS] += 1
             counts[_KEYS] += 1
@@ -100,6 +106,7 @@ def _prefill(
                 counts[_VISIBLE if visible else _MASKED] += 1
                 for head in range(heads):
                     score = _score(q[query, head], k[key, head // share], scale, counts)
+                    # The lanes of a step work together: a masked one computes too, with the weight exp(-inf) = 0.
                     if not visible:
                         score = np.float32(-np.inf)
                     _absorb(state[query, head], output[query, head], score, v[key, head // share], counts)
@@ -118,6 +125,7 @@ def _decode(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32) -> t
     state = np.zeros((heads, 2), dtype=np.float32)
     state[:, 0] = LOWEST
     counts = np.zeros(10, dtype=np.int64)
+    # Pass 1 has no values yet: with empty rows, _absorb advances the maximum and the total alone.
     nothing = np.empty(0, dtype=np.float32)
     for token in range(len(k)):
         counts[_STEPS] += 1
@@ -126,7 +134,10 @@ def _decode(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32) -> t
             scores[token, head] = _score(q[head], k[token, head // share], scale, counts)
             _absorb(state[head], nothing, scores[token, head], nothing, counts)
         counts[_VISIBLE] += 1
-    _normalize_state(state, counts)
+    # The inverse of each total, so that pass 2 multiplies instead of dividing.
+    for head in range(heads):
+        state[head, 1] = np.float32(1) / state[head, 1]
+        counts[_DIVISIONS] += 1
     output = np.zeros((heads, width), dtype=np.float32)
     for token in range(len(k)):
         counts[_STEPS] += 1
@@ -143,14 +154,6 @@ def _decode(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32) -> t
     return output, counts
 
 
-@njit(cache=True)
-def _normalize_state(state: np.ndarray, counts: np.ndarray) -> None:
-    """Replace the total of each head by its inverse, so that pass 2 multiplies."""
-    for head in range(len(state)):
-        state[head, 1] = np.float32(1) / state[head, 1]
-        counts[_DIVISIONS] += 1
-
-
 def _check_heads(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> None:
     if k.shape != v.shape or k.size == 0:
         raise ValueError(f"k has shape {k.shape}, v {v.shape}; they must be equal and hold at least one row")
@@ -163,15 +166,15 @@ def _check_heads(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> None:
 def prefill_attention_counted(
     q: np.ndarray, k: np.ndarray, *, v: np.ndarray, order: str = "reversed", query_parallel: int = QUERY_PARALLEL
 ) -> tuple[np.ndarray, AttentionCounts]:
-    """Return causal attention float32 [n, heads, d] by an online softmax of block size 1, and what the walk did.
+    """Return causal attention float32 [n, heads, d] by an online softmax of block size 1, and its counts.
 
     q float [n, heads, d], k and v float [n, kv_heads, d], oldest row first. Queries go in groups of query_parallel.
     "plain": oldest first, each group with all keys, masked or not: n**2 / 8 steps. "reversed": queries and keys newest
-    first, each group with the keys from its own first row to the end: n (n + 8) / 16 steps. Both for groups of 8 and n
-    a multiple of 8; other n are padded with newest rows of zeros. Every lane of a step works, masked or not.
+    first, each group with the keys from its own first row to the end: n (n + 8) / 16 steps. These step counts hold for
+    groups of 8 and n a multiple of 8. Other n are padded with newest rows of zeros. Masked lanes compute too.
     Raises ValueError for another order, shapes that do not fit, or query_parallel < 1. Source: arXiv 2510.15926.
 
-    Two groups of 8: the newer walks 16 keys, the older 8; a lane takes two exponentials per step.
+    Two groups of 8: the older takes 8 keys, the newer 16; a lane takes two exponentials per step.
 
     >>> rows = np.ones((16, 1, 2), dtype=np.float32)
     >>> output, counts = prefill_attention_counted(rows, rows, v=rows)
@@ -188,7 +191,9 @@ def prefill_attention_counted(
     if len(q) != len(k):
         raise ValueError(f"q has {len(q)} rows, k {len(k)}; prefill needs as many")
     n, step = len(q), -1 if order == "reversed" else 1
+    # Padding rows are the newest, so the causal mask hides them from every real query.
     padding = ((0, -n % query_parallel), (0, 0), (0, 0))
+    # Contiguous copies, because numba would compile again for the strides of a reversed view.
     queries, keys, values = (np.ascontiguousarray(np.pad(a.astype(np.float32), padding)[::step]) for a in (q, k, v))
     scale = np.float32(q.shape[2] ** -0.5)
     output, counts = _prefill(queries, keys, values, scale, query_parallel, order == "reversed")
@@ -198,7 +203,7 @@ def prefill_attention_counted(
 def prefill_attention(
     q: np.ndarray, k: np.ndarray, *, v: np.ndarray, order: str = "reversed", query_parallel: int = QUERY_PARALLEL
 ) -> np.ndarray:
-    """Return causal attention float32 [n, heads, d]: the output of prefill_attention_counted, which see.
+    """Return causal attention float32 [n, heads, d] without its counts; see prefill_attention_counted.
 
     The first query sees one key, so its output is that key's value row:
 
@@ -220,7 +225,7 @@ def prefill_attention_reference(
 
 
 def decode_attention_counted(q: np.ndarray, k: np.ndarray, *, v: np.ndarray) -> tuple[np.ndarray, AttentionCounts]:
-    """Return the attention of one query to a cache, float32 [heads, d], in two passes, and what they did.
+    """Return the attention of one query to a cache, float32 [heads, d], in two passes, and its counts.
 
     q float [heads, d], k and v float [context, kv_heads, d]. Pass 1 reads K and keeps the raw scores, running maximum
     and sum; pass 2 reads V with weight exp(score - maximum) / sum. Raises ValueError for shapes that do not fit.
@@ -240,7 +245,7 @@ def decode_attention_counted(q: np.ndarray, k: np.ndarray, *, v: np.ndarray) -> 
 
 
 def decode_attention(q: np.ndarray, k: np.ndarray, *, v: np.ndarray) -> np.ndarray:
-    """Return the attention of one query to a cache: the output of decode_attention_counted, which see.
+    """Return the attention of one query to a cache, float32 [heads, d]; see decode_attention_counted.
 
     >>> decode_attention(np.ones((1, 1)), np.ones((2, 1, 1)), v=np.array([[[3.0]], [[5.0]]])).tolist()
     [[4.0]]

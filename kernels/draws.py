@@ -1,7 +1,7 @@
 """Arguments for the pairs of kernels.PAIRS, drawn at random up to a size.
 
-Each function takes a generator and the largest extent and returns keyword arguments that algorithm and reference share.
-Size 1 makes every extent 1; other sizes make extents that are multiples of nothing in particular.
+Each function takes a generator and the largest extent, and returns keyword arguments for algorithm and reference.
+Size 1 makes every extent 1. Other sizes draw extents that need not be multiples of any tile.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ def _extent(rng: np.random.Generator, size: int) -> int:
 
 
 def _extents(rng: np.random.Generator, size: int, *, inputs: int | None = None) -> tuple[int, int, int]:
-    """Return m, n and k; k goes up to 4 * size, or up to size * inputs, when size is not 1."""
+    """Return m <= 5, n <= size and k <= 4 * size, or k <= size * inputs where given; all 1 for size 1."""
     k = _extent(rng, 1 if size == 1 else size * (inputs or 4))
     return _extent(rng, min(size, 5)), _extent(rng, size), k
 
@@ -53,6 +53,7 @@ def weights(rng: np.random.Generator, size: int) -> Arguments:
 def loader_weights(rng: np.random.Generator, size: int) -> Arguments:
     """Return ternary weights of one or two regions and their slots; a size above 1 may cross one edge of a region."""
     _, n, k = _extents(rng, size)
+    # Crosses the edge by half of the extent, so that the second region is filled only in part.
     edge = int(rng.integers(3)) if size > 1 else 0
     n += REGION_OUTPUTS - n // 2 if edge == 1 else 0
     k += REGION_BLOCKS * BLOCK_INPUTS - k // 2 if edge == 2 else 0
@@ -114,14 +115,15 @@ def norm(rng: np.random.Generator, size: int) -> Arguments:
 
 
 def uneven_norm(rng: np.random.Generator, size: int) -> Arguments:
-    """Return rows with every second element 4 higher, so that they spread by 1 or more if not of one, and a weight."""
+    """Return rows x [rows, d] with a standard deviation of about 1 or more where d > 1, and a weight [d]."""
+    # Rows are divided by their deviation, so a small one would magnify the rounding of the mean.
     n, d = _extent(rng, size), _extent(rng, 4 * size)
     x = rng.uniform(-1, 1, (n, d)) + 4 * (np.arange(d) % 2)
     return {"x": x.astype(np.float32), "weight": _normal(rng, d)}
 
 
 def pooled(rng: np.random.Generator, size: int) -> Arguments:
-    """Return x [rows, d] and 1 to rows tokens, which divide the rows or do not."""
+    """Return x [rows, d] and a number of tokens from 1 to rows, a divisor of rows or not."""
     x = _normal(rng, _extent(rng, size), _extent(rng, size))
     return {"x": x, "tokens": _extent(rng, len(x))}
 
@@ -145,7 +147,7 @@ def rotated(rng: np.random.Generator, size: int) -> Arguments:
 
 
 def gate(rng: np.random.Generator, size: int) -> Arguments:
-    """Return x [size] from -12 to 12, which crosses both ends of the SiLU table."""
+    """Return up to `size` elements x from -12 to 12, beyond both ends of the SiLU table."""
     return {"x": rng.uniform(-12, 12, _extent(rng, size)).astype(np.float32)}
 
 
@@ -163,6 +165,7 @@ def prefill(rng: np.random.Generator, size: int) -> Arguments:
         "k": _normal(rng, n, kv_heads, width),
         "v": _normal(rng, n, kv_heads, width),
         "order": ("plain", "reversed")[int(rng.integers(2))],
+        # Size 1 keeps the group of 8, so that a single row is padded.
         "query_parallel": 8 if size == 1 else _extent(rng, 8),
     }
 
@@ -174,10 +177,26 @@ def decode(rng: np.random.Generator, size: int) -> Arguments:
     return {"q": _normal(rng, kv_heads * share, width), "k": _normal(rng, *cache), "v": _normal(rng, *cache)}
 
 
+def two_passes(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a group of queries, up to 4 * size keys and values, and which keys each query sees: at least one."""
+    keys, queries, kv_heads, share, width = (_extent(rng, most) for most in (4 * size, 8, 3, 3, size))
+    visible = rng.integers(0, 2, (queries, keys)).astype(bool)
+    # A query without any key has no softmax.
+    visible[np.arange(queries), rng.integers(keys, size=queries)] = True
+    return {
+        "q": _normal(rng, queries, kv_heads * share, width),
+        "k": _normal(rng, keys, kv_heads, width),
+        "v": _normal(rng, keys, kv_heads, width),
+        "scale": width**-0.5,
+        "visible": visible,
+    }
+
+
 def softmax_step(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a state with moderate scores, a group of queries, and a key that some of them see."""
+    """Return a state with moderate scores, a group of queries, and a key that some of the queries see."""
     queries, kv_heads, share, width = _extent(rng, 8), _extent(rng, 3), _extent(rng, 3), _extent(rng, size)
     heads = kv_heads * share
+    # At least 1, because the key with the largest score adds exp(0).
     total = rng.uniform(1, 50, (queries, heads)).astype(np.float32)
     state = SoftmaxState(_normal(rng, queries, heads), total, _normal(rng, queries, heads, width))
     return {

@@ -1,10 +1,11 @@
-"""Normalization of rows: by the root mean square, alone or with the largest magnitude of its result, and centred.
+"""RMSNorm of rows, alone or with the largest magnitude of each result row, and LayerNorm.
 
 Knows the formulas in FP32. None of them has a bias.
 """
 
 import numpy as np
-import torch
+
+from kernels.lazy_torch import torch
 
 
 def rmsnorm(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-5) -> np.ndarray:
@@ -32,7 +33,7 @@ def rmsnorm_reference(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-5) -
 def rmsnorm_absmax(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-5) -> tuple[np.ndarray, np.ndarray]:
     """Return rmsnorm(x, weight) and the largest magnitude of each of its rows, float32 [rows, d] and [rows].
 
-    Source: arXiv 2510.15926: the norm keeps a running maximum, and the quantizer does not pass over the row again.
+    Source: arXiv 2510.15926: the norm keeps a running maximum, so the quantizer need not read the row twice.
 
     >>> rmsnorm_absmax(np.array([[3.0, 4.0, -3.0, 4.0]]), np.ones(4) * 5, eps=12.5)[1].tolist()
     [4.0]
@@ -61,6 +62,7 @@ def layer_norm(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-6) -> np.nd
     [[-3.0, 6.0]]
     """
     x = x.astype(np.float32)
+    # Centred before squaring: mean(x**2) - mean(x)**2 would cancel for a row far from 0.
     centred = x - x.mean(axis=1, keepdims=True, dtype=np.float32)
     variance = np.square(centred).mean(axis=1, keepdims=True, dtype=np.float32)
     return centred / np.sqrt(variance + np.float32(eps)) * weight.astype(np.float32)

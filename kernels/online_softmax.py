@@ -1,19 +1,20 @@
-"""Softmax-weighted sums made one key at a time: the state of a group of queries, one step, and the result.
+"""Online softmax, one key at a time: the state of a group of queries, one step, and the result.
 
-Knows the recurrence, for whatever order the keys come in. Does not know that order, nor counts anything.
+Knows the recurrence, which holds for any order of the keys. Does not know the order and counts nothing.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+
+from kernels.lazy_torch import torch
 
 LOWEST = float(np.finfo(np.float32).min)
 
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxState:
-    """What is known of a group of queries after some keys, float32.
+    """The state of a group of queries after some keys, float32.
 
     maximum [queries, heads]: the largest score so far; total [queries, heads]: the sum of exp(score - maximum);
     output [queries, heads, d]: the sum of exp(score - maximum) * value row.
@@ -65,6 +66,7 @@ def online_softmax_step(
     if visible is not None:
         score = np.where(visible[:, None], score, np.float32(-np.inf))
     maximum = np.maximum(state.maximum, score)
+    # The lowest number minus a huge score overflows to -inf, and exp of that is 0, as it should be.
     with np.errstate(over="ignore"):
         rescale, weight = np.exp(state.maximum - maximum), np.exp(score - maximum)
     output = state.output * rescale[..., None] + weight[..., None] * value.astype(np.float32)
@@ -80,7 +82,7 @@ def online_softmax_step_reference(
     scale: float,
     visible: np.ndarray | None = None,
 ) -> SoftmaxState:
-    """Return online_softmax_step from the sums without any maximum taken out, in FP64; for moderate scores only."""
+    """Return online_softmax_step in FP64, with exp(score) summed directly; for moderate scores only."""
     share = q_group.shape[1] // key_row.shape[0]
     key = torch.tensor(key_row).double().repeat_interleave(share, dim=0)
     value = torch.tensor(value_row).double().repeat_interleave(share, dim=0)
@@ -103,4 +105,5 @@ def online_softmax_finish(state: SoftmaxState) -> np.ndarray:
     >>> online_softmax_finish(SoftmaxState(counts, counts, np.full((1, 1, 1), 10, dtype=np.float32))).tolist()
     [[[5.0]]]
     """
+    # A query that saw no key has total 0 and output 0; dividing by 1 keeps the zeros.
     return state.output / np.where(state.total > 0, state.total, np.float32(1))[..., None]

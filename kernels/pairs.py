@@ -1,4 +1,4 @@
-"""PAIRS: every algorithm beside its PyTorch reference, with inputs and tolerance; the equivalence tests walk it."""
+"""PAIRS: every algorithm beside its PyTorch reference, with inputs and tolerance. Equivalence tests run them all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels import activation, attention, draws, norm, online_softmax, pool, quantize, rope
+from kernels import activation, attention, draws, norm, online_softmax, pool, quantize, rope, two_pass_softmax
 from kernels.selection import draws as drawn
 from kernels.selection import quality, threshold
 from kernels.selection.references import clusters, learned, positions_and_scores
@@ -19,8 +19,8 @@ class Pair:
     """An algorithm and the reference it must agree with.
 
     reference and algorithm take the same keyword arguments and return an array, a tuple of arrays or a dataclass of
-    arrays; inputs(rng, size) draws the arguments, extents from 1 up to a few times size; tolerance 0 asks for equal
-    values, any other is relative to max(1, the largest magnitude of the reference); reason says why it is what it is.
+    arrays. inputs(rng, size) draws the arguments, extents from 1 up to a few times size. tolerance 0 asks for equal
+    values; any other is relative to max(1, the largest magnitude of the reference). reason justifies the tolerance.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Pair:
     reason: str
 
 
+# The product alone: torch has nothing to compare the counts with, and tests hold them to closed forms.
 def _counted_product(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return lookup.lookup_matmul_counted(x, weights)[0]
 
@@ -118,6 +119,15 @@ PAIRS = (
         5e-6,
         _FP32,
     ),
+    Pair(
+        "two_pass_softmax",
+        two_pass_softmax.two_pass_softmax_reference,
+        two_pass_softmax.two_pass_softmax,
+        draws.two_passes,
+        5e-6,
+        _LONG,
+    ),
+    # From here on the selections, by the name of their source as in ALGORITHMS; a test compares the names.
     Pair("full", positions_and_scores.everything, trace, drawn.everything, 0, _WHOLE),
     Pair("streaming_llm", positions_and_scores.sink_window, trace, drawn.sink_window, 0, _WHOLE),
     Pair("duo_attention", positions_and_scores.gated_heads, trace, drawn.gated_heads, 0, _WHOLE),
@@ -130,6 +140,7 @@ PAIRS = (
     Pair("infllm", learned.block_means, trace, drawn.block_means, 0, _WHOLE),
     Pair("rekv", learned.frame_means, trace, drawn.frame_means, 0, _WHOLE),
     Pair("resv", clusters.hash_clusters, trace, drawn.hash_clusters, 0, _WHOLE),
+    # Its reference adds in the same order, so that a sum on the edge of the ratio falls on the same side.
     Pair("keep_to_ratio", clusters.keep_to_ratio, threshold.keep_to_ratio, drawn.weighted_rows, 0, _IEEE),
     Pair("attend", positions_and_scores.attend_reference, quality.attend, drawn.masked, 5e-6, _LONG),
 )

@@ -4,16 +4,18 @@ Knows the rounding. Does not know which layers are quantized.
 """
 
 import numpy as np
-import torch
 
+from kernels.lazy_torch import torch
+
+# Rows and matrices of zeros get this scale, so that nothing divides by 0.
 SMALLEST_MAGNITUDE = 1e-5
 
 
 def quantize_absmax(x: np.ndarray, absmax: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return each row of x as INT8, and the scale that turns it back.
+    """Return each row of x as INT8, and the scale by which it is dequantized.
 
-    x float [rows, d]; absmax float [rows], the largest magnitudes when they are known already; returns int8 [rows, d]
-    and float32 [rows].
+    x float [rows, d]; absmax float [rows], the largest magnitudes where already known; returns int8 [rows, d] and
+    float32 [rows].
     Formula: top = max(max|x|, 1e-5); scale = top / 127; q = clamp(round(x * (127 / top)), -127, 127).
     Halves round to even. Source: BitNet b1.58, arXiv 2402.17764, activation quantization; arXiv 2510.15926.
 
@@ -26,7 +28,9 @@ def quantize_absmax(x: np.ndarray, absmax: np.ndarray | None = None) -> tuple[np
     x = x.astype(np.float32)
     top = np.abs(x).max(axis=1) if absmax is None else absmax.astype(np.float32)
     top = np.maximum(top, np.float32(SMALLEST_MAGNITUDE))
+    # Scaled as in the published formula: x / (top / 127) can round differently.
     q = np.rint(x * (np.float32(127) / top)[:, None])
+    # Clipped because a given absmax may be smaller than the row's own.
     return np.clip(q, -127, 127).astype(np.int8), top / np.float32(127)
 
 
@@ -40,7 +44,7 @@ def quantize_absmax_reference(x: np.ndarray, absmax: np.ndarray | None = None) -
 
 
 def quantize_absmean(weights: np.ndarray) -> tuple[np.ndarray, np.float32]:
-    """Return a weight matrix as -1, 0, 1, and the scale that turns it back.
+    """Return a weight matrix as -1, 0, 1, and the scale by which it is dequantized.
 
     weights float [n, k]; returns int8 [n, k] and a float32. The mean is summed in FP64 and kept in FP32.
     Formula: scale = max(mean|w|, 1e-5); q = clamp(round(w / scale), -1, 1).
@@ -52,6 +56,7 @@ def quantize_absmean(weights: np.ndarray) -> tuple[np.ndarray, np.float32]:
     >>> q.tolist(), float(scale)
     ([[0, -1], [1, 0]], 1.0)
     """
+    # Summed in FP64, so that the order of the additions hardly ever changes the FP32 scale.
     scale = np.float32(max(np.abs(weights).mean(dtype=np.float64), SMALLEST_MAGNITUDE))
     return np.clip(np.rint(weights.astype(np.float32) / scale), -1, 1).astype(np.int8), scale
 
@@ -64,9 +69,9 @@ def quantize_absmean_reference(weights: np.ndarray) -> tuple[np.ndarray, np.floa
 
 
 def dequantize(accumulators: np.ndarray, x_scale: np.ndarray, *, w_scale: float) -> np.ndarray:
-    """Return the float product of which accumulators is the integer product, float32 [m, n].
+    """Return an integer matrix product as the float product, float32 [m, n].
 
-    accumulators int32 [m, n]; x_scale float32 [m], one per row; w_scale one for the matrix.
+    accumulators int32 [m, n], the integer product; x_scale float32 [m], one per row; w_scale one for the matrix.
     Formula: accumulators[i, j] * (x_scale[i] * w_scale), in FP32. Source: BitNet b1.58, arXiv 2402.17764.
 
     >>> dequantize(np.array([[3, -4]], dtype=np.int32), np.array([0.5], dtype=np.float32), w_scale=2.0).tolist()

@@ -1,20 +1,21 @@
-"""Rotary position embedding, half rotation: element i of a head turns together with element i + head_dim / 2.
+"""Rotary position embedding in halves: element i of a head rotates with element i + head_dim / 2.
 
 Knows the plain frequencies. Does not know scaled variants for longer contexts.
 """
 
 import numpy as np
-import torch
+
+from kernels.lazy_torch import torch
 
 
 def rope(x: np.ndarray, positions: np.ndarray, *, base: float = 1e4) -> np.ndarray:
-    """Return x with each pair of elements of each head turned by an angle that grows with the position.
+    """Return x with each pair of elements of each head rotated by an angle proportional to the position.
 
     x float [rows, heads, head_dim], positions int [rows]; returns float32 of x's shape. Angles are FP64, the rest FP32.
-    Formula: angle(i) = position * base**(-2i / head_dim); x[i], x[i + head_dim/2] turn by angle(i), i < head_dim / 2.
+    Formula: angle(i) = position * base**(-2i / head_dim); x[i], x[i + head_dim/2] rotate by angle(i), i < head_dim / 2.
     Raises ValueError when head_dim is odd. Source: arXiv 2104.09864; the halves as in Llama (rotate_half).
 
-    Position 0 does not turn; with two elements position p turns by p radians:
+    Position 0 does not rotate; with two elements, position p rotates by p radians:
 
     >>> rope(np.array([[[1.0, 0.0]], [[1.0, 0.0]]]), np.array([0, 1])).round(3).tolist()
     [[[1.0, 0.0]], [[0.5400000214576721, 0.8410000205039978]]]
@@ -22,6 +23,7 @@ def rope(x: np.ndarray, positions: np.ndarray, *, base: float = 1e4) -> np.ndarr
     if x.shape[2] % 2:
         raise ValueError(f"x: head_dim must be even to be turned in pairs, got {x.shape[2]}")
     half = x.shape[2] // 2
+    # Angles reach the position itself, in radians: in FP32 a long context would leave few digits of the fraction.
     angles = positions[:, None, None] * base ** (-np.arange(half) / half)
     cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
     low, high = x[..., :half].astype(np.float32), x[..., half:].astype(np.float32)

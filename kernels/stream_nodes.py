@@ -1,6 +1,6 @@
-"""What each node of an attention stream computes on one token, in plain NumPy and in the type of its inputs.
+"""The nodes of streaming attention: what each computes on one token, in NumPy and in the dtype of its inputs.
 
-Knows scalars and rows, one step at a time. Does not know which tokens come when (dataflow/stream_values.py).
+Knows scalars and rows, one step at a time. Does not know which tokens come when (dataflow/numeric/replay_streams.py).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def score(state: Token, query: np.ndarray, key: np.ndarray) -> tuple[Token, Toke
 
 
 def exp(state: Token, value: Token) -> tuple[Token, Token]:
-    """Return exp(s); infinite where that is too large for the type."""
+    """Return exp(s); infinite where that overflows the dtype."""
     return None, np.exp(value)
 
 
 def exp_below_max(state: Token, value: Token, maximum: Token) -> tuple[Token, Token]:
-    """Return exp(s - m), which is 1 at most."""
+    """Return exp(s - m), at most 1."""
     return None, np.exp(value - maximum)
 
 
@@ -47,24 +47,26 @@ def total(state: Token, value: Token) -> tuple[Token, Token]:
 
 
 def divide(state: Token, value: Token, by: Token) -> tuple[Token, Token]:
-    """Return e / l, of a scalar or of a row."""
+    """Return e / l; e is a scalar or a row."""
     return None, value / by
 
 
 def weighted_sum(state: Token, weight: Token, row: np.ndarray) -> tuple[Token, Token]:
-    """Return o + p v, the rows [d] so far, each times its weight."""
+    """Return o + p v, the sum of the rows [d] so far, each times its weight."""
     added = weight * row if state is None else state + weight * row
     return added, added
 
 
 def running_max(state: Token, value: Token) -> tuple[Token, Token]:
-    """Return the pair (exp(s - m'), exp(m - m')) with m' = max(m, s), the largest so far; nothing is rescaled at first.
+    """Return the pair (exp(s - m'), exp(m - m')) with m' = max(m, s), the largest so far.
 
+    The first pair of a row is (1, 0), since nothing is summed yet.
     Source: online softmax, arXiv 1805.02867.
 
     >>> running_max(2.0, 1.0)
     (2.0, (np.float64(0.36787944117144233), np.float64(1.0)))
     """
+    # value - value is a 0 in the dtype of the inputs, where a literal would be a Python float.
     if state is None:
         return value, (np.exp(value - value), value - value)
     largest = max(state, value)

@@ -1,6 +1,6 @@
 """Lowers any graph onto units that each do some op kinds: ops one after another, weights loaded from memory.
 
-The plainest mapping: the next op starts when the one before has ended; activations stay on chip.
+The plainest mapping: an op starts when the one before has ended; activations stay on chip.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mappers.build.section_builder import Buffering, SectionBuilder
 
 
 def lower_op_by_op(graph: Graph, design: Design, *, weight_buffering: Buffering) -> Schedule:
-    """The schedule that runs the ops in order, each on the unit that does its kind, by name the first.
+    """The schedule that runs the ops in order, each on the first unit by name that does its kind.
 
     Raises MappingError where no unit does a kind, or the tensors do not fit the memory.
     """
@@ -56,8 +56,8 @@ def lower_op_by_op(graph: Graph, design: Design, *, weight_buffering: Buffering)
 def at_context(schedule: Schedule, graph: Graph) -> Schedule:
     """The schedule of a decode step that differs from this schedule's in its context alone.
 
-    Equal to lowering it anew; only the work of attention and of its load is made, the rest is shared. Whether the
-    context fits is not asked again: it does where a longer one did.
+    Equal to lowering it anew, but only the work of attention and of its load is made; the rest is shared. Does not
+    check again whether the context fits: the caller has lowered the longest one.
     """
     return replace(schedule, graph=graph, sections=tuple(_attended(section, graph) for section in schedule.sections))
 
@@ -67,6 +67,7 @@ def _attended(section: Section, graph: Graph) -> Section:
     tasks = {task.name: task for task in section.tasks}
     if "attention" not in tasks:
         return section
+    # The first layer's op stands for all: the section's layers are alike.
     op = graph.ops[tasks["attention"].ops[0]]
     changed = {"attention": replace(tasks["attention"], work=every(op.work))}
     if "load attention" in tasks:
@@ -77,8 +78,8 @@ def _attended(section: Section, graph: Graph) -> Section:
 
 def _section(builder: SectionBuilder, ops: list[Op], memory: str, buffering: Buffering) -> Section:
     graph, scopes = builder.graph, builder.scopes
-    previous: list[str] = []  # the op before, and the op before that one
-    before_that: list[str] = []
+    previous: list[str] = []  # the op before this one
+    before_previous: list[str] = []
     for op in ops:
         name, size = op.name.removeprefix(scopes[0]), graph.bytes_loaded(op)
         waits = previous
@@ -86,7 +87,8 @@ def _section(builder: SectionBuilder, ops: list[Op], memory: str, buffering: Buf
             builder.part = "weight load"
             role = next(role for role in (graph.tensors[t].role for t in op.inputs) if graph.bytes_loaded(op, role))
             load = builder.task(f"load {name}", memory, work("read", bytes=size), role=role)
-            builder.call(load, before_that if buffering == "double" else previous)
+            # Under double buffering a load runs beside the op before, so it waits for the one before that.
+            builder.call(load, before_previous if buffering == "double" else previous)
             waits = [*previous, load]
         builder.part = op.kind
         firings, each = _row_by_row(op)
@@ -96,23 +98,25 @@ def _section(builder: SectionBuilder, ops: list[Op], memory: str, buffering: Buf
         stored = graph.bytes_stored(op)
         if stored:
             store = builder.task(f"store {name}", memory, work("write", bytes=stored), role="cache")
+            # The new rows of the cache are complete after the op's last firing. Nothing waits for the store.
             builder.stream(name, store, 1, gives=sequence((0, firings - 1), (1, 1)))
-        before_that, previous = previous, [name]
+        before_previous, previous = previous, [name]
     return builder.section("layers" if len(scopes) > 1 else ops[0].name)
 
 
 def _row_by_row(op: Op) -> tuple[int, Work]:
-    """A firing per row; attention is one firing, because its rows differ."""
+    """One firing per row; attention is one firing, because its rows see different numbers of keys."""
     if op.kind == "attention":
         return 1, op.work
     rows = OP_KINDS[op.kind].extents[0]
-    one = {n: (1 if n == rows else op.work[n]) for n in OP_KINDS[op.kind].extents}
-    return op.work[rows], work(op.kind, **one)
+    row = {n: (1 if n == rows else op.work[n]) for n in OP_KINDS[op.kind].extents}
+    return op.work[rows], work(op.kind, **row)
 
 
 def _tiles(op: Op) -> tuple[tuple[range, range], ...]:
     if op.kind in ("attention", "embedding"):
         return ()
     rows = op.work[OP_KINDS[op.kind].extents[0]]
+    # The tiles of a ternary matmul cut its inputs, those of any other op its outputs.
     width = op.work["k"] if op.kind == "ternary_matmul" else op.work.elements // rows
     return ((range(rows), range(0, width, width)),)

@@ -24,17 +24,19 @@ def temporal(
 
     `weight_buffering` is "single" (a matrix is loaded before its linear) or "double" (while the linear before runs).
     `attention_order` of a prefill is "reversed" (newest query group first, masked keys skipped) or "plain" (every key).
-    A design with a table-lookup engine runs fused linears; any other runs each op on the unit that does its kind, by
-    name the first.
+    A design with a table-lookup engine runs fused linears; any other runs each op on the first unit by name that does
+    its kind.
 
     Raises MappingError with the resource, the demand, the capacity and the ways out.
     """
+    # Depths that no stream would use are refused, not ignored.
     if design.fifos:
         raise MappingError("fifos: this mapper joins units by the design's links", ways_out=("links with a depth",))
     if design.of_kind(TableLookup):
         return table_lookup.lower_table_lookup(
             graph, design, weight_buffering=weight_buffering, attention_order=attention_order
         )
+    # "reversed" is the default, so only another value shows that the user asked for an order.
     if attention_order != "reversed":
         raise MappingError(
             f"attention_order={attention_order}: '{design.name}' has no attention engine with an order",
@@ -44,9 +46,9 @@ def temporal(
 
 
 def at_context(schedule: Schedule, graph: Graph, design: Design) -> Schedule:
-    """The schedule that `temporal` makes of this decode step, from one of another step at the same options.
+    """The schedule of this decode step, made from the schedule of another step with the same options.
 
-    Sections and tasks that are the same in both are the same objects.
+    Equal to that of `temporal`; sections and tasks that do not change are the same objects.
     """
     if design.of_kind(TableLookup):
         return table_lookup.at_context(schedule, graph, design)

@@ -16,7 +16,7 @@ HOMES = {
     "pint": ("archsim/quantity.py",),
     "typer": ("archsim/cli.py",),
     "matplotlib": ("archsim/report/plot.py",),
-    "torch": ("kernels/",),
+    "torch": ("kernels/lazy_torch.py",),
     "numba": ("kernels/", "archsim/engine/compiled/"),
     "networkx": ("dataflow/graph.py", "archsim/engine/deadlock/"),
 }
@@ -31,32 +31,78 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+# Inside a package each entry, a file or a folder, imports only from itself and from entries before it.
+WITHIN = {
+    "dataflow": (
+        "errors", "format", "mask", "op", "pattern", "task", "graph", "cascade", "selection_summary", "section_rules",
+        "section", "schedule", "models", "numeric",
+    ),
+    "archsim": (
+        "quantity", "errors", "files", "units", "design", "selection", "engine", "run", "report", "fifos", "published",
+        "schema", "check", "cli",
+    ),
+    "mappers": (
+        "build", "op_by_op", "table_lookup", "temporal", "streaming", "retrieval", "registry", "experiment",
+    ),
+}  # fmt: skip
+FAMILIES = ("table_lookup", "streaming", "retrieval")  # of mappers; none knows another
+
+
+def module_of(path: Path) -> str:
+    return name(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def entry(module: str) -> str:
+    """The file or folder of its package that a module is, or lies in."""
+    return module.split(".")[1]
+
+
 def rank(module: str) -> int:
     """Place in the order; the command line stands above all."""
     return len(ORDER) if module.startswith("archsim.cli") else ORDER.index(module.split(".")[0])
 
 
 def imported(path: Path) -> set[str]:
-    """Modules imported anywhere in the file, inside functions too."""
+    """Modules imported anywhere in the file: inside functions and under TYPE_CHECKING too."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module)
+            inside = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES
+            found |= inside or {node.module}
     return found
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_imports_go_one_way(path):
-    module = name(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    module = module_of(path)
     back = {m for m in imported(path) if m.split(".")[0] in ORDER and rank(m) > rank(module)}
     assert not back, f"{module} imports {back}, which stands above it"
 
 
+def test_every_file_and_folder_has_its_place():
+    for package, entries in WITHIN.items():
+        there = {entry(module) for module in MODULES if module.startswith(f"{package}.")}
+        assert there == set(entries)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_imports_inside_a_package_go_one_way(path):
+    module = module_of(path)
+    package = module.split(".")[0]
+    if package not in WITHIN or module == package:
+        return
+    place = WITHIN[package].index
+    near = {m for m in imported(path) if m.startswith(f"{package}.") and entry(m) != entry(module)}
+    back = {m for m in near if place(entry(m)) > place(entry(module))}
+    assert not back, f"{module} imports {back}, which stands above it"
+    if entry(module) in FAMILIES:
+        assert not {m for m in near if entry(m) in FAMILIES}
+
+
 def test_there_is_no_circle_between_modules():
-    modules = {name(p).removesuffix(".py").removesuffix("/__init__").replace("/", "."): p for p in FILES}
-    edges = {m: {i for i in at_import(p) if i in modules and i != m} for m, p in modules.items()}
+    edges = {module_of(path): imported(path) & MODULES - {module_of(path)} for path in FILES}
     done: set[str] = set()
 
     def visit(module: str, path: tuple[str, ...]) -> None:
@@ -66,20 +112,12 @@ def test_there_is_no_circle_between_modules():
                 visit(other, (*path, module))
             done.add(module)
 
-    for module in modules:
+    for module in edges:
         visit(module, ())
 
 
-def at_import(path: Path) -> set[str]:
-    """Modules that importing the file imports: those at its top level, outside `if TYPE_CHECKING`."""
-    found = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            inside = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES
-            found |= inside or {node.module}
-    return found
+def test_mappers_are_families():
+    assert len(list((ROOT / "mappers").glob("*.py"))) <= 8
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)

@@ -1,1 +1,1 @@
-"""What exists: units and links on one clock, resources, silicon and tiers of memory."""
+"""Designs: units and links on one clock, resources, silicon and tiers of memory."""

@@ -1,6 +1,6 @@
 """Design: units and links on one clock, read from YAML.
 
-Knows what exists and where each number is from. Does not know what will run on it.
+Knows what exists and where each number comes from. Does not know what will run on it.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ class Design(Sourced):
     Frozen. A variant is `design.with_({"units.tlmm.num_tables": 56})`, which edits the written form and reads it again.
     """
 
-    opens: ClassVar[int] = 2
+    opens: ClassVar[int] = 2  # an edit may create units.<name>.energy
 
     name: str = Field(description="the name that reports print")
-    source: str = Field(description="where the numbers are from that stand under neither assumed nor fitted")
-    clock: Frequency = Field(description="the one clock in whose cycles time is counted")
-    mapper: str = Field(description="the mapper that places graphs on this design unless another is asked for")
+    source: str = Field(description="source of every number that is neither assumed nor fitted")
+    clock: Frequency = Field(description="clock of the design; time is counted in its cycles")
+    mapper: str = Field(description="mapper that places graphs on this design unless another is requested")
     units: dict[str, AnyUnit] = Field(description="name -> unit")
     links: dict[str, Link] = Field(default_factory=dict, description="name -> FIFO between two units")
     fifos: dict[str, Limit] = Field(
         default_factory=dict,
         description="class of FIFOs (short, long) or stream of the mapper -> depth in tokens, or inf; for machines "
-        "whose FIFOs join any two nodes",
+        "whose FIFOs can connect any two nodes",
     )
     tiers: tuple[str, ...] = Field(
         (),
-        description="the way of cached keys and values from the cores outward: a memory on chip, the main memory, "
-        "then, if there is one, the memory beyond behind its channels",
+        description="memories of cached keys and values, from the cores outward: the one on chip, the main memory, "
+        "then optionally channels and the memory behind them",
     )
     resources: Resources | None = Field(None, description="budget and use of an FPGA's resources")
-    silicon: Silicon | None = Field(None, description="area and power of the parts of a chip's core")
-    power: Watts | None = Field(None, description="power of the whole, published; without it power is not modelled")
+    silicon: Silicon | None = Field(None, description="area and power of the parts of a core of the chip")
+    power: Watts | None = Field(None, description="published power of the whole; without it power is not modelled")
     assumed: dict[str, str] = Field(default_factory=dict, description="dotted path -> why this number was assumed")
     fitted: dict[str, Fitted] = Field(default_factory=dict, description="dotted path -> the point it was fitted to")
 
@@ -94,12 +94,13 @@ class Design(Sourced):
         try:
             return {"clock_hz": parse(document.data.get("clock"), "frequency")}
         except ValueError:
-            return {"clock_hz": Fraction(1)}  # a stand-in, so that only the clock's own problem is told
+            return {"clock_hz": Fraction(1)}  # a stand-in, so that only the problem of the clock itself is reported
 
     def not_derived(self) -> tuple[str, ...]:
-        """What a variant does not re-derive: the power, and the written resources, of a unit that was changed."""
+        """What does not follow the changes of a variant: published power, and written resources of a changed unit."""
         written = self.resources.used if self.resources else {}
         changed = [path for path in self._changed if path.startswith(("units.", "clock"))]
+        # Published power is that of the whole design as built, so it follows no unit and no clock.
         power = ("power is as published and does not follow what was changed, nor does energy",)
         return (power if self.power is not None and changed and "power" not in self._changed else ()) + tuple(
             f"resources.used.{unit} is as written and does not follow {path}"
@@ -113,11 +114,11 @@ class Design(Sourced):
         return {name: unit for name, unit in self.units.items() if isinstance(unit, kind)}
 
     def used(self, resource: str) -> Fraction:
-        """How much of the resource all units and the rest use together."""
+        """The amount of the resource that all units and the rest use together."""
         assert self.resources is not None
         return self.resources.total(resource, self.units)
 
 
 def load_design(name: str) -> Design:
-    """The design of a shipped name, or of a path. Raises DesignError with every problem of the file."""
+    """The design with a shipped name or at a path. Raises DesignError with every problem of the file."""
     return Design.read(found(name, "", "design"))

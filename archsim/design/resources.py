@@ -1,4 +1,4 @@
-"""Resources of an FPGA: what it has, and what each unit of a design uses of it."""
+"""Resources of an FPGA: the budget, and what each unit of a design uses of it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ Problems = list[tuple[str, str]]
 
 
 def no_unit(name: str, units: Mapping[str, Any]) -> str:
-    """That there is no unit of this name, and which may have been meant."""
+    """The message that no unit has this name, with a guess at the one that was meant."""
     return f"no unit '{name}'; {guess(name, units, otherwise='units are')}"
 
 
 def _half_count(value: Any) -> Fraction:
     if isinstance(value, Fraction):
         return value
+    # type() and not isinstance, because a bool is an int in Python.
     if type(value) not in (int, float) or value < 0 or (2 * value) % 1:
         raise ValueError(f"expected a count of zero or more, in halves, such as 98.5, got {value!r}")
     return Fraction(value)
 
 
 class HalfCount:
-    """A count in halves, as half blocks of memory are counted; read into a Fraction."""
+    """A count in halves, because FPGA memory is counted in half blocks; read into a Fraction."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
@@ -45,24 +46,25 @@ Amount = Annotated[Fraction, HalfCount]
 
 
 class Resources(BaseModel):
-    """What the part has and what each unit uses of it; `rest` is what belongs to no unit."""
+    """What the FPGA has and what each unit uses of it; `rest` belongs to no unit."""
 
     model_config = FROZEN
 
-    budget: dict[str, Amount] = Field(description="resource -> how much the part has")
+    budget: dict[str, Amount] = Field(description="resource -> how much the FPGA has")
     used: dict[str, dict[str, Amount]] = Field(description="unit, or rest -> resource -> how much it uses")
 
     def total(self, resource: str, units: Mapping[str, Unit]) -> Fraction:
-        """How much of the resource all units and the rest use; of a unit the larger of what is written and derived."""
+        """The use of the resource by all units and the rest; for a unit the larger of written and derived use."""
         return sum((self._use(owner, resource, units) for owner in self.used), Fraction(0))
 
     def _use(self, owner: str, resource: str, units: Mapping[str, Unit]) -> Fraction:
         written = self.used[owner].get(resource, Fraction(0))
         derived = units[owner].resources().get(resource, 0) if owner in units else 0
+        # A variant may need more than was written for the original.
         return max(written, Fraction(derived))
 
     def problems(self, units: Mapping[str, Unit]) -> Problems:
-        """Owners and resources that are none, units left out, and what is used beyond the budget."""
+        """Unknown owners and resources, units left out, and use beyond the budget."""
         problems = []
         for owner, uses in self.used.items():
             if owner != "rest" and owner not in units:
@@ -77,6 +79,6 @@ class Resources(BaseModel):
         for resource, budget in self.budget.items():
             total = self.total(resource, units)
             if total > budget:
-                told = f"{float(total):g} are used and the part has {float(budget):g}; use less or take a larger part"
-                problems.append((f"resources.budget.{resource}", told))
+                excess = f"{float(total):g} are used and the part has {float(budget):g}; use less or take a larger part"
+                problems.append((f"resources.budget.{resource}", excess))
         return problems

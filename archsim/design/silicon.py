@@ -1,4 +1,4 @@
-"""Silicon: area and power of a chip of equal cores, from those of the parts of a core."""
+"""Silicon: area and power of a chip of equal cores, summed over the parts of a core."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ class Component(BaseModel):
     model_config = FROZEN
 
     area: Area = Field(description="area in this process")
-    power: Watts = Field(description="power when it works")
+    power: Watts = Field(description="power while it works")
 
 
 class Silicon(BaseModel):
-    """A chip of equal cores, each the sum of its parts; `retrieval` names the parts that choose what to fetch.
+    """A chip of equal cores, each the sum of its parts; `retrieval` names the parts that select what to fetch.
 
     Not modelled: what lies outside the cores. The power is that of the cores at work; no run derives it.
     """
 
     model_config = FROZEN
 
-    cores: Count = Field(description="cores of the chip")
+    cores: Count = Field(description="number of cores of the chip")
     parts: dict[str, Component] = Field(description="part of a core -> its area and power")
-    retrieval: tuple[str, ...] = Field((), description="the parts that choose which cached keys are fetched")
+    retrieval: tuple[str, ...] = Field((), description="the parts that select which cached keys are fetched")
 
     @model_validator(mode="after")
     def _is_made_of_parts(self) -> Silicon:
@@ -41,7 +41,7 @@ class Silicon(BaseModel):
                 problems.append((f"retrieval.{i}", f"no part '{name}'; {meant}"))
             elif name in self.retrieval[:i]:
                 problems.append((f"retrieval.{i}", f"'{name}' twice; its area and power count once"))
-        if not (self.core_area and self.core_power):
+        if not (self.core_area and self.core_power):  # the shares below divide by both
             problems.append(("parts", "a core without area or without power; list the parts of a core with both"))
         if problems:
             raise PathProblems(problems)
@@ -69,10 +69,10 @@ class Silicon(BaseModel):
 
     @property
     def retrieval_area_share(self) -> Fraction:
-        """Of a core's area, what the parts of `retrieval` take."""
+        """Share of a core's area that the parts of `retrieval` take."""
         return sum((self.parts[name].area for name in self.retrieval), Fraction(0)) / self.core_area
 
     @property
     def retrieval_power_share(self) -> Fraction:
-        """Of a core's power, what the parts of `retrieval` take."""
+        """Share of a core's power that the parts of `retrieval` take."""
         return sum((self.parts[name].power for name in self.retrieval), Fraction(0)) / self.core_power

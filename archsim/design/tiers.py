@@ -1,4 +1,4 @@
-"""Tiers: the memories, and the channels between them, that cached keys and values lie in, from the cores outward."""
+"""Tiers: the memories that hold cached keys and values, and the channels between them, from the cores outward."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from archsim.units import Channel, Memory, Unit
 
 
 def tier_problems(tiers: Sequence[str], units: Mapping[str, Unit]) -> list[tuple[str, str]]:
-    """What is wrong with the way of cached keys and values: a memory on chip, the main one, channels, one beyond."""
+    """Problems of the tiers: they are a memory on chip, the main one, then optionally channels and one memory more."""
     problems = []
     for i, name in enumerate(tiers):
         if name not in units:
@@ -19,6 +19,7 @@ def tier_problems(tiers: Sequence[str], units: Mapping[str, Unit]) -> list[tuple
             problems.append((f"tiers.{i}", f"'{name}' is a {kind}; tiers are units of kind memory or channel"))
         elif name in tiers[:i]:
             problems.append((f"tiers.{i}", f"'{name}' stands at tiers.{tiers.index(name)} already; name a tier once"))
+    # The order is judged only if every tier is a memory or a channel of the design.
     if problems or not tiers:
         return problems
     memories = [name for name in tiers if isinstance(units[name], Memory)]

@@ -1,4 +1,4 @@
-"""The flat form as integer arrays: what compiled code runs on, and what is saved. Knows no names."""
+"""The flat form as integer arrays, which compiled code runs on and which are saved. Knows no names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from archsim.engine.flat import Flat, FlatTask
 
-FIRST_COME = -1
+FIRST_COME = -1  # in place of a first entry of an order, which is never negative
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ WIDTHS = {"tasks": 4, "runs": 6, "takes": 2, "gives": 2, "streams": 4, "units": 
 
 
 def arrays(flat: Flat) -> Arrays:
-    """The section as arrays."""
+    """The arrays of the section. Raises OverflowError for a number beyond int64."""
     rows: dict[str, list[tuple[int, ...]]] = {name: [] for name in WIDTHS}
     for task in flat.tasks:
         first = len(rows["runs"])
@@ -46,9 +46,10 @@ def arrays(flat: Flat) -> Arrays:
 
 
 def arrays_like(flat: Flat, before: Flat, packed: Arrays) -> Arrays:
-    """The section as arrays, where most of its tasks are the same objects as in one before, whose arrays these are."""
+    """The arrays of the section; tasks that are the same objects as in `before` keep their rows of `packed`."""
     if len(flat.tasks) != len(before.tasks) or flat.streams != before.streams:
         return arrays(flat)
+    # Copies, as the earlier run keeps `packed`; streams are never written to, so they are shared.
     tasks, runs, takes, gives = packed.tasks.copy(), packed.runs.copy(), packed.takes.copy(), packed.gives.copy()
     for i, (task, old) in enumerate(zip(flat.tasks, before.tasks, strict=True)):
         if task is old:
@@ -57,11 +58,14 @@ def arrays_like(flat: Flat, before: Flat, packed: Arrays) -> Arrays:
         _add_runs(task, rows)
         first, end = tasks[i, 2:]
         ends = runs[first, 2], runs[end - 1, 3], runs[first, 4], runs[end - 1, 5]
-        part = _table(rows, "runs") + np.array([0, 0, ends[0], ends[0], ends[2], ends[2]])
-        if task.unit != old.unit or len(part) != end - first or (part[:, 2:] != runs[first:end, 2:]).any():
+        # Rows count from the task's own first take and give, which lie behind those of the tasks before it.
+        new_runs = _table(rows, "runs") + np.array([0, 0, ends[0], ends[0], ends[2], ends[2]])
+        # The rows of later tasks stay in place only if this task has as many runs, takes and gives as it had.
+        if task.unit != old.unit or len(new_runs) != end - first or (new_runs[:, 2:] != runs[first:end, 2:]).any():
             return arrays(flat)
-        tasks[i, 1], runs[first:end] = task.firings, part
+        tasks[i, 1], runs[first:end] = task.firings, new_runs
         takes[ends[0] : ends[1]], gives[ends[2] : ends[3]] = _table(rows, "takes"), _table(rows, "gives")
+    # Always anew: orders count firings, which differ where a task has changed.
     units: dict[str, list[tuple[int, ...]]] = {"units": [], "order": []}
     _add_units(flat, units)
     return Arrays(tasks, runs, takes, gives, packed.streams, _table(units, "units"), _table(units, "order"))
@@ -84,19 +88,20 @@ def _add_units(flat: Flat, rows: dict[str, list[tuple[int, ...]]]) -> None:
 
 
 def _table(rows: dict[str, list[tuple[int, ...]]], name: str) -> np.ndarray:
+    # np.array of a list of tuples took twice as long for the order of a long section.
     numbers = chain.from_iterable(rows[name])
     return np.fromiter(numbers, dtype=np.int64, count=len(rows[name]) * WIDTHS[name]).reshape(-1, WIDTHS[name])
 
 
 def next_runs(a: Arrays) -> np.ndarray:
-    """The run that follows each run of its task; after the last comes the first."""
+    """For each run the next run of its task; the last is followed by the first."""
     following = np.arange(1, len(a.runs) + 1)
     following[a.tasks[:, 3] - 1] = a.tasks[:, 2]
     return following
 
 
 def firings(a: Arrays) -> np.ndarray:
-    """How many firings are of each run."""
+    """For each run, how many firings of its task are of it; the end of the task may cut the last period."""
     tasks, counts = a.tasks, a.runs[:, 0]
     sizes = tasks[:, 3] - tasks[:, 2]
     before = np.cumsum(counts) - counts

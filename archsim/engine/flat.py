@@ -1,6 +1,6 @@
-"""The flat form of a section on a design: what each firing costs, takes and gives, with every name resolved.
+"""The flat form of a section on a design: cycles and tokens of each firing, with every name resolved to an index.
 
-Engines start from it. The only caller of `Unit.cycles` for a schedule; holds no cost formula of its own.
+Engines run it. It alone asks `Unit.cycles` for the firings of a schedule, and holds no cost formula of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataflow.task import Task
 
 @dataclass(frozen=True, slots=True)
 class FlatRun:
-    """`count` equal firings in a row: cycles on the unit, (stream, tokens) taken and given, by index."""
+    """`count` equal firings in a row: cycles of each on the unit, and (stream index, tokens) it takes and gives."""
 
     count: int
     cycles: int
@@ -29,7 +29,7 @@ class FlatRun:
 
 @dataclass(frozen=True, slots=True)
 class FlatTask:
-    """A task: its unit by index, its firings, and one period of runs that repeats until they are used up."""
+    """A task: the index of its unit, its number of firings, and one period of runs, repeated until all are done."""
 
     name: str
     unit: int
@@ -42,15 +42,16 @@ class FlatTask:
         return sum(cycles * count for cycles, count in self.cycles_counted())
 
     def cycles_counted(self) -> list[tuple[int, int]]:
-        """The cycles of each run with how many firings have them."""
+        """For each run of the period: the cycles of a firing, and how many firings of the task are of this run."""
         return Pattern(tuple((run.cycles, run.count) for run in self.runs)).counted(self.firings)
 
 
 @dataclass(frozen=True, slots=True)
 class FlatUnit:
-    """A unit: servers, latency, and the fixed order of firings as (task, how many) or None for first come.
+    """A unit: servers, latency, and its order as (task index, firings in a row), None if it serves first come.
 
-    `of` is the design's unit that this is, or is one server of where tasks are placed.
+    `of` is the unit's name in the design. On a unit whose tasks are placed, each server is a FlatUnit of its own, with
+    the same `of`.
     """
 
     name: str
@@ -63,7 +64,7 @@ class FlatUnit:
 
 @dataclass(frozen=True, slots=True)
 class FlatStream:
-    """A stream: depth and initial tokens, and the tasks at its ends by index."""
+    """A stream: depth and initial tokens, and the indices of the tasks at its ends."""
 
     name: str
     depth: int
@@ -74,7 +75,7 @@ class FlatStream:
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A section with every name resolved to an index; units without a task in it are left out."""
+    """A section with every name resolved to an index; units of the design that have no task in it are left out."""
 
     section: str
     tasks: tuple[FlatTask, ...]
@@ -92,7 +93,7 @@ class _Flattened(NamedTuple):
 def flatten(section: Section, design: Design, memo: Memo | None = None) -> Flat:
     """The flat form of a section on a design. Raises ScheduleError where a task names a unit that is not there.
 
-    `memo` is that of runs on the same design: tasks that are the same objects as in the section before are shared.
+    `memo` belongs to runs on this design: tasks that the section before had too, as the same objects, are reused.
     """
     before = memo.last(_Flattened) if memo else None
     changed = section.changed_since(before.section) if before else None
@@ -129,10 +130,11 @@ def _all_new(section: Section, design: Design) -> Flat:
 
 
 def _with_changed(section: Section, design: Design, flat: Flat, changed: dict[str, Task]) -> Flat:
-    """This flat form with the changed tasks and the orders of their units in place; units and streams are the same."""
+    """The flat form of a section that differs from that of `flat` only in the `changed` tasks, given by name."""
     task_index = {t.name: i for i, t in enumerate(flat.tasks)}
     stream_index = {s.name: i for i, s in enumerate(flat.streams)}
     tasks = list(flat.tasks)
+    # A changed task may fire more or less often, and the order of its unit counts firings. Streams keep their ends.
     touched = dict.fromkeys(task.unit for task in changed.values())
     for name, task in changed.items():
         at = task_index[name]
@@ -142,31 +144,32 @@ def _with_changed(section: Section, design: Design, flat: Flat, changed: dict[st
 
 
 def _flat_units(name: str, section: Section, design: Design, task_index: dict[str, int]) -> list[FlatUnit]:
-    """The unit, or each of its servers that a task is placed on; none where the section has no task for it.
+    """The unit as one FlatUnit, or one for each task that is placed on it; none if the section has no task for it.
 
-    Raises ScheduleError where more tasks are placed than there are servers.
+    Raises ScheduleError for more placed tasks than servers, and for an order of a unit whose tasks are placed.
     """
     unit = design.units[name]
-    mine = tuple(i for i, t in enumerate(section.tasks) if t.unit == name)
+    tasks_on = tuple(i for i, t in enumerate(section.tasks) if t.unit == name)
     if unit.arbitration == "placed":
         if name in section.orders:
             raise ScheduleError(
                 f"section '{section.name}': an order of unit '{name}', whose tasks are placed: each has a server of "
                 "its own, so leave the order out"
             )
-        if len(mine) > unit.count:
+        if len(tasks_on) > unit.count:
             raise ScheduleError(
-                f"section '{section.name}': {len(mine)} tasks are placed on unit '{name}', whose count is "
+                f"section '{section.name}': {len(tasks_on)} tasks are placed on unit '{name}', whose count is "
                 f"{unit.count}; each takes a server of its own"
             )
-        placed = [(i, section.tasks[i]) for i in mine]
+        # A server with one task needs no choice, so its firings have a fixed order: all of the task.
+        placed = [(i, section.tasks[i]) for i in tasks_on]
         return [
             FlatUnit(f"{name}: {task.name}", name, 1, unit.latency_cycles, ((i, task.firings),), (i,))
             for i, task in placed
         ]
     ordered = unit.arbitration == "in_order"
     order = tuple((task_index[t], n) for t, n in section.order_of(name)) if ordered else None
-    return [FlatUnit(name, name, unit.count, unit.latency_cycles, order, mine)] if mine else []
+    return [FlatUnit(name, name, unit.count, unit.latency_cycles, order, tasks_on)] if tasks_on else []
 
 
 def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design: Design) -> FlatTask:
@@ -179,6 +182,8 @@ def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design
                 f"task '{task.name}': a firing of zero cycles on '{task.unit}', which serves first come; its clients "
                 "could not be told apart in time"
             )
+        # In the order of the task's streams: of several that are lacking, engines report the first. A firing that moves
+        # no token of a stream never waits for it.
         takes = tuple((stream_index[s], n) for s, n in zip(task.takes, taken, strict=True) if n)
         gives = tuple((stream_index[s], n) for s, n in zip(task.gives, given, strict=True) if n)
         runs.append(FlatRun(count, cycles, takes, gives))
@@ -186,12 +191,13 @@ def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design
 
 
 def merged(task: Task) -> list[tuple[int, tuple[Any, tuple[int, ...], tuple[int, ...]]]]:
-    """One period of the task's firings as runs in which work, tokens taken and tokens given stay the same.
+    """One period of the task's firings, as runs in which work, tokens taken and tokens given stay the same.
 
-    The period is the least that all its patterns share, cut at the number of firings.
+    The period is the least common multiple of the periods of all its patterns, at most the number of firings.
     """
     patterns: list[Pattern[Any]] = [task.work, *task.takes.values(), *task.gives.values()]
-    end = _shared_period(patterns, task.firings)
+    # A pattern of one run never changes, so it does not lengthen the period, and its run is as long as the period.
+    end = min(task.firings, lcm(*(p.period for p in patterns if len(p.runs) > 1)))
     cursors = [[0, p.runs[0][1] if len(p.runs) > 1 else end] for p in patterns]
     out = []
     place = 0
@@ -207,7 +213,3 @@ def merged(task: Task) -> list[tuple[int, tuple[Any, tuple[int, ...], tuple[int,
                 cursor[0] = (cursor[0] + 1) % len(pattern.runs)
                 cursor[1] = pattern.runs[cursor[0]][1]
     return out
-
-
-def _shared_period(patterns: list[Pattern[Any]], firings: int) -> int:
-    return min(firings, lcm(*(p.period for p in patterns if len(p.runs) > 1)))

@@ -1,7 +1,7 @@
-"""The flat form on disk: one .npz file with a section's integer arrays and its names.
+"""The flat form on disk: one .npz file with a section's integer arrays and its names, without pickles.
 
-Holds no pickles. What is read is held to the rules that a mapper's section keeps, so that an engine can trust it: a
-file that is damaged, of another kind or put together by hand is refused with a message and never runs.
+Reading checks every rule that an engine relies on: a file that is damaged, of another kind or written by hand with a
+mistake is refused with a message and never runs.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from typing import Any
 
 import numpy as np
 
-from archsim.engine.arrays import FIRST_COME, WIDTHS, Arrays, arrays
+from archsim.engine.arrays import FIRST_COME, WIDTHS, arrays
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
 from dataflow.errors import InputError
 from dataflow.pattern import Pattern
 from dataflow.task import UNLIMITED
 
 FORMAT = 1
-MOST_TOLD = 10  # problems of one file; a damaged one may have thousands
+MOST_PROBLEMS = 10  # reported of one file; a damaged one may have thousands
 EXPECTED = "expected a file that archsim.engine.flat_file.save wrote"
-LISTS = {"tasks": "tasks", "units": "units", "of": "units", "streams": "streams"}  # of names, with the rows they name
+LISTS = {"tasks": "tasks", "units": "units", "of": "units", "streams": "streams"}  # list of names: array it names
 Pairs = list[tuple[int, int]]
 
 
 def save(flat: Flat, path: str | os.PathLike[str]) -> None:
     """Writes the section to this file, whole or not at all; the same section gives the same bytes.
 
-    The tasks of a unit are those that name it, in the order of the section, as `flatten` lists them.
+    `tasks` of a unit is not stored: it is the tasks that name the unit, in the order of the section.
 
-    Raises InputError for a section that `load` would refuse and where the file cannot be written.
+    Raises InputError for a section that `load` would refuse, and if the file cannot be written.
     """
-    found = [f"section '{flat.section}': {problem}" for problem in islice(_problems(flat), MOST_TOLD)]
+    found = [f"section '{flat.section}': {problem}" for problem in islice(_problems(flat), MOST_PROBLEMS)]
     if found:
         raise InputError(found)
     names = {
@@ -55,9 +55,11 @@ def save(flat: Flat, path: str | os.PathLike[str]) -> None:
     # As JSON in bytes: NumPy's own text drops zeros at its end and cannot hold every name that Python can.
     columns["names"] = np.frombuffer(json.dumps(names).encode("ascii"), dtype=np.uint8)
     columns["format"] = np.array(FORMAT, dtype=np.int64)
+    # Through a buffer: given a path, NumPy appends ".npz" to names without it.
     written = io.BytesIO()
     np.savez_compressed(written, allow_pickle=False, **columns)
     whole = Path(path)
+    # A rename in the same folder is atomic, so an interrupt leaves the old file or the new one, never half of it.
     part = whole.with_name(f".{whole.name}.part")
     try:
         part.write_bytes(written.getvalue())
@@ -70,22 +72,24 @@ def save(flat: Flat, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str]) -> Flat:
     """The section that `save` wrote to this file.
 
-    Raises InputError for a file that is not there, is something else or has another format, and for arrays that are no
-    section together.
+    Raises InputError for a file that does not exist, is of another kind or of another format, and for arrays that do
+    not form a section.
     """
     shown = os.fspath(path)
     columns = _columns(shown)
     flat = _flat(columns, shown)
-    if not _same(arrays(flat), columns):
+    # Written again, the section has these very arrays, so that no row is left over, used twice or out of order.
+    written = arrays(flat)
+    if not all(np.array_equal(getattr(written, name), columns[name]) for name in WIDTHS):
         raise InputError(f"{shown}: its arrays leave rows out or use them twice; {EXPECTED}")
-    found = [f"{shown}: {problem}" for problem in islice(_problems(flat), MOST_TOLD)]
+    found = [f"{shown}: {problem}" for problem in islice(_problems(flat), MOST_PROBLEMS)]
     if found:
         raise InputError(found)
     return flat
 
 
 def _columns(shown: str) -> dict[str, np.ndarray]:
-    """The arrays of the file by name, each of its type and shape."""
+    """The arrays of the file by name, each checked for its type and its number of columns."""
     try:
         raw = Path(shown).read_bytes()
     except FileNotFoundError:
@@ -98,7 +102,7 @@ def _columns(shown: str) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as file:
             columns = {name: np.asarray(file[name]) for name in file.files}
-    except Exception:  # ZIP, its codecs and NumPy's header each complain in their own way about what is damaged
+    except Exception:  # zipfile, zlib and NumPy's header parser each raise errors of their own for damaged files
         raise InputError(f"{shown}: is damaged or no .npz file at all; {EXPECTED}") from None
     form = columns.get("format")
     if form is None or form.shape != () or form.dtype != np.int64:
@@ -113,9 +117,10 @@ def _columns(shown: str) -> dict[str, np.ndarray]:
 
 
 def _flat(columns: dict[str, np.ndarray], shown: str) -> Flat:
-    """The section of the arrays and names; every index in it is one that is there."""
+    """The section that the arrays and names form; every index in it is checked against the array it points to."""
     names = _names(columns, shown)
     rows: dict[str, list[Any]] = {name: columns[name].tolist() for name in WIDTHS}
+    # Before anything is looked up: a negative index would be legal Python and name another row.
     for name, within, place in _indices(rows):
         if not 0 <= place < len(rows[within]):
             there = f"there are {len(rows[within])}, counted from 0"
@@ -126,13 +131,13 @@ def _flat(columns: dict[str, np.ndarray], shown: str) -> Flat:
         FlatTask(name, unit, firings, tuple(runs[a:b]))
         for name, (unit, firings, a, b) in zip(names["tasks"], rows["tasks"], strict=True)
     ]
-    mine: list[list[int]] = [[] for _ in rows["units"]]
+    tasks_on: list[list[int]] = [[] for _ in rows["units"]]
     for i, task in enumerate(tasks):
-        mine[task.unit].append(i)
+        tasks_on[task.unit].append(i)
     units = [
-        FlatUnit(name, of, count, latency, None if a == FIRST_COME else tuple(order[a:b]), tuple(on_it))
-        for name, of, (count, latency, a, b), on_it in zip(
-            names["units"], names["of"], rows["units"], mine, strict=True
+        FlatUnit(name, of, count, latency, None if a == FIRST_COME else tuple(order[a:b]), tuple(on_unit))
+        for name, of, (count, latency, a, b), on_unit in zip(
+            names["units"], names["of"], rows["units"], tasks_on, strict=True
         )
     ]
     streams = [FlatStream(name, *row) for name, row in zip(names["streams"], rows["streams"], strict=True)]
@@ -140,7 +145,7 @@ def _flat(columns: dict[str, np.ndarray], shown: str) -> Flat:
 
 
 def _names(columns: dict[str, np.ndarray], shown: str) -> dict[str, Any]:
-    """The name of the section and the lists of names, each as long as what it names."""
+    """The name of the section and the lists of names, each as long as the array that it names."""
     written = columns.get("names", np.empty(0, dtype=np.uint8))
     try:
         names = json.loads(written.tobytes())
@@ -148,36 +153,32 @@ def _names(columns: dict[str, np.ndarray], shown: str) -> dict[str, Any]:
         names = None
     if not isinstance(names, dict) or not isinstance(names.get("section"), str):
         raise InputError(f"{shown}: 'names' cannot be read; {EXPECTED}")
-    for name, of in LISTS.items():
+    for name, array in LISTS.items():
         listed = names.get(name)
-        if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
             raise InputError(f"{shown}: 'names' has no list of {name}; {EXPECTED}")
-        if len(listed) != len(columns[of]):
-            there = f"{len(listed)} names of {name} for {len(columns[of])} rows of '{of}'"
+        if len(listed) != len(columns[array]):
+            there = f"{len(listed)} names of {name} for {len(columns[array])} rows of '{array}'"
             raise InputError(f"{shown}: {there}; {EXPECTED}")
     return names
 
 
 def _indices(rows: dict[str, list[Any]]) -> Iterator[tuple[str, str, int]]:
-    """Every index that stands in the arrays: where, of what, which."""
+    """Every index in the arrays as (array it stands in, array it points to, index)."""
     for name, within, columns in (
         ("tasks", "units", (0,)), ("takes", "streams", (0,)), ("gives", "streams", (0,)),
         ("streams", "tasks", (2, 3)), ("order", "tasks", (0,)),
     ):  # fmt: skip
+        # Ranges of rows, such as the runs of a task, need no check: a wrong one shows when the arrays are compared.
         yield from ((name, within, row[i]) for row in rows[name] for i in columns)
 
 
-def _same(made: Arrays, columns: dict[str, np.ndarray]) -> bool:
-    """True where the section, written again, has these very arrays: no row is left over, shared or out of order."""
-    return all(np.array_equal(getattr(made, name), columns[name]) for name in WIDTHS)
-
-
 def _problems(flat: Flat) -> Iterator[str]:
-    """Everything about a section, whose indices are all there, that an engine takes for granted and is not so."""
+    """Every rule that engines rely on and this section breaks; its indices are known to be valid."""
     if not flat.tasks:
         yield "it has no task; a section has at least one"
     for noun, names in (("task", flat.tasks), ("unit", flat.units), ("stream", flat.streams)):
-        counted = Counter(one.name for one in names)
+        counted = Counter(named.name for named in names)
         yield from (f"{noun} '{name}' is there {n} times; names are different" for name, n in counted.items() if n > 1)
     for i, task in enumerate(flat.tasks):
         yield from (f"task '{task.name}': {problem}" for problem in _task_problems(flat, i))
@@ -186,8 +187,8 @@ def _problems(flat: Flat) -> Iterator[str]:
     firings: list[dict[int, int]] = [{} for _ in flat.units]
     for i, task in enumerate(flat.tasks):
         firings[task.unit][i] = task.firings
-    for unit, mine in zip(flat.units, firings, strict=True):
-        yield from (f"unit '{unit.name}': {problem}" for problem in _unit_problems(unit, mine))
+    for unit, on_unit in zip(flat.units, firings, strict=True):
+        yield from (f"unit '{unit.name}': {problem}" for problem in _unit_problems(unit, on_unit))
 
 
 def _task_problems(flat: Flat, i: int) -> Iterator[str]:
@@ -197,6 +198,7 @@ def _task_problems(flat: Flat, i: int) -> Iterator[str]:
     period = sum(run.count for run in task.runs)
     if period > task.firings:
         yield f"{task.firings} firings of a period of {period}; a period is cut where the firings end"
+    # As in `flatten`: where clients compete, firings of zero cycles could not be told apart in time.
     least = 1 if flat.units[task.unit].order is None else 0
     for run in task.runs:
         if run.count < 1 or run.cycles < least:
@@ -206,7 +208,7 @@ def _task_problems(flat: Flat, i: int) -> Iterator[str]:
 
 
 def _moves_problems(flat: Flat, i: int, moves: Sequence[tuple[int, int]], verb: str) -> Iterator[str]:
-    """What is wrong with the tokens that one firing of the task takes or gives."""
+    """Problems of the (stream, tokens) that one firing of the task takes or gives."""
     if len({s for s, _ in moves}) < len(moves):
         yield f"{verb} tokens of a stream twice in one firing; once is enough"
     for s, n in moves:
@@ -231,16 +233,17 @@ def _stream_problems(flat: Flat, s: int) -> Iterator[str]:
 
 
 def _moved(task: FlatTask, s: int, end: str) -> int:
-    """Tokens of the stream that all firings of the task take or give."""
+    """Tokens of the stream that all firings of the task together take or give."""
+    # Broken runs are reported with their task; a Pattern of them would raise here.
     if not task.runs or any(run.count < 1 for run in task.runs):
         return 0
     runs = Pattern(tuple((dict(getattr(run, end)).get(s, 0), run.count) for run in task.runs))
     return sum(n * times for n, times in runs.counted(task.firings))
 
 
-def _unit_problems(unit: FlatUnit, mine: dict[int, int]) -> Iterator[str]:
-    """What is wrong with a unit on which tasks have so many firings."""
-    if tuple(mine) != unit.tasks or not mine:
+def _unit_problems(unit: FlatUnit, firings: dict[int, int]) -> Iterator[str]:
+    """Problems of a unit; `firings` gives those of each task that names it."""
+    if tuple(firings) != unit.tasks or not firings:
         yield "its tasks are those that name it, in the order of the section, and at least one"
     if unit.count < 1 or unit.latency_cycles < 0:
         yield f"{unit.count} servers of latency {unit.latency_cycles}; at least 1 server of latency 0 or more"
@@ -249,5 +252,5 @@ def _unit_problems(unit: FlatUnit, mine: dict[int, int]) -> Iterator[str]:
     ordered: Counter[int] = Counter()
     for task, n in unit.order:
         ordered[task] += n
-    if any(n < 1 for _, n in unit.order) or dict(ordered) != mine:
+    if any(n < 1 for _, n in unit.order) or dict(ordered) != firings:
         yield "its order has other firings than its tasks; each firing stands there once, in runs of one or more"

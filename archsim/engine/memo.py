@@ -1,7 +1,7 @@
-"""Memo: what the last run of a section worked out, so that the next run works out only what is new.
+"""Memo: the results of the last run of a section, so that the next run computes only what has changed.
 
-The steps of a generation differ in their attention alone. What is the same object in two steps that follow each other
-has the same answer. The run of a schedule owns the memo, and each function that can save work keeps its result there.
+The decode steps of a generation differ only in their attention. Objects that two successive steps share have the same
+results. The run of a schedule owns the memo; each function that can save work keeps its result there.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ T = TypeVar("T")
 
 
 class Memo:
-    """The last result of each kind, under its type and a name where there are several of a type."""
+    """The last result of each type; results of one type are told apart by a name."""
 
     def __init__(self) -> None:
+        # Only the last of each is kept: step n + 1 is compared with step n alone, and memory does not grow with steps.
         self._results: dict[tuple[type, str], Any] = {}
         self._inside: dict[Hashable, Memo] = {}
 
     def last(self, kind: type[T], name: str = "") -> T | None:
-        """The result of this kind and name that was kept last, if there is one."""
+        """The result of this type and name that was kept last, or None."""
         return self._results.get((kind, name))
 
     def keep(self, result: T, name: str = "") -> T:
-        """The result, which is the last of its kind and name from now on."""
+        """Keeps the result as the last of its type and name, and returns it."""
         self._results[type(result), name] = result
         return result
 
     def inside(self, key: Hashable) -> Memo:
-        """The memo of a thing inside, such as a section of a schedule."""
+        """The memo of something inside, such as a section of a schedule; made on first use."""
         return self._inside.setdefault(key, Memo())

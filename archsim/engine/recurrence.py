@@ -1,8 +1,8 @@
-"""The recurrence: when each firing starts and ends, in closed form, where every task has a unit of its own.
+"""The recurrence: the start and end of each firing as a formula, for sections in which every task has its own unit.
 
-start(i) = max(end(i - 1); for each stream taken, arrival of the last token it needs; for each stream given, end of the
-firing that frees the last place it needs). end(i) = start(i) + cycles(i); tokens arrive latency_cycles after the end.
-Tasks are worked off in whatever order their terms become known. Has no clock, no queue of events and no arbitration.
+start(i) = max(end(i - 1); for each stream taken, arrival of the last token needed; for each stream given, end of the
+firing that frees the last place needed). end(i) = start(i) + cycles(i); tokens arrive latency_cycles after the end.
+A firing is computed once all its terms are known. Has no clock, no queue of events and no arbitration.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataflow.pattern import Pattern, total
 Runs = tuple[tuple[int, int], ...]  # (value of each firing, firings) of one period
 Term = tuple[Callable[[], int], list[int], int, list[int], int]  # what `_Section.terms` makes
 Round = tuple[int, int, list[Term]]  # firings, cycles of each, what each waits for
-LONG = 2**32  # firings in a run whose value never changes; it repeats after them
+LONG = 2**32  # firings of a run whose value never changes; the run repeats, so any large number will do
 
 
 def run(flat: Flat) -> SectionResult | Stuck:
@@ -39,7 +39,7 @@ def run(flat: Flat) -> SectionResult | Stuck:
 
 
 def _shared(flat: Flat) -> list[str]:
-    """What keeps tasks from having a unit of their own, a line for each unit and cause."""
+    """A problem for each unit with several tasks and for each with several servers."""
     found = []
     for unit in flat.units:
         *others, last = (f"'{flat.tasks[i].name}'" for i in unit.tasks)
@@ -52,28 +52,29 @@ def _shared(flat: Flat) -> list[str]:
 
 
 class _Times:
-    """When a task's firings end, the i-th at place i; at place 0 an end whose tokens arrive as the section begins.
+    """The ends of a task's firings, the i-th at index i; index 0 stands for tokens that are there at the start.
 
-    `awaited` is a heap of firing * tasks + task that waits for its end: one integer for each.
+    `awaited` is a heap of the tasks that wait for an end, each as one integer: firing * number of tasks + task.
     """
 
     __slots__ = ("awaited", "ends", "latency_cycles")
 
     def __init__(self, latency_cycles: int) -> None:
         self.latency_cycles = latency_cycles
+        # Firing 0 gives the initial tokens: they arrive a latency after its end, which is cycle 0.
         self.ends = [-latency_cycles]
         self.awaited: list[int] = []
 
     @property
     def fired(self) -> int:
-        """How many firings have ended."""
+        """The number of firings computed so far."""
         return len(self.ends) - 1
 
 
 class _Section:
-    """A section under way: the times of each task, the tokens of each stream in run-length form, and the stalls.
+    """A section under way: the times of each task, the tokens per firing at both ends of each stream, and the stalls.
 
-    `stalls` holds cycles starved for each stream, then cycles blocked for each stream.
+    `stalls` has the cycles starved for each stream, then the cycles blocked on each stream.
     """
 
     def __init__(self, flat: Flat) -> None:
@@ -86,23 +87,25 @@ class _Section:
         self.stalls = [0] * (2 * len(flat.streams))
 
     def work_off(self) -> None:
-        """Fires every task as far as the others let it, and again those that waited for what is known now."""
+        """Computes the firings of each task as far as their terms are known, and goes on where new ends are awaited."""
         width = len(self.times)
         terms = self.terms()
         tasks = [_fire(self, i, _rounds(task, *terms)) for i, task in enumerate(self.flat.tasks)]
         ready = list(range(width))
+        # Any order gives the same times, as each firing is the same maximum of the same terms.
         while ready:
             i = ready.pop()
             next(tasks[i], None)
+            # Keys below `known` are of firings whose ends are in the list by now.
             awaited, known = self.times[i].awaited, len(self.times[i].ends) * width
             while awaited and awaited[0] < known:
                 ready.append(heappop(awaited) % width)
 
     def terms(self) -> tuple[list[Term | None], list[Term | None]]:
-        """For each stream what its consumer waits for and what its producer does; None where that is nothing.
+        """For each stream, the term of its consumer (tokens) and that of its producer (places); None if it never waits.
 
-        A term has the firings of the other end that are waited for, one by one, the ends of all, how much later than
-        the end the wait is over, the other end's `awaited` and the place in `stalls`.
+        A term has: a function that gives, firing by firing, which firing of the other end is waited for; the ends of
+        the other end; cycles from such an end to the end of the wait; its `awaited`; the index in `stalls`.
         """
         tokens: list[Term | None] = []
         places: list[Term | None] = []
@@ -110,6 +113,7 @@ class _Section:
             giver, taker = self.times[stream.producer], self.times[stream.consumer]
             given, taken, in_all = self.given[s], self.taken[s], self.in_all[s]
             first, room = -stream.initial, stream.initial - stream.depth
+            # Bound methods, as they are called once for each firing and stream: the innermost loop of a run.
             which = chain.from_iterable(_sources(taken, given, first)).__next__
             tokens.append((which, giver.ends, giver.latency_cycles, giver.awaited, s) if first + in_all > 0 else None)
             which = chain.from_iterable(_sources(given, taken, room)).__next__
@@ -118,18 +122,18 @@ class _Section:
         return tokens, places
 
     def last(self) -> int:
-        """The last end or arrival of what has been fired."""
+        """The cycle of the last end or arrival of the firings computed so far."""
         return max(
             max(times.ends[-1], times.ends[_last_giving(task, times.fired)] + times.latency_cycles)
             for task, times in zip(self.flat.tasks, self.times, strict=True)
         )
 
     def stuck(self) -> Stuck:
-        """Where it cannot go on."""
+        """The state in which no further firing can start."""
         return Stuck(self.last(), state_after(self.flat, [times.fired for times in self.times]).waiting())
 
     def result(self) -> SectionResult:
-        """The totals, once every firing has ended."""
+        """The result, once every firing is computed."""
         flat, cycles = self.flat, self.last()
         tasks = {
             task.name: TaskResult(times.ends[1] - task.runs[0].cycles, times.ends[-1], task.busy_cycles)
@@ -139,7 +143,7 @@ class _Section:
         return SectionResult(cycles, sum(task.firings for task in flat.tasks), self.units(cycles), tasks, streams)
 
     def units(self, cycles: int) -> dict[str, UnitResult]:
-        """The account of each unit: what its one task waited for between its firings, and nothing after the last."""
+        """The cycles of each unit by cause: its task stalls between firings, and the unit is idle after the last."""
         flat, streams = self.flat, len(self.flat.streams)
         stalls: list[dict[tuple[str, str], int]] = [{} for _ in flat.tasks]
         for s, stream in enumerate(flat.streams):
@@ -156,7 +160,7 @@ class _Section:
         return units
 
     def peak(self, s: int) -> int:
-        """The most places taken once everything of one time has happened."""
+        """The most places of the stream that are taken at once, counted after all events of a cycle."""
         stream = self.flat.streams[s]
         giver, taker = self.flat.tasks[stream.producer], self.times[stream.consumer]
         cycles = _each(tuple((run.cycles, run.count) for run in giver.runs))
@@ -165,6 +169,7 @@ class _Section:
         most = held = stream.initial
         end, freeing = next(freed)
         for start, filled in zip(starts, _each(self.given[s]), strict=False):
+            # Ends of a cycle before its starts: places that come free in a cycle and are taken again count once.
             while end <= start:
                 held -= freeing
                 end, freeing = next(freed, (start + 1, 0))
@@ -177,11 +182,12 @@ class _Section:
 
 
 def _fire(section: _Section, me: int, rounds: Iterator[Round]) -> Iterator[None]:
-    """Fires a task; yields where it waits for a firing of another task that is not known yet."""
+    """Computes the ends of a task's firings; yields whenever a firing of another task has to be computed first."""
     ends, stalls, width = section.times[me].ends, section.stalls, len(section.times)
     end = 0
     for count, cycles, terms in rounds:
         for _ in repeat(None, count):
+            # In the order in which a firing looks: each term is charged only for what it adds to those before it.
             for which, others, later, awaited, cause in terms:
                 i = which()
                 if i >= len(others):
@@ -196,7 +202,7 @@ def _fire(section: _Section, me: int, rounds: Iterator[Round]) -> Iterator[None]
 
 
 def _rounds(task: FlatTask, tokens: list[Term | None], places: list[Term | None]) -> Iterator[Round]:
-    """The task's firings in runs: how many, the cycles of each, and what each waits for in the order it looks."""
+    """The task's firings in runs: how many, the cycles of each, and its terms, inputs before outputs."""
     rounds, known = [], {}
     for run in task.runs:
         moves = run.takes, run.gives
@@ -213,12 +219,12 @@ def _rounds(task: FlatTask, tokens: list[Term | None], places: list[Term | None]
 
 
 def _sources(asks: Runs, moves: Runs, need: int) -> Iterator[Iterable[int]]:
-    """For each firing that asks for tokens, in order, the firing of the other end that moves the last of them.
+    """For each firing that needs tokens, the firing of the other end that moves the last of them, from 1; 0 for none.
 
-    They come in stretches over which both ends go on evenly, counted from 1; 0 where no firing is waited for. `need` is
-    how many tokens are needed before anything is asked for, negative where so many are there already. The other end has
-    `done` firings and `before` tokens behind it, and `upto` once its run under way has ended.
+    `asks` are tokens that a firing needs, `moves` tokens that one of the other end moves. `need` is what has to be
+    moved before the first is asked for; negative if that many are there already. Yields stretches of firings.
     """
+    # The other end has ended `done` firings, which moved `before` tokens; with its present run it is `upto`.
     done = before = upto = count = per = 0
     others = cycle(moves)
     for n, left in cycle(asks):
@@ -238,18 +244,20 @@ def _sources(asks: Runs, moves: Runs, need: int) -> Iterator[Iterable[int]]:
             elif n % per:
                 yield (done + 1 + token // per for token in range(first, first + k * n, n))
             else:
+                # The sources are evenly spaced: a range, without a division for each firing.
                 start, step = done + 1 + first // per, n // per
                 yield range(start, start + k * step, step)
             need, left = need + k * n, left - k
 
 
 def _moved(flat: Flat, end: str) -> list[Runs]:
-    """For each stream the tokens that each firing at this end moves, in runs of equal firings that repeat."""
+    """For each stream, the tokens of each firing at this end (`takes` or `gives`), in runs of one period."""
     moved: list[list[tuple[int, int]]] = [[] for _ in flat.streams]
     for task in flat.tasks:
         at, upto = 0, {s: 0 for run in task.runs for s, _ in getattr(run, end)}
         for run in task.runs:
             for s, n in getattr(run, end):
+                # Runs that do not name the stream move no token of it: a gap of zeros.
                 moved[s] += [(0, at - upto[s])] * (at > upto[s])
                 moved[s].append((n, run.count))
                 upto[s] = at + run.count
@@ -260,22 +268,23 @@ def _moved(flat: Flat, end: str) -> list[Runs]:
 
 
 def _even(runs: list[tuple[int, int]]) -> Runs:
-    """The same with equal neighbours in one run; a value that never changes, or no run at all, as a very long one."""
+    """The same runs with equal neighbours merged; a constant value, or no run at all, becomes one long run."""
     even = tuple((n, sum(count for _, count in same)) for n, same in groupby(runs, key=itemgetter(0)))
     return even if len(even) > 1 else ((even[0][0] if even else 0, LONG),)
 
 
 def _each(runs: Runs) -> Iterator[int]:
-    """The value of each firing, without end."""
+    """The value of each firing, endlessly."""
     return chain.from_iterable(repeat(value, count) for value, count in cycle(runs))
 
 
 def _last_giving(task: FlatTask, fired: int) -> int:
-    """The last of so many firings that gives tokens, counted from 1; 0 where none does."""
+    """The last of the first `fired` firings that gives tokens, counted from 1; 0 if none does."""
     period = sum(run.count for run in task.runs)
     last = at = 0
     for run in task.runs:
         if run.gives and at < fired:
+            # The firings before this run begins for the last time.
             begun = (fired - at - 1) // period * period + at
             last = max(last, min(fired, begun + run.count))
         at += run.count

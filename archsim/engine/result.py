@@ -1,4 +1,4 @@
-"""What an engine returns for one section: integers only, the same from every engine."""
+"""The result of one run of a section: integers only, the same from every engine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class UnitResult:
-    """Server-cycles of a unit by cause; the four add up to count x cycles of the section.
+    """Server-cycles of a unit by cause; the four add up to servers x cycles of the section.
 
-    `stalls` splits starved and blocked by the stream that was waited for.
+    `stalls` splits starved and blocked cycles by (cause, stream waited for).
     """
 
     busy_cycles: int
@@ -21,7 +21,7 @@ class UnitResult:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """A task's first start, last end (before latency) and busy cycles."""
+    """The cycle of a task's first start, that of its last end (before latency), and its busy cycles."""
 
     start_cycle: int
     end_cycle: int
@@ -30,7 +30,7 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True)
 class StreamResult:
-    """Tokens that went in and came out, and the most places that were taken for any length of time."""
+    """Tokens given and taken, and the most places taken at once for at least one cycle."""
 
     given: int
     taken: int
@@ -39,10 +39,10 @@ class StreamResult:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A task that cannot fire: its next firing, the cause (starved, blocked, turn) and the state of the stream.
+    """A task that cannot fire: its next firing from 0, the cause (starved, blocked or turn), the state of the stream.
 
-    `turn` is the task whose turn it is on the unit, where that is what it waits for. `depths` holds (stream, depth) for
-    every output without room: the depth with which there would be room.
+    `turn` is the task whose turn it is on the unit, if that is the cause. `depths` holds, for every output without
+    room, (stream, the depth with which it would have room).
     """
 
     task: int
@@ -58,7 +58,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A run of a section that cannot go on: every unfinished task with what it waits for, from this cycle on."""
+    """A run of a section that cannot go on after `cycle`: every unfinished task with what it waits for."""
 
     cycle: int
     waiting: tuple[Waiting, ...]
@@ -68,7 +68,7 @@ class Stuck:
 class SectionResult:
     """One run of a section: cycles until every firing has ended and every token is visible; the rest by name.
 
-    `skipped` of the firings were not run one by one, but as exact repeats; how many is no part of the answer.
+    `skipped` counts the firings that were not run one by one: exact repeats, and what is equal to the run before.
     """
 
     cycles: int
@@ -76,4 +76,5 @@ class SectionResult:
     units: dict[str, UnitResult]
     tasks: dict[str, TaskResult]
     streams: dict[str, StreamResult]
+    # Not compared: engines skip differently many firings and still have to give equal results.
     skipped: int = field(default=0, compare=False)

@@ -2,9 +2,9 @@
 
 A firing starts when its inputs hold their tokens, its outputs have room, a server of its unit is free and, on a unit
 with a fixed order, it is its turn. It takes its output places at the start and holds its input places until its end.
-Units that serve first come choose when nothing else is left to happen at that time: the firing that has been ready for
-longest, ties by the task's place in the schedule. Choosing last makes the answer independent of the order in which
-events of one time are handled.
+Units that serve first come choose after all other events of that time: the firing that has been ready for longest, ties
+by the task's place in the schedule. Choosing last makes the answer independent of the order in which events of one time
+are handled.
 
 Holds no cost formula and no randomness; cycles come from the flat form.
 """
@@ -28,14 +28,15 @@ STARVED, BLOCKED, IDLE = "starved", "blocked", "idle"
 class _Queue:
     """Counters of one stream; `room` counts places that no token and no firing holds.
 
-    `least_room` is the least that lasted: how events of one time follow one another leaves no trace in it. `filled` is
-    when places were last taken. In the end as many tokens are left as there were at first, so nothing is missed there.
+    `least_room` is the least room that lasted for any time, so the order of events of one time leaves no trace in it.
+    `filled` is when places were last taken.
     """
 
     __slots__ = ("consumer", "depth", "filled", "given", "least_room", "name", "producer", "room", "taken", "tokens")
 
     def __init__(self, name: str, depth: int, initial: int) -> None:
         self.name, self.depth = name, depth
+        # Room is noted when it changes next. The level of the end is never noted, but it is the level of the start.
         self.tokens, self.room, self.least_room = initial, depth - initial, depth - initial
         self.given = self.taken = 0
         self.filled: float = 0
@@ -44,7 +45,7 @@ class _Queue:
 
 
 class _Run:
-    """A run of equal firings with its queues in place of indices."""
+    """A run of equal firings, with queues in place of stream indices."""
 
     __slots__ = ("count", "cycles", "gives", "takes")
 
@@ -55,7 +56,7 @@ class _Run:
 
 
 class _Progress:
-    """How far a task has come: the run that its next firing is in, and how many firings are left."""
+    """How far a task has come: the run of its next firing, and how many firings are left."""
 
     __slots__ = ("at", "end", "flat", "in_run", "index", "left", "run", "runs", "server", "start")
 
@@ -66,7 +67,7 @@ class _Progress:
         self.server: _Server
 
     def advance(self) -> None:
-        """The next firing is now the one after."""
+        """Moves on by one firing."""
         self.left -= 1
         self.in_run -= 1
         if not self.in_run:
@@ -76,6 +77,7 @@ class _Progress:
 
     def lacks(self) -> tuple[str, _Queue, int] | None:
         """What the next firing waits for: the cause, the queue and how many tokens or places it needs there."""
+        # Inputs first, each in the order of the task: this order is part of the definition, as it decides the cause.
         for queue, n in self.run.takes:
             if queue.tokens < n:
                 return STARVED, queue, n
@@ -86,7 +88,7 @@ class _Progress:
 
 
 class _Server:
-    """A unit with its servers: starts firings, ends them and accounts for the time in between."""
+    """A unit with its servers: starts firings, ends them, and counts the cycles of free servers by cause."""
 
     __slots__ = ("busy", "cause", "env", "flat", "free", "record", "since", "stalls")
 
@@ -98,17 +100,17 @@ class _Server:
         self.cause: tuple[str, str] = (IDLE, "")
 
     def notice(self, task: _Progress) -> None:
-        """A queue of this task changed, which may let it fire."""
+        """Called when a queue of this task has changed, so that it may be able to fire."""
         raise NotImplementedError
 
     def next(self) -> None:
-        """A server came free: start what can start."""
+        """Starts what can start; called when a server comes free."""
         raise NotImplementedError
 
     def start(self, task: _Progress) -> None:
         """Starts the next firing of this task: takes tokens and output places, and ends after its cycles."""
         run = task.run
-        now = self.env._now
+        now = self.env._now  # not the property `now`: this line runs at every firing
         for queue, n in run.takes:
             queue.tokens -= n
         for queue, n in run.gives:
@@ -118,16 +120,18 @@ class _Server:
             queue.filled = now
         if task.start < 0:
             task.start = int(now)
+        # The same cause goes on, but for one server less: the cycles up to now are counted with the old number.
         self.stall(self.cause)
         self.free -= 1
         self.busy += run.cycles
         if self.record is not None:
             self.record.append((self.flat.name, "busy", task.flat.name, int(now), int(now) + run.cycles, 1))
         task.advance()
+        # The run goes with the event: the task may be in its next run by the time the firing ends.
         Timeout(self.env, run.cycles, (task, run)).callbacks.append(_end)
 
     def stall(self, cause: tuple[str, str]) -> None:
-        """From now on the free servers wait for this cause; the time since the last change goes to the one before."""
+        """Counts the time since the last change for the old cause; from now on free servers wait for the new one."""
         now = self.env._now
         if self.free and now > self.since:
             self.stalls[self.cause] = self.stalls.get(self.cause, 0) + self.free * int(now - self.since)
@@ -137,7 +141,7 @@ class _Server:
 
 
 class _InOrder(_Server):
-    """A unit whose firings come in the order that the schedule fixes."""
+    """A unit whose firings start in the order that the schedule fixes."""
 
     __slots__ = ("in_turn", "order", "turn")
 
@@ -157,6 +161,7 @@ class _InOrder(_Server):
             if task is None:
                 self.stall((IDLE, ""))
                 return
+            # `lacks` written out: calling it made whole runs 5 % slower.
             for queue, n in task.run.takes:
                 if queue.tokens < n:
                     self.stall((STARVED, queue.name))
@@ -174,7 +179,7 @@ class _InOrder(_Server):
 class _FirstCome(_Server):
     """A unit that serves the firing that has been ready for longest.
 
-    Every unfinished task is in `ready` or, by index, in one of the two sets of those that wait.
+    The index of every unfinished task is in `ready`, in `starved` or in `blocked`.
     """
 
     __slots__ = ("blocked", "choosing", "ready", "starved", "tasks")
@@ -182,12 +187,15 @@ class _FirstCome(_Server):
     def __init__(self, env: simpy.Environment, flat: FlatUnit, tasks: dict[int, _Progress]) -> None:
         super().__init__(env, flat)
         self.tasks = tasks
+        # A heap of (ready since, index): the index is the place in the schedule and breaks ties.
         self.ready: list[tuple[float, int]] = []
+        # All begin as starved; `run` notices each task once before the first event, which sorts it.
         self.starved: set[int] = set(tasks)
         self.blocked: set[int] = set()
         self.choosing = False
 
     def notice(self, task: _Progress) -> None:
+        # A ready task stays ready: nobody else takes its tokens or its places.
         index = task.index
         if index in self.starved or index in self.blocked:
             self.starved.discard(index)
@@ -196,7 +204,7 @@ class _FirstCome(_Server):
             self.next()
 
     def sort(self, task: _Progress) -> None:
-        """Puts an unfinished task where its next firing belongs: ready from now on, or waiting."""
+        """Enters an unfinished task as ready from now on, or as waiting, by what its next firing lacks."""
         lack = task.lacks()
         if lack is None:
             heappush(self.ready, (self.env._now, task.index))
@@ -204,6 +212,7 @@ class _FirstCome(_Server):
             (self.starved if lack[0] == STARVED else self.blocked).add(task.index)
 
     def next(self) -> None:
+        # One choice for all events of this time. Scheduled by hand, as `succeed` knows only the priority of the others.
         if not self.choosing:
             self.choosing = True
             choice = Event(self.env)
@@ -223,14 +232,15 @@ class _FirstCome(_Server):
             self.stall(self.why_free())
 
     def why_free(self) -> tuple[str, str]:
-        """Why a server has nothing to do: no room for a result, no input, or no work left."""
+        """Why a server is free: the first task without room, else the first without input, else idle."""
         waiting = self.blocked or self.starved
+        # The first by index, so that the cause does not depend on the order in which tasks came to wait.
         lack = self.tasks[min(waiting)].lacks() if waiting else None
         return (lack[0], lack[1].name) if lack else (IDLE, "")
 
 
 def _end(event: Any) -> None:
-    """A firing ends: input places and server come free, output tokens are visible now or a latency later."""
+    """Ends a firing: frees its input places and its server; its output tokens become visible now or a latency later."""
     task, run = event._value
     server = task.server
     task.end = now = server.env._now
@@ -263,7 +273,7 @@ def _deliver(gives: tuple[tuple[_Queue, int], ...]) -> None:
 
 
 def spans(flat: Flat) -> list[Span]:
-    """What each unit does when in a run of this section, as far as it gets."""
+    """When each unit is busy, starved or blocked in a run of this section, up to its end or deadlock."""
     rows: list[Row] = []
     run(flat, record=rows)
     return spans_of(rows)
@@ -272,7 +282,7 @@ def spans(flat: Flat) -> list[Span]:
 def run(flat: Flat, *, record: list[Row] | None = None) -> SectionResult | Stuck:
     """One run of this section, event by event; Stuck when nothing can happen any more and firings are left.
 
-    `record`, where there is one, is told what each unit does when.
+    Appends a row to `record`, where given, for each stretch of a unit's time.
     """
     env = simpy.Environment()
     queues = [_Queue(s.name, s.depth, s.initial) for s in flat.streams]

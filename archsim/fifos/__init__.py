@@ -1,1 +1,1 @@
-"""Minimal FIFO depths: the search, the proof by a run with one place less, and what the places take of an FPGA."""
+"""Minimal FIFO depths: their search, their proof by a run with one place less, and the FPGA memory that they take."""

@@ -12,18 +12,19 @@ from dataflow.schedule import Schedule
 from dataflow.task import UNLIMITED, Stream
 
 DEADLOCK = "deadlock"
-FLOOR = "refused"  # by the schedule: a firing needs so many places
+FLOOR = "refused"  # by the schedule: a single firing needs more places
 
 
 @dataclass(frozen=True, slots=True)
 class FifoSize:
-    """A queue of the hardware and the streams, as given, that use it in turn.
+    """A queue of the hardware, and the streams of the given schedule that use it in turn.
 
-    `floor` is the least depth that the schedule's rules allow; `peak` the most places taken where no queue ever fills.
-    `proof` is what one place less does: the cycles it takes, DEADLOCK, or FLOOR where the schedule refuses it.
-    `alone_cycles` is what the given schedule takes when this queue alone gets its minimal depth: None where it is that
-    deep, or where that leaves a deadlock. `at_host` marks one that lies in a host's memory, not in the part.
-    `memory_now` and `memory` are None there, where the queue is unlimited, and where no budget names the part's kinds.
+    `floor`: the least depth that the schedule's rules allow. `peak`: the most places taken when no queue ever fills.
+    `proof`: the result with one place less, in cycles, DEADLOCK, or FLOOR where the schedule refuses that depth.
+    `alone_cycles`: cycles of the given schedule when only this queue gets its minimal depth; None where it has it
+    already, or where a deadlock remains. `at_host`: it lies in a host's memory, not in the FPGA. `memory_now` and
+    `memory`: the FPGA memory that it takes as given and at its minimal depth; None for a queue at the host or of
+    unlimited depth, and where the design's budget does not name LUTs and block RAM.
     """
 
     name: str
@@ -45,6 +46,7 @@ class FifoSize:
     @property
     def short(self) -> bool:
         """Whether a stream has fewer places than the minimal depth."""
+        # Streams that share the queue may be given different depths; the shallowest one decides.
         return min(s.depth for s in self.streams) < self.minimal
 
     @property
@@ -57,12 +59,13 @@ class FifoSize:
 class MinimalDepths:
     """The minimal depths of all queues of a schedule together.
 
-    They are in tokens of the schedule, which may be several of a link's in the design, or a burst, or a row, and hold
-    the registers of a pipeline whose results they take; the mapper says so. `cycles_now` is None where the given
-    schedule deadlocks; `schedule` is the one with the minimal depths, `cycles` what it takes.
-    `first_come` names units that choose between tasks: only there one place more can be slower, so that the proof, one
-    place less, does not exclude still fewer. Elsewhere no depths that are nowhere above these reach the target.
-    `runs` counts sections that were run, `firings` theirs. `budget` is what the part has for queues, None if not known.
+    Depths count tokens of the schedule. Such a token may be several tokens of a link, a burst or a row, and a depth
+    includes the pipeline registers of the producing unit; the mapper says which. `cycles_now`: cycles of the given
+    schedule, None where it deadlocks. `schedule`: the schedule with the minimal depths; `cycles`: its cycles.
+    `first_come`: units that choose between tasks. Only with such a unit can a deeper queue be slower, so only there the
+    proof by one place less does not exclude fewer places still. Without one, no depths reach the target that are
+    smaller in some queue and larger in none. `runs`: sections that were run; `firings`: firings of those runs.
+    `budget`: what the FPGA has of LUTs and block RAM, None if not known.
     """
 
     design: str
@@ -83,26 +86,27 @@ class MinimalDepths:
 
     @property
     def bytes_now(self) -> int | None:
-        """Bytes of all places of the part as given; None where a queue is unlimited."""
+        """Bytes of all places in the FPGA as given; None where a queue is unlimited."""
         if any(f.depth == UNLIMITED for f in self.fifos if not f.at_host):
             return None
         return sum(f.depth * f.bytes_per_token for f in self.fifos if not f.at_host)
 
     @property
     def bytes(self) -> int:
-        """Bytes of all places of the part at the minimal depths."""
+        """Bytes of all places in the FPGA at the minimal depths."""
         return sum(f.minimal * f.bytes_per_token for f in self.fifos if not f.at_host)
 
     @property
     def memory_now(self) -> FifoMemory | None:
-        """What all queues of the part take as given; None where one is unlimited or nothing is known."""
+        """FPGA memory of all queues as given; None where one is unlimited or the budget is not known."""
         if self.budget is None or self.bytes_now is None:
             return None
+        # Queues at the host have none.
         return sum((f.memory_now for f in self.fifos if f.memory_now), FifoMemory())
 
     @property
     def memory(self) -> FifoMemory | None:
-        """What all queues of the part take at the minimal depths; None where nothing is known."""
+        """FPGA memory of all queues at the minimal depths; None where the budget is not known."""
         return sum((f.memory for f in self.fifos if f.memory), FifoMemory()) if self.budget is not None else None
 
     @property
@@ -112,14 +116,15 @@ class MinimalDepths:
 
     @property
     def held_back_by(self) -> tuple[FifoSize, ...]:
-        """Queues of which each alone at its minimal depth makes a given schedule that misses the target faster."""
+        """Queues that each alone, at minimal depth, make the given schedule faster; none where it is on target."""
         found = [f for f in self.fifos if self.saved(f)] if not self.reached else []
         return tuple(sorted(found, key=lambda f: (f.alone_cycles, f.name)))
 
     def saved(self, fifo: FifoSize) -> int | float:
-        """Cycles that this queue alone at its minimal depth saves the given schedule; inf where it ends a deadlock."""
+        """Cycles that the given schedule saves when only this queue gets its minimal depth; inf if a deadlock ends."""
         if fifo.alone_cycles is None:
             return 0
+        # Never below 0: with a first-come unit a deeper queue may be slower.
         return float("inf") if self.cycles_now is None else max(0, self.cycles_now - fifo.alone_cycles)
 
     def fifo(self, name: str) -> FifoSize:

@@ -1,4 +1,4 @@
-"""What a FIFO takes of an AMD FPGA: look-up tables as shift registers, or halves of block RAM.
+"""What a FIFO takes of an AMD FPGA: LUTs as shift registers, or halves of block RAM.
 
 Knows depths and widths, no schedule. Counts the places alone: pointers, flags and output registers are left out.
 """
@@ -10,10 +10,10 @@ from fractions import Fraction
 
 from archsim.units.unit import ceil_div
 
-SRL_PLACES = 32  # a LUT of a SLICEM as shift register SRLC32E holds 32 places of one bit (UG574)
+SRL_PLACES = 32  # one LUT of a SLICEM, used as shift register SRLC32E, holds 32 places of one bit (UG574)
 SRL_MOST_BITS = 1024  # a FIFO of more bits goes to block RAM: config_storage -auto_srl_max_bits (UG1399)
-# (places, bits) of half a block, the last as simple dual port (UG573). A whole block has no shape that two halves, one
-# beside or above the other, do not make: 32K x 1, 16K x 2, 8K x 4, 4K x 9, 2K x 18, 1K x 36, 512 x 72.
+# (places, bits) of half a block, the last as simple dual port (UG573). Two halves, side by side or stacked, make every
+# shape of a whole block: 32K x 1, 16K x 2, 8K x 4, 4K x 9, 2K x 18, 1K x 36, 512 x 72.
 BRAM18_SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
 WIDEST_SHAPE = 36
 RESOURCES = ("lut", "bram36")  # as the budget of a design names them
@@ -21,7 +21,7 @@ RESOURCES = ("lut", "bram36")  # as the budget of a design names them
 
 @dataclass(frozen=True, slots=True)
 class FifoMemory:
-    """Look-up tables, and blocks of 36 Kib in halves, that hold the places of a FIFO."""
+    """LUTs, and block RAMs of 36 Kib counted in halves, that hold the places of a FIFO."""
 
     lut: int = 0
     bram36: Fraction = Fraction(0)
@@ -36,9 +36,9 @@ class FifoMemory:
 
 
 def fifo_memory(depth: int, bits: int, *, word_bits: int | None = None) -> FifoMemory:
-    """What holds `depth` places of `bits` each: shift registers up to 1024 bits in all, block RAM beyond.
+    """The memory of `depth` places of `bits` each: shift registers up to 1024 bits in all, block RAM beyond.
 
-    A place wider than `word_bits` lies there in several words of that width, as a burst or a row does.
+    A place wider than `word_bits`, such as a burst or a row, is stored as several words of that width.
 
     >>> str(fifo_memory(32, 32)), str(fifo_memory(33, 32)), str(fifo_memory(2, 4096, word_bits=256))
     ('32 LUT', '0.5 BRAM36', '4 BRAM36')
@@ -51,22 +51,22 @@ def fifo_memory(depth: int, bits: int, *, word_bits: int | None = None) -> FifoM
 
 
 def srl_luts(depth: int, bits: int) -> int:
-    """Look-up tables of a FIFO in shift registers: bits x ceil(depth / 32). Source: UG574, SRLC32E."""
+    """LUTs of a FIFO in shift registers: bits x ceil(depth / 32). Source: UG574, SRLC32E."""
     return bits * ceil_div(depth, SRL_PLACES)
 
 
 def bram18_blocks(depth: int, bits: int) -> int:
-    """Halves of block RAM of a FIFO: the fewest, over every way to cut its width into columns of one shape each.
+    """The fewest halves of block RAM for a FIFO, over every way to cut its width into columns of one shape each.
 
-    A column of shape (places, width) takes ceil(depth / places). Source: the shapes of UG573; derived: least cover of
-    the width.
+    A column of shape (places, width) takes ceil(depth / places) halves. Source: the shapes of UG573; derived: least
+    cover of the width.
 
     >>> bram18_blocks(512, 36), bram18_blocks(513, 36), bram18_blocks(1024, 27), bram18_blocks(4096, 5)
     (1, 2, 2, 2)
     """
     stacks = [(width, ceil_div(depth, places)) for places, width in BRAM18_SHAPES]
-    # In a least cover all but 36 columns at most are of the shape with the fewest blocks per bit: any 36 others hold
-    # some whose widths add up to a multiple of that width, 36 or a divisor of it.
+    # Only 36 x 36 bits need a search; beyond, all columns have the shape with the fewest blocks per bit. Among any 36
+    # other columns some have widths that sum to a multiple of that width, a divisor of 36, so it can take their place.
     width, blocks = min(stacks, key=lambda stack: (Fraction(stack[1], stack[0]), stack[0]))
     columns = max(0, bits - WIDEST_SHAPE * WIDEST_SHAPE) // width
     least = [0]

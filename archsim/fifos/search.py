@@ -1,6 +1,6 @@
-"""The search for minimal FIFO depths: runs of a schedule at other depths, and how depths shrink.
+"""The search for minimal FIFO depths: runs of a schedule at other depths, and the order in which depths shrink.
 
-Holds no formula of time: whether depths reach a number of cycles is for the engine to say.
+Holds no formula of time: the engine says whether depths reach a number of cycles.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import UNLIMITED
 
-Depths = Mapping[str, int]
+DepthByQueue = Mapping[str, int]
 
 
-class Runs:
-    """A schedule's cycles at other depths of its queues; a section runs anew only where its own depths are."""
+class DepthTrials:
+    """Runs a schedule at other depths of its queues; a section runs again only where its own depths are new.
+
+    `count`: sections that were run; `firings`: firings of those runs.
+    """
 
     def __init__(self, schedule: Schedule, design: Design, engine: str, progress: Callable[[str], None]) -> None:
         self.engine, self.progress = engine, progress
@@ -31,26 +34,27 @@ class Runs:
         self.known: dict[tuple[int, tuple[int, ...]], int | None] = {}
         self.count = self.firings = 0
 
-    def cycles(self, depths: Depths) -> int | None:
-        """Cycles of all sections and repetitions with these depths, the others as given; None where one deadlocks."""
+    def cycles(self, depths: DepthByQueue) -> int | None:
+        """Cycles of all sections and repetitions at these depths, other queues as given; None for a deadlock."""
         total_cycles = 0
         for i, (flat, queues) in enumerate(zip(self.flats, self.queues, strict=True)):
-            mine = tuple(depths.get(queue, s.depth) for queue, s in zip(queues, flat.streams, strict=True))
-            if (i, mine) not in self.known:
-                result = attempt(_at(flat, mine), engine=self.engine)
-                self.known[i, mine] = None if isinstance(result, Stuck) else result.cycles
+            at = tuple(depths.get(queue, s.depth) for queue, s in zip(queues, flat.streams, strict=True))
+            # Sections share nothing but queue names, so each is looked up by its own depths.
+            if (i, at) not in self.known:
+                result = attempt(_with_depths(flat, at), engine=self.engine)
+                self.known[i, at] = None if isinstance(result, Stuck) else result.cycles
                 self._count(flat)
-            cycles = self.known[i, mine]
+            cycles = self.known[i, at]
             if cycles is None:
                 return None
             total_cycles += self.repeats[i] * cycles
         return total_cycles
 
     def unbounded(self) -> tuple[int, dict[str, int]]:
-        """Cycles, and each queue's most places taken, where none ever fills. Raises Deadlock."""
+        """Cycles with unlimited queues, and the most places taken in each queue. Raises Deadlock."""
         total_cycles, peaks = 0, dict[str, int]()
         for flat, repeat, queues in zip(self.flats, self.repeats, self.queues, strict=True):
-            result = run(_at(flat, (UNLIMITED,) * len(flat.streams)), engine=self.engine)
+            result = run(_with_depths(flat, (UNLIMITED,) * len(flat.streams)), engine=self.engine)
             self._count(flat)
             total_cycles += repeat * result.cycles
             for stream, queue in zip(flat.streams, queues, strict=True):
@@ -63,27 +67,31 @@ class Runs:
         self.progress(f"sections run: {self.count:,}, firings: {self.firings:,}")
 
 
+
+
 def _queues(schedule: Schedule, section: Section) -> tuple[str, ...]:
-    """For each stream of the section the queue that it is laid in."""
+    """For each stream of the section the queue that it uses."""
+    # Stream names are unique within a section only, so the queues are asked of a schedule of this section alone.
     alone = replace(schedule, sections=(section,)).fifos()
-    of = {stream.name: queue for queue, streams in alone.items() for stream in streams}
-    return tuple(of[stream.name] for stream in section.streams)
+    queue_of = {stream.name: queue for queue, streams in alone.items() for stream in streams}
+    return tuple(queue_of[stream.name] for stream in section.streams)
 
 
-def _at(flat: Flat, depths: tuple[int, ...]) -> Flat:
+def _with_depths(flat: Flat, depths: tuple[int, ...]) -> Flat:
     streams = (replace(s, depth=depth) for s, depth in zip(flat.streams, depths, strict=True))
     return replace(flat, streams=tuple(streams))
 
 
 class Search:
-    """Finds minimal depths for a number of cycles.
+    """Finds minimal depths with which a schedule takes no more than a limit of cycles.
 
-    `floors` are the least depths that the schedule's rules allow: the most tokens that one firing takes or gives, the
-    initial tokens, and one. `tokens` are all that ever pass, a depth that no run fills. `widths` are bytes of a place.
+    `floors`: the least depths that the schedule's rules allow, which are the most tokens that one firing takes or
+    gives, the initial tokens, and at least one. `tokens`: all tokens that ever pass a queue, a depth that no run fills.
+    `widths`: bytes of a place.
     """
 
-    def __init__(self, runs: Runs, schedule: Schedule, widths: Mapping[str, int]) -> None:
-        self.runs, self.widths = runs, widths
+    def __init__(self, trials: DepthTrials, schedule: Schedule, widths: Mapping[str, int]) -> None:
+        self.trials, self.widths = trials, widths
         self.floors: dict[str, int] = {}
         self.tokens: dict[str, int] = {}
         for section in schedule.sections:
@@ -91,69 +99,79 @@ class Search:
                 self.floors[queue] = max(self.floors.get(queue, 1), least)
                 self.tokens[queue] = max(self.tokens.get(queue, 1), passing)
 
-    def bytes_at(self, depths: Depths) -> int:
+    def bytes_at(self, depths: DepthByQueue) -> int:
         """Bytes of all queues."""
         return sum(self.widths[name] * depth for name, depth in depths.items())
 
-    def enough(self, peaks: Depths, limit: int) -> dict[str, int]:
-        """Depths that hold the limit, which the unbounded run does: its peaks, where they do.
+    def enough(self, peaks: DepthByQueue, limit: int) -> dict[str, int]:
+        """Depths that reach the limit, which unlimited queues reach: the peaks of that run, where those are enough.
 
-        A peak tells nothing of places that are taken for no time; where firings of zero cycles need them, every queue
+        A peak leaves out places that are taken for no time. Where firings of zero cycles need such places, every queue
         gets room for all its tokens.
         """
         depths = {name: max(floor, peaks[name]) for name, floor in self.floors.items()}
-        return depths if self._holds(depths, limit) else {n: max(f, self.tokens[n]) for n, f in self.floors.items()}
+        return depths if self._reaches(depths, limit) else {n: max(f, self.tokens[n]) for n, f in self.floors.items()}
 
-    def minimal(self, depths: Depths, limit: int) -> dict[str, int]:
-        """Depths of which none holds the limit with one place less, from these, which hold it; most bytes go first."""
+    def minimal(self, depths: DepthByQueue, limit: int) -> dict[str, int]:
+        """Depths that reach the limit and miss it with one place less in any queue, shrunk from depths that reach it.
+
+        Queues that can save most bytes shrink first.
+        """
         saved = {name: depths[name] - floor for name, floor in self.floors.items() if depths[name] > floor}
-        first = sorted(saved, key=lambda name: (-saved[name] * self.widths[name], -saved[name], name))
-        found = self._shrunk(dict(depths), first, limit)
+        # Bytes first, then places, for queues without bytes; names last, so that equal queues have a fixed order.
+        order = sorted(saved, key=lambda name: (-saved[name] * self.widths[name], -saved[name], name))
+        found = self._shrunk(dict(depths), order, limit)
         while True:
             loose = [name for name, cycles in self.one_less(found).items() if cycles is not None and cycles <= limit]
             if not loose:
                 return found
-            # Only where a unit serves first come: elsewhere what failed with others deeper fails now.
+            # Only with first-come units: in a fixed order, what missed the limit with others deeper misses it now too.
             found = self._shrunk({**found, loose[0]: found[loose[0]] - 1}, loose[:1], limit)
 
-    def one_less(self, depths: Depths) -> dict[str, int | None]:
+    def one_less(self, depths: DepthByQueue) -> dict[str, int | None]:
         """For each queue above its floor the cycles with one place less; None where that deadlocks."""
         above = [name for name in depths if depths[name] > self.floors[name]]
-        return {name: self.runs.cycles({**depths, name: depths[name] - 1}) for name in above}
+        return {name: self.trials.cycles({**depths, name: depths[name] - 1}) for name in above}
 
-    def _holds(self, depths: Depths, limit: int) -> bool:
-        cycles = self.runs.cycles(depths)
+    def _reaches(self, depths: DepthByQueue, limit: int) -> bool:
+        cycles = self.trials.cycles(depths)
         return cycles is not None and cycles <= limit
 
     def _shrunk(self, depths: dict[str, int], names: list[str], limit: int) -> dict[str, int]:
-        """These queues less deep, in this order: a group goes to its floors at once, or else each half is tried."""
+        """The depths with these queues shrunk in order: a group goes to its floors at once, else its halves are tried.
+
+        A single queue that misses the limit at its floor is bisected.
+        """
         groups = [names]
         while groups:
             group = groups.pop()
             lowest = {**depths, **{name: self.floors[name] for name in group}}
-            if self._holds(lowest, limit):
+            # One run settles a whole group of queues that need no more than their floors.
+            if self._reaches(lowest, limit):
                 depths = lowest
             elif len(group) == 1:
                 depths = {**depths, group[0]: self._least(depths, group[0], limit)}
             else:
                 half = len(group) // 2
+                # The last group is tried next: the first half, so that queues keep their order.
                 groups += [group[half:], group[:half]]
         return depths
 
-    def _least(self, depths: Depths, name: str, limit: int) -> int:
-        """The depth of this queue that holds the limit while one place less does not, above a floor that does not."""
-        fails, holds = self.floors[name], depths[name]
-        while holds - fails > 1:
-            middle = (fails + holds) // 2
-            if self._holds({**depths, name: middle}, limit):
-                holds = middle
+    def _least(self, depths: DepthByQueue, name: str, limit: int) -> int:
+        """A depth of this queue that reaches the limit while one place less misses it; its floor misses it."""
+        misses, reaches = self.floors[name], depths[name]
+        # The two ends stay on their sides of the limit, also where a first-come unit makes depths between them uneven.
+        while reaches - misses > 1:
+            middle = (misses + reaches) // 2
+            if self._reaches({**depths, name: middle}, limit):
+                reaches = middle
             else:
-                fails = middle
-        return holds
+                misses = middle
+        return reaches
 
 
 def _limits(section: Section) -> list[tuple[int, int]]:
-    """For each stream its least depth and the tokens that ever pass."""
+    """For each stream of the section its least depth, and all tokens that ever pass it."""
     found = []
     ends = section.ends
     tasks = {task.name: task for task in section.tasks}

@@ -1,6 +1,6 @@
 """Minimal FIFO depths: the fewest places with which a schedule reaches a target, each proven by a run with one less.
 
-How a target is read and the answer put together. search.py finds the depths, text.py prints them.
+Reads the target and puts the answer together. search.py finds the depths, text.py prints them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from archsim.design.design import Design
 from archsim.errors import InputError, quoted
 from archsim.fifos.depths import DEADLOCK, FLOOR, FifoSize, MinimalDepths
 from archsim.fifos.memory import RESOURCES, FifoMemory, fifo_memory
-from archsim.fifos.search import Runs, Search
+from archsim.fifos.search import DepthTrials, Search
 from archsim.fifos.text import as_json, html, screen
 from archsim.quantity import parse, show
 from archsim.units import Host
@@ -52,42 +52,44 @@ def size_fifos(
     engine: str = "auto",
     progress: Callable[[str], None] | None = None,
 ) -> FifoSizes:
-    """The minimal depths of all queues together with which the schedule reaches the target on the design.
+    """The minimal depths of all queues together at which the schedule reaches the target on the design.
 
-    Of several minimal answers it is one: queues that save most bytes shrink first.
+    Several answers may be minimal; in this one, the queues that save most bytes were shrunk first.
 
     Parameters
     ----------
-    target : "full rate" for the cycles of the run in which no queue ever fills; a number of cycles in all, repetitions
-        included, or the same as text; or a rate of tokens such as "25 token/s".
+    target : "full rate" for the cycles with unlimited queues; a number of cycles, also as text, of all sections with
+        their repetitions; or a rate of tokens such as "25 token/s".
     progress : called with a line of text after each run.
 
     Raises
     ------
     InputError
-        what is given is no target, no depths reach it, or it is a rate and the graph makes no tokens.
+        the target cannot be read, no depths reach it, or it is a rate and the graph makes no tokens.
     Deadlock
         the schedule cannot go on at any depths.
     """
     written = CYCLES.fullmatch(target) if isinstance(target, str) else None
     target = int(written[1]) if written else target
-    asked = _asked(target, schedule, design)
-    runs = Runs(schedule, design, engine, progress or (lambda _: None))
-    unbounded, peaks = runs.unbounded()
+    asked = _target_cycles(target, schedule, design)
+    trials = DepthTrials(schedule, design, engine, progress or (lambda _: None))
+    unbounded, peaks = trials.unbounded()
     limit = unbounded if asked is None else asked
     if limit < unbounded:
         given = quoted(target) if isinstance(target, str) else f"{target:,} cycles"
         there = _with_rate(unbounded, schedule, design)
         raise InputError(f"target: {given} is out of reach with any depth: the unbounded run takes {there}")
-    at_host = _at_host(schedule, design, runs)
+    at_host = _at_host(schedule, design, trials)
     widths = {name: max(s.bytes_per_token for s in streams) for name, streams in schedule.fifos().items()}
-    search = Search(runs, schedule, {name: 0 if name in at_host else width for name, width in widths.items()})
+    # Places at the host take nothing of the FPGA: counted as no bytes, those queues shrink last.
+    search = Search(trials, schedule, {name: 0 if name in at_host else width for name, width in widths.items()})
     depths = search.minimal(search.enough(peaks, unbounded), unbounded)
     if limit > unbounded:
-        # From the depths of full rate on, so that none gets deeper; from the peaks on, where others may shrink more.
+        # Two starts, the smaller answer wins: from the depths of full rate no queue gets deeper; from the peaks the
+        # queues that save most bytes may shrink further.
         both = (search.minimal(depths, limit), search.minimal(search.enough(peaks, limit), limit))
         depths = min(both, key=search.bytes_at)
-    cycles = runs.cycles(depths)
+    cycles = trials.cycles(depths)
     assert cycles is not None, "depths that hold a number of cycles run"
     fifos = tuple(_fifos(schedule, design, search, peaks, depths, at_host))
     return FifoSizes(
@@ -98,22 +100,24 @@ def size_fifos(
         target=target,
         target_cycles=limit,
         fifos=fifos,
-        cycles_now=runs.cycles({}),
+        cycles_now=trials.cycles({}),
         unbounded_cycles=unbounded,
         cycles=cycles,
-        first_come=tuple(sorted({u.of for f in runs.flats for u in f.units if u.order is None and len(u.tasks) > 1})),
+        # A unit with a single task has nothing to choose.
+        first_come=tuple(sorted({u.of for f in trials.flats for u in f.units if u.order is None and len(u.tasks) > 1})),
         budget=_budget(design),
-        runs=runs.count,
-        firings=runs.firings,
+        runs=trials.count,
+        firings=trials.firings,
         schedule=schedule.with_depths(depths),
     )
 
 
-def _asked(target: str | int, schedule: Schedule, design: Design) -> int | None:
-    """The cycles of the target; None for full rate, which is for a run to say."""
+def _target_cycles(target: str | int, schedule: Schedule, design: Design) -> int | None:
+    """The cycles of the target; None for full rate, which only a run can tell."""
     right = "'full rate', a number of cycles such as 300000, or a rate of tokens such as '25 token/s'"
     if target == FULL_RATE:
         return None
+    # Not isinstance: in Python True is an int.
     if type(target) is int and target > 0:
         return target
     if not isinstance(target, str) or not any(c.isdigit() for c in target):
@@ -126,6 +130,7 @@ def _asked(target: str | int, schedule: Schedule, design: Design) -> int | None:
     if tokens is None:
         graph = schedule.graph.name
         raise InputError(f"target: graph '{graph}' makes no tokens, got {quoted(target)}; give a number of cycles")
+    # Rounded down: with one cycle more the rate would be missed.
     return int(tokens * design.clock / rate)
 
 
@@ -137,7 +142,7 @@ def _with_rate(cycles: int, schedule: Schedule, design: Design) -> str:
 
 
 def _budget(design: Design) -> Mapping[str, Fraction] | None:
-    """What the part has of the resources that hold queues; None where the design does not say so."""
+    """What the FPGA has of the resources that hold queues; None where the design does not give them."""
     if design.resources is None or not set(RESOURCES) <= set(design.resources.budget):
         return None
     return {resource: design.resources.budget[resource] for resource in RESOURCES}
@@ -152,7 +157,7 @@ def _fifos(
     at_host: set[str],
 ) -> Iterator[FifoSize]:
     proofs = search.one_less(depths)
-    # A token wider than any link of the design, such as a burst or a row, lies in words of the widest link.
+    # A token wider than every link, such as a burst or a row, is stored in words as wide as the widest link.
     word_bits = max((link.token_bits for link in design.links.values()), default=None)
 
     def memory(name: str, depth: int) -> FifoMemory | None:
@@ -163,6 +168,7 @@ def _fifos(
     for name, streams in schedule.fifos().items():
         minimal, given = depths[name], max(s.depth for s in streams)
         less = proofs.get(name)
+        # The queue has one depth for all its streams: alone it gets its minimal one, and never less than it was given.
         short = min(s.depth for s in streams) < minimal
         yield FifoSize(
             name=name,
@@ -171,17 +177,17 @@ def _fifos(
             peak=peaks[name],
             minimal=minimal,
             proof=FLOOR if name not in proofs else DEADLOCK if less is None else less,
-            alone_cycles=search.runs.cycles({name: max(given, minimal)}) if short else None,
+            alone_cycles=search.trials.cycles({name: max(given, minimal)}) if short else None,
             at_host=name in at_host,
             memory_now=memory(name, given),
             memory=memory(name, minimal),
         )
 
 
-def _at_host(schedule: Schedule, design: Design, runs: Runs) -> set[str]:
-    """Queues that a host's tasks fill or empty: they lie in its memory, not in the part."""
+def _at_host(schedule: Schedule, design: Design, trials: DepthTrials) -> set[str]:
+    """Queues that a host's tasks fill or empty: they lie in its memory, not in the FPGA."""
     found = set()
-    for section, queues in zip(schedule.sections, runs.queues, strict=True):
+    for section, queues in zip(schedule.sections, trials.queues, strict=True):
         hosts = {task.name for task in section.tasks if isinstance(design.units[task.unit], Host)}
         found |= {q for s, q in zip(section.streams, queues, strict=True) if hosts & set(section.ends[s.name])}
     return found

@@ -33,22 +33,20 @@ def _head(sizes: MinimalDepths) -> list[str]:
     lines = [
         " · ".join([sizes.design, sizes.model, str(sizes.about["phase"]), *about]),
         f"target      {_cycles(sizes, sizes.target_cycles)}{named}",
-        f"unlimited   {_cycles(sizes, sizes.unbounded_cycles)}",
-        f"now         {now}",
+        f"no limit    {_cycles(sizes, sizes.unbounded_cycles)}",
+        f"as given    {now}",
         f"minimal     {_cycles(sizes, sizes.cycles)}",
         *_held_back(sizes),
-        f"memory      {in_all}{_memory(sizes, sizes.memory_now)} now",
-        f"            {sizes.bytes:,} B{_memory(sizes, sizes.memory)} at the minimal depths",
-        f"proof       one place less of any queue misses the target, deadlocks or is refused; {spent}",
+        f"memory      as given {in_all}{_memory(sizes, sizes.memory_now)}",
+        f"            minimal  {sizes.bytes:,} B{_memory(sizes, sizes.memory)}",
+        f"proof       with one place less any queue misses the target, deadlocks or is refused; {spent}",
     ]
     if sizes.schedule.options:
         lines.insert(1, "options     " + ", ".join(f"{k}={v}" for k, v in sizes.schedule.options.items()))
-    lines += [f"not exact   {item}" for item in sizes.schedule.approximated]
+    lines += [f"simplified  {item}" for item in sizes.schedule.approximated]
     if sizes.first_come:
         units = ", ".join(f"'{name}'" for name in sizes.first_come)
-        lines.append(
-            f"not proven  that still fewer places miss it: {units} serves first come, where less can be faster"
-        )
+        lines.append(f"not proven  that still fewer places miss it: {units} serves first come, so fewer can be faster")
     return lines
 
 
@@ -103,7 +101,7 @@ def _table(sizes: MinimalDepths) -> list[list[str]]:
     header = ["queue", "now", "minimal", "peak", "B now", "B minimal"]
     if sizes.budget is not None:
         header += ["memory now", "memory"]
-    header += ["alone saves", "one less"]
+    header += ["saves alone", "with one less"]
     shown = [f for f in sizes.fifos if not _is_signal(f)]
     shown.sort(key=lambda f: (-sizes.saved(f), -f.minimal * f.bytes_per_token, -f.depth * f.bytes_per_token, f.name))
     return [header, *(_row(sizes, fifo) for fifo in shown)]

@@ -1,1 +1,1 @@
-"""YAML files: read with their lines, validated, edited, and where their numbers are from."""
+"""YAML files: read with their lines, validated, edited, and the sources of their numbers."""

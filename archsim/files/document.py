@@ -1,8 +1,8 @@
-"""YAML files read strictly, with the line of every key, all problems at once.
+"""YAML files read strictly, with the line of every key and all problems at once.
 
-Knows YAML and where things stand in a file; does not know what a design, a model or a published number is. The only
-place that imports yaml. What YAML reads differently from what people mean (`no`, `1e9`, `12:30`, `010`, dates,
-duplicate keys, anchors) is refused rather than guessed.
+Knows YAML and the lines of a file; does not know what a design, a model or a published number is. The only file that
+imports yaml. Text that YAML reads in another way than people mean it (`no`, `1e9`, `12:30`, `010`, dates, duplicate
+keys, anchors) is refused.
 """
 
 import os
@@ -17,8 +17,8 @@ import yaml
 
 from archsim.errors import DesignError, quoted
 
-DEEPEST = 20
-LONGEST_NUMBER = 60
+DEEPEST = 20  # far above any file of ours, and far below Python's limit of nested calls
+LONGEST_NUMBER = 60  # characters; Python refuses to read ints of more than 4,300 digits
 EMPTY = "the file is empty; expected lines of 'key: value'"
 
 
@@ -31,21 +31,21 @@ class Document:
     lines: Mapping[str, int] = field(default_factory=dict)
 
     def line(self, dotted_path: str) -> int:
-        """Line of the key at the path, or of the nearest parent that the file has; 0 when no line is known at all."""
+        """Line of the key at the path, or of its nearest parent in the file; 0 when no line is known."""
         while dotted_path and dotted_path not in self.lines:
             dotted_path = dotted_path.rpartition(".")[0]
         return self.lines.get(dotted_path, 0)
 
     def problem(self, dotted_path: str, message: str) -> str:
-        """The line of text that tells the user: `file:line: path: message`."""
-        return told(self.path, self.line(dotted_path), dotted_path, message)
+        """The message for the user: `file:line: path: message`."""
+        return message_at(self.path, self.line(dotted_path), dotted_path, message)
 
 
-def told(path: str, line: int, where: str, message: str) -> str:
+def message_at(path: str, line: int, where: str, message: str) -> str:
     return ": ".join(part for part in (f"{path}:{line}" if line else path, where, message) if part)
 
 
-def below(where: str, key: str) -> str:
+def path_below(where: str, key: str) -> str:
     return f"{where}.{key}" if where and key else where or key
 
 
@@ -59,7 +59,7 @@ def read(path: str | os.PathLike[str]) -> Document:
     """
     shown = os.fspath(path)
     try:
-        raw = Path(shown).read_bytes()
+        raw = Path(shown).read_bytes()  # not text, so that the line of a wrong byte can be counted
     except FileNotFoundError:
         raise DesignError(f"{shown}: no such file") from None
     except IsADirectoryError:
@@ -104,18 +104,18 @@ def read_text(text: str, *, path: str = "text") -> Document:
             reading.at, "", f"not valid YAML: {str(error).splitlines()[0] if str(error) else 'cannot be read'}"
         )
     if reading.problems:
-        raise DesignError([told(path, *problem) for problem in sorted(reading.problems, key=lambda one: one[0])])
+        raise DesignError([message_at(path, *problem) for problem in sorted(reading.problems, key=lambda p: p[0])])
     return Document(path, data, reading.lines)
 
 
 def write(data: Mapping[str, Any]) -> str:
-    """YAML text that `read_text` reads back equal; text that a reader could take for a number is quoted."""
+    """YAML text that `read_text` reads back equal; text that looks like a number is quoted."""
     return yaml.dump(data, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=120)
 
 
 class _Writer(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
-        return True
+        return True  # `read` refuses anchors, so a value that is used twice is written twice
 
 
 def _write_text(writer: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
@@ -134,7 +134,7 @@ def _is_number(text: str) -> bool:
 
 
 class _Reading:
-    """One pass over the events of a file: plain data, lines and problems. PyYAML's own pass forgets the last two."""
+    """One pass over the events of a file, which keeps data, lines and problems; PyYAML's own loader keeps only data."""
 
     loader: yaml.SafeLoader
 
@@ -153,6 +153,7 @@ class _Reading:
         return event
 
     def document(self, loader: yaml.SafeLoader) -> Any:
+        # Events come as: start of stream, start of document, the value, end of document, end of stream.
         self.loader = loader
         self.next()
         if isinstance(self.next(), yaml.StreamEndEvent):
@@ -175,7 +176,7 @@ class _Reading:
         if isinstance(event, yaml.ScalarEvent):
             return self.scalar(event, where)
         if isinstance(event, yaml.AliasEvent):
-            return None
+            return None  # refused above, so its value does not matter
         self.depth += 1
         if self.depth > DEEPEST:
             raise yaml.YAMLError(f"nested more than {DEEPEST} deep")
@@ -203,7 +204,7 @@ class _Reading:
     def sequence(self, where: str) -> list[Any]:
         items: list[Any] = []
         while not isinstance(event := self.next(), yaml.SequenceEndEvent):
-            child = below(where, str(len(items)))
+            child = path_below(where, str(len(items)))
             self.lines.setdefault(child, self.at)
             items.append(self.value(event, child))
         return items
@@ -213,7 +214,8 @@ class _Reading:
         given: dict[str, int] = {}
         while not isinstance(event := self.next(), yaml.MappingEndEvent):
             line, key = self.at, self.key(event, where)
-            child = below(where, key)
+            child = path_below(where, key)
+            # `given` holds keys of this mapping alone; `lines` may have the path from a duplicate of its parent.
             if key in given:
                 self.problem(line, child, f"duplicate key; first given on line {given[key]}")
             given.setdefault(key, line)
@@ -232,6 +234,7 @@ class _Reading:
         if text == "<<" and complaint:
             self.problem(self.at, where, "'<<' merges values from elsewhere; write them out")
         elif complaint or not isinstance(value, str):
+            # Other readers of YAML would take such a key as False, None or a number.
             read_as = quoted(value) if value is None or isinstance(value, bool) else "a number or a date"
             self.problem(self.at, where, f"key {shown} is read as {read_as}; put it in quotes")
         elif not text or not text.isprintable() or text != text.strip():
@@ -239,12 +242,13 @@ class _Reading:
         return text if text.isprintable() else repr(text)[1:-1]  # a message is one line, whatever the key
 
 
+# PyYAML follows YAML 1.1, in which `no` is false and 010 is octal.
 _RESOLVER = yaml.resolver.Resolver()
 _MISREAD = {"timestamp": "a date", "merge": "a merge of other values", "value": "a default value"}
 
 
 def _plain(text: str) -> tuple[Any, str]:
-    """What unquoted text means to YAML, and what is wrong with that ("" when people mean the same)."""
+    """The value that YAML gives unquoted text, and the problem with that ("" if people mean the same)."""
     kind = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False)).rpartition(":")[2]
     shown = quoted(text)
     if kind == "null":
@@ -259,7 +263,7 @@ def _plain(text: str) -> tuple[Any, str]:
     if kind in ("int", "float"):
         return _number(text, whole=kind == "int")
     if kind == "str":
-        if text == "inf":  # a limit that is none, and the one word for it
+        if text == "inf":  # the word of a Limit for no limit
             return text, ""
         return text, f"{shown} is read as text, not as a number; {_as_number(text)}" if _is_number(text) else ""
     return text, f"{shown} is read as {_MISREAD.get(kind, kind)}; put it in quotes"
@@ -269,6 +273,7 @@ def _as_number(text: str) -> str:
     number = float(text)
     if not isfinite(number):
         return "put it in quotes"
+    # A float below 2**53, about 9e15, holds every whole number exactly.
     shown = str(int(number)) if number.is_integer() and abs(number) < 1e15 else yaml.safe_dump(number).split()[0]
     return f"write {shown}, or put it in quotes"
 
@@ -285,11 +290,13 @@ def _number(text: str, *, whole: bool) -> tuple[Any, str]:
         return 0, f"{shown} is read as octal, {int(text, 8)}; write it without the leading 0"
     if text.lower().lstrip("+-") in (".inf", ".nan") or (not whole and not isfinite(float(text))):
         return 0, f"{shown} is not a finite number; expected a number such as 1.5"
+    # Base 0 reads hexadecimal as YAML does.
     return (int(text, 0) if whole else float(text)), ""
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
-    """Line, no path, and the message for what PyYAML says in the words of its parser."""
+    """Line, no path, and a plain message for a syntax error of PyYAML's parser."""
+    # PyYAML has no error codes, so causes are recognised by its wording.
     mark, opened = error.problem_mark, error.context_mark
     line = mark.line + 1 if mark else 1
     start = opened.line + 1 if opened else line

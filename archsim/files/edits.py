@@ -15,16 +15,17 @@ from dataflow.errors import guess
 
 
 def edited(document: Document, changes: Mapping[str, Any], *, opens: int) -> Document:
-    """The document with the values at these dotted paths replaced, named by the changes.
+    """A copy of the document with the values at these dotted paths replaced; its path names the changes.
 
-    A mapping that is not there is opened for the last key of a path when it stands at least `opens` keys deep; whether
-    it may be there is for the reader to say. Raises DesignError when a path is not there.
+    If the mapping of a path's last key is missing and stands at least `opens` keys deep, it is created; reading the
+    edited document then checks whether it may be there. Raises DesignError for a path that does not exist.
     """
     data = copy.deepcopy(document.data)
     problems = [problem for path, value in changes.items() if (problem := _set(data, path, value, opens))]
     if problems:
         raise DesignError([f"{document.path}: {problem}" for problem in problems])
     shown = ", ".join(f"{path}={value}" for path, value in changes.items())
+    # Without lines, because the values are no longer those of the file.
     return Document(f"{document.path} with {shown}", data, {})
 
 
@@ -36,17 +37,10 @@ def _set(data: Any, path: str, value: Any, opens: int) -> str | None:
         if isinstance(at, dict) and key not in at and len(parents) - 1 == i >= opens:
             at[key] = {}  # an optional mapping, such as the energy of a unit
         if not isinstance(at, dict) or key not in at:
-            return (
-                f"{path}: no '{key}' " + (f"under '{'.'.join(parents[:i])}'" if i else "at the top") + _known(at, key)
-            )
+            hint = f"; {guess(key, at, otherwise='there are')}" if isinstance(at, dict) else ""
+            return f"{path}: no '{key}' " + (f"under '{'.'.join(parents[:i])}'" if i else "at the top") + hint
         at = at[key]
     if not isinstance(at, dict):
         return f"{path}: '{'.'.join(parents)}' holds one value, not keys"
-    at[last] = value
+    at[last] = value  # may be a new key: an optional field, or one that validation refuses
     return None
-
-
-def _known(at: Any, key: str) -> str:
-    if not isinstance(at, dict):
-        return ""
-    return f"; {guess(key, at, otherwise='there are')}"

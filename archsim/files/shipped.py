@@ -19,15 +19,16 @@ def data_folder() -> Path:
 
 
 def shipped(folder: str = "") -> dict[str, Path]:
-    """The shipped files of a sub-folder ("" designs, "models", "published") by name."""
+    """The shipped files of a sub-folder ("" for designs, "models", "selections", "published") by name."""
     return {path.stem: path for path in sorted((data_folder() / folder).glob("*.yaml"))}
 
 
 def found(name: str, folder: str, noun: str) -> Document:
-    """The document of a shipped name or of a path. Raises DesignError when there is neither."""
+    """The document with a shipped name or at a path. Raises DesignError when there is neither."""
     known = shipped(folder)
     if name in known:
         path = known[name]
+        # Messages name the file as in a checkout, wherever the package is installed.
         short = "/".join(path.parts[path.parts.index("designs") :]) if "designs" in path.parts else str(path)
         document = read(path)
         return Document(short, document.data, document.lines)
@@ -37,5 +38,5 @@ def found(name: str, folder: str, noun: str) -> Document:
 
 
 def load_model(name: str) -> Model:
-    """The model of a shipped name, or of a path. Raises DesignError with every problem of the file."""
+    """The model with a shipped name or at a path. Raises DesignError with every problem of the file."""
     return validate(found(name, "models", "model"), Model)

@@ -1,6 +1,6 @@
-"""Checks a read YAML document against a pydantic model and says everything that is wrong, each with its line.
+"""Checks a YAML document against a pydantic model and reports every problem with its line.
 
-Knows how pydantic reports and how this project speaks. Does not know what a design, a model or a published number is.
+Knows the errors of pydantic and the form of our messages. Does not know designs, models or published numbers.
 """
 
 import difflib
@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from archsim.errors import DesignError, InputError, quoted
-from archsim.files.document import Document, below, told
+from archsim.files.document import Document, message_at, path_below
 from archsim.quantity import Written
 from dataflow.errors import PathProblems
 
@@ -23,7 +23,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 def validate(document: Document, model: type[ModelT], *, context: dict[str, Any] | None = None) -> ModelT:
     """The model instance that the document describes.
 
-    Unions inside the model need a discriminator, such as `kind`, so that a message can speak of the one kind meant.
+    Unions inside the model need a discriminator, such as `kind`, so that a message concerns the meant kind alone.
 
     Raises
     ------
@@ -41,8 +41,8 @@ def validate(document: Document, model: type[ModelT], *, context: dict[str, Any]
         if detail["type"] == "missing" and (place.parent, place.key) in slips:
             continue  # an unknown key beside it says so already
         for at, where, message in _explain(detail, place, document):
-            lines.append((document.line(at), told(document.path, document.line(at), where, message)))
-    raise DesignError(list(dict.fromkeys(text for _, text in sorted(lines, key=lambda one: one[0]))))
+            lines.append((document.line(at), message_at(document.path, document.line(at), where, message)))
+    raise DesignError(list(dict.fromkeys(text for _, text in sorted(lines, key=lambda line: line[0]))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class _Place:
 
 
 def _place(model: type[BaseModel], loc: tuple[int | str, ...]) -> _Place:
-    """Where a pydantic location is in the file: pydantic names the member of a union taken, the file does not."""
+    """Where a pydantic location is in the file; pydantic also names the union member that was taken."""
     path: list[str] = []
     holder: Any = None
     annotation: Any = model
@@ -69,25 +69,25 @@ def _place(model: type[BaseModel], loc: tuple[int | str, ...]) -> _Place:
         members = _members(annotation)
         if len(members) > 1:
             annotation = next(
-                (one for one in members if step == getattr(one, "__name__", None) or step in _kinds(one)), Any
+                (kind for kind in members if step == getattr(kind, "__name__", None) or step in _kinds(kind)), Any
             )
-        elif step != "[key]":
+        elif step != "[key]":  # marks an error in the key itself, whose name is the step before
             path.append(str(step))
             holder, annotation = members[0], _inside(members[0], step)
     return _Place(tuple(path), holder, annotation)
 
 
 def _members(annotation: Any) -> list[Any]:
-    """The types that a union joins, without None; a list of one for what is no union."""
+    """The members of a union, without None; for any other type that type alone."""
     if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        return [member for one in get_args(annotation) if one is not NoneType for member in _members(one)]
+        return [member for part in get_args(annotation) if part is not NoneType for member in _members(part)]
     return [annotation]
 
 
 def _inside(annotation: Any, step: int | str) -> Any:
-    """The type of what an annotation holds under a key or an index."""
+    """The type of the value under a key or an index of this type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         found = _fields(annotation).get(str(step))
         return found.annotation if found else Any
@@ -100,17 +100,18 @@ def _inside(annotation: Any, step: int | str) -> Any:
 def _fields(holder: Any) -> dict[str, FieldInfo]:
     """The fields of a model class under the names that a file uses; none for anything else."""
     fields = holder.model_fields if isinstance(holder, type) and issubclass(holder, BaseModel) else {}
-    return {one.alias or name: one for name, one in fields.items()}
+    return {field.alias or name: field for name, field in fields.items()}
 
 
 def _kinds(member: Any) -> list[str]:
-    """Every text that a field of this model class must be one of: the tags by which a union can know it."""
-    literals = [one.annotation for one in _fields(member).values() if get_origin(one.annotation) is Literal]
+    """Every value of the model class's Literal fields: the tags by which a union recognises the class."""
+    literals = [f.annotation for f in _fields(member).values() if get_origin(f.annotation) is Literal]
     return [text for literal in literals for text in get_args(literal)]
 
 
 def _slip(place: _Place, document: Document) -> str | None:
-    """The known key that an unknown one was surely meant to be, if it is not given besides."""
+    """The known key that an unknown one surely stands for, unless the file gives that key too."""
+    # Above difflib's default of 0.6, so that a message guesses only when it is sure.
     given = [path.removeprefix(f"{place.parent}.") for path in document.lines]
     alike = difflib.get_close_matches(place.key, _fields(place.holder), n=1, cutoff=0.75)
     return alike[0] if alike and alike[0] not in given else None
@@ -128,12 +129,12 @@ EXPECTED = {
 
 
 def _explain(detail: ErrorDetails, place: _Place, document: Document) -> list[tuple[str, str, str]]:
-    """Path whose line is meant, path to show, and message, for each problem that one pydantic error stands for."""
+    """For each problem in one pydantic error: the path whose line is meant, the path to show, and the message."""
     kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
     here = ".".join(place.path)
     error = context.get("error")
     if isinstance(error, PathProblems):
-        return [(below(here, path), below(here, path), message) for path, message in error.problems]
+        return [(path_below(here, path), path_below(here, path), message) for path, message in error.problems]
     if error is not None:
         problems = error.problems if isinstance(error, InputError) else (str(error),)
         return [(here, here, message) for message in problems]
@@ -142,6 +143,7 @@ def _explain(detail: ErrorDetails, place: _Place, document: Document) -> list[tu
     if kind == "extra_forbidden":
         slip, known = _slip(place, document), ", ".join(_fields(place.holder))
         advice = f"did you mean {slip!r}?" if slip else f"known keys: {known}"
+        # The line is that of the key, the path that of its parent: the message itself names the key.
         return [(here, place.parent, f"unknown key {quoted(place.key)}; {advice}")]
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return [_explain_kind(given, context["discriminator"].strip("'"), place)]
@@ -167,7 +169,7 @@ def _kinds_of(member: Any, name: str) -> list[str]:
 
 
 def _example(place: _Place) -> str:
-    """How the missing key may be written, where its type says so."""
+    """An example of the missing key, if its type has one."""
     found = _fields(place.holder).get(place.key)
-    written = [one for one in (found.metadata if found else []) if isinstance(one, Written)]
+    written = [entry for entry in (found.metadata if found else []) if isinstance(entry, Written)]
     return f"; write for example '{place.key}: {written[0].example}'" if written else ""

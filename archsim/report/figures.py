@@ -23,7 +23,8 @@ class Figures:
     `prefill_cycles` are those of the prefill, None without one; `steps` has (context, cycles) of each decode step.
     In a generation ops, streams and sections are of "prefill: " or "decode: ": an op of the decode steps starts in the
     first, ends in the last and is busy in all of them; a peak is that of all; the sections are of each step.
-    Of the `firings` the engine ran `firings_run` one by one; the others repeat those exactly.
+    Of the `firings` the engine ran `firings_run` one by one; the others repeat those exactly. `cold` says that SimPy
+    answered while the compiled engine was not compiled on this machine.
     """
 
     design: str
@@ -52,6 +53,7 @@ class Figures:
     firings: int
     firings_run: int
     engine: str
+    cold: bool
     prefill_cycles: int | None = None
     steps: tuple[tuple[int, int], ...] = ()
 

@@ -16,23 +16,20 @@ from archsim.design.design import Design
 from archsim.errors import InputError
 from archsim.files.document import write
 from archsim.report.figures import Figures
-from archsim.report.json import as_json
+from archsim.report.json import OP_FIELDS, as_json
 from dataflow.models.model import Model
 
 PACKAGES = ("archsim", "numpy", "numba", "simpy", "pydantic", "pint", "PyYAML")
-OP_FIELDS = ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")
 
 
 def write_folder(
     folder: Path, report: Figures, design: Design, *, model: Model, inputs: dict[str, str]
 ) -> tuple[str, ...]:
-    """Writes summary.json, ops.csv, design.yaml, selection.yaml where there is one, and manifest.json, each whole or
-    not at all; returns their names.
+    """Writes summary.json, ops.csv, design.yaml, selection.yaml (where there is one) and manifest.json; their names.
 
-    The manifest hashes what was read, changes by --set included, and what was written, and has the seed of the stream
-    that a selection was run on; nothing else is drawn.
-
-    Raises InputError where the folder cannot be written.
+    The manifest has hashes of everything that was read, with the changes by --set, and of everything that was written,
+    and the seed of the keys that a selection ran on: nothing else is drawn. Raises InputError where the folder cannot
+    be written.
     """
     resolved, selection = write(design.document.data), report.options.get("selection")
     summary = as_json(report)
@@ -55,7 +52,7 @@ def write_folder(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in (files | {"manifest.json": _json(manifest)}).items():
-            part = folder / f".{name}.part"
+            part = folder / f".{name}.part"  # renamed when complete, so that no reader sees half a file
             part.write_text(text, encoding="utf-8")
             os.replace(part, folder / name)
     except OSError as error:

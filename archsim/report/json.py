@@ -9,6 +9,8 @@ from archsim.report.figures import Figures
 from archsim.run.totals import UnitReport
 from dataflow.task import UNLIMITED
 
+OP_FIELDS = ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")
+
 
 def as_json(report: Figures) -> dict[str, Any]:
     """The report as plain data, with the keys that the command line promises; null where something is not modelled."""
@@ -49,10 +51,7 @@ def as_json(report: Figures) -> dict[str, Any]:
             for name in report.traffic
         },
         "channels": {name: {"moved_bytes": moved} for name, moved in report.carried.items()},
-        "ops": [
-            {field: getattr(op, field) for field in ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")}
-            for op in report.ops
-        ],
+        "ops": [{field: getattr(op, field) for field in OP_FIELDS} for op in report.ops],
         "streams": {
             name: {"peak": peak, "depth": None if depth == UNLIMITED else depth, "bytes_per_token": size}
             for name, (peak, depth, size) in report.peaks.items()

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from archsim.design.design import Design
-from archsim.engine import ENGINES
+from archsim.engine import engine_for
+from archsim.engine.machine_code_folder import is_compiled
 from archsim.engine.memo import Memo
 from archsim.report.figures import Figures
 from archsim.report.text import html, screen
@@ -42,6 +43,7 @@ def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Rep
     Raises Deadlock when the schedule cannot go on, ScheduleError where it does not fit the design's units, and
     LawBroken (a fault of ours) where the result breaks a law of the event model.
     """
+    engine = engine_for(engine, schedule.run_firings)
     run = run_schedule(schedule, design, engine=engine)
     totals = Totals(design)
     totals.add(run)
@@ -61,6 +63,7 @@ def simulate_generation(
     What is the same object in two that follow each other (a section, a task, an op) is worked out once. Raises as
     simulate.
     """
+    engine = engine_for(engine, None)
     totals, memo = Totals(design), Memo()
     run = run_schedule(prefill, design, engine=engine, memo=memo)
     totals.add(run, label="prefill: ")
@@ -116,7 +119,8 @@ def _report(
         },
         firings=totals.firings,
         firings_run=totals.firings_run,
-        engine=ENGINES[0] if engine == "auto" else engine,
+        engine=engine,
+        cold=engine == "simpy" and not is_compiled("clock_kernel"),
         prefill_cycles=prefill_cycles,
         steps=steps,
     )

@@ -8,8 +8,6 @@ from html import escape
 from archsim.quantity import show
 from archsim.report.figures import Figures
 
-WAITS_SHOWN = 1
-
 
 def screen(report: Figures) -> str:
     """The report on one screen."""
@@ -24,12 +22,14 @@ def _head(report: Figures) -> list[str]:
     lines = [
         title,
         f"time        {show(Fraction(report.seconds), 'time')}: {report.cycles:,} cycles at "
-        f"{show(report.clock_hz, 'frequency')}, lower bound {report.lower_bound_cycles / report.cycles:.0%} of that",
+        f"{show(report.clock_hz, 'frequency')}",
+        f"bound       {show(report.lower_bound_cycles / report.clock_hz, 'time')}, "
+        f"{report.lower_bound_cycles / report.cycles:.0%} of that: no run of this schedule is faster",
         "throughput  " + _throughput(report),
         *_per_token(report),
         *_selected(report),
         "energy      " + ("not modelled" if energy is None else show(Fraction(energy), "energy") + _power(report)),
-        f"bound by    {report.bottleneck}, busy {_busiest(report):.0%} of the time",
+        f"busiest     {report.bottleneck}, {_busiest(report):.0%} of the time",
     ]
     if report.options:
         lines.append("options     " + ", ".join(f"{k}={v}" for k, v in report.options.items()))
@@ -44,13 +44,15 @@ def _throughput(report: Figures) -> str:
     if report.tokens_per_second is None:
         return "no tokens in this graph"
     if report.frames_per_second is not None:
-        return f"{report.frames_per_second:.3g} frame/s ({report.about['frames']} of {report.tokens} tokens in all)"
-    verb = {"prefill": "read", "question": "read", "attention": "queries"}.get(report.about["phase"], "made")
-    return f"{show(Fraction(report.tokens_per_second), 'rate of tokens')} ({report.tokens} {verb})"
+        frames, tokens = report.about["frames"], report.tokens
+        return f"{report.frames_per_second:.3g} frame/s ({frames} frame{'s' * (frames != 1)}, {tokens} tokens in all)"
+    done = {"prefill": "tokens read", "question": "tokens read", "attention": "queries"}
+    what = done.get(report.about["phase"], "tokens made")
+    return f"{show(Fraction(report.tokens_per_second), 'rate of tokens')} ({what}: {report.tokens})"
 
 
 def _per_token(report: Figures) -> list[str]:
-    """Of a generation the time to first token, and per output token after it."""
+    """The time to first token and the time per output token of a generation; nothing for other phases."""
     if report.about["phase"] != "generate":
         return []
     lines = [f"first token {show(Fraction(report.ttft_seconds or 0), 'time')} (TTFT, the prefill)"]
@@ -66,7 +68,7 @@ def _per_token(report: Figures) -> list[str]:
 
 
 def _selected(report: Figures) -> list[str]:
-    """What of the cache the step attends to, where that lies, and how good the choice is."""
+    """How much of the cache the step attends to, in which memories that lies, and how good the selection is."""
     chosen = report.selected
     if chosen is None:
         return []
@@ -79,14 +81,14 @@ def _selected(report: Figures) -> list[str]:
         lines[0] += f", {fetched}" if chosen.miss_bytes else ", nothing is fetched"
     if chosen.mass_recall is not None:
         lines.append(
-            f"quality     {chosen.mass_recall:.1%} of the attention mass, {chosen.top_recall:.1%} of the exact top, "
-            f"output error {chosen.output_error:.2g}"
+            f"quality     keeps {chosen.mass_recall:.1%} of dense attention's mass and {chosen.top_recall:.1%} of its "
+            f"highest scores; relative output error {chosen.output_error:.2g}"
         )
     return lines
 
 
 def _decimal(size: int) -> str:
-    """Bytes in one family of units, so that amounts beside each other compare."""
+    """Bytes in decimal units, so that amounts beside each other compare."""
     for scale, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if size >= scale:
             return f"{size / scale:.4g} {unit}"
@@ -94,11 +96,12 @@ def _decimal(size: int) -> str:
 
 
 def _power(report: Figures) -> str:
-    return f" at {show(report.power_watts, 'power')} for the whole" if report.power_watts is not None else ""
+    return f": {show(report.power_watts, 'power')} for the whole machine" if report.power_watts is not None else ""
 
 
 def _parts(report: Figures) -> list[str]:
-    lines = ["where the time goes"]
+    # A bar of 40 blocks leaves the line within 80 columns.
+    lines = ["where the time goes (work that runs at once shares its time)"]
     for part, cycles in report.parts.items():
         share = float(cycles / report.cycles)
         bar = "█" * round(40 * share)
@@ -107,17 +110,19 @@ def _parts(report: Figures) -> list[str]:
 
 
 def _units(report: Figures) -> list[str]:
-    lines = [f"{'unit':<18} {'busy':>7} {'starved':>8} {'blocked':>8} {'idle':>7}   waits most for"]
-    for name, unit in report.units.items():
-        if unit.idle_cycles == unit.total_cycles:
-            continue
-        shares = [n / unit.total_cycles for n in (unit.busy_cycles, unit.starved_cycles, unit.blocked_cycles)]
-        idle = unit.idle_cycles / unit.total_cycles
-        waits = sorted(unit.waits.items(), key=lambda item: (-item[1], item[0]))[:WAITS_SHOWN]
-        shown = ", ".join(f"{stream} ({cycles / unit.total_cycles:.0%})" for (_, stream), cycles in waits)
-        lines.append(f"{name:<18} {shares[0]:7.1%} {shares[1]:8.1%} {shares[2]:8.1%} {idle:7.1%}   {shown}")
+    lines = [f"{'unit':<18} {'busy':>7} {'starved':>8} {'blocked':>8} {'idle':>7}   longest wait (share of the time)"]
     unused = [name for name, unit in report.units.items() if unit.idle_cycles == unit.total_cycles]
-    return lines + ([f"idle throughout: {', '.join(unused)}"] if unused else [])
+    for name, unit in report.units.items():
+        if name in unused:
+            continue
+        times = (unit.busy_cycles, unit.starved_cycles, unit.blocked_cycles, unit.idle_cycles)
+        busy, starved, blocked, idle = (n / unit.total_cycles for n in times)
+        # Of equal waits the first by name, so that two runs print the same line.
+        _, stream = min(unit.waits, key=lambda wait: (-unit.waits[wait], wait), default=("", ""))
+        longest = f"{stream} ({max(unit.waits.values()) / unit.total_cycles:.0%})" if stream else ""
+        lines.append(f"{name:<18} {busy:7.1%} {starved:8.1%} {blocked:8.1%} {idle:7.1%}   {longest}")
+    lines.append("starved: waits for input; blocked: waits for room for its output; idle: nothing to do in its section")
+    return lines + ([f"not used: {', '.join(unused)}"] if unused else [])
 
 
 def _traffic(report: Figures) -> list[str]:
@@ -127,6 +132,7 @@ def _traffic(report: Figures) -> list[str]:
             roles = {role: n for (w, role), n in cells.items() if w == way}
             inside = ", ".join(f"{role} {n:,}" for role, n in sorted(roles.items(), key=lambda item: -item[1]))
             lines.append(f"{memory} {way:<8} {sum(roles.values()):>13,} B: {inside or 'nothing'}")
+    # Only where a selection fetches over channels does their rate say something that busy time does not.
     for channel, moved in report.carried.items() if "selection" in report.options else ():
         busy = report.units[channel].busy_cycles
         rate = show(moved * report.clock_hz / busy, "rate of bytes") if busy else "nothing"
@@ -139,19 +145,20 @@ def _honesty(report: Figures) -> list[str]:
         ", ".join(f"{n:,} {'B of ' if what == 'cache' else ''}{what}" for what, n in counts.items())
         for counts in (report.recomputed, report.skipped)
     )
-    beside = f"beside the graph's work (padding, repeats, scores): {extra or 'nothing'}"
-    lines = [f"coverage    {report.mapped} ops mapped, none refused; {beside}"]
+    beyond = f"{extra} (padding, repeats, scores of a selection)" if extra else "none"
+    lines = [f"coverage    all {report.mapped} ops mapped; work beyond the graph's: {beyond}"]
     if left:
-        lines.append(f"left out    {left}, as the selection does not keep it")
-    lines += [f"not exact   {item}" for item in report.approximated]
+        lines.append(f"left out    {left}: work on keys that the selection does not keep")
+    lines += [f"simplified  {item}" for item in report.approximated]
     if report.assumed:
         selection = report.options.get("selection")
         files = report.design + (f" {selection.name}" if selection else "")
-        lines.append(f"assumed     {len(report.assumed)} numbers; `archsim check {files}` says which and why")
-    lines += [f"fitted      {path} to {point}" for path, point in report.fitted.items()]
+        lines.append(f"assumed     {len(report.assumed)} numbers; `archsim check {files}` lists them with reasons")
+    lines += [f"fitted      {path}, to the published point {point}" for path, point in report.fitted.items()]
     run = f"{report.firings_run:,} of {report.firings:,} firings run one by one"
     others = "; the others repeat them exactly" if report.firings_run < report.firings else ""
-    return [*lines, f"engine      {report.engine}: {run}{others}"]
+    cold = " (the compiled engine, same integers, is not compiled yet)" if report.cold else ""
+    return [*lines, f"engine      {report.engine}{cold}: {run}{others}"]
 
 
 def html(report: Figures) -> str:

@@ -1,1 +1,1 @@
-"""A schedule run on a design: totals over its sections, the laws that must hold, and the bound that none can beat."""
+"""Runs a schedule on a design: totals over its sections, the laws that every run must keep, and the lower bound."""

@@ -1,4 +1,7 @@
-"""lower_bound: cycles that no order of events can beat, from the schedule and the units' own rates alone."""
+"""lower_bound: cycles that no order of events can beat, from the schedule and the units' own rates alone.
+
+Knows work, servers, latency and dependences. Does not know queue depths or arbitration.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from dataflow.schedule import Schedule
 
 
 def lower_bound(schedule: Schedule, design: Design) -> int:
-    """The least cycles that the schedule can take on the design, whatever waits for whom.
+    """The least cycles that the schedule can take on the design, at any queue depths and in any order of firings.
 
-    Per section the larger of two: the busiest unit's work over its servers, and the longest chain of dependences, each
-    stream as deep as one likes and no unit shared. Sections follow one another. derived.
+    Per section the larger of two: the busiest unit's work divided by its servers, and the longest chain of dependent
+    tasks with unlimited queues and no unit shared. Sections run one after another. derived.
     """
     return sum(section.repeat * section_bound(flatten(section, design)) for section in schedule.sections)
 
@@ -25,16 +28,17 @@ def section_bound(flat: Flat) -> int:
     return bound(flat).cycles
 
 
+# By consuming task: (stream, producing task, latency of the producer's unit, servers of that unit).
 Inputs = tuple[tuple[tuple[int, int, int, int], ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The least cycles of one run of a section, with what they were worked out from.
+    """The least cycles of one run of a section, with the parts that the next bound can reuse.
 
-    `leads` has for each stream the cycles until its producer has given what its consumer first takes, None where that
-    is nothing. `order` has each task after those whose tokens it needs, None where they need each other's; `inputs` are
-    the streams that bind each task, each with its producer, and latency and servers of the producer's unit.
+    `leads`: per stream, the producer's cycles until the consumer's first firing has its tokens; None where that firing
+    takes none. `order`: the tasks in topological order, None where they form a loop. `inputs`: the streams that each
+    task waits for.
     """
 
     cycles: int
@@ -47,8 +51,11 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """A task alone: cycles of all its firings and of the least; by stream, cycles of those that give and whether the
-    last one does."""
+    """Cycles of one task taken alone: of all its firings, and of its shortest one.
+
+    `giving_cycles`: per output stream, cycles of the firings that give to it. `gives_last`: the streams to which its
+    last firing gives.
+    """
 
     busy_cycles: int
     least_cycles: int
@@ -57,11 +64,12 @@ class Demand:
 
 
 def bound(flat: Flat, memo: Memo | None = None) -> Bound:
-    """The bound of a section; of tasks that are the same objects as in the bound that `memo` has, nothing is redone.
+    """The bound of a section. Tasks that are the same objects as in the bound that `memo` holds are not redone.
 
-    Streams with initial tokens bind nothing in the chain and are left out.
+    Streams with initial tokens are left out of the chain, because a consumer may start on those.
     """
     before = memo.last(Bound) if memo else None
+    # A memo belongs to one design, so equal streams and equal tasks on each unit mean equal indices, latency, servers.
     if before is None or flat.streams is not before.flat.streams or [u.tasks for u in flat.units] != [
         u.tasks for u in before.flat.units
     ]:
@@ -76,8 +84,10 @@ def bound(flat: Flat, memo: Memo | None = None) -> Bound:
             for i, stream in enumerate(flat.streams)
         )
         order, inputs = before.order, before.inputs
+    # Cycles are whole, so a server's share of the work is rounded up.
     busiest = max(-(-sum(demands[t].busy_cycles for t in unit.tasks) // unit.count) for unit in flat.units)
-    # In a loop that patterns may keep alive the busiest unit alone is the bound.
+    # A loop without initial tokens can run where a pattern takes none at first. It has no order to walk, so the busiest
+    # unit alone bounds it.
     chain = 0 if order is None else _chain(flat, demands, leads, order, inputs)
     result = Bound(max(busiest, chain), flat, demands, leads, order, inputs)
     return memo.keep(result) if memo else result
@@ -87,6 +97,7 @@ def _demand(task: FlatTask) -> Demand:
     counted = task.cycles_counted()
     giving: dict[int, int] = {}
     for run, (cycles, n) in zip(task.runs, counted, strict=True):
+        # A firing without a stream's tokens adds nothing here: it may run after the last token has been given.
         for stream, _ in run.gives if n else ():
             giving[stream] = giving.get(stream, 0) + cycles * n
     return Demand(
@@ -118,31 +129,35 @@ def _chain(
     order: tuple[int, ...],
     inputs: Inputs,
 ) -> int:
-    """Longest chain: a task starts once its first input can be there, and ends no sooner than all its firings take nor
-    than its last input and one more firing."""
+    """Cycles of the longest chain: a task starts when the inputs of its first firing can have arrived.
+
+    It ends no earlier than its own firings take, and no earlier than one firing after its last input.
+    """
     starts, ends = [0] * len(order), [0] * len(order)
     for task in order:
-        mine = demands[task]
+        demand = demands[task]
         start = last_input = 0
-        for index, source, latency, servers in inputs[task]:
-            theirs, lead = demands[source], leads[index]
+        for index, source, latency, source_servers in inputs[task]:
+            source_demand, lead = demands[source], leads[index]
             if lead is not None:
                 start = max(start, starts[source] + lead + latency)
-            if index in theirs.giving_cycles:
-                given = starts[source] + -(-theirs.giving_cycles[index] // servers)
-                if servers == 1 and index in theirs.gives_last:
+            if index in source_demand.giving_cycles:
+                given = starts[source] + -(-source_demand.giving_cycles[index] // source_servers)
+                # One server ends its firings in order; of several, the last firing may end before earlier ones.
+                if source_servers == 1 and index in source_demand.gives_last:
                     given = ends[source]
                 last_input = max(last_input, given + latency)
         starts[task] = start
-        own = flat.units[flat.tasks[task].unit].count
-        ends[task] = max(start + -(-mine.busy_cycles // own), last_input + mine.least_cycles)
+        servers = flat.units[flat.tasks[task].unit].count
+        # All given tokens are taken, so at least one firing, maybe the shortest, comes after the last input.
+        ends[task] = max(start + -(-demand.busy_cycles // servers), last_input + demand.least_cycles)
     return max(ends)
 
 
 def _lead(flat: Flat, index: int) -> int | None:
-    """Cycles of the producer's own firings until the consumer's first firing has its tokens; None where it takes none.
+    """Busy cycles of the producer until the consumer's first firing has its tokens; None where it takes none.
 
-    0 where several servers may overtake.
+    0 where the producer's unit has several servers, because a later firing may end first.
     """
     stream = flat.streams[index]
     task, needed = flat.tasks[stream.producer], dict(flat.tasks[stream.consumer].runs[0].takes).get(index, 0)
@@ -152,10 +167,8 @@ def _lead(flat: Flat, index: int) -> int | None:
 
 
 def _gives_last(task: FlatTask) -> frozenset[int]:
-    """The streams to which the task's last firing gives, so that their consumers must wait for its end.
-
-    Of several servers one may end it before firings that came earlier.
-    """
+    """The streams to which the task's last firing gives."""
+    # The runs are one period of the firings, which the last period need not complete.
     place = (task.firings - 1) % sum(run.count for run in task.runs)
     for run in task.runs:
         if place < run.count:
@@ -165,8 +178,9 @@ def _gives_last(task: FlatTask) -> frozenset[int]:
 
 
 def _time_to_give(task: FlatTask, stream: int, tokens: int) -> int:
-    """Cycles of the task's own firings until it has given so many tokens."""
+    """Busy cycles of the task until it has given this many tokens to the stream."""
     given = [(run, dict(run.gives).get(stream, 0)) for run in task.runs]
+    # The period in which the last token falls is walked run by run, because the token may come before its end.
     periods = (tokens - 1) // max(1, sum(each * run.count for run, each in given))
     spent = periods * sum(run.cycles * run.count for run in task.runs)
     left = tokens - periods * sum(each * run.count for run, each in given)

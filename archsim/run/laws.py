@@ -1,6 +1,6 @@
 """The laws of the event model that every run is checked against.
 
-Knows what must hold between a schedule, its results and its report. A law that does not hold is a fault of archsim's.
+Knows what must hold between a schedule, its results and its report. A broken law is a fault of archsim.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from dataflow.op import OP_KINDS
 
 
 class LawBroken(AssertionError):
-    """A law of the event model does not hold for this run: a fault of archsim's, never of the input."""
+    """A law of the event model does not hold for this run: a fault of archsim, never of the input."""
 
 
 def broken_by_section(run: SectionRun) -> Iterator[str]:
-    """The laws of each section's run: stalls add up, tokens are conserved, nothing beats the lower bound."""
+    """Broken laws of a section's run: unit time adds up, tokens are conserved, no run beats the lower bound."""
     cycles = run.result.cycles
     for unit in run.flat.units:
-        mine = run.result.units[unit.name]
-        total = mine.busy_cycles + mine.starved_cycles + mine.blocked_cycles + mine.idle_cycles
+        spent = run.result.units[unit.name]
+        total = spent.busy_cycles + spent.starved_cycles + spent.blocked_cycles + spent.idle_cycles
         if total != unit.count * cycles:
             yield f"unit '{unit.name}': busy + starved + blocked + idle = {total}, not {unit.count * cycles}"
     for stream in run.section.streams:
@@ -35,34 +35,33 @@ def broken_by_section(run: SectionRun) -> Iterator[str]:
 
 
 def broken_by_links(run: SectionRun, design: Design) -> Iterator[str]:
-    """The law of each memory and channel: no more bytes than its bandwidth carries in the time of the section."""
-    for name, moved in _bytes_moved(run).items():
+    """Broken laws of memories and channels: none moves more bytes than its bandwidth carries in the section's time."""
+    moved: dict[str, int | Fraction] = {}
+    for (name, _, _), n in run.traffic.sums.items():
+        moved[name] = moved.get(name, 0) + n
+    for name, n in moved.items():
         unit = design.units[name]
         bandwidth = getattr(unit, "bandwidth", None)
+        # A weight loader moves bytes too, at a rate given by its ports.
         if bandwidth is None:
             continue
+        # Reads and writes share the bandwidth, so the law holds for their sum.
         carried = bandwidth * unit.count * run.result.cycles
-        if moved > carried:
-            yield f"unit '{name}': {moved} bytes in a time in which it carries {float(carried):g}"
-
-
-def _bytes_moved(run: SectionRun) -> dict[str, int | Fraction]:
-    moved: dict[str, int | Fraction] = {}
-    for (unit, _, _), n in run.traffic.sums.items():
-        moved[unit] = moved.get(unit, 0) + n
-    return moved
+        if n > carried:
+            yield f"unit '{name}': {n} bytes in a time in which it carries {float(carried):g}"
 
 
 def broken_by_work(run: ScheduleRun) -> Iterator[str]:
-    """The laws of each schedule: all work of the graph is done, by some task, and all that is stored is read."""
+    """Broken laws of a schedule: its tasks do all work of the graph, serve each op and read each stored tensor."""
     done: dict[str, int | Fraction] = {}
     read: dict[str, int | Fraction] = {}
-    for one in run.sections:
-        for what, n in one.work.sums.items():
-            done[what] = done.get(what, 0) + one.section.repeat * n
-        for (_, way, role), n in one.traffic.sums.items():
+    # Tallies cover one run of a section, so repetitions are multiplied in here.
+    for part in run.sections:
+        for what, n in part.work.sums.items():
+            done[what] = done.get(what, 0) + part.section.repeat * n
+        for (_, way, role), n in part.traffic.sums.items():
             if way == "read":
-                read[role] = read.get(role, 0) + one.section.repeat * n
+                read[role] = read.get(role, 0) + part.section.repeat * n
     schedule = run.schedule
     for how, declared in (("recomputed", schedule.recomputed), ("skipped", schedule.skipped)):
         for what, n in declared.items():
@@ -70,15 +69,16 @@ def broken_by_work(run: ScheduleRun) -> Iterator[str]:
                 yield f"{what}: {n} are declared as {how}; a count is never below zero"
     if schedule.skipped and schedule.selected is None:
         yield f"work is skipped ({', '.join(schedule.skipped)}) and no selection says why"
+    # Arithmetic must match exactly. Bytes depend on the mapping: only those that must be read are checked, below.
     for what in sorted({"mac", "flop", "exp"} & (set(run.asked.sums) | set(done))):
         expected = run.asked.sums.get(what, 0) + schedule.recomputed.get(what, 0) - schedule.skipped.get(what, 0)
         if done.get(what, 0) != expected:
             scheduled = done.get(what, 0)
             yield f"{what}: scheduled {scheduled}, the graph with what is recomputed and skipped asks {expected}"
-    for name in schedule.graph.ops.keys() - set().union(*(one.served.sums.keys() for one in run.sections)):
+    for name in schedule.graph.ops.keys() - set().union(*(part.served.sums.keys() for part in run.sections)):
         if not OP_KINDS[schedule.graph.ops[name].kind].free:
             yield f"op '{name}' is served by no task"
-    # What is stored before the step must come from memory, whatever the mapping.
+    # Tensors that lie in memory before the step must be read in every mapping, unless a selection skips them.
     for role, stored in run.stored.sums.items():
         compulsory = stored - schedule.skipped.get(role, 0)
         if read.get(role, 0) < compulsory:
@@ -86,7 +86,7 @@ def broken_by_work(run: ScheduleRun) -> Iterator[str]:
 
 
 def broken_by_totals(units: Mapping[str, UnitReport], cycles: int) -> Iterator[str]:
-    """The law of all runs together: each unit's time is accounted for."""
+    """Broken laws of all runs together: the four causes of a unit's cycles add up to count x cycles."""
     for name, unit in units.items():
         if unit.total_cycles != unit.count * cycles:
             expected = unit.count * cycles

@@ -14,16 +14,16 @@ from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import Task
 
-MAPPED = "ops"
+MAPPED = "ops"  # a key of `asked` beside mac, flop and exp
 
 
 @dataclass(frozen=True, slots=True)
 class SectionRun:
-    """One run of a section, however often it repeats.
+    """One run of a section; its repetitions are not multiplied in.
 
-    Tallies of its tasks: `work` by what is counted; `traffic` bytes by (unit, direction, role); `energy` by unit,
-    beside (unit, None) where a task's is not modelled; `served` tasks by the op that they serve. `active` splits the
-    cycles by the parts under way, ("waiting",) where none is.
+    Tallies of its tasks: `work` by what is counted; `traffic`, bytes by (unit, direction, role); `energy`, joules by
+    unit, with the key (unit, None) where a task's energy is not modelled; `served`, tasks by the op that they serve.
+    `active`: cycles by the set of parts under way, ("waiting",) where there is none.
     """
 
     section: Section
@@ -39,10 +39,10 @@ class SectionRun:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRun:
-    """One run of a schedule: its sections', and tallies of the graph.
+    """One run of a schedule: the runs of its sections, and tallies of its graph.
 
-    `asked` counts the work of its ops, and under MAPPED those that a unit does; `stored` the bytes that lie in memory
-    before, by role.
+    `asked`: the work of all ops, and under MAPPED the number of ops that need a unit. `stored`: bytes that lie in
+    memory before the step, by role.
     """
 
     schedule: Schedule
@@ -53,4 +53,4 @@ class ScheduleRun:
     @property
     def cycles(self) -> int:
         """Cycles of all sections and repetitions."""
-        return sum(one.section.repeat * one.result.cycles for one in self.sections)
+        return sum(run.section.repeat * run.result.cycles for run in self.sections)

@@ -1,7 +1,7 @@
-"""Runs a schedule: each section once on its engine, with what its tasks count, checked against the laws.
+"""Runs a schedule: each section once on the engine, with tallies of its tasks, checked against the laws.
 
-A memo carries results from one run to the next: whatever is the same object in both is not worked out again. That is
-how the steps of a generation, which differ in their attention alone, run at the speed of their engine.
+A memo carries results to the next run: what is the same object in both runs is not worked out again. The steps of a
+generation differ only in attention, so they run at the speed of the engine.
 """
 
 from __future__ import annotations
@@ -25,25 +25,27 @@ from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import Task
 
-COMPULSORY = ("weight", "lm_head", "cache")  # roles whose bytes must be read, whatever the mapping
+COMPULSORY = ("weight", "lm_head", "cache")  # roles whose bytes must be read in every mapping
 
 
 def run_schedule(schedule: Schedule, design: Design, *, engine: str, memo: Memo | None = None) -> ScheduleRun:
     """A run of the schedule on the design, checked against the laws of the event model.
 
-    `memo` is that of the runs before on this design and engine. Raises Deadlock where it cannot go on, ScheduleError
-    where it does not fit the design's units, and LawBroken.
+    `memo` holds results of earlier runs on the same design and engine. Raises Deadlock where the schedule cannot go on,
+    ScheduleError where it does not fit the design's units, and LawBroken where a law does not hold.
     """
     memo = Memo() if memo is None else memo
+    # Sections of successive steps are paired by place: the steps of a generation have the same sections in order.
     sections = tuple(
         _run_section(section, design, engine, memo.inside(place)) for place, section in enumerate(schedule.sections)
     )
     graph = schedule.graph
-    of_graph = memo.inside(tuple(graph.ops))  # what a tensor counts depends on which ops there are
+    # A tensor that an op of this graph makes is not stored, so tallies are reused only between graphs of equal ops.
+    of_graph = memo.inside(tuple(graph.ops))
     asked = tally("asked", tuple(graph.ops.values()), _asked(), of_graph)
     stored = tally("stored", tuple(graph.tensors.values()), _stored(graph), of_graph)
     result = ScheduleRun(schedule, sections, asked, stored)
-    _hold(broken_by_work(result))
+    _raise_if_broken(broken_by_work(result))
     return result
 
 
@@ -61,21 +63,22 @@ def _run_section(section: Section, design: Design, engine: str, memo: Memo) -> S
         work=tally("work", section.tasks, Task.counts, memo),
         traffic=tally("traffic", section.tasks, _traffic, memo),
         energy=tally("energy", section.tasks, lambda task: _energy(task, design), memo),
-        served=tally("served", section.tasks, _served, memo),
+        served=tally("served", section.tasks, lambda task: dict.fromkeys(task.ops, 1), memo),
         active=_active(section, result),
     )
-    _hold(chain(broken_by_section(done), broken_by_links(done, design)))
+    _raise_if_broken(chain(broken_by_section(done), broken_by_links(done, design)))
     return memo.keep(done)
 
 
-def _hold(broken: Iterator[str]) -> None:
+def _raise_if_broken(broken: Iterator[str]) -> None:
     found = list(broken)
     if found:
         raise LawBroken("; ".join(found))
 
 
 def _asked() -> Callable[[Op], Counts]:
-    """What an op counts; ops that share their work, as those of equal layers may, are worked out once."""
+    """Counts the work of an op; ops that share one Work object, as those of equal layers may, are counted once."""
+    # The work is kept beside its counts: while it lives, no other object can have its id.
     known: dict[int, tuple[Work, Counts]] = {}
 
     def asked(op: Op) -> Counts:
@@ -87,11 +90,12 @@ def _asked() -> Callable[[Op], Counts]:
 
 
 def _stored(graph: Graph) -> Callable[[Tensor], Counts]:
-    """What a tensor counts; of one shape, role and format one is worked out."""
+    """Counts the stored bytes of a tensor; tensors of one role, shape and format are counted once."""
     known: dict[tuple[str, tuple[int, ...], int], Counts] = {}
     nothing: Counts = {}
 
     def stored(tensor: Tensor) -> Counts:
+        # An op's output carries the op's name: it is made in the step, so it need not be read.
         if tensor.role not in COMPULSORY or tensor.name in graph.ops:
             return nothing
         key = tensor.role, tensor.shape, id(tensor.format)
@@ -106,24 +110,21 @@ def _traffic(task: Task) -> Mapping[tuple[str, str, str], int]:
     return {(task.unit, way, task.role): n for way, n in task.counts().items() if way in ("read", "written", "moved")}
 
 
-def _served(task: Task) -> Mapping[str, int]:
-    return dict.fromkeys(task.ops, 1)
-
-
 def _energy(task: Task, design: Design) -> Mapping[str | tuple[str, None], int | Fraction]:
     total = Fraction(0)
     for item, times in task.work.counted(task.firings):
-        one = design.units[task.unit].energy_joules(item)
-        if one is None:
+        joules = design.units[task.unit].energy_joules(item)
+        # A partial sum would read as a small energy, so one unmodelled work leaves the whole unit without one.
+        if joules is None:
             return {(task.unit, None): 1}
-        total += times * one
+        total += times * joules
     return {task.unit: total}
 
 
 def _active(section: Section, result: SectionResult) -> dict[tuple[str, ...], int]:
-    """Cycles by the parts that are under way, each from the first start of a task of it to the end, task by task.
+    """Cycles by the set of parts under way; a part is under way from the first start to the last end of each task.
 
-    A task without a part is under way for others: it loads ahead of them.
+    Tasks without a part are left out: they load ahead for other parts.
     """
     changes = []
     for task in section.tasks:
@@ -132,20 +133,23 @@ def _active(section: Section, result: SectionResult) -> dict[tuple[str, ...], in
         timed = result.tasks[task.name]
         changes.append((timed.start_cycle, task.part, 1))
         changes.append((timed.end_cycle, task.part, -1))
+    # Sorted, so that a set of parts has the same key in every section and run.
     under_way = dict.fromkeys(sorted({task.part for task in section.tasks if task.part}), 0)
     active: dict[tuple[str, ...], int] = {}
     since = 0
 
-    def until(cycle: int) -> None:
+    def count_until(cycle: int) -> None:
         parts = tuple([name for name, n in under_way.items() if n]) or ("waiting",)
         active[parts] = active.get(parts, 0) + cycle - since
 
     for cycle, part, change in sorted(changes):
         n = under_way[part]
+        # The set changes only with a part's first task or its last; a second task under way changes nothing.
         if cycle > since and (not n or not n + change):
-            until(cycle)
+            count_until(cycle)
             since = cycle
         under_way[part] = n + change
+    # After the last end, tokens may still be under way for a unit's latency.
     if result.cycles > since:
-        until(result.cycles)
+        count_until(result.cycles)
     return active

@@ -1,4 +1,4 @@
-"""Tally: the sum of what many things count, brought up to date by the things that changed since the tally before."""
+"""Tally: the sum of what many items count, updated from the last tally by the items that changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Number = int | Fraction
 
 @dataclass(frozen=True, slots=True)
 class Tally(Generic[T]):
-    """`sums` of what each of the `items` counts, zeros left out; `counts` has what each one adds."""
+    """Sums over items, by what is counted, without zeros; `counts` has what each item adds."""
 
     items: tuple[T, ...]
     counts: tuple[Mapping[Any, Number], ...]
@@ -25,7 +25,7 @@ class Tally(Generic[T]):
 
 
 def tally(name: str, items: tuple[T, ...], count: Callable[[T], Mapping[Any, Number]], memo: Memo) -> Tally[T]:
-    """The tally of these items; those that are the same objects as in the tally of this name before are not recounted.
+    """The tally of these items; items that are the same objects as in the last tally of this name are not recounted.
 
     >>> memo, letters = Memo(), lambda text: {"letters": len(text)}
     >>> first = tally("texts", ("ab", "c"), letters, memo)
@@ -33,20 +33,19 @@ def tally(name: str, items: tuple[T, ...], count: Callable[[T], Mapping[Any, Num
     {'letters': 5}
     """
     before: Tally[T] | None = memo.last(Tally, name)
-    return memo.keep(_tally(items, count, before), name)
-
-
-def _tally(items: tuple[T, ...], count: Callable[[T], Mapping[Any, Number]], before: Tally[T] | None) -> Tally[T]:
     if before is None or len(items) != len(before.items):
         counts = [count(item) for item in items]
-        return Tally(items, tuple(counts), _sum({}, counts, 1))
+        return memo.keep(Tally(items, tuple(counts), _sum({}, counts, 1)), name)
+    # Compared by identity and without a loop in Python: nearly all of the items are those of the last tally.
     changed = list(compress(range(len(items)), map(is_not, items, before.items)))
     counts = list(before.counts)
     for i in changed:
         counts[i] = count(items[i])
-    moved = [i for i in changed if counts[i] != before.counts[i]]
-    sums = _sum(before.sums, [before.counts[i] for i in moved], -1)
-    return Tally(items, tuple(counts), _sum(sums, [counts[i] for i in moved], 1))
+    # A new object may count the same: an attention task over more keys still serves the same ops.
+    differing = [i for i in changed if counts[i] != before.counts[i]]
+    sums = _sum(before.sums, [before.counts[i] for i in differing], -1)
+    sums = _sum(sums, [counts[i] for i in differing], 1)
+    return memo.keep(Tally(items, tuple(counts), sums), name)
 
 
 def _sum(
@@ -58,4 +57,5 @@ def _sum(
     for count in counts:
         for what, n in count.items():
             sums[what] = sums.get(what, 0) + sign * n
+    # Zeros go, so that an updated tally equals one counted anew.
     return {what: n for what, n in sums.items() if n}

@@ -1,4 +1,7 @@
-"""Totals: runs of schedules one after another, summed into what a report says."""
+"""Totals: sums over schedules that run one after another, as a report shows them.
+
+Knows units, ops, parts and queues. Does not know seconds.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ from dataflow.task import UNLIMITED, Stream
 class UnitReport:
     """Server-cycles of a unit by cause, over all sections; the four add up to count x cycles.
 
-    `busiest_cycles` are those of its busiest server where tasks are placed, else a server's share. `waits` splits
-    starved and blocked by (cause, stream); `energy_joules` is None where the design does not model it.
+    `busiest_cycles`: busy cycles of the busiest server where tasks are placed, else of a server on average. `waits`
+    splits starved and blocked by (cause, stream). `energy_joules` is None where the design does not model it.
     """
 
     kind: str
@@ -45,7 +48,7 @@ class UnitReport:
 
 @dataclass(frozen=True, slots=True)
 class OpReport:
-    """When and where an op ran: first start and last end over its tasks, busy cycles of its computing unit."""
+    """When and where an op ran: first start, last end and busy cycles of its computing tasks, or of all if none is."""
 
     name: str
     kind: str
@@ -56,8 +59,8 @@ class OpReport:
 
 
 @dataclass(slots=True)
-class _Unit:
-    """A unit's sums so far; `served` are the server-cycles of the servers that had a task."""
+class _UnitSums:
+    """A unit's sums so far; `served`: server-cycles of its servers in sections where they have a task."""
 
     busy: int = 0
     starved: int = 0
@@ -71,22 +74,22 @@ class _Unit:
     waits: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
-Peak = tuple[int, int, int]  # of a stream: most places taken, depth, bytes of a token
+Peak = tuple[int, int, int]  # of a stream: most places taken, depth, bytes per token
 
 
-def _peak(stream: Stream, one: SectionRun) -> Peak:
-    return one.result.streams[stream.name].peak, stream.depth, stream.bytes_per_token
+def _peak_of(stream: Stream, run: SectionRun) -> Peak:
+    return run.result.streams[stream.name].peak, stream.depth, stream.bytes_per_token
 
 
-def _larger(one: Peak, other: Peak) -> Peak:
-    return max(one[0], other[0]), max(one[1], other[1]), max(one[2], other[2])
+def _larger_of_each(a: Peak, b: Peak) -> Peak:
+    return max(a[0], b[0]), max(a[1], b[1]), max(a[2], b[2])
 
 
 @dataclass(slots=True)
-class _Stretch:
-    """Runs of one label one after another whose schedules have the same tasks: the first and the last with their
-    starts, and what is summed. By section: `busy` cycles of each task, and of each stream the most places taken, and
-    the largest depth and token.
+class _SameTaskRuns:
+    """Consecutive runs of one label whose schedules have the same tasks: the first, the last, and when each starts.
+
+    By section: `busy` cycles of each task over all runs, and the peak of each stream. Runs in between are not kept.
     """
 
     label: str
@@ -97,21 +100,21 @@ class _Stretch:
     busy: tuple[dict[str, int], ...]
     peaks: tuple[dict[str, Peak], ...]
 
-    def goes_on(self, run: ScheduleRun, label: str) -> bool:
-        """True where this run has the label and the tasks of those here."""
+    def continues_with(self, run: ScheduleRun, label: str) -> bool:
+        """True where the run has the label and the tasks of these runs."""
         return (
             label == self.label
             and len(run.sections) == len(self.busy)
             and all(
-                one.result.tasks.keys() == busy.keys() and one.result.streams.keys() == peaks.keys()
-                for one, busy, peaks in zip(run.sections, self.busy, self.peaks, strict=True)
+                section.result.tasks.keys() == busy.keys() and section.result.streams.keys() == peaks.keys()
+                for section, busy, peaks in zip(run.sections, self.busy, self.peaks, strict=True)
             )
         )
 
 
 @dataclass(slots=True)
 class Totals:
-    """What the runs that were added took together. Of runs of one label each op is told once."""
+    """Sums over the runs that were added, one after another. Each op appears once for each label."""
 
     design: Design
     cycles: int = 0
@@ -123,78 +126,84 @@ class Totals:
     skipped: dict[str, int] = field(default_factory=dict)
     approximated: dict[str, None] = field(default_factory=dict)
     sections: list[tuple[str, int, int]] = field(default_factory=list)
-    _units: dict[str, _Unit] = field(init=False)
+    _units: dict[str, _UnitSums] = field(init=False)
     _traffic: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _active: dict[tuple[str, ...], int] = field(default_factory=dict)
-    _stretches: list[_Stretch] = field(default_factory=list)
+    _groups: list[_SameTaskRuns] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._units = {name: _Unit() for name in sorted(self.design.units)}
+        self._units = {name: _UnitSums() for name in sorted(self.design.units)}
 
     def add(self, run: ScheduleRun, *, label: str = "") -> None:
-        """Adds a run, which begins where the one before ended."""
-        known = self._stretches[-1].last.sections if self._stretches else ()
-        self._note(run, label)
-        for one in run.sections:
-            if all(one is not old for old in known):
-                self.firings_run += one.result.firings - one.result.skipped
-            self._add_section(one, one.section.repeat)
-            self.sections.append((label + one.section.name, one.section.repeat, one.result.cycles))
+        """Adds a run that starts where the last one ended."""
+        reused = self._groups[-1].last.sections if self._groups else ()
+        # Before the sections add their cycles: until then `cycles` is the start of this run.
+        self._add_to_group(run, label)
+        for part in run.sections:
+            # A section that is the same object as in the last run came from the memo; no engine ran it again.
+            if all(part is not old for old in reused):
+                self.firings_run += part.result.firings - part.result.skipped
+            self._add_section(part, part.section.repeat)
+            self.sections.append((label + part.section.name, part.section.repeat, part.result.cycles))
         self.mapped += int(run.asked.sums.get(MAPPED, 0))
         _add(self.recomputed, run.schedule.recomputed, 1)
         _add(self.skipped, run.schedule.skipped, 1)
         self.approximated.update(dict.fromkeys(run.schedule.approximated))
 
-    def _add_section(self, one: SectionRun, times: int) -> None:
-        cycles = times * one.result.cycles
+    def _add_section(self, run: SectionRun, times: int) -> None:
+        cycles = times * run.result.cycles
         self.cycles += cycles
-        self.lower_bound_cycles += times * one.bound.cycles
-        self.firings += times * one.result.firings
+        self.lower_bound_cycles += times * run.bound.cycles
+        self.firings += times * run.result.firings
         busiest: dict[str, int | Fraction] = {}
         servers: dict[str, int] = {}
-        for server in one.flat.units:
-            name, mine = server.of, one.result.units[server.name]
+        # Where tasks are placed, a flat unit is one server of the design's unit; `of` names that unit.
+        for server in run.flat.units:
+            name, spent = server.of, run.result.units[server.name]
             unit = self._units[name]
-            unit.busy += times * mine.busy_cycles
-            unit.starved += times * mine.starved_cycles
-            unit.blocked += times * mine.blocked_cycles
-            unit.idle += times * mine.idle_cycles
+            unit.busy += times * spent.busy_cycles
+            unit.starved += times * spent.starved_cycles
+            unit.blocked += times * spent.blocked_cycles
+            unit.idle += times * spent.idle_cycles
             unit.served += server.count * cycles
-            _add(unit.waits, mine.stalls, times)
-            share = mine.busy_cycles if server.count == 1 else Fraction(mine.busy_cycles, server.count)
+            _add(unit.waits, spent.stalls, times)
+            # Exact until the report rounds it up once: a server's share need not be whole in each section.
+            share = spent.busy_cycles if server.count == 1 else Fraction(spent.busy_cycles, server.count)
             busiest[name] = max(busiest.get(name, 0), share)
             servers[name] = servers.get(name, 0) + server.count
         for name, share in busiest.items():
             self._units[name].busiest += times * share
             self._units[name].servers = max(self._units[name].servers, servers[name])
-        for key, joules in one.energy.sums.items():
+        for key, joules in run.energy.sums.items():
             if isinstance(key, str):
                 self._units[key].energy += times * joules
             else:
                 self._units[key[0]].modelled = False
-        _add(self._traffic, one.traffic.sums, times)
-        _add(self._active, one.active, times)
+        _add(self._traffic, run.traffic.sums, times)
+        _add(self._active, run.active, times)
 
-    def _note(self, run: ScheduleRun, label: str) -> None:
-        """Keeps what ops and peaks need of this run."""
-        if not self._stretches or not self._stretches[-1].goes_on(run, label):
-            busy = tuple(dict.fromkeys(one.result.tasks, 0) for one in run.sections)
-            peaks = tuple({s.name: _peak(s, one) for s in one.section.streams} for one in run.sections)
-            self._stretches.append(_Stretch(label, run, self.cycles, run, self.cycles, busy, peaks))
-        stretch = self._stretches[-1]
-        stretch.last, stretch.last_start = run, self.cycles
-        for one, busy_of, peak_of in zip(run.sections, stretch.busy, stretch.peaks, strict=True):
-            for name, timed in one.result.tasks.items():
+    def _add_to_group(self, run: ScheduleRun, label: str) -> None:
+        """Keeps of this run what `ops` and `peaks` need."""
+        if not self._groups or not self._groups[-1].continues_with(run, label):
+            busy = tuple(dict.fromkeys(part.result.tasks, 0) for part in run.sections)
+            peaks = tuple({s.name: _peak_of(s, part) for s in part.section.streams} for part in run.sections)
+            self._groups.append(_SameTaskRuns(label, run, self.cycles, run, self.cycles, busy, peaks))
+        group = self._groups[-1]
+        group.last, group.last_start = run, self.cycles
+        for part, busy_of, peak_of in zip(run.sections, group.busy, group.peaks, strict=True):
+            for name, timed in part.result.tasks.items():
                 busy_of[name] += timed.busy_cycles
-            for stream in one.section.streams:
-                peak_of[stream.name] = _larger(peak_of[stream.name], _peak(stream, one))
+            # Depth and token bytes grow too: a mapper may size a queue by what its step fetches.
+            for stream in part.section.streams:
+                peak_of[stream.name] = _larger_of_each(peak_of[stream.name], _peak_of(stream, part))
 
     def units(self) -> dict[str, UnitReport]:
-        """Each unit of the design; of one that has as many servers as one likes, those that a section uses at most."""
+        """Each unit of the design; one with unlimited servers counts the most that any section uses."""
         found = {}
         for name, sums in self._units.items():
             unit = self.design.units[name]
             count = unit.count if unit.count < UNLIMITED else sums.servers
+            # A section's result leaves out servers without a task, which are idle for all of it.
             idle = sums.idle + count * self.cycles - sums.served
             energy = Fraction(sums.energy) if sums.modelled else None
             found[name] = UnitReport(
@@ -221,52 +230,55 @@ class Totals:
         return found
 
     def parts(self) -> dict[str, Fraction]:
-        """Cycles by part, the largest first; where several were under way, each gets an equal share."""
+        """Cycles by part, the largest first; parts under way at the same time share those cycles equally."""
         shares: dict[str, Fraction] = {}
         for parts, cycles in self._active.items():
+            # Fractions, so that the parts add up to the cycles exactly.
             for part in parts:
                 shares[part] = shares.get(part, Fraction(0)) + Fraction(cycles, len(parts))
         return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
 
     def under_way(self) -> dict[str, int]:
-        """Cycles in which each part was under way, whatever else was."""
+        """Cycles in which each part was under way, alone or beside others."""
         found: dict[str, int] = {}
         for parts, cycles in self._active.items():
             _add(found, dict.fromkeys(parts, cycles), 1)
         return found
 
     def peaks(self) -> dict[str, Peak]:
-        """Of each stream the most places taken, its depth and a token's bytes: the largest of all runs of a label."""
+        """Most places taken, depth and bytes per token of each stream: the largest over all runs of a label."""
         found: dict[str, Peak] = {}
-        for stretch in self._stretches:
-            for one, peaks in zip(stretch.first.sections, stretch.peaks, strict=True):
+        # A label may have several groups: one decode step fetches from the tier beyond and the next does not.
+        for group in self._groups:
+            for part, peaks in zip(group.first.sections, group.peaks, strict=True):
                 for stream, peak in peaks.items():
-                    name = f"{stretch.label}{one.section.name}: {stream}"
-                    found[name] = _larger(found.get(name, peak), peak)
+                    name = f"{group.label}{part.section.name}: {stream}"
+                    found[name] = _larger_of_each(found.get(name, peak), peak)
         return found
 
     def ops(self) -> Iterator[OpReport]:
-        """Each op of the runs of a label once: its start in the first, its end in the last, its cycles in all."""
-        found: dict[tuple[str, str], list[_Piece]] = {}
+        """Each op once for each label: its start in the first run, its end in the last, its busy cycles over all."""
+        found: dict[tuple[str, str], list[_TaskTime]] = {}
         kinds: dict[str, str] = {}
-        for stretch in self._stretches:
-            kinds.update((name, op.kind) for name, op in stretch.first.schedule.graph.ops.items())
-            for op, pieces in _pieces(stretch).items():
-                found.setdefault((stretch.label, op), []).extend(pieces)
-        for (label, op), pieces in found.items():
-            mine = [piece for piece in pieces if piece.computes] or pieces
+        for group in self._groups:
+            kinds.update((name, op.kind) for name, op in group.first.schedule.graph.ops.items())
+            for op, times in _times_by_op(group).items():
+                found.setdefault((group.label, op), []).extend(times)
+        for (label, op), times in found.items():
+            # The load of an op's weights may run far ahead of it, so only tasks that compute date the op.
+            times = [time for time in times if time.computes] or times
             yield OpReport(
                 label + op,
                 kinds[op],
-                _busiest(mine),
-                min(piece.start for piece in mine),
-                max(piece.end for piece in mine),
-                sum(piece.busy for piece in mine),
+                _busiest_unit(times),
+                min(time.start for time in times),
+                max(time.end for time in times),
+                sum(time.busy for time in times),
             )
 
 
-class _Piece(NamedTuple):
-    """What a task does for one op: first start, last end, and busy cycles in all runs."""
+class _TaskTime(NamedTuple):
+    """A task's time for one op: its start in the first run, its end in the last, its busy cycles over all runs."""
 
     computes: bool
     unit: str
@@ -275,30 +287,31 @@ class _Piece(NamedTuple):
     busy: int
 
 
-def _pieces(stretch: _Stretch) -> dict[str, list[_Piece]]:
-    """By op the pieces of the tasks that serve it, in order."""
-    found: dict[str, list[_Piece]] = {}
-    start, end = stretch.start, stretch.last_start
-    for first, last, busy in zip(stretch.first.sections, stretch.last.sections, stretch.busy, strict=True):
+def _times_by_op(group: _SameTaskRuns) -> dict[str, list[_TaskTime]]:
+    """The times of the tasks that serve each op, in order."""
+    found: dict[str, list[_TaskTime]] = {}
+    start, end = group.start, group.last_start
+    for first, last, busy in zip(group.first.sections, group.last.sections, group.busy, strict=True):
         starts, ends = first.result.tasks, last.result.tasks
         serving = [
             (task, any(computes(item) for item, _ in task.work)) for task in first.section.tasks if task.ops
         ]
+        # Each repetition of a section takes the same cycles and serves ops of its own: the same task of another layer.
         for repetition in range(first.section.repeat):
             for task, computing in serving:
                 begun, ended = start + starts[task.name].start_cycle, end + ends[task.name].end_cycle
-                piece = _Piece(computing, task.unit, begun, ended, busy[task.name])
-                found.setdefault(task.ops[repetition], []).append(piece)
+                time = _TaskTime(computing, task.unit, begun, ended, busy[task.name])
+                found.setdefault(task.ops[repetition], []).append(time)
             start += first.result.cycles
             end += last.result.cycles
     return found
 
 
-def _busiest(pieces: list[_Piece]) -> str:
-    """The unit that works longest for these pieces; of several the first by name."""
+def _busiest_unit(times: list[_TaskTime]) -> str:
+    """The unit with the most busy cycles in these tasks; of several, the first by name."""
     by_unit: dict[str, int] = {}
-    for piece in pieces:
-        by_unit[piece.unit] = by_unit.get(piece.unit, 0) + piece.busy
+    for time in times:
+        by_unit[time.unit] = by_unit.get(time.unit, 0) + time.busy
     return min(by_unit, key=lambda unit: (-by_unit[unit], unit))
 
 

@@ -1,1 +1,1 @@
-"""Which cached keys a step attends to: the selection as a file, the keys it runs on, and its run."""
+"""Which cached keys a step attends to: the file of a selection, the keys that its rule runs on, and the run."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LayerCache:
-    """Heads, widths and tokens: `cached` lie in the cache before the step, `rows` are new. Bytes are of one KV head."""
+    """Heads, widths and tokens: `cached` lie in the cache before the step, `rows` are new; bytes are of one KV head."""
 
     heads: int
     kv_heads: int
@@ -18,7 +18,7 @@ class LayerCache:
 
     @property
     def tokens(self) -> int:
-        """Tokens of the cache after the step."""
+        """Tokens in the cache after the step."""
         return self.cached + self.rows
 
     @property

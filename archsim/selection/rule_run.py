@@ -1,7 +1,7 @@
 """RuleRun: one step of a selection's rule, run on a stream of keys or replayed from a recording.
 
-Knows rules, streams and recordings, and which key of the selection's file a kernel's complaint is about. It compiles
-kernels, so it is imported when a rule runs. Does not know in which memory tokens lie.
+Knows rules, streams and recordings, and turns a kernel's ValueError into an InputError at the YAML key it names. It
+compiles kernels, so it is imported only when a rule runs. Does not know in which memory tokens lie.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from kernels.selection.recordings import load_selection, load_stream
 from kernels.selection.streams import Stream, Video, drawn_needles
 
 LEARNING = ("h2o", "infllm")  # rules that learn from the queries of the tokens cached before the step
-JUDGED = 4  # newest rows of the step whose attention is compared with the dense one
-LEARNED = 10  # newest tokens of each segment whose queries such a rule is given
-MASS = 0.9  # of dense attention, which a question has on its needle
+JUDGED = 4  # newest rows of the step, whose attention is compared with dense attention
+LEARNED = 10  # newest tokens of each segment, whose queries such a rule learns from
+MASS = 0.9  # share of dense attention that a question puts on its needle
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "nothing"}
 
 Quality = tuple[float | None, float | None, float | None]
@@ -39,10 +39,11 @@ Quality = tuple[float | None, float | None, float | None]
 
 @dataclass(frozen=True, slots=True)
 class RuleRun:
-    """What a rule keeps in each KV head, bool [kv_heads, tokens], and what choosing took.
+    """What a rule keeps in a step, and what choosing takes.
 
-    clusters: int64 [kv_heads, tokens] where tokens are clustered · group_tokens: tokens of a cluster, page, block or
-    frame on average, 1 for rules of single tokens · quality: mass_recall, top_recall, output_error.
+    mask: bool [kv_heads, tokens], True where kept · clusters: int64 [kv_heads, tokens], None for rules without clusters
+    · group_tokens: average tokens of a cluster, page, block or frame, 1 for rules of single tokens · metadata_bytes:
+    read by choosing beside K and V of the kept tokens · quality: mass_recall, top_recall, output_error.
     """
 
     mask: np.ndarray
@@ -54,17 +55,19 @@ class RuleRun:
 
 
 def run_rule(selection: Selection, cache: LayerCache, *, use: Use, judged: bool) -> RuleRun:
-    """The step of the cache's new rows; the same answer again where the rule, its files and the cache are the same.
+    """The rule's step for the new rows of the cache, remembered by rule, files and cache.
 
-    Sweeps of hardware ask the same again and again. Raises InputError as selection_step.
+    Sweeps over hardware ask for the same step many times. Raises InputError as selection_step does.
     """
+    # What is left out does not change what the rule does, so variants that differ in it share a run.
     rule = selection.model_dump(exclude={"source", "kept", "resident", "assumed", "fitted"})
     files = [_file_state(path) for path in (selection.recording, selection.recorded_selection)]
+    # As text, because lru_cache needs a key that is hashable.
     return _run_rule(json.dumps(rule, sort_keys=True), str(files), cache, use, judged)
 
 
 def _file_state(path: str | None) -> tuple[int, int] | None:
-    """When a file was last written and its size, by which a later one under the same path is told from it."""
+    """Time of the last write and size of a file, which change when another file takes its path."""
     if path is None or not Path(path).exists():
         return None
     found = Path(path).stat()
@@ -86,10 +89,10 @@ def _run_rule(rule: str, files: str, cache: LayerCache, use: Use, judged: bool) 
     mask, counters = step.selected.of_kv_heads(shape.kv_heads), step.selected.counts
     try:
         works = _works(counters)
-    except GraphError as problem:  # only of counts that were recorded
-        told = f"{selection.recorded_selection}: the step's counts cannot be ({problem}); record them anew"
-        raise InputError(_at(selection, f"recorded_selection: {told}")) from problem
-    # What scoring reads of K beyond what is kept of it is read for the choice.
+    except GraphError as problem:  # only recorded counts can be impossible
+        message = f"{selection.recorded_selection}: the step's counts cannot be ({problem}); record them anew"
+        raise InputError(_at(selection, f"recorded_selection: {message}")) from problem
+    # A rule may score keys that it does not keep. Those bytes of K are read for the choice, so they count as metadata.
     scored = max(0, counters.kv_read_bytes - 2 * int(mask.sum()) * shape.row_bytes)
     quality = _quality(step, shape, cache.rows) if judged else (None, None, None)
     metadata = counters.metadata_read_bytes + scored
@@ -97,7 +100,7 @@ def _run_rule(rule: str, files: str, cache: LayerCache, use: Use, judged: bool) 
 
 
 class _Step(NamedTuple):
-    """What a rule keeps and counts in the step, and the keys and queries it was asked with, where they are known."""
+    """What a rule keeps and counts in the step, and its keys and queries, None where a replay has none."""
 
     selected: SelectedKeys
     clusters: np.ndarray | None
@@ -110,9 +113,10 @@ def _chosen(selection: Selection, identity: tuple[str, str], shape: CacheShape, 
     """The rule's step on the stream of the selection."""
     options = _options(selection, shape)
     if selection.recording is not None:
-        _recorded(selection, shape)  # long enough for the step too
+        _recorded(selection, shape)  # raises where the recording is too short for the step
     cached = shape.tokens - rows
-    # Needles lie among the tokens of the step; without any, streams of other lengths begin the same.
+    # Needle places are drawn among the tokens of this step, so each length is a stream of its own. Without needles a
+    # longer stream begins as a shorter one does, and the steps of a generation share their history.
     needle_tokens = shape.tokens if selection.stream.needles and selection.recording is None else 0
     extents = (shape.heads, shape.kv_heads, shape.head_dim, shape.element_bytes)
     keys, state = _history(*identity, extents, cached // SEGMENT, rows, needle_tokens)
@@ -121,6 +125,7 @@ def _chosen(selection: Selection, identity: tuple[str, str], shape: CacheShape, 
     new = keys.keys(cached, shape.tokens)
     queries = keys.queries(new, cached)
     if use != "frame" and len(keys.questions):
+        # Repeats the questions in turn until each row has one.
         queries = np.resize(keys.questions, queries.shape)
     state = update(state, new, queries=queries)
     selected = select(state, queries)
@@ -133,8 +138,9 @@ def _chosen(selection: Selection, identity: tuple[str, str], shape: CacheShape, 
 def _history(
     rule: str, files: str, extents: tuple[int, int, int, int], segments: int, rows: int, needle_tokens: int
 ) -> tuple[KeySource, State]:
-    """The keys, and the rule's state after so many whole segments, which the steps of a generation share."""
+    """The keys, and the rule's state after this many whole segments, which the steps of a generation share."""
     selection = _selection_of(rule)
+    # Room for the cached tokens after the last whole segment, always less than one segment, and for the new rows.
     room = CacheShape((segments + 1) * SEGMENT + rows, *extents)
     keys: KeySource
     if selection.recording is None:
@@ -148,7 +154,7 @@ def _history(
 
 
 def _absorbed(selection: Selection, state: State, keys: KeySource, *, last: int) -> State:
-    """The state after the tokens up to last."""
+    """The state after the tokens before `last` are added."""
     new = keys.keys(state.tokens, last)
     learned = new[-LEARNED:]
     queries = keys.queries(learned, last - len(learned)) if selection.algorithm in LEARNING else None
@@ -156,7 +162,7 @@ def _absorbed(selection: Selection, state: State, keys: KeySource, *, last: int)
 
 
 def _drawn(selection: Selection, shape: CacheShape, tokens: int) -> DrawnKeys:
-    """The stream that is drawn as the selection says, with its needles among so many tokens."""
+    """The stream drawn as the selection says, with needles hidden among its first `tokens` tokens."""
     options = selection.stream.model_dump(exclude={"needles"})
     video = Video(heads=shape.heads, kv_heads=shape.kv_heads, head_dim=shape.head_dim, **options)
     try:
@@ -167,12 +173,13 @@ def _drawn(selection: Selection, shape: CacheShape, tokens: int) -> DrawnKeys:
 
 
 @lru_cache(maxsize=1)
-def _stream(path: str, state: tuple[int, int] | None, heads: int, kv_heads: int, head_dim: int) -> Stream:
+def _stream(path: str, file_state: tuple[int, int] | None, heads: int, kv_heads: int, head_dim: int) -> Stream:
+    # `file_state` is there for the cache: a file that was written again is read again. Any length is taken here.
     return load_stream(path, shape=CacheShape(UNLIMITED, heads, kv_heads, head_dim))
 
 
 def _recorded(selection: Selection, shape: CacheShape) -> RecordedKeys:
-    """The recorded stream. Raises InputError where it is of other heads or shorter than the shape."""
+    """The recorded stream. Raises InputError where its heads differ from the shape's or it is shorter."""
     path = selection.recording
     assert path is not None
     try:
@@ -180,13 +187,13 @@ def _recorded(selection: Selection, shape: CacheShape) -> RecordedKeys:
     except ValueError as problem:
         raise _at_key(selection, "recording", problem, []) from problem
     if len(stream.keys) < shape.tokens:
-        told = f"{len(stream.keys)} recorded, the step has {shape.tokens}; record as many or take a shorter context"
-        raise InputError(_at(selection, f"recording: {path}: tokens: {told}"))
+        message = f"{len(stream.keys)} recorded, the step has {shape.tokens}; record as many or take a shorter context"
+        raise InputError(_at(selection, f"recording: {path}: tokens: {message}"))
     return RecordedKeys(stream)
 
 
 def _replayed(selection: Selection, shape: CacheShape, rows: int) -> _Step:
-    """The recorded step of a cache of this length. Raises InputError where there is none."""
+    """The recorded step whose cache has this length. Raises InputError where there is none."""
     path = selection.recorded_selection
     assert path is not None
     try:
@@ -197,11 +204,11 @@ def _replayed(selection: Selection, shape: CacheShape, rows: int) -> _Step:
     if not fitting:
         shapes = ([step.mask.shape[axis] for step in steps] or [0] for axis in (0, 1))
         heads, tokens = (" to ".join(map(str, sorted({min(found), max(found)}))) for found in shapes)
-        told = (
+        message = (
             f"{path}: {len(steps)} steps recorded, of {tokens} tokens and {heads} heads; give "
             f"one of {shape.tokens} tokens, the step's own among them, and {shape.kv_heads} or {shape.heads} heads"
         )
-        raise InputError(_at(selection, f"recorded_selection: {told}"))
+        raise InputError(_at(selection, f"recorded_selection: {message}"))
     if selection.recording is None:
         return _Step(fitting[0], None, 1.0, None, None)
     keys, cached = _recorded(selection, shape), shape.tokens - rows
@@ -209,9 +216,13 @@ def _replayed(selection: Selection, shape: CacheShape, rows: int) -> _Step:
 
 
 def _quality(step: _Step, shape: CacheShape, rows: int) -> Quality:
-    """Means over the newest rows and the query heads of the sampled KV heads; new tokens are always kept."""
+    """mass_recall, top_recall and output_error, means over the newest rows and the query heads of the sampled KV heads.
+
+    New tokens count as kept.
+    """
     if step.keys is None or step.queries is None:
         return None, None, None
+    # A rule keeps tokens by KV head or by query head; attention is judged by query head.
     mask = np.repeat(step.selected.mask, shape.heads // len(step.selected.mask), axis=0)
     mask[:, shape.tokens - rows :] = True
     sampled = sampled_heads(shape.kv_heads)
@@ -221,7 +232,10 @@ def _quality(step: _Step, shape: CacheShape, rows: int) -> Quality:
 
 
 def _works(counters: Counters) -> tuple[Work, ...]:
-    """What a step counted as kinds of work; the comparisons of the threshold unit are its own."""
+    """The step's counters as works, empty ones left out.
+
+    Comparisons of the threshold unit are in its own work, so `compare` has only the others.
+    """
     ranked = sum(columns * (rows + passes) for rows, columns, passes in counters.ranked)
     works = [work("score", mac=counters.multiply_adds)]
     works += [work("hash_compare", current=new, cached=old, bits=bits) for new, old, bits in counters.hashed]
@@ -239,15 +253,16 @@ def _group_tokens(options: Algorithm, clusters: np.ndarray | None) -> float:
 
 
 def _options(selection: Selection, shape: CacheShape) -> Algorithm:
-    """The rule with its settings. Raises InputError for those that it or the cache cannot have."""
+    """The rule with its settings. Raises InputError for settings that the rule or a cache of this shape cannot have."""
     rule = ALGORITHMS[selection.algorithm]
     kinds = {field.name: get_args(field.type) or (field.type,) for field in fields(rule)}
-    known = {name: of for name, of in kinds.items() if set(of) <= set(TYPES)}  # no arrays
+    known = {name: types for name, types in kinds.items() if set(types) <= set(TYPES)}  # YAML gives no arrays
     problems = []
     for name, value in selection.settings.items():
         if name not in known:
-            told = guess(name, known, otherwise="settings are") if known else "the rule has none"
-            problems.append(_at(selection, f"settings.{name}: unknown setting; {told}"))
+            hint = guess(name, known, otherwise="settings are") if known else "the rule has none"
+            problems.append(_at(selection, f"settings.{name}: unknown setting; {hint}"))
+        # By exact type, because True is an int; a whole number passes where a float is asked.
         elif not any(type(value) is kind or (kind is float and type(value) is int) for kind in known[name]):
             expected = " or ".join(TYPES[kind] for kind in known[name])
             problems.append(_at(selection, f"settings.{name}: expected {expected}, got {quoted(value)}"))
@@ -259,8 +274,8 @@ def _options(selection: Selection, shape: CacheShape) -> Algorithm:
     except ValueError as problem:
         raise _at_key(selection, "settings", problem, list(known)) from problem
     if isinstance(options, HashClusters) and options.buckets is None:
-        sorts = "settings.buckets: nothing sorts, for which no unit has a time; give a number of buckets such as 20"
-        raise InputError(_at(selection, sorts))
+        message = "got nothing, which sorts the scores; no unit has a time for that; give a number such as 20"
+        raise InputError(_at(selection, f"settings.buckets: {message}"))
     return options
 
 
@@ -269,7 +284,8 @@ def _at(selection: Selection, problem: str) -> str:
 
 
 def _at_key(selection: Selection, path: str, problem: Exception, keys: list[str]) -> InputError:
-    """A kernel's ValueError as an InputError at the key of the file that it names, or at the path above these keys."""
+    """A kernel's ValueError as an InputError at the YAML key that it names: one of `keys` under `path`, else `path`."""
+    # Kernels begin a message with the option's name and a colon, or with the name and an index.
     text = str(problem)
     named = text.split(":")[0].split("[")[0] in keys
     return InputError(_at(selection, f"{path}{'.' if named else ': '}{text}"))

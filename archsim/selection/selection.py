@@ -1,4 +1,4 @@
-"""Selection: which of the cached keys a step attends to, read from YAML; the shipped ones, found by name.
+"""Selection: which of the cached keys a step attends to, read from YAML; shipped selections are found by name.
 
 Knows the rule by its name and options, and where each number is from. Does not know what the rule does: kernels do.
 """
@@ -28,14 +28,16 @@ def _setting(value: Any) -> Any:
     return value
 
 
+# Any, checked above, so that pydantic turns no setting into another type; a schema is then to be given by hand.
 Setting = Annotated[Any, BeforeValidator(_setting), WithJsonSchema({"type": ["number", "string", "boolean", "null"]})]
+# Strict: a text such as "0.3" is no number.
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 KeptShare = Annotated[float, Field(gt=0, le=1, strict=True)]
 Whole = Annotated[int, Field(ge=0, strict=True)]
 
 
 class StreamOptions(BaseModel):
-    """How the stream of keys is drawn on which the rule chooses; kernels.selection.streams.video_stream explains."""
+    """How the stream of keys that the rule runs on is drawn; see kernels.selection.streams.video_stream."""
 
     model_config = FROZEN
 

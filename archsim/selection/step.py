@@ -1,7 +1,7 @@
 """SelectionStep: what one layer's selection keeps in a step, and what choosing takes.
 
-Knows tokens kept, hit and missed, and the kinds of work that choosing is made of. Does not know how a rule runs
-(rule_run.py), in which memory tokens lie, nor how long anything takes.
+Knows tokens kept, hit and missed, and the kinds of work of choosing. Does not know how a rule runs (rule_run.py), in
+which memory tokens lie, or how long anything takes.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SelectionStep:
-    """What one layer's selection keeps, for one sequence, of the tokens cached before the step, and what that takes.
+    """What one layer's selection keeps of the tokens cached before the step, for one sequence, and what choosing takes.
 
-    kept: tokens kept, summed over the KV heads · hits: of these, among the newest `resident` tokens · miss_stretches:
-    stretches of missed tokens that lie side by side in the order of time, summed over the KV heads · miss_groups: the
-    same where the tokens of a cluster lie side by side, a stretch for each cluster; those of a page, block or frame do
-    in the order of time · hit_stretches, hit_groups: the same of the hits · works: score, hash_compare, threshold,
-    compare, those with something to do · metadata_read_bytes: what choosing reads beside K and V of what is kept ·
-    mass_recall, top_recall (of as many highest scores as are kept), output_error: means over the newest rows of the
-    step and the query heads of the first and the last KV head; None where nothing is chosen, or no keys are known.
+    kept: tokens kept, summed over the KV heads · hits: kept tokens among the newest `resident`; the others are misses ·
+    miss_stretches: runs of missed tokens without a gap in time, summed over the KV heads · miss_groups: clusters with a
+    missed token, for a memory where the tokens of a cluster lie side by side; equal to miss_stretches for rules without
+    clusters · hit_stretches, hit_groups: the same for hits · works: score, hash_compare, threshold and compare, without
+    empty ones · metadata_read_bytes: what choosing reads beside K and V of the kept tokens · mass_recall, top_recall
+    (of as many highest scores as are kept), output_error: means over the newest rows of the step and the query heads of
+    the first and the last KV head; None where a share is given or no keys are known.
     """
 
     kept: int
@@ -48,20 +48,21 @@ class SelectionStep:
 
 
 def selection_step(selection: Selection, cache: LayerCache, *, use: Use, resident: int) -> SelectionStep:
-    """What the selection keeps of the cached tokens, of which the newest `resident` are near, for the new rows.
+    """What the selection keeps of the cached tokens for the new rows; the newest `resident` of them lie near.
 
-    The rule runs on the recorded stream, or on one drawn as the selection says: first the cached tokens, a segment of
-    320 at a time and not frame by frame, then the new rows in one step. Rules that learn from queries are given those
-    of the last 10 tokens of each segment. Where needles are hidden, the rows of a question or text ask for them in
-    turn. New tokens are always attended and not counted. Where the share p is given, what is kept is spread evenly over
-    the ages, the rule runs for its work alone, and stretches are as many as of tokens chosen each by itself:
-    misses x (1 - p). Raises InputError for settings that the rule or a cache of this length cannot have, or a
-    recording that is of another shape.
+    The rule runs on the recorded stream, or on one drawn as the selection says: first the cached tokens in segments of
+    320 (not frame by frame), then the new rows in one step. Rules that learn from queries get those of the last 10
+    tokens of each segment. Where needles are hidden, the rows of a question or text ask for them in turn. New tokens
+    are always attended to and not counted. Where `kept` gives a share p, the kept tokens are spread evenly over the
+    ages, the rule runs only for its work, and stretches are counted as if each token were chosen independently:
+    misses x (1 - p). Raises InputError for settings that the rule or a cache of this length cannot have, and for a
+    recording of another shape.
     """
     share = (selection.kept or {}).get(use)
     run = None
     if cache.cached and selection.algorithm != "full":
-        from archsim.selection.rule_run import run_rule  # here, because it compiles kernels
+        # Imported only where a rule runs, because the import compiles kernels.
+        from archsim.selection.rule_run import run_rule
 
         run = run_rule(selection, cache, use=use, judged=share is None)
     if run is None or share is not None:
@@ -73,28 +74,30 @@ def selection_step(selection: Selection, cache: LayerCache, *, use: Use, residen
 
 
 def _given(share: float | None, run: RuleRun | None, cache: LayerCache, resident: int) -> SelectionStep:
-    """The step that keeps a given share, or everything, evenly over the ages."""
+    """The step that keeps a given share, or everything, spread evenly over the ages."""
     whole = cache.cached * cache.kv_heads
     kept = whole if share is None else round(share * whole)
     hits = round(kept * resident / cache.cached) if cache.cached else 0
     group_tokens = run.group_tokens if run else 1
 
     def requests(tokens: int) -> tuple[int, int]:
+        # A kept token starts a stretch where the one before is not kept; each head with a token has at least one.
         apart = max(min(cache.kv_heads, tokens), math.ceil(Fraction(tokens * (whole - kept), whole or 1)))
         return apart, min(apart, math.ceil(tokens / group_tokens))
 
     works, metadata = (run.works, run.metadata_bytes) if run else ((), 0)
+    # All tokens kept is dense attention; of a bare share no keys are known to judge by.
     quality = (1.0, 1.0, 0.0) if share is None else (None, None, None)
     return SelectionStep(kept, hits, *requests(kept - hits), *requests(hits), works, metadata, *quality)
 
 
 def _requests(run: RuleRun, tokens: range) -> tuple[int, int]:
-    """Stretches of kept tokens among these, and clusters with such a token, or stretches where there are none."""
+    """Stretches of kept tokens in this range, and clusters with such a token; without clusters, the stretches twice."""
     kept = run.mask[:, tokens.start : tokens.stop]
     if run.clusters is None:
         return stretches(kept), stretches(kept)
     clusters = run.clusters[:, tokens.start : tokens.stop]
-    return stretches(kept), sum(len(set(of[which].tolist())) for of, which in zip(clusters, kept, strict=True))
+    return stretches(kept), sum(len(set(ids[head].tolist())) for ids, head in zip(clusters, kept, strict=True))
 
 
 def stretches(kept: np.ndarray) -> int:

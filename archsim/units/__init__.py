@@ -1,4 +1,4 @@
-"""The kinds of hardware: one file per kind, listed here in the union that a design's units are read by."""
+"""The kinds of hardware: KINDS lists them by name, and a design's units are read as AnyUnit."""
 
 from typing import Annotated
 
@@ -38,6 +38,7 @@ KINDS: dict[str, type[Unit]] = {
     "weight_loader": WeightLoader,
 }
 
+# Written out, because a type checker cannot read the members from KINDS; a test keeps the two equal.
 AnyUnit = Annotated[
     Channel | CoreArray | DecodeAttention | Gpu | HashComparator | Host | KvManager | MatmulArray | Memory | Node | Norm
     | PrefillAttention | Scratchpad | TableLookup | ThresholdUnit | Vector | WeightBuffer | WeightLoader,

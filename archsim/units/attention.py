@@ -15,24 +15,24 @@ from dataflow.op import Work
 
 
 class PrefillAttention(Unit):
-    """Causal attention in steps: one key and value row against a group of `query_parallel` queries, online softmax.
+    """Causal attention by online softmax: each step takes one key and value row against `query_parallel` queries.
 
-    A step is three loops: the row's beats of `lanes` elements (each beat multiplies for every query of the group and
-    is limited by the adders: ceil(lanes x query_parallel / adders) cycles), a reduction of each head's partial sums,
-    and an exp and rescale per query and head, `rescale_lanes` elements at a time. `drain` writes a finished group.
+    A step is three loops: the beats of the row, `lanes` elements each (a beat serves every query of the group and takes
+    ceil(lanes x query_parallel / adders) cycles, limited by the adders), a reduction of each head's partial sums, and
+    an exp and rescale per query and head, `rescale_lanes` elements at a time. `drain` writes a finished group.
     """
 
     kinds = ("attention", "drain")
 
     kind: Literal["prefill_attention"]
     max_context: Count = Field(description="longest prompt that its buffers hold, in tokens")
-    query_parallel: Count = Field(description="queries of a group")
+    query_parallel: Count = Field(description="queries of a group, which a step serves together")
     lanes: Count = Field(description="elements of a beat")
     adders: Count = Field(description="adders that the beats share")
     beat_fill_cycles: Cycles = Field(description="fill of the loop over beats")
     reduce_fill_cycles: Cycles = Field(description="fill of the loop over heads that sums partial products")
     rescale_lanes: Count = Field(description="elements of a head that the exp and rescale loop works on at once")
-    rescale_interval_cycles: Count = Field(description="interval of the exp and rescale loop over queries and heads")
+    rescale_interval_cycles: Count = Field(description="initiation interval of the exp and rescale loop")
     rescale_fill_cycles: Cycles = Field(description="fill of the exp and rescale loop")
     drain_fill_cycles: Cycles = Field(description="fill of the loop that writes a group")
 
@@ -43,16 +43,18 @@ class PrefillAttention(Unit):
         beats = ceil_div(heads * work["head_dim"], self.lanes)
         interval = ceil_div(self.lanes * self.query_parallel, self.adders)
         rescales = heads * self.query_parallel * ceil_div(work["head_dim"], self.rescale_lanes)
+        # The loops of a step run one after another, so each pays its own fill in every step.
         step = (
             beats * interval + self.beat_fill_cycles
             + heads + self.reduce_fill_cycles
             + rescales * self.rescale_interval_cycles + self.rescale_fill_cycles
         )  # fmt: skip
+        # A group that is not full takes as long as a full one.
         return ceil_div(work["pairs"], self.query_parallel) * step
 
 
 class DecodeAttention(Unit):
-    """Attention of one query in two passes over the cache, the raw scores waiting on chip between them.
+    """Attention of one query in two passes over the cache; the raw scores wait on chip between the passes.
 
     Per cached token, pass 1 (attention_scores): beats of the key row, then a loop over heads that sums partial
     products, then one for the running maximum and sum. Pass 2 (attention_values): a loop over heads for exp and scale,
@@ -77,6 +79,7 @@ class DecodeAttention(Unit):
         heads = work["heads"]
         beats = ceil_div(heads * work["head_dim"], self.lanes)
         if work.kind == "attention_scores":
+            # Two loops over heads: one sums partial products, one updates the running maximum and sum.
             fills = self.beat_fill_cycles + self.reduce_fill_cycles + self.softmax_fill_cycles
             return work["pairs"] * (beats + 2 * heads + fills)
         return work["pairs"] * (heads + beats + self.exp_fill_cycles + self.value_fill_cycles)

@@ -13,23 +13,23 @@ from dataflow.op import ELEMENTWISE, Work
 
 
 class CoreArray(Unit):
-    """Cores that share every work evenly: trees of `inputs` multiply-adds for products, lanes for all else.
+    """Cores that share all work evenly: trees of `inputs` multiply-adds for products, lanes for everything else.
 
-    A step is one cycle of all trees of a core, each at one output. With trees_all = cores x trees and lanes_all =
-    cores x lanes, in cycles:
-    matmul: m x ceil(k / inputs) x ceil(n / trees) / cores. A tree sums over k, the trees stand side by side over n.
+    A step is one cycle in which every tree of a core works on one output. With trees_all = cores x trees and
+    lanes_all = cores x lanes, in cycles:
+    matmul: m x ceil(k / inputs) x ceil(n / trees) / cores. A tree sums over k; the trees of a core split n.
     attention: the larger of pairs x heads x (ceil(head_dim / inputs) + head_dim / inputs) / trees_all and
-    pairs x heads / lanes_all. Scores sum over a head, values over the keys, which fill the inputs; trees and lanes
-    work at once on successive pairs.
+    pairs x heads / lanes_all. Scores sum over the head; values sum over the keys, which fill the inputs. Trees and
+    lanes work at the same time, on successive pairs.
     score: mac / (trees_all x inputs). compare: comparisons / lanes_all. element-wise: elements / lanes_all.
-    derived from the counts of trees and lanes. Not modelled: fill, the on-chip memory's ports, a last core left idle
-    by attention and lanes that need several cycles for an element.
+    derived from the counts of trees and lanes. Not modelled: fill, the ports of the on-chip memory, a last core that
+    attention leaves idle, lanes that need several cycles for an element.
     """
 
     kinds = ("matmul", "attention", *ELEMENTWISE, "score", "compare")
 
     kind: Literal["core_array"]
-    cores: Count = Field(description="cores")
+    cores: Count = Field(description="cores, which share all work evenly")
     trees: Count = Field(description="multiply-add trees of a core; each makes one output")
     inputs: Count = Field(description="multiply-adds of a tree per cycle")
     lanes: Count = Field(description="lanes of a core for exponentials, comparisons and element-wise work")
@@ -42,7 +42,7 @@ class CoreArray(Unit):
     def _cycles(self, work: Work) -> Fraction | int:
         if work.kind == "matmul":
             steps = work["m"] * ceil_div(work["k"], self.inputs) * ceil_div(work["n"], self.trees)
-            return Fraction(steps, self.cores)
+            return Fraction(steps, self.cores)  # rounded up once, in Unit.cycles
         if work.kind == "score":
             return Fraction(work["mac"], self.cores * self.trees * self.inputs)
         if work.kind == "attention":
@@ -51,5 +51,6 @@ class CoreArray(Unit):
 
     def _attention(self, work: Work) -> Fraction:
         pairs, size = work["pairs"] * work["heads"], work["head_dim"]
+        # Only scores round up: a head is a sum of its own, while the keys of a value sum fill the trees.
         steps = pairs * (ceil_div(size, self.inputs) + Fraction(size, self.inputs))
         return max(steps / (self.cores * self.trees), Fraction(pairs, self.cores * self.lanes))

@@ -16,14 +16,13 @@ SELECTIONS = ("hash_compare", "threshold", "issue")
 
 
 class Gpu(Unit):
-    """Work at peak rates, a launch for each kernel, and selection by software one step at a time.
+    """A GPU: work at peak rates, a launch for each kernel, and selection in software one step at a time.
 
-    products (matmul, attention, score): mac / macs_per_cycle, exponentials riding along.
-    element-wise, and compare, which all lanes do alike: flops / flops_per_cycle, where an element that is only moved or
-    compared counts as one.
+    products (matmul, attention, score): mac / macs_per_cycle; exponentials take no extra time.
+    element-wise and compare: flops / flops_per_cycle; an element that is only moved or compared counts as one flop.
     selection (hash_compare, threshold, issue): steps / selections_per_cycle; a step is a comparison of hashes, an
     element of a pass over scores (columns x (rows + passes)), or a request.
-    enter: launch_overhead, which a mapper schedules once before an op's tiles.
+    enter: launch_overhead, which a mapper schedules once before the tiles of an op.
     Not modelled: occupancy, tile shapes, caches, and kernels that overlap.
     """
 
@@ -33,7 +32,7 @@ class Gpu(Unit):
     macs_per_cycle: MacsPerCycle = Field(description="peak multiply-adds of its matrix units")
     flops_per_cycle: FlopsPerCycle = Field(description="peak rate of its vector units")
     selections_per_cycle: OpsPerCycle = Field(description="rate of the irregular steps of software selection")
-    launch_overhead: CycleFraction = Field(description="time from one kernel to the next, beside their work")
+    launch_overhead: CycleFraction = Field(description="time that the launch of a kernel adds to its work")
 
     def _cycles(self, work: Work) -> Fraction:
         if work.kind == "enter":
@@ -42,4 +41,5 @@ class Gpu(Unit):
             return work.counts()["mac"] / self.macs_per_cycle
         if work.kind in SELECTIONS:
             return work.elements / self.selections_per_cycle
+        # An embedding has no flop, and still a lane moves each of its elements.
         return max(work.counts().get("flop", 0), work.elements) / self.flops_per_cycle

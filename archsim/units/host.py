@@ -1,4 +1,4 @@
-"""Host: processor cores beside the accelerator, known by one measurement."""
+"""Host: processor cores beside the accelerator, modelled by one measured run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from dataflow.op import Work
 class Host(Unit):
     """Matmuls at the rate of a published run: cycles = mac x measured_time / measured_macs.
 
-    Not modelled: caches, threads, other shapes than the measured one.
+    Not modelled: caches, threads, and how other shapes than the measured one change the rate.
     """
 
     kinds = ("matmul",)
 
     kind: Literal["host"]
     measured_macs: Count = Field(description="multiply-adds of the measured run")
+    # A time, because the host has a clock of its own: a faster accelerator waits more cycles for it.
     measured_time: CycleFraction = Field(description="time of the measured run; it does not scale with the clock")
 
     @model_validator(mode="after")

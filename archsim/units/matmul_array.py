@@ -13,7 +13,7 @@ from dataflow.op import Work
 
 
 class MatmulArray(Unit):
-    """Matmuls and attention at a rate of multiply-adds: cycles = mac / macs_per_cycle. Exponentials ride along.
+    """Matmuls and attention at a rate of multiply-adds: cycles = mac / macs_per_cycle; exponentials take no extra time.
 
     Not modelled: fill, tile shapes and the operands' bandwidth.
     """

@@ -1,4 +1,4 @@
-"""Memory and Channel: units whose work is bytes, carried in requests that cost something beside their bytes."""
+"""Memory and Channel: units whose work is bytes, carried in requests that each add a fixed time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dataflow.op import Work
 class Carrier(Unit):
     """Carries bytes: cycles = bytes / bandwidth + ceil(bytes / request_bytes) x request_overhead.
 
-    So c bytes by themselves, in one request, come at c / (request_overhead + c / bandwidth), which is below the
-    bandwidth and below c / request_overhead.
+    A single request of c bytes reaches a rate of c / (request_overhead + c / bandwidth), which is below the bandwidth
+    and below c / request_overhead.
     """
 
     arbitration: Literal["in_order", "first_come"] = Field(
@@ -26,30 +26,31 @@ class Carrier(Unit):
     )
     bandwidth: BytesPerCycle = Field(description="peak bytes per second or per cycle")
     request_bytes: Bytes | None = Field(
-        None, description="largest request; without it overhead is paid once per firing, of a gather once per piece"
+        None, description="largest request; without it overhead is paid once per firing, or per piece of a gather"
     )
-    request_overhead: CycleFraction = Field(Fraction(0), description="time of each request beside its bytes")
+    request_overhead: CycleFraction = Field(Fraction(0), description="time that each request adds to its bytes")
 
     def _carry(self, moved: int) -> Fraction:
+        # No bytes are no request, so a firing that moves nothing takes no time.
         requests = ceil(Fraction(moved, self.request_bytes)) if self.request_bytes else min(1, moved)
         return moved / self.bandwidth + requests * self.request_overhead
 
 
 class Memory(Carrier):
-    """Reads and writes bytes, in one stretch or, for gather, in pieces that lie apart and share no request.
+    """Reads and writes bytes: one stretch or, for gather, pieces that lie apart and share no request.
 
-    The overhead of a request is what activations, turn-arounds and the clients' interleaving cost beside the bytes;
-    it is a time of its own, so that a wider memory gains less on small requests. Requests follow one another.
+    The overhead of a request stands for row activations, bus turn-arounds and the interleaving of clients. It does not
+    shrink with bandwidth, so a wider memory gains less on small requests. Requests are served one after another.
     """
 
     kinds = ("read", "write", "gather")
 
     kind: Literal["memory"]
-    capacity: Bytes = Field(description="bytes it holds")
+    capacity: Bytes = Field(description="bytes that it holds")
     cache_region: Bytes | None = Field(
         None,
-        description="bytes of it that hold keys and values of the newest tokens; the oldest are evicted to the tier "
-        "beyond; without it all it has beside the weights",
+        description="bytes for keys and values of the newest tokens; older ones are evicted to the tier beyond; "
+        "without it, all bytes that the weights leave free",
     )
 
     @model_validator(mode="after")
@@ -61,12 +62,13 @@ class Memory(Carrier):
 
     def _cycles(self, work: Work) -> Fraction:
         if work.kind == "gather":
+            # `requests` counts pieces here: each is carried alone, in as many requests as its size needs.
             return work["requests"] * self._carry(work["bytes"])
         return self._carry(work["bytes"])
 
 
 class Channel(Carrier):
-    """Moves bytes between units; a request is a packet, its overhead the time of the header and check beside them."""
+    """Moves bytes between units; a request is a packet, and its overhead is the time of its header and checks."""
 
     kinds = ("move",)
 

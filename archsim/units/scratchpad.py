@@ -13,10 +13,10 @@ from dataflow.op import Work
 
 
 class Scratchpad(Unit):
-    """Banked on-chip memory: cycles = vectors x ceil(lanes x gcd(stride, banks) / banks), a port for each task.
+    """Banked on-chip memory with a port for each task: cycles = vectors x ceil(lanes x gcd(stride, banks) / banks).
 
-    Element i of a vector lies in bank i x stride mod banks, so that a vector meets banks / gcd(stride, banks) banks and
-    each serves one element a cycle. A read and a write port (`count: 2`) work at once.
+    Element i of a vector lies in bank i x stride mod banks, so a vector uses banks / gcd(stride, banks) banks, and each
+    bank serves one element a cycle. With `count: 2` a read port and a write port work at the same time.
     derived: one element per bank and cycle, as the memory units of Plasticine (ISCA 2017) and Revet (HPCA 2024) have.
     """
 
@@ -24,8 +24,9 @@ class Scratchpad(Unit):
 
     kind: Literal["scratchpad"]
     arbitration: Literal["placed"] = Field("placed", description="placed: every task has a port of its own")
-    banks: Count = Field(description="banks of one element a cycle each")
+    banks: Count = Field(description="banks, each serving one element a cycle")
     lanes: Count = Field(description="elements of a vector")
 
     def _cycles(self, work: Work) -> int:
+        # At stride 0 the gcd is `banks`: every element lies in one bank.
         return work["vectors"] * ceil_div(self.lanes * gcd(work["stride"], self.banks), self.banks)

@@ -1,6 +1,6 @@
 """TableLookup: ternary matmul by tables of activation sums; WeightLoader and WeightBuffer feed it.
 
-Source: arXiv 2510.15926. Numbers live in the design; here are the formulas.
+Source: arXiv 2510.15926. Knows the formulas; the numbers stand in the design.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class TableLookup(Unit):
     """Ternary matmul: per block of num_tables x group_size inputs, build the tables, then look up every output.
 
     ternary_matmul: m x ceil(k / block) x (build_cycles + lookup_fill_cycles + ceil(n / readers_per_table)).
-    take: activations enter one by one (`takes_per_cycle`); drain: accumulators leave readers_per_table at a time.
+    take: takes_per_cycle activations enter in a cycle. drain: readers_per_table accumulators leave in a cycle.
     """
 
     kinds = ("ternary_matmul", "take", "drain")
@@ -30,7 +30,7 @@ class TableLookup(Unit):
     readers_per_table: Count = Field(description="look-ups per table and cycle: output channels per cycle")
     activation_bits: Bits = Field(description="width of an activation")
     takes_per_cycle: Count = Field(description="activations read per cycle")
-    build_cycles: Cycles = Field(description="from the last activation of a block to tables that can be read")
+    build_cycles: Cycles = Field(description="cycles from the last activation of a block until its tables can be read")
     lookup_fill_cycles: Cycles = Field(description="fill of the look-up loop, paid once per block")
 
     @property
@@ -46,6 +46,7 @@ class TableLookup(Unit):
     @property
     def entry_bits(self) -> int:
         """Bits of an entry: a sum of group_size activations."""
+        # A sum of n terms needs ceil(log2 n) bits more than one term.
         return self.activation_bits + (self.group_size - 1).bit_length()
 
     @property
@@ -70,22 +71,23 @@ class TableLookup(Unit):
             return ceil_div(work["d"], self.readers_per_table)
         lookups = ceil_div(work["n"], self.readers_per_table)
         blocks = ceil_div(work["k"], self.block_inputs)
+        # Tables hold sums of one row's activations, so they are built anew for every row and block.
         return work["m"] * blocks * (self.build_cycles + self.lookup_fill_cycles + lookups)
 
 
 class WeightLoader(Unit):
-    """Brings ternary weights from memory in whole regions of beats: cycles = ceil(bytes / (ports x port_bits / 8))."""
+    """Loads ternary weights from memory in whole regions of beats: cycles = ceil(bytes / (ports x port_bits / 8))."""
 
     kinds = ("move",)
 
     kind: Literal["weight_loader"]
-    ports: Count = Field(description="memory ports read together")
+    ports: Count = Field(description="memory ports that are read together")
     port_bits: Bits = Field(description="width of a port")
     burst_beats: Count = Field(description="beats of a request on each port")
-    outstanding: Count = Field(description="requests under way on each port")
-    beat_bits: Bits = Field(description="a beat of the layout in memory")
+    outstanding: Count = Field(description="requests in flight on each port")
+    beat_bits: Bits = Field(description="width of a beat of the layout in memory")
     vectors_per_beat: Count = Field(description="index vectors packed in a beat of the layout")
-    block_inputs: Count = Field(description="weights of an index vector")
+    block_inputs: Count = Field(description="inputs whose weights one index vector holds")
     region_blocks: Count = Field(description="rows of blocks in a region")
     region_outputs: Count = Field(description="outputs in a region")
 
@@ -110,23 +112,24 @@ class WeightLoader(Unit):
 
 
 class WeightBuffer(Unit):
-    """On-chip memory for the index vectors of one matrix; its capacity is a number of regions, its cost UltraRAM.
+    """On-chip memory for index vectors of weights; its capacity is counted in regions, its cost in UltraRAM blocks.
 
     uram = ceil(ceil(region_outputs / banks) x rows / 4096) x ceil(word_bits / 72) x banks, with rows =
-    regions x region_blocks. A dual-ported bank serves two readers, so banks = readers / 2 (derived by the design).
+    regions x region_blocks. A dual-ported bank serves two readers, so a design takes banks = readers / 2.
     """
 
-    kinds = ()
+    kinds = ()  # no work of its own: time passes in the loader that fills it and the look-ups that read it
 
     kind: Literal["weight_buffer"]
     regions: Count = Field(description="regions of weights that it holds")
     region_blocks: Count = Field(description="rows of blocks in a region")
     region_outputs: Count = Field(description="outputs in a region")
-    word_bits: Bits = Field(description="an index vector")
+    word_bits: Bits = Field(description="width of an index vector")
     banks: Count = Field(description="cyclic partitions, each with two ports")
 
     def resources(self) -> dict[str, int]:
         """UltraRAM blocks of 4096 words of 72 bit."""
+        # Rounded up per bank and word, because banks, and the 72-bit parts of a word, share no block.
         rows = self.regions * self.region_blocks
         deep = ceil_div(ceil_div(self.region_outputs, self.banks) * rows, 4096)
         return {"uram": deep * ceil_div(self.word_bits, 72) * self.banks}

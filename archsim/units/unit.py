@@ -1,4 +1,4 @@
-"""What every kind of unit has: the op kinds it does, its cycles and energy for a Work, and how firings share it.
+"""Unit, the base of every kind: the op kinds it does, its cycles and energy for a Work, how firings share it.
 
 The only place where work is divided by a rate is a unit's `_cycles`.
 """
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from archsim.quantity import CyclesTime, Joules, Limit, Written, parse
 from dataflow.errors import PathProblems
-from dataflow.op import ELEMENTWISE, OP_KINDS, Work
+from dataflow.op import ELEMENTWISE, Work
 from dataflow.task import UNLIMITED
 
 CycleFraction = Annotated[
@@ -25,7 +25,7 @@ CycleFraction = Annotated[
 class Unit(BaseModel):
     """Something that does work at a rate. A kind is a subclass with its parameters and `_cycles`.
 
-    Raises TypeError when asked for work that it does not do: a mapper asks `does` first, so that is a fault of ours.
+    Raises TypeError for work that it does not do. Mappers ask `does` first, so that would be a bug of ours.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,22 +42,25 @@ class Unit(BaseModel):
         0, description="cycles, or a time, after the end of a firing until its tokens are visible"
     )
     energy: dict[Literal["mac", "exp", "flop", "read", "written", "moved"], Joules] = Field(
-        default_factory=dict, description="energy for each counted thing; without it the unit's energy is not modelled"
+        default_factory=dict, description="energy of a mac, exp, flop or byte; without it energy is not modelled"
     )
 
     @model_validator(mode="after")
     def _countable(self) -> Unit:
+        # Only placed tasks can do without a number: each has a server of its own.
         if self.count == UNLIMITED and self.arbitration != "placed":
-            raise PathProblems([("count", f"inf servers that take turns ({self.arbitration}); give their number")])
+            raise PathProblems(
+                [("count", f"inf servers need arbitration placed; with {self.arbitration} give their number")]
+            )
         return self
 
     @property
     def does(self) -> tuple[str, ...]:
-        """The op kinds that this unit can do."""
+        """The op kinds that this unit does."""
         return self.kinds
 
     def cycles(self, work: Work) -> int:
-        """Cycles for which this work holds one server of the unit, rounded up once."""
+        """Cycles that this work holds one server of the unit, rounded up once."""
         if work.kind not in self.does:
             raise TypeError(f"a {type(self).__name__} does not do '{work.kind}'; it does {', '.join(self.does)}")
         return ceil(self._cycles(work))
@@ -66,14 +69,15 @@ class Unit(BaseModel):
         raise NotImplementedError
 
     def energy_joules(self, work: Work) -> Fraction | None:
-        """Energy of this work; None where the design gives none for something that the work counts."""
+        """Energy of this work; None if the design gives no energy for something that the work counts."""
+        # A count of zero needs no energy in the design.
         counts = {what: n for what, n in work.counts().items() if n}
         if not self.energy or not set(counts) <= set(self.energy):
             return None
         return sum((n * self.energy[what] for what, n in counts.items()), Fraction(0))  # type: ignore[index]
 
     def resources(self) -> dict[str, int]:
-        """Resources that follow from the parameters, by the name that the design's budget uses; empty if none do."""
+        """Resources that follow from the parameters, named as in the design's budget; empty if none do."""
         return {}
 
 
@@ -82,13 +86,9 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def rows_of(work: Work) -> int:
-    """Rows of a row-wise work."""
-    return work[OP_KINDS[work.kind].extents[0]]
-
-
 def elementwise_kinds(value: Any) -> Any:
-    """The value, when it is a list of element-wise op kinds. Raises ValueError naming one that is not."""
+    """The value, unchanged. Raises ValueError if it lists something that is no element-wise op kind."""
+    # What is no list of text passes on to pydantic, which names the type that it expects.
     for kind in value if isinstance(value, list | tuple) else ():
         if isinstance(kind, str) and kind not in ELEMENTWISE:
             raise ValueError(f"{kind!r} is no element-wise op kind; those are: {', '.join(ELEMENTWISE)}")

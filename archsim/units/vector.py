@@ -7,29 +7,29 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from archsim.quantity import Count, Cycles
-from archsim.units.unit import Unit, ceil_div, elementwise_kinds, rows_of
+from archsim.units.unit import Unit, ceil_div, elementwise_kinds
 from dataflow.op import Work
 
 
 class Vector(Unit):
     """Element-wise work: cycles = ceil(elements / lanes); entering a loop that is not flattened costs `fill_cycles`.
 
-    `loop_elements` says after how many elements such a loop is entered again; 0 where the loop is flattened and the
-    pipeline never drains. A mapper schedules the entering as a firing of its own (work `enter`), because it waits for
-    no place in the output queue.
+    `loop_elements` is the number of elements after which such a loop is entered again; 0 means that the loop is
+    flattened and the pipeline never drains. A mapper schedules the entry as a firing of its own (work `enter`), because
+    it needs no place in the output queue.
     """
 
     kind: Literal["vector"]
     ops: Annotated[tuple[str, ...], BeforeValidator(elementwise_kinds)] = Field(description="the op kinds that it does")
     lanes: Count = Field(description="elements per cycle")
     loop_elements: Annotated[int, Field(ge=0, strict=True)] = Field(
-        0, description="elements of the innermost loop, which pays the fill anew; 0 if flat"
+        0, description="elements of the innermost loop, which pays the fill each time it is entered; 0 if flat"
     )
     fill_cycles: Cycles = Field(0, description="cycles from entering the loop to its first element")
 
     @property
     def does(self) -> tuple[str, ...]:
-        """The op kinds listed in the design, and the movements of a pipeline."""
+        """The op kinds listed in the design, and those of any pipeline: `enter` and `copy`."""
         return (*self.ops, "enter", "copy")
 
     def _cycles(self, work: Work) -> int:
@@ -54,4 +54,5 @@ class Norm(Unit):
 
     def _cycles(self, work: Work) -> int:
         once = self.sum_fill_cycles + self.root_cycles + self.scale_fill_cycles
-        return rows_of(work) * (2 * ceil_div(work["d"], self.lanes) + once)
+        # The second pass needs the root of the first pass's sum, so the passes of a row do not overlap.
+        return work["rows"] * (2 * ceil_div(work["d"], self.lanes) + once)

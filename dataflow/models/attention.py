@@ -1,4 +1,4 @@
-"""attention: a graph of one attention alone, of given extents."""
+"""attention: the graph of a single attention of given extents."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def attention(
 ) -> Graph:
     """The graph of softmax(q k^T / sqrt(head_dim)) v for `queries` rows over `keys` columns per head and sequence.
 
-    q [batch x queries, heads x head_dim]; k, v [batch x keys, kv_heads x head_dim]. Causal: the queries are the last of
-    the keys and see none after their own; with a window each sees that many at most. Raises GraphError.
+    q [batch x queries, heads x head_dim]; k, v [batch x keys, kv_heads x head_dim]. Causal: the queries are the newest
+    positions of the keys and see no later key; with a window each sees that many keys at most. Raises GraphError.
 
     >>> attention(queries=3, keys=3, head_dim=8).ops["attention"].work["pairs"]
     6
@@ -32,6 +32,7 @@ def attention(
     extents = {
         "queries": queries, "keys": keys, "head_dim": head_dim, "heads": heads, "kv_heads": kv_heads, "batch": batch,
     }  # fmt: skip
+    # Checked here, so that a message names the extent; tensors would only complain about a product of extents.
     problems = [f"attention: {what}: a whole number >= 1, got {n!r}" for what, n in extents.items() if n < 1]
     if problems:
         raise GraphError(problems)

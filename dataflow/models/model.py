@@ -1,4 +1,4 @@
-"""Model: the dimensions of a decoder network. How a phase of it becomes a graph is for dataflow/models/phases.py."""
+"""Model: the dimensions of a decoder network. dataflow/models/phases.py turns a phase of it into a graph."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataflow.errors import PathProblems
 from dataflow.format import FORMATS, format_named
 from dataflow.models.vision import Extent, Vision
 
+# Written out, because a Literal cannot be built from a table; the assertion keeps it within FORMATS.
 FormatName = Literal["fp32", "fp16", "bf16", "int8", "ternary"]
 assert set(FormatName.__args__) <= set(FORMATS)  # type: ignore[attr-defined]
 
@@ -19,7 +20,7 @@ class Model(BaseModel):
 
     Every layer is norm, q k v, RoPE, causal attention, o, residual, norm, SiLU-gated FFN, residual; with `sub_norms`
     a further norm stands before o and before down (BitNet). Ternary weights take INT8 activations, quantised by the
-    absolute maximum of each row. With `vision` the rows of video frames stand among those of text.
+    absolute maximum of each row. With `vision` a sequence mixes the rows of video frames and of text tokens.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,22 +29,22 @@ class Model(BaseModel):
     source: str = Field(description="where the dimensions are from")
     layers: Extent = Field(description="decoder layers")
     hidden: Extent = Field(description="width of the residual stream")
-    ffn: Extent = Field(description="width between up, gate and down")
+    ffn: Extent = Field(description="width of the feed-forward network, between up, gate and down")
     heads: Extent = Field(description="query heads")
     kv_heads: Extent = Field(description="key and value heads; fewer than heads is grouped-query attention")
     head_dim: Extent = Field(description="width of a head, even for RoPE")
     vocab: Extent = Field(description="rows of the embedding table and outputs of the LM head")
-    max_context: Extent = Field(description="longest context the network was made for, in tokens")
-    weights: FormatName = Field(description="format of the layers' matrices; ternary makes them ternary matmuls")
+    max_context: Extent = Field(description="longest context of the network, in tokens")
+    weights: FormatName = Field(description="format of the layers' matrices; ternary runs them as ternary matmuls")
     embedding: FormatName = Field(description="format of the embedding table in memory")
     lm_head: FormatName = Field(description="format of the LM head's matrix in memory")
     activations: FormatName = Field(description="format of activations between ops")
     cache: FormatName = Field(description="format of the cached keys and values")
-    tied_embeddings: bool = Field(description="the LM head uses the embedding's values")
-    sub_norms: bool = Field(description="a further norm before o and before down, as BitNet has")
+    tied_embeddings: bool = Field(description="true if the LM head shares the embedding's values")
+    sub_norms: bool = Field(description="true for a further norm before o and before down, as BitNet has")
     norm_eps: float = Field(gt=0, description="added to the mean square under the root of a norm")
     rope_base: float = Field(gt=0, description="base of the rotary embedding's frequencies")
-    vision: Vision | None = Field(None, description="the encoder of video frames; a model without one takes none")
+    vision: Vision | None = Field(None, description="encoder of video frames; without it the model takes no frames")
     assumed: dict[str, str] = Field(default_factory=dict, description="dotted path -> why, for what the source omits")
 
     @model_validator(mode="after")
@@ -53,7 +54,7 @@ class Model(BaseModel):
             problems.append(("heads", f"expected a multiple of kv_heads ({self.kv_heads}), got {self.heads}"))
         if self.head_dim % 2:
             problems.append(("head_dim", f"expected an even number, because RoPE turns pairs, got {self.head_dim}"))
-        for path in sorted(path for path in self.assumed if not _stands(self, path)):
+        for path in sorted(path for path in self.assumed if not _has_value(self, path)):
             problems.append((f"assumed.{path}", "no such key in this file; an entry names a key that stands in it"))
         if problems:
             raise PathProblems(problems)
@@ -61,7 +62,7 @@ class Model(BaseModel):
 
     @property
     def ternary(self) -> bool:
-        """True where the layers' matrices are ternary."""
+        """True if the layers' matrices are ternary."""
         return self.weights == "ternary"
 
     @property
@@ -76,18 +77,19 @@ class Model(BaseModel):
 
     @property
     def parameters(self) -> int:
-        """Weights of all matrices and tables, those of the vision too."""
+        """Weights of all matrices and tables, with those of the vision encoder."""
         return self.decoder_parameters + (self.vision.parameters(self.hidden) if self.vision else 0)
 
     @property
     def decoder_parameters(self) -> int:
         """Weights of the decoder; an LM head that shares the embedding's values is counted once."""
+        # A token meets each weight of a layer's matrices once, so its multiply-adds count the weights.
         tables = (1 if self.tied_embeddings else 2) * self.vocab * self.hidden
         return self.layer_macs_per_token + tables
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all that is stored of the network whatever the phase: matrices, norms, embedding table, LM head."""
+        """Bytes of the whole network in memory, the same in every phase: matrices, norms, embedding table, LM head."""
         weights, act = format_named(self.weights), format_named(self.activations)
         matrices, norms = self.layers * list(self.linears.values()), [self.hidden] * (2 * self.layers + 1)
         if self.sub_norms:
@@ -96,17 +98,18 @@ class Model(BaseModel):
             inside, outside = self.vision.linears, self.vision.outer_linears(self.hidden)
             matrices += [*self.vision.layers * list(inside.values()), *outside.values()]
             norms += [self.vision.hidden] * (2 * self.vision.layers + 1)
+        # Embedding table and LM head both lie in memory even if tied: each is stored in its own format.
         table = (self.vocab, self.hidden)
         stored = sum(weights.bytes(shape) for shape in matrices) + sum(act.bytes((width,)) for width in norms)
         return stored + format_named(self.embedding).bytes(table) + format_named(self.lm_head).bytes(table)
 
     @property
     def layer_macs_per_token(self) -> int:
-        """Multiply-adds of all layers' matrices for one token; the LM head and attention are apart."""
+        """Multiply-adds of all layers' matrices for one token, without the LM head and attention."""
         return self.layers * sum(n * k for n, k in self.linears.values())
 
 
-def _stands(holder: object, path: str) -> bool:
+def _has_value(holder: object, path: str) -> bool:
     for key in path.split("."):
         if not isinstance(holder, BaseModel) or key not in type(holder).model_fields:
             return False

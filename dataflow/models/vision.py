@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dataflow.errors import PathProblems
 
+# Strict, so that 28.0 and true are refused as counts.
 Extent = Annotated[int, Field(ge=1, strict=True, json_schema_extra={"unit": "count", "example": "1536"})]
 CHANNELS = 3  # red, green, blue
 
@@ -16,21 +17,21 @@ class Vision(BaseModel):
     """The dimensions of a vision transformer and its connector, read from YAML; formats are those of the decoder.
 
     A frame is cut into square patches, each one row. Every layer is norm, q k v, attention of every patch to every
-    patch, o, residual, norm, GELU FFN, residual; norms are layer norms. The mean of consecutive patches makes
-    `frame_tokens` rows of a frame, and two matrices with a GELU between bring them to the decoder's width. Not
-    modelled: biases, and the addition of position embeddings, which is taken as part of the patch embedding.
+    patch, o, residual, norm, GELU FFN, residual; norms are layer norms. Mean pooling over consecutive patches leaves
+    `frame_tokens` rows of a frame, and two matrices with a GELU between them bring these to the decoder's width. Not
+    modelled: biases, and the addition of position embeddings, which counts as part of the patch embedding.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layers: Extent = Field(description="encoder layers")
     hidden: Extent = Field(description="width of the encoder's residual stream")
-    ffn: Extent = Field(description="width between up and down")
-    heads: Extent = Field(description="attention heads, each of hidden / heads")
-    image: Extent = Field(description="pixels a side of a frame as the encoder takes it")
-    patch: Extent = Field(description="pixels a side of a patch")
-    frame_tokens: Extent = Field(description="rows of a frame that the decoder reads")
-    connector: Extent = Field(description="width between the two matrices that lead to the decoder")
+    ffn: Extent = Field(description="width of the feed-forward network, between up and down")
+    heads: Extent = Field(description="attention heads; each is hidden / heads wide")
+    image: Extent = Field(description="side of the square frame that the encoder takes, in pixels")
+    patch: Extent = Field(description="side of a square patch, in pixels")
+    frame_tokens: Extent = Field(description="rows of a frame that the decoder reads, after pooling")
+    connector: Extent = Field(description="width between the two matrices of the connector")
     norm_eps: float = Field(gt=0, description="added to the variance under the root of a layer norm")
 
     @model_validator(mode="after")
@@ -40,7 +41,7 @@ class Vision(BaseModel):
             problems.append(("hidden", f"expected a multiple of heads ({self.heads}), got {self.hidden}"))
         if self.image % self.patch:
             problems.append(("image", f"expected a multiple of patch ({self.patch}), got {self.image}"))
-        elif self.frame_tokens > self.patches:
+        elif self.frame_tokens > self.patches:  # only whole patches can be counted
             limit = f"expected at most the patches of a frame ({self.patches})"
             problems.append(("frame_tokens", f"{limit}, got {self.frame_tokens}"))
         if problems:
@@ -54,7 +55,7 @@ class Vision(BaseModel):
 
     @property
     def patch_inputs(self) -> int:
-        """Numbers of a patch: the channels of its pixels."""
+        """Values of a patch: every channel of every pixel."""
         return CHANNELS * self.patch * self.patch
 
     @property
@@ -67,7 +68,7 @@ class Vision(BaseModel):
         }  # fmt: skip
 
     def outer_linears(self, outputs: int) -> dict[str, tuple[int, int]]:
-        """The matrices outside the layers, where the decoder's width is `outputs`: name -> (outputs n, inputs k)."""
+        """The matrices outside the layers, for a decoder of width `outputs`: name -> (outputs n, inputs k)."""
         return {
             "patch_embedding": (self.hidden, self.patch_inputs),
             "connect_in": (self.connector, self.hidden),
@@ -75,6 +76,6 @@ class Vision(BaseModel):
         }
 
     def parameters(self, outputs: int) -> int:
-        """Weights of all matrices, where the decoder's width is `outputs`."""
+        """Weights of all matrices, for a decoder of width `outputs`."""
         layer = sum(n * k for n, k in self.linears.values())
         return self.layers * layer + sum(n * k for n, k in self.outer_linears(outputs).values())

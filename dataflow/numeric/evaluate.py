@@ -1,8 +1,8 @@
-"""A graph on arrays, and a schedule on arrays tile by tile: whether what is scheduled is the right answer.
+"""Evaluates a graph on arrays, and replays a schedule on arrays tile by tile to see that it computes its graph.
 
-Knows which function an op kind is. Does not know time; which tile comes when is for dataflow/replay.py to say.
-Activations are float32 whatever 16-bit format the graph stores them in: formats are for counting bytes, and results are
-compared with FP32 and FP64. Integers are those of the hardware.
+Knows which function computes an op kind. Does not know time; dataflow/numeric/replay.py gives the order of tiles.
+Activations are float32 even if the graph stores a 16-bit format: formats count bytes, and results are compared with
+FP32 and FP64. Integers are those of the hardware.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from kernels.pool import mean_pool
 def evaluate(graph: Graph, tensors: Arrays) -> dict[str, np.ndarray]:
     """Every op's output by name: int8 of quantize, int32 of ternary_matmul, float32 of the rest.
 
-    `tensors` are those that no op makes: ids, tables, weights (int8 of -1, 0, 1 where ternary), caches.
-    A scalar `<weight>_scale` may stand beside a weight, and `<name>.scale` [rows] beside INT8 rows that no op
-    quantises; both are 1 otherwise. Raises GraphError where a tensor is missing or has another shape.
+    `tensors` are those that no op makes: ids, tables, weights (int8 of -1, 0, 1 if ternary), caches. They may include
+    a scalar `<weight>_scale` for a weight and `<name>.scale` [rows] for INT8 rows that no op quantises; both are 1
+    otherwise. Raises GraphError if a tensor is missing or has another shape.
     """
     arrays = _given(graph, tensors)
     for op in graph.ops.values():
@@ -42,9 +42,9 @@ def evaluate_op(graph: Graph, op: Op, arrays: Arrays) -> np.ndarray:
 
 
 def replay(schedule: Schedule, tensors: Arrays) -> dict[str, np.ndarray]:
-    """Every op's output by name, as evaluate gives them, computed by the schedule's tiles in the schedule's order.
+    """Every op's output by name, as from evaluate, computed by the schedule's tiles in the schedule's order.
 
-    Raises ScheduleError where tiles do not cover an op once, or something is read before it is made (see steps).
+    Raises ScheduleError if tiles do not cover an op once, or a tensor is read before it is complete (see steps).
     """
     graph = schedule.graph
     arrays = _given(graph, tensors)
@@ -52,7 +52,7 @@ def replay(schedule: Schedule, tensors: Arrays) -> dict[str, np.ndarray]:
     attentions: dict[str, AttentionTiles] = {}
     for step in steps(schedule):
         name = step.op.name
-        if name not in operands:
+        if name not in operands:  # its inputs are complete: `steps` checks that before an op's first tile
             operands[name] = operands_of(graph, step.op, _with_free_inputs(graph, step.op, arrays))
             arrays[name] = _blank(graph, step.op)
             if step.op.kind == "attention":
@@ -62,21 +62,22 @@ def replay(schedule: Schedule, tensors: Arrays) -> dict[str, np.ndarray]:
         elif step.op.kind == "attention":
             attentions[name].advance(step)
         elif step.op.kind == "ternary_matmul":
+            # A tile holds some inputs of all outputs, so tiles add up over k.
             rows_of(arrays[name], step.rows)[:] += TILES[step.kind](operands[name], step.rows, step.columns)
         else:
             tile = TILES[step.kind](operands[name], step.rows, step.columns)
             block_of(arrays[name], step.rows, step.columns)[:] = tile
     for op in graph.ops.values():
-        if op.name not in arrays:
+        if op.name not in arrays:  # a free op: `steps` has checked that tiles computed all others
             arrays[op.name] = evaluate_op(graph, op, arrays)
     return {name: arrays[name] for name in graph.ops}
 
 
 def random_tensors(graph: Graph, seed: int) -> dict[str, np.ndarray]:
-    """The tensors that evaluate takes for this graph, drawn: ternary and INT8 weights with a scale that keeps the size.
+    """Random tensors that evaluate takes for this graph.
 
-    Floats are float32 around 0, norm weights around 1; a matrix keeps rows of size one near size one.
-    Whole-number inputs are rows of the table that is read by them.
+    Floats are float32 around 0, norm weights around 1. Ternary and INT8 weights come with a scale, so that every matrix
+    keeps elements of about size one at that size. INT32 inputs are indices into the table that they look up.
     """
     random = np.random.default_rng(seed)
     drawn: dict[str, np.ndarray] = {}
@@ -89,6 +90,7 @@ def random_tensors(graph: Graph, seed: int) -> dict[str, np.ndarray]:
         elif tensor.format.name in ("ternary", "int8") and matrix:
             top = 1 if tensor.format.name == "ternary" else 127
             drawn[tensor.name] = random.integers(-top, top + 1, size=tensor.shape, dtype=np.int8)
+            # Whole numbers drawn evenly from -top to top have the variance top (top + 1) / 3.
             drawn[f"{tensor.name}_scale"] = np.array((k * top * (top + 1) / 3) ** -0.5, np.float32)
         else:
             spread = 0.1 if tensor.role == "norm" else k**-0.5 if matrix else 1.0
@@ -115,7 +117,7 @@ def _given(graph: Graph, tensors: Arrays) -> dict[str, np.ndarray]:
 
 
 def _with_free_inputs(graph: Graph, op: Op, arrays: dict[str, np.ndarray]) -> Arrays:
-    """The arrays and those of the ops between, which no unit does and no tile computes."""
+    """The arrays, completed by the outputs of free ops that the op reads: no tile computes those."""
     for name in op.inputs:
         maker = graph.ops.get(name)
         if maker is not None and OP_KINDS[maker.kind].free and name not in arrays:
@@ -124,14 +126,14 @@ def _with_free_inputs(graph: Graph, op: Op, arrays: dict[str, np.ndarray]) -> Ar
 
 
 def _blank(graph: Graph, op: Op) -> np.ndarray:
-    """Where tiles are put: sums begin at zero, and a float that no tile makes stays NaN."""
+    """The output array before its tiles: integers begin at zero for sums; a float that no tile makes stays NaN."""
     shape = graph.tensors[op.outputs[0]].shape
     kinds = {"ternary_matmul": np.int32, "quantize": np.int8}
     return np.zeros(shape, kinds[op.kind]) if op.kind in kinds else np.full(shape, np.nan, np.float32)
 
 
 def _whole(tile: Callable[[Operands, range, range], np.ndarray]) -> Callable[[Operands], np.ndarray]:
-    """An op as the one tile that holds all of it; only a ternary_matmul's columns are inputs."""
+    """Evaluates an op as one tile. Columns are outputs, but inputs in a ternary_matmul, as in its tiles."""
 
     def evaluator(x: Operands) -> np.ndarray:
         rows, d = x.inputs[0].shape
@@ -159,23 +161,24 @@ def _append(x: Operands) -> np.ndarray:
 
 
 def _pool(x: Operands) -> np.ndarray:
-    """The rows of each sequence into fewer."""
+    """The rows of each sequence, pooled to fewer."""
     sequences = np.split(x.inputs[0], x.op.attributes["batch"])
     return np.concatenate([mean_pool(rows, tokens=x.op.attributes["tokens"]) for rows in sequences])
 
 
 def _attention(x: Operands) -> np.ndarray:
-    """Each sequence by the kernel of its phase; other queries each see their keys as the one of a decode does."""
+    """Each sequence by the prefill kernel if its attention is plain causal, otherwise query by query as in decode."""
     outputs = []
     sequences = x.op.attributes["batch"]
     for q, k, v in zip(*(np.split(rows, sequences) for rows in heads_of(x)), strict=True):
+        # The prefill kernel knows neither cached keys nor windows.
         if len(q) == len(k) and mask_of(x.op) == {"causal": True, "window": None}:
             outputs.append(prefill_attention(q, k, v=v))
         else:
             for query, row in enumerate(q):
                 seen = seen_keys(query, queries=len(q), keys=len(k), **mask_of(x.op))
-                mine = slice(seen.start, seen.stop)
-                outputs.append(decode_attention(row, k[mine], v=v[mine])[None])
+                keys = slice(seen.start, seen.stop)
+                outputs.append(decode_attention(row, k[keys], v=v[keys])[None])
     return np.concatenate(outputs).reshape(x.inputs[0].shape)
 
 

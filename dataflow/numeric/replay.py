@@ -1,7 +1,7 @@
 """The tiles of a schedule, one by one, in an order that its streams enforce.
 
-Knows which firing computes which part of which op, whether an op's tiles cover it, and whether what a task reads is
-made before it. Does not know numbers, nor when a firing starts: tasks follow each other whole.
+Knows which firing computes which part of which op, whether an op's tiles cover it, and whether a tensor is complete
+before a task reads it. Does not know numbers, nor when a firing starts: each task runs to its end before the next.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import Task
 
+# The two axes of an op's tiles as messages name them; (row, d) for other kinds.
 AXES = {"ternary_matmul": ("m", "k"), "matmul": ("m", "n"), "attention": ("query", "key")}
 PASSES = ("attention_scores", "attention_values")
-ONCE = ("ternary_matmul", "attention")  # their tiles add to a sum, so that a second one would count twice
+ONCE = ("ternary_matmul", "attention")  # their tiles add to sums, so a tile done twice would count twice
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one firing computes: a part of an op, or all of it where `whole`.
+    """What one firing computes: a part of an op, or all of it if `whole`.
 
-    `kind` is that of the firing's work; "drain" says that the queries in `rows` have seen all their keys. The ranges
-    are those of the op's axes in its graph (tokens from the oldest on), cut at its extents: rows that pad are left out.
+    `kind` is that of the firing's work; "drain" says that the queries in `rows` have seen all their keys. `rows` and
+    `columns` are ranges on the op's two axes in the graph, from the oldest token on, without padding.
     """
 
     op: Op
@@ -45,9 +46,9 @@ class Step:
 def steps(schedule: Schedule) -> Iterator[Step]:
     """Everything that the schedule computes, in an order that its streams enforce.
 
-    Raises ScheduleError where a task reads what none that it waits for has made, where a firing's work is not that of
-    its tile, where tiles that add to a sum overlap, and at the end where an op's tiles leave a gap; and of a schedule
-    that leaves work of the graph out.
+    Raises ScheduleError if a task reads a tensor that the tasks it waits for have not completed, if a firing's work is
+    not that of its tile, if tiles that add to a sum overlap, if the tiles of an op leave a gap at the end, or if the
+    schedule leaves out work of the graph.
     """
     if schedule.skipped:
         left = ", ".join(f"{n:,} {what}" for what, n in schedule.skipped.items())
@@ -60,10 +61,10 @@ def steps(schedule: Schedule) -> Iterator[Step]:
         order = dependence_order(section)
         last = {task.ops: task.name for task, _ in order if task.ops and not task.tiles}
         for repetition in range(section.repeat):
-            progress.run += 1
+            progress.run += 1  # a run ends before the next starts, so later runs may read all that it made
             for task, waited_for in order:
                 if not task.tiles and last.get(task.ops) not in (None, task.name):
-                    continue  # of the tasks that do a whole op together the last one stands for all
+                    continue  # several tasks may do a whole op together; the last one stands for all
                 op = _computed(schedule.graph, task, repetition)
                 if op is not None:
                     yield from progress.steps(task, op, waited_for)
@@ -71,13 +72,14 @@ def steps(schedule: Schedule) -> Iterator[Step]:
 
 
 def extents(graph: Graph, op: Op) -> tuple[int, int]:
-    """The extents of the two axes that tiles of this op have: see Task."""
+    """The extents of the two axes of this op's tiles: see Task."""
+    # A ternary_matmul is cut along its inputs, every other op along its output.
     shape = graph.tensors[op.inputs[0] if op.kind == "ternary_matmul" else op.outputs[0]].shape
     return shape[0], graph.tensors[op.inputs[1]].shape[0] if op.kind == "attention" else shape[1]
 
 
 def visible(op: Op, queries: int, keys: int) -> np.ndarray:
-    """Which key each query of an attention op sees, bool [queries, keys]; sequences lie one after another.
+    """Which keys each query of an attention op sees, bool [queries, keys]; sequences lie one after another.
 
     >>> from dataflow.op import work
     >>> last_two = Op("a", "attention", (), (), work("attention", pairs=5, heads=1, head_dim=2), {"batch": 1})
@@ -89,15 +91,15 @@ def visible(op: Op, queries: int, keys: int) -> np.ndarray:
     seen = np.zeros((queries, keys), dtype=bool)
     for row in range(queries):
         first = row // per_query * per_key
-        mine = seen_keys(row % per_query, queries=per_query, keys=per_key, **mask_of(op))
-        seen[row, first + mine.start : first + mine.stop] = True
+        span = seen_keys(row % per_query, queries=per_query, keys=per_key, **mask_of(op))
+        seen[row, first + span.start : first + span.stop] = True
     return seen
 
 
 def dependence_order(section: Section) -> list[tuple[Task, frozenset[str]]]:
-    """The tasks so that each stands after those whose tokens it takes, with all the tasks that it so waits for.
+    """The tasks in an order that the streams enforce, each with all tasks that it waits for, directly or not.
 
-    Streams that start with tokens enforce no order. Raises ScheduleError where tasks wait for each other in a circle.
+    Streams that start with tokens enforce no order. Raises ScheduleError if tasks wait for each other in a circle.
     """
     before: dict[str, set[str]] = {task.name: set() for task in section.tasks}
     ends = section.ends
@@ -118,9 +120,9 @@ def dependence_order(section: Section) -> list[tuple[Task, frozenset[str]]]:
 
 
 def _computed(graph: Graph, task: Task, repetition: int) -> Op | None:
-    """The op that the task computes in this repetition; none for one that only moves what an op reads.
+    """The op that the task computes in this repetition; None for a task that only moves an op's operands.
 
-    An op without arithmetic is computed by the task that moves its rows.
+    An op without arithmetic counts as computed by the task that moves its rows.
     """
     if not task.ops:
         return None
@@ -137,10 +139,11 @@ def _firings(task: Task) -> Iterator[Work]:
 
 @dataclass(slots=True)
 class _Cover:
-    """How often each element of an op's two axes has been computed, and by which tasks (run, name) each time.
+    """How often each element of an op's two axes has been computed, and by which tasks (run, name).
 
-    `needed` are the elements that count (all but masked pairs), `each` the product of the op's extents for one of them;
-    `groups` of queries have seen keys and are not drained.
+    `needed` marks the elements that count: all but masked pairs. `each` is the product of the op's extents for one of
+    them. `groups` are the groups of queries that have seen keys and are not drained. `makers` has the tasks of each
+    complete cover, `unfinished` those since the last one.
     """
 
     op: Op
@@ -157,8 +160,9 @@ class _Cover:
         return [(rows.start + row, column) for row, column in np.argwhere(self.needed[part] & (self.counts[part] == 0))]
 
     def end(self, run: int, task: str) -> None:
-        """Notes that a task has computed its part. Raises ScheduleError where a sum would count twice."""
+        """Notes that a task has computed its part. Raises ScheduleError if a tile was added to a sum twice."""
         self.unfinished.add((run, task))
+        # The least count says how many times the whole op has been computed.
         while len(self.makers) < self.counts[self.needed].min():
             self.makers.append(self.unfinished)
             self.unfinished = set()
@@ -166,7 +170,7 @@ class _Cover:
             raise ScheduleError(f"task '{task}': {self.problem()}")
 
     def problem(self) -> str:
-        """What is wrong with the tiles so far; empty where each element is in one, or in equally many."""
+        """What is wrong with the tiles so far; empty if all elements are in the same number of tiles, at least one."""
         axes = AXES.get(self.op.kind, ("row", "d"))
         rule = f"the tiles of an op hold each ({', '.join(axes)}) once"
         counts = self.counts[self.needed]
@@ -195,11 +199,12 @@ class _Progress:
         self.run = 0
 
     def steps(self, task: Task, op: Op, waited_for: frozenset[str]) -> Iterator[Step]:
-        """The steps of one task, its op covered afterwards."""
+        """The steps of one task; afterwards its part of the op counts as computed."""
         kinds = {item.kind for item, _ in task.work if computes(item)} or {op.kind}
         foreign = sorted(kinds - ({op.kind, *PASSES} if op.kind == "attention" else {op.kind}))
         if foreign:
             raise ScheduleError(f"task '{task.name}': computes {', '.join(foreign)}, op '{op.name}' is a {op.kind}")
+        # The second pass of an attention also reads the scores of the first.
         for name in (*_sources(self.graph, op), *(f"{op.name} scores" for _ in kinds & {"attention_values"})):
             self._check_made(task, name, waited_for)
         covers = {kind: self._cover(op, kind) for kind in sorted(kinds)}
@@ -214,7 +219,7 @@ class _Progress:
             cover.end(self.run, task.name)
 
     def _tiles(self, task: Task, op: Op, covers: dict[str, _Cover]) -> Iterator[Step]:
-        """The steps of the tiles; a group of queries is drained by a firing, or once it is whole where none drains."""
+        """The steps of the tiles. Drain firings drain a group of queries; without any, a complete group is drained."""
         rows, slices, cover = range(0), task.slices(), next(iter(covers.values()))
         drains = any(item.kind == "drain" for item, _ in task.work)
         for item in _firings(task):
@@ -224,7 +229,7 @@ class _Progress:
                 cover.counts[rows.start : rows.stop, columns.start : columns.stop] += 1
                 if item.kind == "attention" and rows and rows not in cover.groups:
                     cover.groups.append(rows)
-                if rows and columns:
+                if rows and columns:  # a tile of padding alone is fired and computes nothing
                     yield Step(op, item.kind, rows, columns)
             elif item.kind == "drain" and rows in cover.groups:
                 for query, key in cover.missing(rows):
@@ -238,23 +243,25 @@ class _Progress:
             yield Step(op, "drain", group, range(0))
 
     def _placed(self, task: Task, cover: _Cover, item: Work, tile: tuple[range, range]) -> tuple[range, range]:
-        """The tile in the graph's own places. Raises ScheduleError where the firing is charged for another size."""
+        """The tile on the graph's axes. Raises ScheduleError if the firing's work is not that of its tile."""
         op, (height, width) = cover.op, cover.counts.shape
         backwards = item.kind == "attention" and self.newest_first
         rows, columns = _cut(tile[0], height, backwards), _cut(tile[1], width, backwards)
         sizes = {len(tile[0]) * len(tile[1])}
-        if op.kind == "attention":  # masked pairs may be skipped, or walked and paid for
+        if op.kind == "attention":  # masked pairs may be skipped, or computed and charged
             sizes.add(int(cover.needed[rows.start : rows.stop, columns.start : columns.stop].sum()))
         if prod(item.extents) not in {size * cover.each for size in sizes}:
             raise ScheduleError(
                 f"task '{task.name}': a firing of {item} computes a tile of {len(tile[0])} x {len(tile[1])} of op "
                 f"'{op.name}', which is {op.work}; the work of a firing is that of its tile"
             )
+        # Rows may be padding, and with them the keys of a padded prompt; other columns may not.
         if op.kind != "attention" and tile[1].stop > width:
             raise ScheduleError(f"task '{task.name}': a tile ends at {tile[1].stop}, op '{op.name}' at {width}")
         return rows, columns
 
     def _cover(self, op: Op, kind: str) -> _Cover:
+        # The first pass covers its scores, which another task may read before the op itself is covered.
         name = f"{op.name} scores" if kind == "attention_scores" else op.name
         if name not in self.covers:
             shape = extents(self.graph, op)
@@ -269,6 +276,7 @@ class _Progress:
             raise ScheduleError(f"task '{task.name}': reads '{name}', which no task before it computes")
         if not cover.makers:
             raise ScheduleError(f"task '{task.name}': reads '{name}' before it is whole; {cover.problem()}")
+        # One complete cover is enough, if each of its tasks ran in an earlier run or is waited for in this one.
         if not any(all(run < self.run or maker in waited_for for run, maker in made) for made in cover.makers):
             makers = ", ".join(f"'{maker}'" for _, maker in sorted(cover.makers[0]))
             raise ScheduleError(
@@ -277,7 +285,7 @@ class _Progress:
             )
 
     def check_finished(self) -> None:
-        """Raises ScheduleError with every op that no task computes, or whose tiles do not cover it evenly."""
+        """Raises ScheduleError with every op that no task computes or that tiles cover unevenly."""
         due = [op.name for op in self.graph.ops.values() if not OP_KINDS[op.kind].free]
         lacking = [name for name in due if name not in self.covers]
         problems = [f"op '{name}': no task computes it; every op with work is some task's" for name in lacking]
@@ -292,7 +300,7 @@ def _misplaced_drain(task: Task, group: range, what: str) -> ScheduleError:
 
 
 def _sources(graph: Graph, op: Op) -> Iterator[str]:
-    """The computed tensors that an op reads, directly or through ops that no unit does."""
+    """The computed tensors that an op reads, directly or through free ops."""
     for name in op.inputs:
         maker = graph.ops.get(name)
         if maker is not None and OP_KINDS[maker.kind].free:
@@ -302,7 +310,7 @@ def _sources(graph: Graph, op: Op) -> Iterator[str]:
 
 
 def _cut(places: range, extent: int, backwards: bool) -> range:
-    """The places below the extent, counted from its end where backwards.
+    """The part of a range that lies below the extent; counted from the extent down if backwards.
 
     >>> _cut(range(8, 16), 13, False), _cut(range(8, 16), 13, True), _cut(range(8, 16), 5, True)
     (range(8, 13), range(0, 5), range(0, 0))

@@ -1,8 +1,7 @@
-"""A streaming schedule on arrays, token by token: whether what its nodes compute is attention.
+"""Replays a streaming schedule on arrays, token by token, to see that its nodes compute attention.
 
-Knows which tokens each firing takes and gives, as the schedule says, and which rows of q, k and v it reads. Does not
-know time: tasks follow each other whole, and the tokens are the same, since each stream has one producer and one
-consumer.
+Knows which tokens each firing takes and gives, and which rows of q, k and v it reads. Does not know time: each task
+runs to its end before the next. Timing cannot change the tokens, because each stream has one producer and one consumer.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from kernels.stream_nodes import NODES
 def replay_streams(schedule: Schedule, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Every attention op's output [batch x queries, heads x head_dim] by name, in the type of its q.
 
-    `tensors` are the op's q, k and v by the names that the graph gives them. Raises ScheduleError where a task computes
-    no expression of the schedule's form, a token is missing, left over or of another row, a row does not come out, or
-    a tensor is missing or has another shape or type.
+    `tensors` are the op's q, k and v by their names in the graph. Raises ScheduleError if a task computes no expression
+    of the schedule's form, a token is missing, left over or of another row, an output row is missing, or a tensor is
+    missing or has another shape or type.
     """
     form = str(schedule.options.get("form"))
     if form not in CASCADES:
@@ -41,7 +40,8 @@ def replay_streams(schedule: Schedule, tensors: Mapping[str, np.ndarray]) -> dic
         if name in outputs:
             raise ScheduleError(f"section '{section.name}': op '{name}' is computed by a section before it")
         op = schedule.graph.ops[name]
-        with np.errstate(over="ignore", invalid="ignore"):  # too large a score is the form's own matter
+        # A form without the maximum overflows at large scores; that is its result, and nothing to warn of here.
+        with np.errstate(over="ignore", invalid="ignore"):
             outputs[name] = _Run(section, cascade, _Operands.of(op, schedule.graph, {**tensors, **outputs})).output()
     lacking = [op.name for op in schedule.graph.ops.values() if op.kind == "attention" and op.name not in outputs]
     if lacking:
@@ -51,7 +51,7 @@ def replay_streams(schedule: Schedule, tensors: Mapping[str, np.ndarray]) -> dic
 
 @dataclass(frozen=True, slots=True)
 class _Operands:
-    """q, k and v of an op as [sequence, row, head, head_dim]. A row is lane x queries + query, a lane a head."""
+    """q, k and v of an op as [sequence, query or key, head, head_dim]; a schedule's row is lane x queries + query."""
 
     arrays: Mapping[str, np.ndarray]
 
@@ -73,21 +73,21 @@ class _Operands:
 
     def place(self, row: int) -> tuple[int, int, int]:
         """Sequence, query and head of a row."""
-        _, queries, heads, _ = self.arrays["q"].shape
+        _, queries, heads, _ = self.arrays["q"].shape  # a lane is one head of one sequence
         lane, query = divmod(row, queries)
         return lane // heads, query, lane % heads
 
     def read(self, name: str, row: int, key: int) -> np.ndarray:
-        """The row [head_dim] of q at this row, or of the k or v that its head reads at this key."""
+        """The vector [head_dim] of q at this row, or of k or v at this key for the row's head."""
         sequence, query, head = self.place(row)
         array = self.arrays[name]
-        share = self.arrays["q"].shape[2] // array.shape[2]
+        share = self.arrays["q"].shape[2] // array.shape[2]  # query heads of a KV head (GQA); 1 for q itself
         found: np.ndarray = array[sequence, query if name == "q" else key, head // share]
         return found
 
 
 class _Run:
-    """A section on its operands: the tokens (row, value) that lie in each stream."""
+    """A section run on its operands; `tokens` are the pairs (row, value) that lie in each stream."""
 
     def __init__(self, section: Section, cascade: Cascade, operands: _Operands) -> None:
         self.section, self.cascade, self.operands = section, cascade, operands
@@ -96,7 +96,7 @@ class _Run:
         self.makers = {stream: roles[producer] for stream, (producer, _) in section.ends.items()}
 
     def output(self) -> np.ndarray:
-        """The rows that the sinks take, where they belong."""
+        """The rows that the sinks take, put in their places in the output."""
         q = self.operands.arrays["q"]
         out = np.full(q.shape, np.nan, q.dtype)
         rows: list[int] = []
@@ -115,7 +115,7 @@ class _Run:
         return out.reshape(q.shape[0] * q.shape[1], -1)
 
     def fire(self, task: Task) -> None:
-        """Every firing of a node: takes its tokens, computes, gives what it has then to each stream."""
+        """Runs every firing of a node: takes its tokens, computes, gives the value to each stream."""
         if all(e.name != task.role for e in self.cascade.expressions):
             raise ScheduleError(
                 f"task '{task.name}': '{task.role}' is no expression of the {self.cascade.name} form; those are: "
@@ -128,11 +128,12 @@ class _Run:
         for i, (rows, keys) in enumerate(task.slices()):
             row = rows.start
             if row != last:
-                state, last = None, row
+                state, last = None, row  # scans and reductions start anew with each row
                 held.clear()  # a value of one row serves no other
             for stream, pattern in task.takes.items():
                 for _ in range(pattern.at(i)):
                     held[self.makers[stream]] = self.take(task, stream, row)
+            # A token taken once per row, such as the row's maximum, stays held for all keys of the row.
             values = [held[r] if r in held else self.operand(task, r, row, keys.start) for r in e.reads]
             state, value = step(state, *values)
             for stream, pattern in task.gives.items():
@@ -144,16 +145,16 @@ class _Run:
         return self.operands.read(name, row, key)
 
     def take(self, task: Task, stream: str, row: int) -> Any:
-        """The next token of a stream, which belongs to the row that the task is at."""
+        """The next token of a stream, which must belong to the task's current row."""
         if not self.tokens[stream]:
             raise ScheduleError(f"task '{task.name}': takes more tokens of '{stream}' than are given")
-        mine, value = self.tokens[stream].popleft()
-        if mine != row:
-            raise ScheduleError(f"task '{task.name}': at row {row} it takes a token of row {mine} from '{stream}'")
+        token_row, value = self.tokens[stream].popleft()
+        if token_row != row:
+            raise ScheduleError(f"task '{task.name}': at row {row} it takes a token of row {token_row} from '{stream}'")
         return value
 
     def taken_whole(self, task: Task) -> list[tuple[int, Any]]:
-        """All tokens of the only stream of a sink."""
+        """All tokens of the one stream that a sink takes from."""
         (stream,) = task.takes
         found = list(self.tokens[stream])
         self.tokens[stream].clear()

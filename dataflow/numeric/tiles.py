@@ -1,6 +1,6 @@
-"""Ops on tiles: what a part of an op computes, from the arrays that the op reads.
+"""Ops on tiles: the numbers of one tile of an op, from the arrays that the op reads.
 
-Knows which kernel an op kind is and which elements a tile needs. Does not know which tile comes when, nor time.
+Knows the kernel of each op kind and the elements that a tile needs. Does not know the order of tiles, nor time.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from kernels.quantize import dequantize, quantize_absmax
 from kernels.rope import rope
 from kernels.ternary.lookup import lookup_matmul
 from kernels.ternary.packing import group_indices
+from kernels.two_pass_softmax import add_weighted_values, masked_scores, softmax_weights
 
 Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
 class Operands:
-    """An op with the arrays that it reads, and the scales that turn its integers into numbers.
+    """An op with the arrays that it reads, and the scales that dequantize its integers.
 
-    `row_scales` float32 [rows] are those of the INT8 rows whose product the op reads, `weight_scale` is the matrix's.
+    `row_scales` float32 [rows] belong to the INT8 rows whose product the op reads, `weight_scale` to the matrix.
     """
 
     op: Op
@@ -37,17 +38,19 @@ class Operands:
 
 
 def operands_of(graph: Graph, op: Op, arrays: Arrays) -> Operands:
-    """The operands of this op, from the arrays of the tensors that it reads and of those that its scales are from."""
+    """The operands of this op, from the arrays of the tensors that it and its scales depend on."""
     inputs = tuple(arrays[name] for name in op.inputs)
     if op.kind == "matmul":
         return Operands(op, inputs, None, _weight_scale(op, arrays))
     if op.kind != "dequantize":
         return Operands(op, inputs)
+    # Backwards from the product: its matmul gives the weight scale, the quantize before it the row scales.
     name, weight_scale = op.inputs[0], 1.0
     if name in graph.ops and graph.ops[name].kind == "ternary_matmul":
         weight_scale = _weight_scale(graph.ops[name], arrays)
         name = graph.ops[name].inputs[0]
     if name in graph.ops and graph.ops[name].kind == "quantize":
+        # Arrays hold outputs of ops alone, and scales are no output, so they are computed again.
         _, scales = quantize_absmax(arrays[graph.ops[name].inputs[0]])
     else:
         scales = np.broadcast_to(np.float32(arrays.get(f"{name}.scale", 1.0)), len(inputs[0]))
@@ -79,6 +82,7 @@ def _layernorm(x: Operands, rows: range, columns: range) -> np.ndarray:
 
 
 def _quantize(x: Operands, rows: range, columns: range) -> np.ndarray:
+    # A tile of columns needs the largest magnitude of the whole row.
     largest = np.abs(rows_of(x.inputs[0], rows)).max(axis=1)
     return quantize_absmax(block_of(x.inputs[0], rows, columns), largest)[0]
 
@@ -103,18 +107,20 @@ def _gelu(x: Operands, rows: range, columns: range) -> np.ndarray:
 
 
 def _rope(x: Operands, rows: range, columns: range) -> np.ndarray:
-    """Turns the tile with the elements that its own turn with, half a head away, and no others: those are NaN."""
+    """The rotated tile. Only its own elements and their partners half a head away are read; all others are NaN."""
     (values,), a = x.inputs, x.op.attributes
     total, d = values.shape
     width = d // a["heads"]
-    mine = np.arange(columns.start, columns.stop)
-    partner = np.where(mine % width < width // 2, mine + width // 2, mine - width // 2)
+    own = np.arange(columns.start, columns.stop)
+    partner = np.where(own % width < width // 2, own + width // 2, own - width // 2)
+    # NaN elsewhere, so that a tile which read more than it needs would show.
     needed = np.full((len(rows), d), np.nan, np.float32)
-    for places in (mine, partner):
+    for places in (own, partner):
         needed[:, places] = rows_of(values, rows)[:, places]
+    # Sequences lie one after another, and each begins at the same past.
     positions = a["past"] + np.arange(rows.start, rows.stop) % (total // a["batch"])
     turned = rope(needed.reshape(len(rows), a["heads"], width), positions, base=a["base"])
-    return turned.reshape(len(rows), d)[:, mine]
+    return turned.reshape(len(rows), d)[:, own]
 
 
 def _matmul(x: Operands, rows: range, columns: range) -> np.ndarray:
@@ -123,7 +129,7 @@ def _matmul(x: Operands, rows: range, columns: range) -> np.ndarray:
 
 
 def _ternary_matmul(x: Operands, rows: range, columns: range) -> np.ndarray:
-    """What these inputs add to the sums of every output, int32 [rows, n]."""
+    """The partial sums of every output over these inputs, int32 [rows, n]."""
     weights = x.inputs[1][:, columns.start : columns.stop]
     return lookup_matmul(block_of(x.inputs[0], rows, columns), group_indices(weights))
 
@@ -153,8 +159,9 @@ def heads_of(x: Operands) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 class AttentionTiles:
     """One attention between its tiles: the softmax states of groups of queries, or the scores of the first pass.
 
-    q, k, v as heads_of gives them; seen bool [queries, keys]; output float32 [queries, heads * head_dim] is filled in
-    place; scores float32 [queries, heads, keys] are kept from the first pass to the second.
+    q, k, v as in heads_of; seen bool [queries, keys]; output float32 [queries, heads * head_dim] is filled in place;
+    scores float32 [queries, heads, keys] are kept from the first pass to the second; groups: states of
+    the online softmax by the rows of their queries.
     """
 
     q: np.ndarray
@@ -169,54 +176,36 @@ class AttentionTiles:
     def of(x: Operands, output: np.ndarray) -> AttentionTiles:
         """The attention of these operands before its first tile."""
         q, k, v = heads_of(x)
+        # NaN until a tile of the first pass has computed the score.
         scores = np.full((*q.shape[:2], len(k)), np.nan, np.float32)
         return AttentionTiles(q, k, v, visible(x.op, len(q), len(k)), output, scores)
 
     def advance(self, step: Step) -> None:
-        """Computes one tile: of keys into states, scores or sums; of a drain, the rows of a group from its state."""
+        """Computes one tile: keys go into states, scores or sums; a drain turns the state of a group into its rows."""
+        rows, keys = step.rows, step.columns
+        scale = float(self.q.shape[2] ** -0.5)
+        q, output, scores = (rows_of(array, rows) for array in (self.q, self.output, self.scores))
         if step.kind == "drain":
-            finished = online_softmax_finish(self.groups.pop(step.rows))
-            rows_of(self.output, step.rows)[:] = finished.reshape(len(step.rows), -1)
+            output[:] = online_softmax_finish(self.groups.pop(rows)).reshape(output.shape)
         elif step.kind == "attention":
-            self._attend(step.rows, step.columns)
+            state = self.groups.get(rows) or online_softmax_start(*q.shape[:2], width=q.shape[2])
+            for key in keys:
+                state = online_softmax_step(
+                    state,
+                    q,
+                    key_row=self.k[key],
+                    value_row=self.v[key],
+                    scale=scale,
+                    visible=rows_of(self.seen, rows)[:, key],
+                )
+            self.groups[rows] = state
         elif step.kind == "attention_scores":
-            self._score(step.rows, step.columns)
+            # The sums of the second pass begin at zero.
+            output[:] = 0
+            visible = block_of(self.seen, rows, keys)
+            scores[:, :, keys.start : keys.stop] = masked_scores(q, rows_of(self.k, keys), scale=scale, visible=visible)
         else:
-            self._sum_values(step.rows, step.columns)
-
-    @property
-    def _scale(self) -> float:
-        return float(self.q.shape[2] ** -0.5)
-
-    def _attend(self, rows: range, keys: range) -> None:
-        _, heads, width = self.q.shape
-        state = self.groups.get(rows) or online_softmax_start(len(rows), heads, width=width)
-        for key in keys:
-            state = online_softmax_step(
-                state,
-                rows_of(self.q, rows),
-                key_row=self.k[key],
-                value_row=self.v[key],
-                scale=self._scale,
-                visible=rows_of(self.seen, rows)[:, key],
-            )
-        self.groups[rows] = state
-
-    def _score(self, rows: range, keys: range) -> None:
-        """Raw scores, minus infinity where a query does not see the key; the sums of the second pass begin at zero."""
-        share = self.q.shape[1] // self.k.shape[1]
-        rows_of(self.output, rows)[:] = 0
-        for key in keys:
-            raw = (rows_of(self.q, rows) * np.repeat(self.k[key], share, axis=0)).sum(axis=2) * np.float32(self._scale)
-            rows_of(self.scores, rows)[:, :, key] = np.where(rows_of(self.seen, rows)[:, key, None], raw, -np.inf)
-
-    def _sum_values(self, rows: range, keys: range) -> None:
-        """Adds value rows with the weights exp(score - maximum) / total, both over all keys of the first pass."""
-        share = self.q.shape[1] // self.v.shape[1]
-        raw = rows_of(self.scores, rows)
-        weights = np.exp(raw - raw.max(axis=2, keepdims=True))
-        weights /= weights.sum(axis=2, keepdims=True)
-        sums = rows_of(self.output, rows)
-        for key in keys:
-            value = np.repeat(self.v[key], share, axis=0)
-            sums += (weights[:, :, key, None] * value).reshape(sums.shape)
+            # The weights of a tile of keys need the maximum and the total over all keys of the first pass.
+            weights = softmax_weights(scores)[:, :, keys.start : keys.stop]
+            sums = add_weighted_values(output.reshape(q.shape), weights, rows_of(self.v, keys))
+            output[:] = sums.reshape(output.shape)

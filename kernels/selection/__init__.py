@@ -1,7 +1,7 @@
-"""Which tokens of a K and V cache a chunk of queries attends to: rules of one shape, each with exact counters.
+"""Selection: which tokens of a K and V cache a chunk of queries attends to, by one of several rules, exactly counted.
 
-ALGORITHMS lists their options by the name of the source. No hardware, no time, no files but recorded streams and
-selections. A state per layer; what a step takes is state.counts + kept.counts:
+ALGORITHMS lists the rules by the name of their source. No hardware, no time, no files except recorded streams and
+selections. Each layer has its own state; the operations of a step are state.counts + kept.counts:
 
 >>> from kernels.selection.streams import video_stream
 >>> stream = video_stream(0, 8, heads=4, kv_heads=2, head_dim=16)

@@ -1,6 +1,6 @@
-"""Selection by the attention that a token has received so far, with eviction for good.
+"""Selection by the attention that a token has received so far, with permanent eviction.
 
-Knows the sums and who leaves. Does not know when the attention itself is computed: it recomputes the probabilities.
+Knows the sums and which tokens are evicted. Recomputes the attention probabilities instead of taking them from a run.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ import numpy as np
 from kernels.selection.algorithm import CacheShape, Counters, State, check_count
 from kernels.selection.ranking import keep_highest, scores_of
 
+# The sums are counted as FP32 numbers in memory, although they are computed in FP64 here.
 ACCUMULATOR_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Survivors:
-    """The tokens that were not evicted, by position, and what they received.
+    """The tokens that were not evicted, in the order of their positions, and the attention they received.
 
     positions: int64 [kv_heads, kept], rising · received: float64 [kv_heads, kept], sums of attention probabilities ·
     keys: float32 [kv_heads, kept, d].
@@ -25,15 +26,16 @@ class Survivors:
     received: np.ndarray
     keys: np.ndarray
 
-    def of(self, chosen: np.ndarray) -> "Survivors":
-        """Return those of the columns chosen bool [kv_heads, kept], as many in each KV head."""
-        column = np.nonzero(chosen)[1].reshape(len(chosen), -1)
-        head = np.arange(len(chosen))[:, None]
+    def without_evicted(self, stays: np.ndarray) -> "Survivors":
+        """Return the tokens where stays, bool [kv_heads, kept], is True: the same number in each KV head."""
+        # nonzero lists the columns head by head, and equal numbers per head make them a matrix.
+        column = np.nonzero(stays)[1].reshape(len(stays), -1)
+        head = np.arange(len(stays))[:, None]
         return Survivors(self.positions[head, column], self.received[head, column], self.keys[head, column])
 
 
 def _attention(keys: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Return what keys [kv_heads, kept, d] receive from queries [rows, heads, d], float64 [kv_heads, kept]."""
+    """Return the attention of queries [rows, heads, d] to keys [kv_heads, kept, d], float64 [kv_heads, kept]."""
     rows, heads, width = queries.shape
     logits = scores_of(queries, keys.transpose(1, 0, 2)).astype(np.float64) * width**-0.5
     logits -= logits.max(axis=2, keepdims=True)
@@ -44,16 +46,16 @@ def _attention(keys: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class HeavyHitters:
-    """Keep the last `recent` tokens and of the rest the `heavy` that received the most attention, per KV head.
+    """Keep the last `recent` tokens and, of the others, the `heavy` that received the most attention, per KV head.
 
-    An update lets the new tokens join, evicts, and adds up the attention of its queries over what is left; an update
-    without queries adds nothing. Among equals the older stays. What is evicted never returns. Bytes per KV head and
+    An update adds the new tokens, evicts, and then adds the attention of its queries to the tokens left; an update
+    without queries adds nothing. Among equals the older token stays. Evicted tokens never return. Bytes per KV head and
     step: 2 (heavy + recent) d b; the FP32 accumulators are read in the update. Work: an addition per query head, row
-    and kept token; a comparison per token outside `recent`. Source: H2O, arXiv 2306.14048, heavy = recent; the budget
-    here is not from it. Query heads of a group are added up: derived, the source has one KV head per query head.
-    Raises ValueError when heavy + recent is more than the cache holds.
+    and kept token; a comparison per token outside `recent`. Source: H2O, arXiv 2306.14048, heavy = recent; the default
+    budget is not from there. Attention is summed over the query heads of a group: derived, the source has one KV head
+    per query head. Raises ValueError when heavy + recent is more than the cache holds.
 
-    The second token receives the most of the first query, and outlives the first one:
+    The second token receives more attention from the first query, so the first token is evicted:
 
     >>> from kernels.selection import CacheShape, select, start, update
     >>> state = start(CacheShape(3, 1, 1, 1), HeavyHitters(heavy=1, recent=1))
@@ -84,12 +86,14 @@ class HeavyHitters:
             np.concatenate([held.received, np.zeros(joining.shape)], axis=1),
             np.concatenate([held.keys, keys.transpose(1, 0, 2)], axis=1),
         )
+        # Positions rise and recent tokens are never evicted, so the last columns are the recent tokens.
         rest = candidates.positions.shape[1] - min(self.recent, tokens)
         kept = candidates
         if rest > self.heavy:
-            chosen = np.ones(candidates.positions.shape, dtype=bool)
-            chosen[:, :rest] = _heaviest(candidates.received[:, :rest], self.heavy)
-            kept = candidates.of(chosen)
+            stays = np.ones(candidates.positions.shape, dtype=bool)
+            # Ranked in FP32, as keep_highest requires: sums that agree in FP32 are equal, and the older token stays.
+            stays[:, :rest] = keep_highest(candidates.received[:, :rest].astype(np.float32)[:, None], self.heavy)
+            kept = candidates.without_evicted(stays)
         counts = Counters(comparisons=kv_heads * rest)
         if queries is None:
             return kept, counts
@@ -105,8 +109,3 @@ class HeavyHitters:
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Survivors) -> int:
         return ACCUMULATOR_BYTES * held.positions.size
-
-
-def _heaviest(received: np.ndarray, heavy: int) -> np.ndarray:
-    """Return which columns of received float64 [kv_heads, n] are the highest, as keep_highest of one row each."""
-    return keep_highest(received.astype(np.float32)[:, None], heavy)

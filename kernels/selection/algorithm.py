@@ -1,4 +1,4 @@
-"""What selections of cached tokens share: the shape of a cache, what is kept, what that cost, and the three calls.
+"""The parts shared by all selections of cached tokens: cache shape, kept tokens, counters, and the three calls.
 
 Knows start, update and select, their checks, and the bytes of K and V. Does not know any rule: the options do.
 """
@@ -14,7 +14,7 @@ import numpy as np
 class CacheShape:
     """The extents of the K and V cache of one layer.
 
-    tokens: the most that it can hold · heads: query heads, a multiple of kv_heads; head h reads KV head
+    tokens: its capacity · heads: query heads, a multiple of kv_heads; head h reads KV head
     h // (heads / kv_heads) · head_dim: channels of a head · element_bytes: bytes of a stored element, 2 for BF16.
     Raises ValueError for an extent below 1 or heads that are no multiple.
 
@@ -48,17 +48,15 @@ class CacheShape:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What an update or a select did, over all heads of the layer; integers, added up with +.
+    """Operations and bytes of an update or a select, over all heads of the layer; integers, added up with +.
 
-    metadata_read_bytes: bytes of what the rule keeps beside K and V · kv_read_bytes: bytes of K and V, of each KV head
-    the tokens that any of its rows and query heads keeps, once · multiply_adds: multiplications, each with the addition
-    that takes it up · additions: others · comparisons: of two channels, or of a score with a threshold (a candidate of
-    a top-k counts as one; how many a sorting circuit makes is not modelled) · hash_comparisons: of two whole hashes ·
-    hash_cycles, threshold_cycles: of one comparator of 16 bits and one unit of 16 lanes, where the rule has them.
+    metadata_read_bytes: bytes that the rule reads beside K and V · kv_read_bytes: bytes of K and V; in each KV head,
+    tokens that any row or query head keeps are read once · multiply_adds: multiplications that are added to a sum ·
+    additions: all others · comparisons: of two channels, or of a score with a threshold (a candidate of a top-k counts
+    as one; how many a sorting circuit makes is not modelled) · hash_comparisons: of two whole hashes.
 
-    Two of them set by set, for a unit of other widths: hashed: (new, cached, bits) whose comparisons hash_comparisons
-    adds up · ranked: (rows, columns, passes beyond each row's first) of the threshold unit, which comparisons and
-    threshold_cycles add up.
+    Two fields list sets, from which a unit of any width derives its cycles: hashed: (new, cached, bits), summed up in
+    hash_comparisons · ranked: (rows, columns, passes beyond each row's first), summed up in comparisons.
     """
 
     metadata_read_bytes: int = 0
@@ -67,13 +65,11 @@ class Counters:
     additions: int = 0
     comparisons: int = 0
     hash_comparisons: int = 0
-    hash_cycles: int = 0
-    threshold_cycles: int = 0
     hashed: tuple[tuple[int, int, int], ...] = ()
     ranked: tuple[tuple[int, int, int], ...] = ()
 
     def __add__(self, other: "Counters") -> "Counters":
-        """Field by field, one set after the other.
+        """Return the sums of the numbers, and the sets of both.
 
         >>> (Counters(comparisons=2) + Counters(comparisons=3, additions=1)).comparisons
         5
@@ -81,22 +77,22 @@ class Counters:
         return Counters(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def numbers(self) -> tuple[int, ...]:
-        """Return the fields that are one number, in their order; hashed and ranked are the last two."""
+        """Return the fields that are one number, in their order: all but hashed and ranked, the last two."""
         return tuple(getattr(self, f.name) for f in fields(self)[:-2])
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedKeys:
-    """The tokens that the queries of a chunk attend to, and what it cost to choose and to read them.
+    """The tokens that the queries of a chunk attend to, and the counts of choosing and reading them.
 
-    mask: bool [kv_heads or query heads, tokens]; the rule says which. The rows of a chunk share it.
+    mask: bool [kv_heads, tokens] or [query heads, tokens], depending on the rule; all rows of the chunk share it.
     """
 
     mask: np.ndarray
     counts: Counters
 
     def of_kv_heads(self, kv_heads: int) -> np.ndarray:
-        """Return what has to be in reach of each KV head, bool [kv_heads, tokens]: all that its query heads keep.
+        """Return the tokens that each KV head has to read, bool [kv_heads, tokens]: those that any query head keeps.
 
         >>> SelectedKeys(np.array([[True, False], [False, False]]), Counters()).of_kv_heads(1).tolist()
         [[True, False]]
@@ -110,10 +106,10 @@ class SelectedKeys:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What an algorithm holds after the tokens so far; an update returns a new one and leaves this one valid.
+    """The state of an algorithm after the tokens so far; an update returns a new state and leaves this one valid.
 
-    tokens: how many are in the cache · held: what the rule remembers · counts: what the update that made this state did
-    · metadata_bytes: bytes that the rule holds beside K and V, all heads.
+    tokens: tokens in the cache · held: the rule's own data · counts: those of the update that made this state ·
+    metadata_bytes: bytes that the rule holds beside K and V, all heads.
     """
 
     shape: CacheShape
@@ -125,28 +121,28 @@ class State:
 
 
 class Algorithm(Protocol):
-    """A rule: a frozen dataclass whose fields are its options. Called by start, update and select, which check."""
+    """A rule: a frozen dataclass whose fields are its options. start, update and select check arguments and call it."""
 
     def check(self, shape: CacheShape) -> None:
-        """Raise ValueError for options that no cache, or not this one, can have."""
+        """Raise ValueError for options that are wrong for every cache or for this one."""
 
     def begin(self, shape: CacheShape) -> Any:
-        """Return what is held of an empty cache."""
+        """Return the rule's data for an empty cache."""
 
     def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Any, Counters]:
-        """Return what is held after keys [new, kv_heads, head_dim] joined, and what that took."""
+        """Return the rule's data after keys [new, kv_heads, head_dim] joined, and the counts."""
 
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
-        """Return the mask for queries [rows, heads, head_dim], and what choosing took, K and V of the kept aside."""
+        """Return the mask for queries [rows, heads, head_dim], and the counts without K and V of the kept tokens."""
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Any) -> int:
         """Return the bytes held beside K and V, all heads."""
 
 
 class Growing:
-    """Rows that are only ever appended: states share one array, of which each sees its own first rows.
+    """Rows that are only appended: successive states share one array, and each uses the first rows of it.
 
-    Appending to the newest state writes behind what the older ones see; appending to an older one copies.
+    Appending to the newest state writes behind the rows of the older ones. Appending to an older state copies.
     """
 
     def __init__(self, capacity: int, row: tuple[int, ...], dtype: Any = np.float32) -> None:
@@ -154,13 +150,14 @@ class Growing:
         self.used = 0
 
     def append(self, rows: np.ndarray, used: int) -> "Growing":
-        """Return the first `used` rows with `rows` behind them.
+        """Return the first `used` rows followed by `rows`.
 
         >>> one = Growing(3, (), np.int64).append(np.array([1, 2]), 0)
         >>> two, other = one.append(np.array([3]), 2), one.append(np.array([4]), 2)
         >>> two.array.tolist(), other.array.tolist(), two is one, other is one
         ([1, 2, 3], [1, 2, 4], True, False)
         """
+        # A newer state has rows behind these already, and they must stay as they are.
         target = self
         if used != self.used:
             target = Growing(len(self.array), self.array.shape[1:], self.array.dtype)
@@ -179,12 +176,13 @@ def check_count(
     of: str = "tokens",
     holder: str = "the cache holds",
 ) -> None:
-    """Raise ValueError unless value is a whole number from least to most, of which the holder has no more.
+    """Raise ValueError unless value is a whole number from least to most; `of` and `holder` word the message.
 
     >>> check_count("window", 9, most=8)
     Traceback (most recent call last):
     ValueError: window: 9 tokens, the cache holds 8; take 1 to 8
     """
+    # bool is a subclass of int, and an option True is a slip.
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name}: {value!r} is no whole number from {least} on; take {least} or more")
     if most is not None and value > most:
@@ -198,6 +196,7 @@ def check_share(name: str, value: float, *, least: float = 0, most: float = 1) -
     Traceback (most recent call last):
     ValueError: ratio: 1.5 is outside 0 to 1; take a number from 0 to 1
     """
+    # Written so that NaN fails too.
     if not least <= value <= most:
         raise ValueError(f"{name}: {value} is outside {least} to {most}; take a number from {least} to {most}")
 
@@ -206,7 +205,9 @@ def _check_rows(name: str, rows: np.ndarray, *, heads: int, head_dim: int) -> np
     rows = np.asarray(rows)
     if rows.ndim != 3 or rows.shape[1:] != (heads, head_dim) or len(rows) == 0:
         raise ValueError(f"{name}: shape {rows.shape} does not fit the cache; give [rows, {heads}, {head_dim}]")
+    # One dtype and layout, so that compiled code is compiled once and every rule sums in FP32.
     rows = np.ascontiguousarray(rows, dtype=np.float32)
+    # NaN has no place in a ranking.
     if not np.isfinite(rows).all():
         raise ValueError(f"{name}: {int((~np.isfinite(rows)).sum())} elements are not finite; give finite numbers")
     return rows
@@ -215,7 +216,7 @@ def _check_rows(name: str, rows: np.ndarray, *, heads: int, head_dim: int) -> np
 def start(shape: CacheShape, options: Algorithm) -> State:
     """Return the state of an empty cache of that shape under these options.
 
-    Raises ValueError for options that are wrong in themselves, or ask for more than the cache can hold.
+    Raises ValueError for options that are wrong for every cache, or ask for more than this one can hold.
     """
     options.check(shape)
     held = options.begin(shape)
@@ -226,8 +227,8 @@ def update(state: State, keys: np.ndarray, *, queries: np.ndarray | None = None)
     """Return the state after a chunk of new tokens.
 
     keys float [new, kv_heads, head_dim], after RoPE; queries float [rows, heads, head_dim] of the same chunk, for the
-    rules that learn from attention or keep a choice for several steps; the others ignore them. The state's counts are
-    what this update did. Raises ValueError for shapes that do not fit, elements that are not finite, or more tokens
+    rules that learn from attention or keep a choice for several steps; other rules ignore them. The state's counts are
+    those of this update. Raises ValueError for shapes that do not fit, elements that are not finite, or more tokens
     than the cache can hold.
     """
     shape = state.shape
@@ -243,11 +244,11 @@ def update(state: State, keys: np.ndarray, *, queries: np.ndarray | None = None)
 
 
 def select(state: State, queries: np.ndarray) -> SelectedKeys:
-    """Return the tokens of the cache that a chunk of queries attends to, and what choosing and reading them takes.
+    """Return the cached tokens that a chunk of queries attends to, and the counts of choosing and reading them.
 
     queries float [rows, heads, head_dim]. Where the rule chooses row by row, a token is kept when any row keeps it.
-    Rows are not masked against newer tokens of their own chunk. What a step takes is state.counts + kept.counts.
-    kv_read_bytes = 2 * kept tokens of each KV head * head_dim * element_bytes, and what scoring reads of K.
+    Rows are not masked against newer tokens of their own chunk. The counts of a step are state.counts + kept.counts.
+    kv_read_bytes = 2 * kept tokens of each KV head * head_dim * element_bytes, plus the K read for scores.
     Raises ValueError for a shape that does not fit, or an empty cache.
     """
     shape = state.shape
@@ -263,9 +264,9 @@ def select(state: State, queries: np.ndarray) -> SelectedKeys:
 def walk(
     shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: np.ndarray, chunk: int
 ) -> Iterator[SelectedKeys]:
-    """Yield what is kept chunk by chunk of a recorded stream; the counts are those of the whole step.
+    """Yield the kept tokens of each chunk of a recorded stream, with the counts of update and select together.
 
-    keys float [tokens, kv_heads, head_dim], queries float [tokens, heads, head_dim]: a query row for each token.
+    keys float [tokens, kv_heads, head_dim], queries float [tokens, heads, head_dim]: one query row per token.
     Raises ValueError as start, update and select.
     """
     state = start(shape, options)

@@ -1,4 +1,4 @@
-"""Selections of whole blocks by one vector each: the mean of a block's most attended keys, or of a whole frame.
+"""Selections of whole blocks, each ranked by one vector: the mean of its most attended keys, or of a whole frame.
 
 Know the vectors and the budget. Do not know whether a frame is a picture.
 """
@@ -14,6 +14,7 @@ from kernels.selection.ranking import keep_highest, scores_of
 
 def _sum_of_groups(queries: np.ndarray, kv_heads: int) -> np.ndarray:
     """Return the sum over rows and over the query heads of each KV head, float32 [1, kv_heads, d]."""
+    # Summing queries first replaces the sum of all q . k by one product.
     return queries.sum(axis=0).reshape(kv_heads, -1, queries.shape[2]).sum(axis=1)[None]
 
 
@@ -24,10 +25,10 @@ def _highest(scores: np.ndarray, keep: int) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """What BlockMeans holds: one vector per complete block, and the tokens that are in none yet.
+    """Data of BlockMeans: one vector per complete block, and the tokens that are not in a block yet.
 
-    means: rows float32 [kv_heads, d], the first `complete` count · pending: keys float32 [tokens, kv_heads, d], without
-    the sinks · attended: float32 [tokens, kv_heads], their sums of q . k.
+    means: rows float32 [kv_heads, d], the first `complete` of them in use · pending: keys float32 [tokens, kv_heads, d]
+    of those tokens, without the sinks · attended: float32 [tokens, kv_heads], their sums of q . k.
     """
 
     means: Growing
@@ -38,17 +39,17 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class BlockMeans:
-    """Keep the first `sinks` tokens, the last `window`, and the `blocks` blocks whose vectors the queries like best.
+    """Keep the first `sinks` tokens, the last `window`, and the `blocks` blocks whose vectors score highest.
 
-    A block is `block` tokens between the two; its vector, per KV head, is the mean of its `representatives` keys with
-    the highest sum of q . k over the queries given while they were in the window. One choice for all heads and rows: a
-    block's score is the sum of q . vector over them. Tokens behind the window that do not fill a block are kept. Bytes
-    per KV head: c d b for c complete blocks (at most n/128) + 2 (128 + 4096 + 16 x 128) d b. Work: c d multiply-adds
-    per query head and row; an addition per pair of query and window token, whose product attention has.
-    Source: InfLLM, arXiv 2402.04617. Not modelled: positions beyond the window are all the same there.
-    Raises ValueError when sinks + window + blocks * block is more than the cache holds.
+    A block is `block` tokens between sinks and window. Its vector, per KV head, is the mean of its `representatives`
+    keys with the highest sum of q . k over the queries given while they were in the window. All heads and rows share
+    one choice: the score of a block is the sum of q . vector over them. Tokens older than the window that do not fill a
+    block are kept. Bytes per KV head: c d b for c complete blocks (at most n/128) + 2 (128 + 4096 + 16 x 128) d b.
+    Work: c d multiply-adds per query head and row; an addition per pair of query and window token, whose product the
+    attention computes anyway. Source: InfLLM, arXiv 2402.04617. Not modelled: the source gives all tokens beyond the
+    window the same position. Raises ValueError when sinks + window + blocks * block is more than the cache holds.
 
-    Of the blocks (5, 1) and (2, 3) the first has the key that q = 1 attends to most:
+    Of the blocks (5, 1) and (2, 3), the first has the key with the highest score for q = 1:
 
     >>> from kernels.selection import CacheShape, select, start, update
     >>> options = BlockMeans(sinks=1, window=1, block=2, blocks=1, representatives=1)
@@ -82,17 +83,20 @@ class BlockMeans:
 
     def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Blocks, Counters]:
         held: Blocks = state.held
+        # Sinks are always kept, so they are in no block.
         new = keys[max(0, self.sinks - state.tokens) :]
         pending = np.concatenate([held.pending, new])
         attended = np.concatenate([held.attended, np.zeros(new.shape[:2], dtype=np.float32)])
         counts = Counters(additions=0 if queries is None else len(pending) * queries.shape[0] * queries.shape[1])
         if queries is not None:
             attended += scores_of(_sum_of_groups(queries, keys.shape[1]), pending)[:, 0].T
+        # A block closes when its last token leaves the window, since until then attention adds to its sums.
         complete = max(0, len(pending) - self.window) // self.block
         gone = complete * self.block
         means = np.array([self._mean(pending[i : i + self.block], attended[i : i + self.block])
                           for i in range(0, gone, self.block)], dtype=np.float32)  # fmt: skip
         table = held.means.append(means.reshape(-1, *keys.shape[1:]), held.complete)
+        # Each token of a closed block is a candidate for its representatives, whose keys are then added up.
         counts += Counters(comparisons=gone * keys.shape[1], additions=complete * self.representatives * keys[0].size)
         return Blocks(table, held.complete + complete, pending[gone:], attended[gone:]), counts
 
@@ -103,6 +107,7 @@ class BlockMeans:
 
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         held, shape = state.held, state.shape
+        # Pending tokens are the window and those before it that do not fill a block.
         row = sink_and_recent(state.tokens, self.sinks, len(held.pending))
         counts = Counters(
             metadata_read_bytes=state.metadata_bytes,
@@ -121,9 +126,9 @@ class BlockMeans:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """What FrameMeans holds: sums of the keys of the complete frames, rows float32 [kv_heads, d], and of the open one.
+    """Data of FrameMeans: sums of the keys of each complete frame, rows float32 [kv_heads, d], and of the open frame.
 
-    The sums rank the frames as the means do, since all have as many tokens.
+    Sums rank the frames as means do, since all complete frames have the same number of tokens.
     """
 
     sums: Growing
@@ -132,11 +137,11 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class FrameMeans:
-    """Keep the `frames` frames whose mean key, all heads in a row, has the highest product with the mean query.
+    """Keep the `frames` frames whose mean key, of all heads concatenated, has the highest product with the mean query.
 
-    A frame is `frame` tokens; tokens of an incomplete one are kept. The mean query is over the rows. One choice for all
-    heads, in order of time. Bytes: (n/196) Hq d b once per question, since the source holds the mean once per query
-    head, then 2 x 64 x 196 Hkv d b. Work: n/196 products of Hq d. Source: ReKV, arXiv 2503.00540: frames of 196 tokens,
+    A frame is `frame` tokens; tokens of an incomplete frame are kept. The mean query is the mean over rows. All heads
+    share one choice. Bytes: (n/196) Hq d b once per question, since the source stores the mean once per query head,
+    then 2 x 64 x 196 Hkv d b. Work: n/196 products of Hq d. Source: ReKV, arXiv 2503.00540: frames of 196 tokens,
     64 of them. Not modelled: the local window in which the video is encoded.
     Raises ValueError for more frames than the cache has.
 
@@ -161,9 +166,11 @@ class FrameMeans:
     def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Frames, Counters]:
         held: Frames = state.held
         complete, inside = divmod(state.tokens, self.frame)
+        # The first run of new keys completes, or continues, the open frame.
         starts = np.concatenate([[0], np.arange(self.frame - inside, len(keys), self.frame)])
         sums = np.add.reduceat(keys, starts, axis=0)
         sums[0] += held.open_sum
+        # The last frame came out complete, so the open one starts at zero.
         if (state.tokens + len(keys)) % self.frame == 0:
             sums = np.concatenate([sums, np.zeros_like(sums[:1])])
         counts = Counters(additions=keys.size)

@@ -1,6 +1,6 @@
-"""Selection of clusters of similar keys, found by comparing hashes, by a weighted cumulative sum of their scores.
+"""Selection of clusters of similar keys: hashes decide which keys are similar, weighted scores which clusters are kept.
 
-Knows hashing, joining, scoring and their cycles. Does not know where the tokens of a cluster lie in memory.
+Knows hashing, joining and scoring. Does not know where the tokens of a cluster lie in memory.
 """
 
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from numba import njit
 from kernels.selection.algorithm import CacheShape, Counters, Growing, State, check_count, check_share
 from kernels.selection.positions import sink_and_recent
 from kernels.selection.ranking import ONE_THREAD, scores_of
-from kernels.selection.threshold import NEGATIVE, keep_to_ratio, threshold_cycles
+from kernels.selection.threshold import NEGATIVE, keep_to_ratio
 
-COMPARATOR_BITS = 16
 ID_BYTES, COUNT_BYTES = 4, 2
 
 
 def hash_keys(keys: np.ndarray, planes: np.ndarray) -> np.ndarray:
-    """Return the hashes of keys by the sides of hyperplanes they are on, uint64 [keys].
+    """Return the hashes of keys, uint64 [keys]: each bit tells on which side of a hyperplane the key lies.
 
-    keys float [keys, dims], planes float64 [bits, dims]; bit b is set when keys . planes[b] > 0, in FP64, so that the
-    order of the additions does not matter in practice. Source: arXiv 2512.12284.
+    keys float [keys, dims], planes float64 [bits, dims]; bit b is set when keys . planes[b] > 0, in FP64, so that in
+    practice the order of the additions does not matter. Source: arXiv 2512.12284.
 
     >>> hash_keys(np.array([[1.0, -2.0], [3.0, 1.0], [0.0, 1.0]]), np.eye(2)).tolist()
     [1, 3, 2]
     """
     keys = keys.astype(np.float64)
+    # In blocks that BLAS computes in one thread; see ONE_THREAD.
     block = max(1, ONE_THREAD // planes.size)
     whole = len(keys) // block * block
     sides = np.empty((len(keys), len(planes)))
@@ -38,6 +38,7 @@ def hash_keys(keys: np.ndarray, planes: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def _distance(a: np.uint64, b: np.uint64) -> int:
+    # Population count: sums of neighbouring fields of 1, 2 and 4 bits, then of all bytes by one multiplication.
     x = a ^ b
     x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -47,10 +48,11 @@ def _distance(a: np.uint64, b: np.uint64) -> int:
 
 @njit(cache=True, nogil=True)
 def join_clusters(current: np.ndarray, cached: np.ndarray, hamming: int, nearest: bool) -> np.ndarray:
-    """Return the cluster of each current hash, int64 [current]; new clusters are numbered on from those cached.
+    """Return the cluster of each current hash, int64 [current]; new clusters get the numbers after the cached ones.
 
-    current, cached uint64. Candidates in their order: the cached clusters, then the earlier current hashes, which stand
-    for their clusters. Of those nearer than hamming the nearest is joined, or the first; among equals the first.
+    current, cached uint64. Candidates in this order: the cached clusters, then the earlier current hashes, which stand
+    for their clusters. Of the candidates nearer than hamming, a hash joins the nearest or, with nearest False, the
+    first; among equals the first.
 
     >>> current, cached = np.array([0b0001, 0b1110, 0b1111], dtype=np.uint64), np.zeros(1, dtype=np.uint64)
     >>> join_clusters(current, cached, 2, True).tolist()
@@ -59,6 +61,7 @@ def join_clusters(current: np.ndarray, cached: np.ndarray, hamming: int, nearest
     joined = np.empty(len(current), dtype=np.int64)
     clusters = len(cached)
     for i in range(len(current)):
+        # A distance has to be below best, so hamming itself is too far and an equal later one changes nothing.
         best, found = hamming, -1
         for c in range(len(cached)):
             distance = _distance(current[i], cached[c])
@@ -92,8 +95,11 @@ def _add_rows(sums: np.ndarray, joined: np.ndarray, keys: np.ndarray) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One set of clusters: members: rows int64, the cluster of each token · sums: float32 [clusters, heads, d], of the
-    members' keys; the mean is sums / counts · hashes: uint64 [clusters] · counts: int64 [clusters], members."""
+    """One set of clusters.
+
+    members: rows int64, the cluster of each token · sums: float32 [clusters, heads, d], of the members' keys; the mean
+    is sums / counts · hashes: uint64 [clusters] · counts: int64 [clusters], numbers of members.
+    """
 
     members: Growing
     sums: np.ndarray
@@ -103,16 +109,16 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """What HashClusters holds: its hyperplanes, float64 [bits, dims], and one table per set of heads."""
+    """Data of HashClusters: its hyperplanes, float64 [bits, dims], and one table per set of heads."""
 
     planes: np.ndarray
     tables: tuple[Table, ...]
 
 
 def clusters_of(state: State) -> np.ndarray:
-    """Return the cluster of each token in each KV head, int64 [kv_heads, tokens], of a state of HashClusters.
+    """Return the cluster of each token in each KV head, int64 [kv_heads, tokens], from a state of HashClusters.
 
-    KV heads that cluster apart number their clusters apart.
+    KV heads that cluster apart have numbers of their own.
     """
     rows = [table.members.array[: state.tokens] for table in state.held.tables]
     return np.broadcast_to(np.array(rows), (state.shape.kv_heads, state.tokens))
@@ -122,34 +128,35 @@ def clusters_of(state: State) -> np.ndarray:
 class HashClusters:
     """Cluster keys by their hashes, and keep the clusters that carry `ratio` of a row's weighted scores.
 
-    1. Hash: `bits` random hyperplanes from `seed`. 2. A key joins a cluster nearer than `hamming`, else opens one.
-    3. A row, of each query token and head, scores the mean keys. 4. keep_to_ratio. 5. What any row keeps, with the last
-    `recent` tokens, is kept by all KV heads, or by its own when they cluster apart. Source: arXiv 2512.12284: 32, 7
-    (strictly below), 0.3. Where that is silent:
+    1. `bits` random hyperplanes, drawn from `seed`, hash each key. 2. A key joins a cluster at a distance below
+    `hamming`, else it opens one. 3. Each row, a query token in one head, scores the mean keys. 4. keep_to_ratio selects
+    clusters. 5. All KV heads keep the clusters that any row selects, and the last `recent` tokens; KV heads that
+    cluster apart keep their own. Source: arXiv 2512.12284: 32 bits, 7 (strictly below), 0.3. What it leaves open:
 
-    - buckets: 20, as in its worked example; None sorts, which has no cycles.
-    - negative: "shift" (by the row's minimum), "raw", "clamp" or "exp": what negative scores offer. Shifted ones are
-      weights whatever the sign, as in a softmax, and pass 1 of the threshold unit has the minimum.
-    - ties: "nearest" or "first" of the clusters near enough: the comparator has all distances in any case.
-    - rehash: True hashes the mean of the members again after a chunk, False keeps the first member's hash: the table
-      is said to hold the mean key and its hash.
-    - apart: False, one set per layer of the keys of all KV heads in a row; True, one per KV head: a table of 1.67 % of
-      the cache at 32 tokens a cluster fits one set (2186 of 131,072 B), not one per head (394 of 16,384 B, 2.4 %).
-    - recent: 0; how many tokens are resident is the memory's business.
+    - buckets: 20, as in its worked example. None sorts; no unit is modelled for that.
+    - negative: the weight of a negative score, by "shift" (by the row's minimum), "raw", "clamp" or "exp". Shifted
+      scores are never negative, like the weights of a softmax, and pass 1 of the threshold unit finds the minimum.
+    - ties: "nearest" or "first" of the clusters near enough. The comparator computes all distances in both cases.
+    - rehash: True hashes the mean of the members again after a chunk; False keeps the first member's hash. True,
+      because the source's table holds the mean key and its hash.
+    - apart: False clusters the keys of all KV heads concatenated, one table per layer; True has one table per KV head.
+      False, because the source's table of 1.67 % of the cache at 32 tokens per cluster fits one table per layer (2186
+      of 131,072 B) and not one per head (394 of 16,384 B, 2.4 %).
+    - recent: 0, because the memory decides how many tokens are resident.
 
-    Bytes per KV head: C d b for C clusters, and the kept; held with it per cluster an id of 4 B, the hash, a count of
-    2 B, and per token an id of 4 B, which are on chip or beside the tokens and not counted as read by a select. An
-    update compares each new hash with all C and with those before it in the chunk; reads the C hashes and the means
-    it hashes again. Multiply-adds: 32 dims per new key and joined mean, C d per row. hash_cycles: ceil(bits / 16) each.
+    Bytes per KV head: C d b for C clusters, plus the kept tokens. An id of 4 B, the hash and a count of 2 B per cluster
+    and an id of 4 B per token are held too, on chip or beside the tokens, and not counted as read by a select. An
+    update compares each new hash with all C and with the earlier ones of its chunk, and reads the C hashes and the
+    means that it hashes again. Multiply-adds: 32 dims per new key and joined mean, C d per row.
     Raises ValueError for a ratio outside 0 to 1, bits outside 1 to 64, a distance above bits + 1.
 
-    Keys 4, 4, -2 are two clusters; shifted by the lowest, the first carries everything:
+    Keys 4, 4, -2 are two clusters; shifted by the lowest score, the first has all the weight:
 
     >>> from kernels.selection import CacheShape, select, start, update
     >>> state = update(start(CacheShape(4, 1, 1, 1), HashClusters()), np.array([4, 4, -2]).reshape(3, 1, 1))
     >>> kept = select(state, np.ones((1, 1, 1)))
-    >>> kept.mask.tolist(), state.counts.hash_comparisons, state.counts.hash_cycles, kept.counts.threshold_cycles
-    ([[True, True, False]], 3, 6, 2)
+    >>> kept.mask.tolist(), state.counts.hash_comparisons, kept.counts.ranked
+    ([[True, True, False]], 3, ((1, 2, 1),))
     """
 
     bits: int = 32
@@ -202,19 +209,22 @@ class HashClusters:
         return Clusters(held.planes, tuple(tables)), counts
 
     def _join(self, table: Table, keys: np.ndarray, planes: np.ndarray, state: State) -> tuple[Table, Counters]:
-        """Return one table after keys [new, heads, d] joined it, and what that took."""
+        """Return one table after keys [new, heads, d] joined it, and the counts."""
         new, old, dims = len(keys), len(table.hashes), planes.shape[1]
         current = hash_keys(keys.reshape(new, dims), planes)
         joined = join_clusters(current, table.hashes, self.hamming, self.ties == "nearest")
         touched, first = np.unique(joined, return_index=True)
+        # touched rises, and new clusters are numbered without gaps.
         clusters = max(old, int(touched[-1]) + 1)
         sums = np.zeros((clusters, *keys.shape[1:]), dtype=np.float32)
         sums[:old] = table.sums
         _add_rows(sums, joined, np.ascontiguousarray(keys))
         hashes = np.zeros(clusters, dtype=np.uint64)
         hashes[:old] = table.hashes
+        # A new cluster starts with the hash of its first member.
         opened = touched >= old
         hashes[touched[opened]] = current[first[opened]]
+        # The sum lies on the same side of every hyperplane as the mean, so nothing is divided.
         if self.rehash:
             hashes[touched] = hash_keys(sums[touched].reshape(len(touched), dims), planes)
         counts = np.bincount(joined, minlength=clusters)
@@ -227,7 +237,6 @@ class HashClusters:
             multiply_adds=(new + rehashed) * dims * self.bits,
             additions=new * dims,
             hash_comparisons=comparisons,
-            hash_cycles=comparisons * -(-self.bits // COMPARATOR_BITS),
             hashed=((new, old, self.bits),),
         )
         return Table(table.members.append(joined, state.tokens), sums, hashes, counts), done
@@ -243,9 +252,10 @@ class HashClusters:
         return mask, done
 
     def _keep(self, table: Table, queries: np.ndarray, shape: CacheShape) -> tuple[np.ndarray, Counters]:
-        """Return which clusters queries [rows, heads, d] keep, and what that took."""
+        """Return which clusters queries [rows, heads, d] keep, and the counts."""
         products = scores_of(queries, table.sums)
         clusters = products.shape[2]
+        # q . mean = q . sum / count. In FP64, because keep_to_ratio sums in FP64.
         scores = products.reshape(-1, clusters) / table.counts.astype(np.float64)
         kept, _, passes = keep_to_ratio(
             scores,
@@ -255,11 +265,11 @@ class HashClusters:
             negative=self.negative,
             scale=shape.head_dim**-0.5,
         )
+        # Each row takes one pass for its sum and range, and one for each bucket down to the threshold.
         return kept, Counters(
             metadata_read_bytes=table.sums.size * shape.element_bytes,
             multiply_adds=products.size * shape.head_dim,
             comparisons=clusters * int((1 + passes).sum()),
-            threshold_cycles=threshold_cycles(clusters, passes) if self.buckets else 0,
             ranked=((len(passes), clusters, int(passes.sum())),) if self.buckets else (),
         )
 

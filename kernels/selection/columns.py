@@ -1,6 +1,6 @@
-"""Selections by scores of single tokens: exact ones, or from a few channels or rotated columns of the keys.
+"""Selections by scores of single tokens: exact scores, or scores from a few channels or rotated columns of the keys.
 
-Know the scores and the budget. Do not know where channels and rotations come from, but for two calibrations.
+Know the scores, the budget, and how a calibration set gives channels and rotations. Do not know models.
 """
 
 import math
@@ -13,16 +13,16 @@ from kernels.selection.ranking import keep_highest, keep_scored, keep_within
 
 
 def _reading(state: State, queries: np.ndarray, *, width: int) -> Counters:
-    """Return what scoring every token by `width` columns of K that are held apart takes."""
+    """Return the counts of scoring every token by `width` columns of K that are stored beside it."""
     scores = queries.shape[0] * queries.shape[1] * state.tokens
     return Counters(state.metadata_bytes, multiply_adds=scores * width, comparisons=scores)
 
 
 @dataclass(frozen=True, slots=True)
 class HighestScores:
-    """Keep the `tokens` tokens of the highest q . k, per query head and row: the best that any budget can do.
+    """Keep the `tokens` tokens of the highest q . k, per query head and row: the best choice for a given budget.
 
-    Bytes per KV head: n d b of K for the scores and V of the kept, d b each. The budget is not from a source.
+    Bytes per KV head: n d b of K for the scores, and d b of V for each kept token. The default budget has no source.
     Raises ValueError for a budget larger than the cache.
 
     >>> from kernels.selection import CacheShape, select, start, update
@@ -46,6 +46,7 @@ class HighestScores:
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         shape, keys = state.shape, state.held.array[: state.tokens]
         mask = keep_scored(queries, keys, lambda scores: keep_highest(scores, self.tokens))
+        # select() adds K and V of the kept tokens; the scores read K of the others too.
         left = int((~mask.reshape(shape.kv_heads, -1, state.tokens).any(axis=1)).sum())
         counts = _reading(state, queries, width=shape.head_dim)
         return mask, counts + Counters(kv_read_bytes=left * shape.row_bytes)
@@ -57,8 +58,8 @@ class HighestScores:
 def rank_channels(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Return the channels of each KV head by falling mean of |q_c k_c|, int64 [kv_heads, d]; ties by index.
 
-    queries float [rows, heads, d], keys float [tokens, kv_heads, d]: a calibration set; the mean over all pairs is the
-    product of the means. Source: Double Sparsity, arXiv 2408.07092.
+    queries float [rows, heads, d], keys float [tokens, kv_heads, d]: a calibration set. The mean over all pairs equals
+    the product of the two means. Source: Double Sparsity, arXiv 2408.07092.
 
     >>> rank_channels(np.array([[[1.0, -3.0]]]), np.array([[[2.0, 1.0]]])).tolist()
     [[1, 0]]
@@ -72,8 +73,8 @@ def rank_channels(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
 class LabelChannels:
     """Keep the `tokens` tokens of the highest score from ceil(d / group) channels, per query head and row.
 
-    channels: per KV head those of the label cache, from rank_channels; () takes the first ones, which gives the traffic
-    but not the quality. Bytes per KV head: n (d/g) b + 2 k d b for one query head per KV head; work n d/g
+    channels: those of the label cache for each KV head, from rank_channels. () takes the first channels, which gives
+    the traffic but not the quality. Bytes per KV head: n (d/g) b + 2 k d b for one query head per KV head; work n d/g
     multiply-adds. Source: Double Sparsity, arXiv 2408.07092; g = 16 and the budget are assumed. Not modelled:
     labels of 4 bits.
     Raises ValueError for a budget larger than the cache, or channels that are not ceil(d / group) per KV head.
@@ -129,16 +130,17 @@ class LabelChannels:
 
 
 def dominant_rotation(queries: np.ndarray, *, kv_heads: int) -> np.ndarray:
-    """Return per KV head the orthogonal matrix that turns queries so that their first columns are the largest.
+    """Return per KV head the orthogonal matrix that rotates queries so that their first columns are the largest.
 
     queries float [rows, heads, d]: a calibration set; returns float32 [kv_heads, d, d], right singular vectors of the
     queries of the KV head's group, by falling singular value. q . k = (q R) . (k R). Source: InfiniGen,
-    arXiv 2406.19707, where it is folded into the projections beforehand.
+    arXiv 2406.19707, which folds the rotation into the projections beforehand.
 
     >>> np.abs(dominant_rotation(np.array([[[0.0, 5.0]], [[1.0, 0.0]]]), kv_heads=1)[0]).tolist()
     [[0.0, 1.0], [1.0, 0.0]]
     """
     grouped = queries.transpose(1, 0, 2).reshape(kv_heads, -1, queries.shape[2])
+    # Full matrices, so that the rotation is square even with fewer queries than channels.
     return np.linalg.svd(grouped, full_matrices=True)[2].transpose(0, 2, 1).astype(np.float32)
 
 
@@ -146,13 +148,13 @@ def dominant_rotation(queries: np.ndarray, *, kv_heads: int) -> np.ndarray:
 class PartialColumns:
     """Keep the tokens whose score from a few rotated columns is within alpha of the row's highest, at most limit n.
 
-    Per query head and row. columns: share of the columns of K held twice, rotated; rotation: float32 [kv_heads, d, d],
-    from dominant_rotation; None does not rotate, which gives the traffic but not the quality. Scores are logits,
-    q . k / sqrt(d). When more are within alpha, the highest floor(limit n) are kept, at least one. Bytes per KV head:
-    0.2 n d b resident and 2 k d b for one query head per KV head; work 0.2 n d multiply-adds, two comparisons a token.
-    The columns are round(columns d), at least one. Source: InfiniGen, arXiv 2406.19707: alpha 4, at most 20 %, 20 % of
-    the columns. The query is made from the previous layer's input there: the caller gives that one. Not modelled: one
-    number of tokens for all heads; the rotation takes no work here, since it is folded into the projections.
+    Per query head and row. columns: share of the columns of K that is stored again, rotated: round(columns d), at least
+    one. rotation: float32 [kv_heads, d, d], from dominant_rotation; None does not rotate, which gives the traffic but
+    not the quality. Scores are logits, q . k / sqrt(d). If more tokens are within alpha, the highest floor(limit n) are
+    kept, at least one. Bytes per KV head: 0.2 n d b resident and 2 k d b for one query head per KV head; work 0.2 n d
+    multiply-adds, two comparisons per token. Source: InfiniGen, arXiv 2406.19707: alpha 4, at most 20 %, 20 % of the
+    columns. The source predicts the query from the previous layer's input: the caller passes that query. Not modelled:
+    one number of tokens for all heads. The rotation takes no work, since the source folds it into the projections.
     Raises ValueError for shares outside 0 to 1, a negative alpha, or a rotation of another shape.
 
     >>> from kernels.selection import CacheShape, select, start, update
@@ -183,6 +185,7 @@ class PartialColumns:
         width = self._width(shape)
         if self.rotation is None:
             return np.ascontiguousarray(rows[:, :, :width])
+        # Only the columns in use are multiplied: the columns of a rotated row do not depend on each other.
         own = np.repeat(self.rotation[:, :, :width].astype(np.float32), rows.shape[1] // shape.kv_heads, axis=0)
         return np.ascontiguousarray(np.matmul(rows.transpose(1, 0, 2), own).transpose(1, 0, 2))
 
@@ -194,10 +197,12 @@ class PartialColumns:
 
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         rotated = self._rotated(state.shape, queries)
+        # alpha is a distance of logits; the scores here are not divided by sqrt(d).
         reach = self.alpha * math.sqrt(state.shape.head_dim)
         keep = max(1, math.floor(self.limit * state.tokens))
         held = state.held.array[: state.tokens]
         mask = keep_scored(rotated, held, lambda scores: keep_within(scores, reach, keep=keep))
+        # Each score is compared twice: for the highest of the row, then with the edge below it.
         counts = _reading(state, queries, width=self._width(state.shape))
         return mask, counts + Counters(comparisons=counts.comparisons)
 

@@ -1,7 +1,7 @@
-"""Arguments for the retrieval rows of kernels.PAIRS, drawn at random up to a size.
+"""Arguments for the selections in kernels.PAIRS, drawn at random up to a size.
 
-Keys and queries are small whole numbers, so that every sum is exact in FP32 and equal scores do occur; only where a
-softmax decides they are not, so that no two sums are equal in one order of additions and different in another.
+Keys and queries are small whole numbers, so that every sum is exact in FP32 and equal scores occur. Where a softmax
+decides they are normal numbers, because sums equal in one order of additions could differ in another.
 """
 
 from itertools import pairwise
@@ -26,11 +26,12 @@ def _upto(rng: np.random.Generator, most: int, *, least: int = 1) -> int:
 
 
 def _stream(rng: np.random.Generator, size: int, *, whole: bool = True) -> tuple[CacheShape, Arguments]:
-    """Return a shape, and keys and queries of up to 2 * size tokens in at most 7 chunks, without options."""
+    """Return a shape, and the arguments except options: keys and queries of up to 2 * size tokens, at most 7 chunks."""
     if size == 1:
         shape, tokens = CacheShape(1, 1, 1, 1), 1
     else:
         tokens, kv_heads = _upto(rng, 2 * size), _upto(rng, 3)
+        # Up to 9 places stay free, so that rules cannot take the capacity for the number of tokens.
         shape = CacheShape(
             tokens + _upto(rng, 9, least=0), kv_heads * _upto(rng, 3), kv_heads, _upto(rng, min(size, 9))
         )
@@ -50,108 +51,111 @@ def _gates(rng: np.random.Generator, shape: CacheShape) -> Arguments:
 
 
 def _parts(rng: np.random.Generator, most: int, parts: int) -> list[int]:
-    """Return numbers from 0 on, the last from 1 on, that add up to at most `most`."""
+    """Return numbers of at least 0, the last of at least 1, with a sum of at most `most`."""
     cuts = np.sort(rng.integers(0, most, parts - 1)).tolist()
     ends = [0, *cuts, _upto(rng, most, least=max([0, *cuts]) + 1)]
     return [b - a for a, b in pairwise(ends)]
 
 
-def _of(stream: tuple[CacheShape, Arguments], options: Algorithm) -> Arguments:
+def _with_options(stream: tuple[CacheShape, Arguments], options: Algorithm) -> Arguments:
     return {**stream[1], "options": options}
 
 
 def everything(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream to keep whole."""
-    return _of(_stream(rng, size), Everything())
+    """Return a stream with the rule that keeps everything."""
+    return _with_options(_stream(rng, size), Everything())
 
 
 def sink_window(rng: np.random.Generator, size: int) -> Arguments:
     """Return a stream, sinks and a window within the cache."""
     stream = _stream(rng, size)
     sinks, window = _parts(rng, stream[0].tokens, 2)
-    return _of(stream, SinkWindow(sinks, window))
+    return _with_options(stream, SinkWindow(sinks, window))
 
 
 def gated_heads(rng: np.random.Generator, size: int) -> Arguments:
     """Return a stream, gates, sinks and recent tokens."""
     stream = _stream(rng, size)
     sinks, recent = _parts(rng, stream[0].tokens, 2)
-    return _of(stream, GatedHeads(sinks, recent, **_gates(rng, stream[0])))
+    return _with_options(stream, GatedHeads(sinks, recent, **_gates(rng, stream[0])))
 
 
 def highest_scores(rng: np.random.Generator, size: int) -> Arguments:
     """Return a stream and a budget of tokens."""
     stream = _stream(rng, size)
-    return _of(stream, HighestScores(_upto(rng, stream[0].tokens)))
+    return _with_options(stream, HighestScores(_upto(rng, stream[0].tokens)))
 
 
 def label_channels(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream, a budget, and the first or other channels."""
+    """Return a stream, a budget, and the first channels or drawn ones."""
     stream = _stream(rng, size)
     shape = stream[0]
     group = _upto(rng, shape.head_dim)
     width = -(-shape.head_dim // group)
     drawn = tuple(tuple(rng.permutation(shape.head_dim)[:width].tolist()) for _ in range(shape.kv_heads))
-    return _of(stream, LabelChannels(group, _upto(rng, shape.tokens), drawn if rng.integers(2) else ()))
+    return _with_options(stream, LabelChannels(group, _upto(rng, shape.tokens), drawn if rng.integers(2) else ()))
 
 
 def partial_columns(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream, shares in quarters, and no rotation or one that permutes and flips, which is exact."""
+    """Return a stream, shares in quarters, and no rotation or one that permutes and flips channels."""
+    # Permutations and signs keep whole numbers whole.
     stream = _stream(rng, size)
     shape = stream[0]
     eye = np.eye(shape.head_dim, dtype=np.float32)
     turns = np.stack([eye[rng.permutation(shape.head_dim)] * rng.choice([-1, 1]) for _ in range(shape.kv_heads)])
     columns, limit = _upto(rng, 4, least=0) / 4, _upto(rng, 4, least=0) / 4
     rotation = turns.astype(np.float32) if rng.integers(2) else None
-    return _of(stream, PartialColumns(columns, float(rng.uniform(0, 20)), limit, rotation))
+    return _with_options(stream, PartialColumns(columns, float(rng.uniform(0, 20)), limit, rotation))
 
 
 def heavy_hitters(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream of normal numbers and a budget; whole numbers would give equal sums of unequal rounding."""
+    """Return a stream of normal numbers and a budget."""
     shape, stream = _stream(rng, size, whole=False)
     heavy, recent = _parts(rng, -(-shape.tokens // 2), 2)
-    # Sharp queries, so that the scale of the logits decides who received more.
-    return _of((shape, stream | {"queries": 4 * stream["queries"]}), HeavyHitters(heavy, recent))
+    # Sharp queries, so that the scale of the logits decides which token receives more.
+    return _with_options((shape, stream | {"queries": 4 * stream["queries"]}), HeavyHitters(heavy, recent))
 
 
 def page_bounds(rng: np.random.Generator, size: int) -> Arguments:
     """Return a stream, a page and a budget of pages."""
     stream = _stream(rng, size)
     page = _upto(rng, min(stream[0].tokens, 9))
-    return _of(stream, PageBounds(page, _upto(rng, -(-stream[0].tokens // page))))
+    return _with_options(stream, PageBounds(page, _upto(rng, -(-stream[0].tokens // page))))
 
 
 def gated_pages(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream, pages of one to three sub-chunks, gates, and a choice that holds for one to four steps."""
+    """Return a stream, pages of one to three sub-chunks, gates, and a reuse of one to four steps."""
     stream = _stream(rng, size)
     shape = stream[0]
     sub_chunk = _upto(rng, min(shape.tokens, 4))
     page = sub_chunk * _upto(rng, min(3, shape.tokens // sub_chunk))
     pages = _upto(rng, -(-shape.tokens // page))
     sinks, recent = _parts(rng, shape.tokens, 2)
-    return _of(stream, GatedPages(page, sub_chunk, pages, _upto(rng, 4), sinks, recent, **_gates(rng, shape)))
+    return _with_options(stream, GatedPages(page, sub_chunk, pages, _upto(rng, 4), sinks, recent, **_gates(rng, shape)))
 
 
 def block_means(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream, and blocks of which 1, 2 or 4 keys make the vector, so that its mean is exact."""
+    """Return a stream, and blocks with 1, 2 or 4 representatives."""
+    # A quotient by a power of two is exact.
     stream = _stream(rng, size)
     tokens = stream[0].tokens
     sinks, window = _parts(rng, -(-tokens // 3), 2)
     block = _upto(rng, max(1, tokens // 8))
     blocks = _upto(rng, (tokens - sinks - window) // block, least=0)
     representatives = int(rng.choice([r for r in (1, 2, 4) if r <= block]))
-    return _of(stream, BlockMeans(sinks, window, block, blocks, representatives))
+    return _with_options(stream, BlockMeans(sinks, window, block, blocks, representatives))
 
 
 def frame_means(rng: np.random.Generator, size: int) -> Arguments:
     """Return a stream, frames of up to 9 tokens and a budget of frames."""
     stream = _stream(rng, size)
     frame = _upto(rng, min(stream[0].tokens, 9))
-    return _of(stream, FrameMeans(frame, _upto(rng, -(-stream[0].tokens // frame))))
+    return _with_options(stream, FrameMeans(frame, _upto(rng, -(-stream[0].tokens // frame))))
 
 
 def hash_clusters(rng: np.random.Generator, size: int) -> Arguments:
     """Return a stream of at most 60 tokens and any options."""
+    # Shorter, because the reference compares bit by bit in Python.
     stream = _stream(rng, min(size, 30))
     bits = _upto(rng, 64)
     options = HashClusters(
@@ -166,7 +170,7 @@ def hash_clusters(rng: np.random.Generator, size: int) -> Arguments:
         recent=_upto(rng, stream[0].tokens, least=0),
         seed=_upto(rng, 99),
     )
-    return _of(stream, options)
+    return _with_options(stream, options)
 
 
 def weighted_rows(rng: np.random.Generator, size: int) -> Arguments:
@@ -183,7 +187,7 @@ def weighted_rows(rng: np.random.Generator, size: int) -> Arguments:
 
 
 def masked(rng: np.random.Generator, size: int) -> Arguments:
-    """Return queries and a cache, a mask of KV or query heads or none, and whether the queries are its newest rows."""
+    """Return queries and a cache, a mask of KV or query heads or None, and whether the queries are the newest rows."""
     _, stream = _stream(rng, size, whole=False)
     keys = stream["keys"]
     queries = stream["queries"][-_upto(rng, len(keys)) :]

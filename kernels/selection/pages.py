@@ -1,4 +1,4 @@
-"""Selections by bounds of a page: the channel-wise smallest and largest keys, for all heads or for the gated ones.
+"""Selections by pages, ranked by the smallest and largest key of each channel; for all heads or for gated heads.
 
 Know min, max and the budget in pages. Do not know how a page lies in memory.
 """
@@ -14,9 +14,10 @@ from kernels.selection.ranking import keep_highest, scores_of
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Smallest and largest keys of the pages before the newest token's, and of that one.
+    """The smallest and largest keys, per channel, of closed pages and of the open page, which has the newest token.
 
-    low, high: rows float32 [kv_heads, d] · open_low, open_high: float32 [1, kv_heads, d] · closed: how many rows count.
+    low, high: rows float32 [kv_heads, d], the first `closed` of them in use · open_low, open_high: float32
+    [1, kv_heads, d], of the open page · closed: number of closed pages.
     """
 
     low: Growing
@@ -26,10 +27,11 @@ class Bounds:
     closed: int
 
     def above(self, queries: np.ndarray) -> np.ndarray:
-        """Return an upper bound of q . k over the keys of each page, float32 [heads, rows, pages], the open one last.
+        """Return an upper bound of q . k over the keys of each page, float32 [heads, rows, pages], the open page last.
 
         Formula: sum over channels of max(q min, q max) = sum of max(q, 0) max + min(q, 0) min.
         """
+        # The sign of q alone decides between min and max, which leaves two matrix products.
         positive, negative = np.maximum(queries, 0), np.minimum(queries, 0)
         closed = scores_of(positive, self.high.array[: self.closed]) + scores_of(
             negative, self.low.array[: self.closed]
@@ -39,8 +41,9 @@ class Bounds:
 
 
 def no_bounds(capacity: int, page: int, *, kv_heads: int, width: int) -> Bounds:
-    """Return the bounds of an empty cache of that many tokens."""
+    """Return the bounds of an empty cache with a capacity in tokens, in pages of `page`."""
     low, high = (Growing(-(-capacity // page), (kv_heads, width)) for _ in range(2))
+    # The neutral elements of min and max, so that the first key replaces both.
     highest = np.full((1, kv_heads, width), np.inf, dtype=np.float32)
     return Bounds(low, high, highest, -highest, 0)
 
@@ -53,10 +56,11 @@ def widen(bounds: Bounds, keys: np.ndarray, *, page: int, tokens: int) -> Bounds
     >>> bounds.low.array[0].item(), bounds.high.array[0].item(), bounds.open_low.item(), bounds.open_high.item()
     (1.0, 5.0, 3.0, 3.0)
     """
+    # Tokens in the open page. A full page stays open until the next token comes: it has the newest one until then.
     inside = tokens - bounds.closed * page
-    starts = np.concatenate([[0], np.arange(page - inside, len(keys), page)]) if inside < page else None
-    if starts is None:
-        starts = np.arange(0, len(keys), page)
+    starts = np.arange(page - inside, len(keys), page)
+    if inside < page:
+        starts = np.concatenate([[0], starts])
     low, high = np.minimum.reduceat(keys, starts), np.maximum.reduceat(keys, starts)
     if inside < page:
         low[:1], high[:1] = np.minimum(low[:1], bounds.open_low), np.maximum(high[:1], bounds.open_high)
@@ -78,7 +82,7 @@ def _check_pages(pages: int, page: int, shape: CacheShape) -> None:
 
 
 def _highest_pages(scores: np.ndarray, pages: int) -> np.ndarray:
-    """Return which pages are kept, bool [heads, pages]: per row the highest, the last page among them."""
+    """Return which pages are kept, bool [heads, pages]: the highest of each row, always with the last page."""
     scores[:, :, -1] = np.inf
     return keep_highest(scores, pages)
 
@@ -86,7 +90,7 @@ def _highest_pages(scores: np.ndarray, pages: int) -> np.ndarray:
 def page_bounds(state: State, queries: np.ndarray) -> np.ndarray:
     """Return the upper bounds by which PageBounds ranks its pages, float32 [heads, rows, pages].
 
-    queries float32 [rows, heads, head_dim]. Never below the largest q . k of the page but for FP32 rounding.
+    queries float32 [rows, heads, head_dim]. Never below the largest q . k of the page, except by FP32 rounding.
     """
     return state.held.above(queries)
 
@@ -95,13 +99,13 @@ def page_bounds(state: State, queries: np.ndarray) -> np.ndarray:
 class PageBounds:
     """Keep the `pages` pages with the highest upper bound of q . k, per query head and row.
 
-    The page of the newest token, which may be full, is always among them. Bytes per KV head and step: (2 d n/p +
-    2 k p d) b for one query head per KV head, n a multiple of p; more query heads or rows read what any of them keeps.
+    The page of the newest token, full or not, is always kept. Bytes per KV head and step: (2 d n/p + 2 k p d) b for one
+    query head per KV head, n a multiple of p; with more query heads or rows, all pages that any of them keeps are read.
     Work: 2 multiply-adds and a comparison per channel and page, and one comparison per page. Source: Quest,
-    arXiv 2406.10774: page 16, keys after RoPE; 128 pages are a budget of 2048 tokens. Not modelled: layers 0 and 1 stay
-    dense there: give them Everything. Raises ValueError for more pages than the cache has.
+    arXiv 2406.10774: page 16, keys after RoPE; 128 pages are a budget of 2048 tokens. Not modelled: layers 0 and 1,
+    which stay dense in the source: use Everything for them. Raises ValueError for more pages than the cache has.
 
-    Keys 0, 4 | 1, 1 | 0, and q = 1: bounds 4 and 1, so the first page stays beside the open one.
+    Keys 0, 4 | 1, 1 | 0, and q = 1: bounds 4 and 1, so the first page is kept besides the open one.
 
     >>> from kernels.selection import CacheShape, select, start, update
     >>> keys = np.array([0, 4, 1, 1, 0]).reshape(5, 1, 1)
@@ -140,7 +144,7 @@ class PageBounds:
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """What GatedPages holds: bounds of the retrieving heads, and the pages chosen `age` updates ago, if any."""
+    """Data of GatedPages: bounds of the retrieving heads, and the pages chosen `age` updates ago, if any."""
 
     bounds: Bounds
     choice: np.ndarray | None
@@ -149,12 +153,12 @@ class Gated:
 
 @dataclass(frozen=True, slots=True)
 class GatedPages:
-    """KV heads whose gate reaches the quantile keep `pages` pages, for `reuse` steps; the others sinks and recent.
+    """KV heads whose gate reaches the quantile keep `pages` pages for `reuse` steps; the others keep sinks and recent.
 
-    A page is as good as the best bound of its sub-chunks. The choice is made in an update with queries, every
-    `reuse`-th one, and holds for the selects until the next; pages begun since are kept. After an update without
-    queries each select chooses for itself. Gates and sparsity as in GatedHeads. Bytes per step: half of the heads
-    (2 d n/16) b every 4th step and 2 * 4096 d b each, the others 2 * 384 d b, for one query head per KV head.
+    A page ranks by the best bound of its sub-chunks. Every `reuse`-th update with queries chooses, and the selects use
+    that choice until the next one; pages begun since are kept. After an update without queries, each select makes its
+    own choice. Gates and sparsity as in GatedHeads. Bytes per step, for one query head per KV head: half of the heads
+    (2 d n/16) b every 4th step and 2 * 4096 d b each step, the others 2 * 384 d b.
     Source: LServe, arXiv 2502.14866: page 64, sub-chunk 16, 4096 tokens, 4 steps. Not modelled: quantised K and V.
     Raises ValueError for a page that is no multiple of the sub-chunk, or a budget larger than the cache.
 
@@ -194,9 +198,10 @@ class GatedPages:
         return Gated(no_bounds(shape.tokens, self.sub_chunk, kv_heads=kv_heads, width=shape.head_dim), None, 0)
 
     def _choice(self, shape: CacheShape, bounds: Bounds, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
-        """Return which pages the retrieving query heads keep, bool [heads, pages], and what that took."""
+        """Return which pages the retrieving query heads keep, bool [heads, pages], and the counts."""
         heads = self._retrieving(shape)
         scores = bounds.above(queries[:, np.repeat(heads, shape.share)])
+        # page is a multiple of sub_chunk, so no sub-chunk lies in two pages.
         best = np.maximum.reduceat(scores, np.arange(0, scores.shape[2], self.page // self.sub_chunk), axis=2)
         counts = Counters(
             metadata_read_bytes=2 * scores.shape[2] * int(heads.sum()) * shape.row_bytes,
@@ -210,6 +215,7 @@ class GatedPages:
         own = keys[:, self._retrieving(state.shape)]
         bounds = widen(held.bounds, own, page=self.sub_chunk, tokens=state.tokens)
         counts = Counters(comparisons=2 * own.size)
+        # Without queries there is nothing to choose by, and the old choice does not know the new keys.
         if queries is None:
             return Gated(bounds, None, 0), counts
         if held.choice is not None and held.age + 1 < self.reuse:
@@ -223,6 +229,7 @@ class GatedPages:
         if choice is None:
             choice, counts = self._choice(shape, held.bounds, queries)
         pages = -(-state.tokens // self.page)
+        # Pages newer than the choice were not ranked; dropping them would lose the newest tokens.
         begun_since = np.ones((len(choice), pages - choice.shape[1]), dtype=bool)
         by_page = np.repeat(np.concatenate([choice, begun_since], axis=1), self.page, axis=1)[:, : state.tokens]
         mask = np.tile(sink_and_recent(state.tokens, self.sinks, self.recent), (shape.heads, 1))

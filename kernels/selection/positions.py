@@ -1,6 +1,6 @@
-"""Selections by position alone: everything, the first and the last tokens, and either of the two for each head.
+"""Selections by position alone: everything, the first and last tokens, and one or the other for each head.
 
-Know no keys and no queries, hold nothing, compare nothing.
+They use no keys and no queries, hold nothing and compare nothing.
 """
 
 from dataclasses import dataclass
@@ -56,8 +56,8 @@ class Everything(_Stateless):
 class SinkWindow(_Stateless):
     """Keep the first `sinks` and the last `window` tokens, per KV head: 2 (S + W) d b bytes.
 
-    Source: StreamingLLM, arXiv 2309.17453, S = 4 and W = 512. Not modelled: RoPE is applied to the slot of the cache,
-    not to the position in the text; a caller who wants it rotates the keys that are kept by their order.
+    Source: StreamingLLM, arXiv 2309.17453, S = 4 and W = 512. Not modelled: the source applies RoPE by the slot in the
+    cache, not by the position in the text; a caller who wants that rotates the kept keys by their order.
     Raises ValueError when sinks + window is more than the cache holds.
 
     >>> from kernels.selection import CacheShape, select, start, update
@@ -80,7 +80,7 @@ class SinkWindow(_Stateless):
 
 
 def check_gates(gates: tuple[float, ...], shape: CacheShape, *, sparsity: float) -> None:
-    """Raise ValueError unless gates is empty or holds a number from 0 to 1 per KV head, and sparsity is one."""
+    """Raise ValueError unless sparsity is from 0 to 1 and gates is empty or has one such number per KV head."""
     check_share("sparsity", sparsity)
     if gates and len(gates) != shape.kv_heads:
         raise ValueError(f"gates: {len(gates)} given, the cache has {shape.kv_heads} KV heads; give one for each")
@@ -91,7 +91,7 @@ def check_gates(gates: tuple[float, ...], shape: CacheShape, *, sparsity: float)
 def retrieving_heads(gates: tuple[float, ...], kv_heads: int, *, sparsity: float) -> np.ndarray:
     """Return which KV heads have a gate at or above the quantile `sparsity` of the gates, bool [kv_heads].
 
-    No gates rank the heads by their index. Formula: gate >= quantile(gates, sparsity), linear between two gates.
+    Without gates, heads rank by their index. Formula: gate >= quantile(gates, sparsity), linear between two gates.
 
     >>> retrieving_heads((0.1, 0.9, 0.3, 0.8), 4, sparsity=0.5).tolist()
     [False, True, False, True]
@@ -104,10 +104,10 @@ def retrieving_heads(gates: tuple[float, ...], kv_heads: int, *, sparsity: float
 class GatedHeads(_Stateless):
     """KV heads whose gate reaches the quantile keep everything, the others the first `sinks` and the last `recent`.
 
-    gates: one per KV head of this layer, 0 to 1, known beforehand; () ranks the heads by their index, which gives the
+    gates: one per KV head of this layer, 0 to 1, known beforehand. () ranks the heads by their index, which gives the
     traffic but not the quality of a trained model. sparsity: the quantile, 0.5 (models with grouped queries) or 0.75.
-    Bytes: r 2 n d b + (1 - r) 2 (S + W) d b for a share r of such heads. Source: DuoAttention, arXiv 2410.10819. Not
-    modelled: the quantile is taken over the heads of one layer, there over all layers.
+    Bytes: r 2 n d b + (1 - r) 2 (S + W) d b where a share r of the heads keeps everything. Source: DuoAttention,
+    arXiv 2410.10819. Not modelled: a quantile over all layers, as in the source; here it is over one layer's heads.
     Raises ValueError for gates that are not one per KV head or outside 0 to 1, or sinks + recent beyond the cache.
 
     >>> from kernels.selection import CacheShape, select, start, update

@@ -1,8 +1,8 @@
-"""What a selection loses: attention mass and highest tokens that it misses, and the error of the output, per query.
+"""Quality of a selection, per query: recall of attention mass and of the highest scores, and the output error.
 
 Knows softmax attention over a cache in FP32 and FP64. Every function takes any mask; none knows how it was chosen.
 Shapes: queries float [rows, heads, d]; keys, values float [tokens, kv_heads, d]; mask bool [kv_heads or heads, tokens].
-With causal the rows are the newest tokens: row r of rows sees all but the last rows - 1 - r tokens.
+With causal, the rows are the newest tokens: row r sees all but the last rows - 1 - r tokens.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from kernels.selection.ranking import keep_highest, scores_of
 
 
 def _of_heads(mask: np.ndarray | None, heads: int, *, tokens: int) -> np.ndarray:
-    """Return the mask of each query head, bool [heads, tokens]; no mask keeps everything."""
+    """Return the mask of each query head, bool [heads, tokens]; None keeps everything."""
     kept = np.ones((1, tokens), dtype=bool) if mask is None else mask
     if kept.ndim != 2 or kept.shape[1] != tokens or heads % len(kept):
         raise ValueError(f"mask: shape {kept.shape} does not fit {heads} heads and {tokens} tokens; give one for each")
@@ -19,7 +19,7 @@ def _of_heads(mask: np.ndarray | None, heads: int, *, tokens: int) -> np.ndarray
 
 
 def _visible(mask: np.ndarray | None, heads: int, rows: int, *, tokens: int, causal: bool) -> np.ndarray:
-    """Return what each row sees of the mask, bool [heads, rows, tokens]."""
+    """Return the kept tokens that each row sees, bool [heads, rows, tokens]."""
     seen = np.ones((rows, tokens), dtype=bool)
     if causal:
         seen = np.arange(tokens) < tokens - rows + 1 + np.arange(rows)[:, None]
@@ -29,9 +29,9 @@ def _visible(mask: np.ndarray | None, heads: int, rows: int, *, tokens: int, cau
 def attention_weights(
     queries: np.ndarray, keys: np.ndarray, *, mask: np.ndarray | None = None, causal: bool = False
 ) -> np.ndarray:
-    """Return the softmax of q . k / sqrt(d) over what is kept and visible, float64 [heads, rows, tokens].
+    """Return the softmax of q . k / sqrt(d) over the kept and visible tokens, float64 [heads, rows, tokens].
 
-    A row that sees nothing gets zeros. Raises ValueError for a mask that does not fit.
+    A row that sees no token gets zeros. Raises ValueError for a mask that does not fit.
 
     >>> attention_weights(np.zeros((1, 1, 1)), np.zeros((3, 1, 1)), mask=np.array([[True, False, True]])).tolist()
     [[[0.5, 0.0, 0.5]]]
@@ -41,6 +41,7 @@ def attention_weights(
     visible = _visible(mask, heads, rows, tokens=len(keys), causal=causal)
     logits[~visible] = -np.inf
     top = logits.max(axis=2, keepdims=True)
+    # A row without any token has top = -inf; -inf minus that would be NaN.
     weights = np.exp(logits - np.where(np.isfinite(top), top, 0))
     total = weights.sum(axis=2, keepdims=True)
     return weights / np.where(total == 0, 1, total)
@@ -54,7 +55,7 @@ def attend(
     mask: np.ndarray | None = None,
     causal: bool = False,
 ) -> np.ndarray:
-    """Return attention over what is kept, float32 [rows, heads, d]; a row that sees nothing gives zeros.
+    """Return attention over the kept tokens, float32 [rows, heads, d]; a row that sees no token gives zeros.
 
     >>> keys, values = np.zeros((2, 1, 1)), np.array([[[3.0]], [[5.0]]])
     >>> attend(keys[:1], keys, values=values).item()
@@ -83,10 +84,10 @@ def mass_recall(queries: np.ndarray, keys: np.ndarray, *, mask: np.ndarray, caus
 def top_recall(
     queries: np.ndarray, keys: np.ndarray, *, mask: np.ndarray, top: int, causal: bool = False
 ) -> np.ndarray:
-    """Return the share of the `top` highest q . k that are kept, float64 [rows, heads], 0 to 1.
+    """Return the share of the tokens with the `top` highest q . k that are kept, float64 [rows, heads], 0 to 1.
 
-    Among equal scores the earlier token is the higher; a row that sees fewer tokens counts those. Raises ValueError
-    for a top below 1 or a mask that does not fit.
+    Among equal scores, the earlier token ranks higher. A row that sees fewer than `top` tokens counts all of those.
+    Raises ValueError for a top below 1 or a mask that does not fit.
 
     >>> keys = np.array([0, 3, 2, 1]).reshape(4, 1, 1)
     >>> top_recall(np.ones((1, 1, 1)), keys, mask=np.array([[True, True, False, False]]), top=2).tolist()
@@ -99,6 +100,8 @@ def top_recall(
     visible = _visible(None, heads, rows, tokens=len(keys), causal=causal)
     kept = _visible(mask, heads, rows, tokens=len(keys), causal=causal)
     scores[~np.broadcast_to(visible, scores.shape)] = -np.inf
+    # Each row as a head of its own, because keep_highest joins the rows of a head. A row that sees fewer than `top`
+    # tokens fills up with invisible ones, which `& visible` drops.
     highest = keep_highest(scores.reshape(heads * rows, 1, -1), top).reshape(scores.shape) & visible
     return ((highest & kept).sum(axis=2) / highest.sum(axis=2)).T
 
@@ -125,7 +128,7 @@ def mean_quality(
 ) -> tuple[float, float, float]:
     """Return mass_recall, top_recall and output_error of a causal step, each the mean over its rows and heads.
 
-    mask bool [heads, tokens]. The highest scores are as many as are kept of what the first row sees.
+    mask bool [heads, tokens]. top_recall takes as many highest scores as the first row sees kept tokens.
 
     >>> one = np.ones((1, 1, 1))
     >>> mean_quality(one, np.ones((2, 1, 1)), values=np.ones((2, 1, 1)), mask=np.array([[False, True]]))
@@ -133,6 +136,7 @@ def mean_quality(
     """
     heads, share = len(mask), len(mask) // keys.shape[1]
     found = []
+    # One head at a time, so that the FP64 weights of only one head are in memory.
     for h in range(heads):
         q, kept = queries[:, h : h + 1], mask[h : h + 1]
         k, v = (np.ascontiguousarray(rows[:, h // share : h // share + 1]) for rows in (keys, values))

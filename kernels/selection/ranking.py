@@ -9,17 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba import njit
 
-# From this many multiply-adds on OpenBLAS starts threads of its own for one product, which wait for each other longer
-# than they work when the cores are shared; smaller products in one call are as fast and need none.
+# From this many multiply-adds on, OpenBLAS splits one product over threads, which wait longer than they work where the
+# cores are shared. Smaller products, many in one call, are as fast in one thread.
 ONE_THREAD = 1 << 17
 _THREADED = 1 << 20
 _SAMPLED = 1 << 13
 _STRIDE = 16
+# One bin for each value of 12 bits.
 _BINS = 4096
 
 
 def scores_of(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return q . k of each query head with the rows of its KV head, float32 [heads, queries, rows].
+    """Return q . k of each query head and the rows of its KV head, float32 [heads, queries, rows].
 
     queries float32 [queries, heads, d], rows float32 [rows, kv_heads, d].
 
@@ -34,6 +35,7 @@ def scores_of(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     block = max(1, ONE_THREAD // (grouped.shape[1] * width))
     blocks, whole = number // block, number // block * block
     tiles = rows[:whole].reshape(blocks, block, kv_heads, width).transpose(2, 0, 3, 1)
+    # Splitting the last axis gives a view, so that matmul writes into scores itself.
     into = scores[:, :, :whole].reshape(kv_heads, grouped.shape[1], blocks, block).transpose(0, 2, 1, 3)
     np.matmul(grouped[:, None], tiles, out=into)
     if whole < number:
@@ -44,6 +46,7 @@ def scores_of(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
 @njit(cache=True, nogil=True)
 def _rank(bits: np.uint32) -> np.uint32:
     """Map the bits of a float32 to a number of the same order; -0 is 0."""
+    # Negative floats order backwards as integers, so their bits are inverted; positive ones go above them.
     if bits >> np.uint32(31):
         return ~bits if bits != np.uint32(0x80000000) else bits
     return bits | np.uint32(0x80000000)
@@ -60,7 +63,7 @@ def _digit(bits: np.uint32, level: int) -> np.uint32:
 
 @njit(cache=True, nogil=True)
 def _edge(histogram: np.ndarray, keep: int) -> tuple[int, int]:
-    """Return the bin in which the keep-th from the top lies, and how many lie above it."""
+    """Return the bin that holds the keep-th score from the top, and how many scores lie above that bin."""
     edge, above = _BINS - 1, 0
     while edge > 0 and above + histogram[edge] < keep:
         above += int(histogram[edge])
@@ -70,16 +73,18 @@ def _edge(histogram: np.ndarray, keep: int) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def _candidates(bits: np.ndarray, keep: int, spare: np.ndarray, histogram: np.ndarray) -> int:
-    """Write into spare, rising, the indices of no fewer than keep of the highest, and return how many.
+    """Write the indices of at least `keep` of the highest scores into spare, rising, and return how many.
 
-    A sample of every 16th guesses the bin with a margin; when the guess was too high, all are taken.
+    A sample of every 16th score guesses the lowest bin to take. If the guess is too high, all indices are candidates.
     """
+    # A margin of a quarter, and of 8 for a small sample, makes a guess that is too high rare.
     histogram[:] = 0
     for i in range(0, len(bits), _STRIDE):
         histogram[_digit(bits[i], 0)] += 1
     lowest = np.uint32(_edge(histogram, keep // _STRIDE + keep // (4 * _STRIDE) + 8)[0]) << np.uint32(20)
     found = 0
     for i in range(len(bits)):
+        # Written first and counted after, which takes no branch.
         spare[found] = i
         found += int(_rank(bits[i]) >= lowest)
     if found >= keep:
@@ -93,7 +98,8 @@ def _candidates(bits: np.ndarray, keep: int, spare: np.ndarray, histogram: np.nd
 def _mark(bits: np.ndarray, keep: int, mask: np.ndarray, spare: np.ndarray, histogram: np.ndarray) -> None:
     """Set mask [n] at the `keep` highest of n floats, given by their bits; among equals at the first.
 
-    Twelve bits of the rank after the other divide the candidates into above, in and below the bin of the last one kept.
+    A radix select: by 12, 12 and 8 bits of the rank, candidates above the bin of the last kept score are marked, those
+    below are dropped, and those inside go on to the next bits.
     """
     left = len(bits)
     if left >= _SAMPLED:
@@ -115,8 +121,10 @@ def _mark(bits: np.ndarray, keep: int, mask: np.ndarray, spare: np.ndarray, hist
             spare[inside] = place
             inside += digit == edge
         left = inside
+        # All that are left are kept, so the lower bits decide nothing.
         if left == keep:
             break
+    # What is left is equal or all kept, and in rising order, so the first ones win.
     for i in range(keep):
         mask[spare[i]] = True
 
@@ -132,7 +140,7 @@ def _mark_rows(bits: np.ndarray, keep: int, mask: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
 def _highest(values: np.ndarray) -> np.float32:
-    """Return the largest of values; told that none is NaN, the compiler takes several at once."""
+    """Return the largest of values, none of them NaN; fastmath may assume that, which allows SIMD."""
     highest = values[0]
     for i in range(len(values)):
         highest = max(highest, values[i])
@@ -142,13 +150,14 @@ def _highest(values: np.ndarray) -> np.float32:
 @njit(cache=True, nogil=True)
 def _at_least(edge: float) -> np.float32:
     """Return the lowest float32 that is no less than a float64."""
+    # A float32 reaches the FP64 edge exactly when it reaches this one; the nearest float32 may lie below the edge.
     near = np.float32(edge)
     return near if np.float64(near) >= edge else np.nextafter(near, np.float32(np.inf))
 
 
 @njit(cache=True, nogil=True)
 def _mark_within(scores: np.ndarray, bits: np.ndarray, reach: float, keep: int, mask: np.ndarray) -> None:
-    """Set mask [heads, n] at the scores of each row within reach of its highest, or at the `keep` highest of them."""
+    """Set mask [heads, n] at each row's scores within reach of its highest, at most at its `keep` highest."""
     spare = np.empty(scores.shape[2] + 1, dtype=np.int32)
     histogram = np.empty(_BINS, dtype=np.int32)
     for head in range(scores.shape[0]):
@@ -173,6 +182,7 @@ def keep_highest(scores: np.ndarray, keep: int) -> np.ndarray:
     >>> keep_highest(np.array([[[1, 3, 3, 2]], [[5, 0, 0, 0]]], dtype=np.float32), 2).tolist()
     [[False, True, True, False], [True, True, False, False]]
     """
+    # The compiled ranking needs keep <= n: with more, it would read past its candidates.
     mask = np.full((len(scores), scores.shape[2]), keep >= scores.shape[2])
     if 0 < keep < scores.shape[2]:
         _mark_rows(np.ascontiguousarray(scores).view(np.uint32), keep, mask)
@@ -195,21 +205,21 @@ def keep_within(scores: np.ndarray, reach: float, *, keep: int) -> np.ndarray:
 
 
 def keep_scored(queries: np.ndarray, rows: np.ndarray, keep: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return keep(scores_of(queries, rows)), bool [heads, rows], one KV head at a time, two at once when they are long.
-
-    The scores of all heads together would leave the caches of a core, which takes twice as long.
+    """Return keep(scores_of(queries, rows)), bool [heads, rows], one KV head at a time; many scores in two threads.
 
     >>> queries, rows = np.array([[[1, 2], [0, 1]]], dtype=np.float32), np.array([[[3, 4]]], dtype=np.float32)
     >>> keep_scored(queries, rows, lambda scores: scores[:, 0] > 4).tolist()
     [[True], [False]]
     """
+    # The scores of all heads at once would not stay in the cache of a core, which takes twice as long.
     kv_heads = rows.shape[1]
     share = queries.shape[1] // kv_heads
 
-    def of(head: int) -> np.ndarray:
+    def of_head(head: int) -> np.ndarray:
         return keep(scores_of(queries[:, head * share : (head + 1) * share], rows[:, head : head + 1]))
 
     if queries.shape[0] * queries.shape[1] * len(rows) < _THREADED:
-        return np.concatenate([of(head) for head in range(kv_heads)])
+        return np.concatenate([of_head(head) for head in range(kv_heads)])
+    # Matrix products and the compiled ranking release the GIL, so two threads do run at once.
     with ThreadPoolExecutor(2) as pool:
-        return np.concatenate(list(pool.map(of, range(kv_heads))))
+        return np.concatenate(list(pool.map(of_head, range(kv_heads))))

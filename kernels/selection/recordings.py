@@ -1,6 +1,6 @@
-"""Files of streams and of selections, and the selection that replays one: the only files that kernels read and write.
+"""Files of streams and of selections, and Replay, which repeats a recorded selection. No other kernel uses files.
 
-Knows .npz archives of plain arrays, never pickled objects. Does not know a model but by the extents that it is given.
+Knows .npz archives of plain arrays, never pickled objects. Knows only the extents of a model.
 """
 
 import zipfile
@@ -18,11 +18,14 @@ from kernels.selection.streams import Stream, recorded_stream
 _STREAM = ("keys", "values", "queries", "frame", "questions", "needles", "mass")
 _SELECTION = ("bits", "heads", "tokens", "counts", "hashed", "ranked")
 _NUMBERS = len(Counters().numbers())
+# Older files end each row with two cycle counts. Units derive cycles from the sets, so loading drops them.
+_OLDER_NUMBERS = _NUMBERS + 2
 
 
 def _read(path: str | PathLike[str], names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Return the arrays of that name; raise ValueError for a file that is none, or lacks one."""
+    """Return the arrays of these names; raise ValueError for a file that is not such an archive, or lacks one."""
     try:
+        # Unpickling would run code of the file.
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise EOFError("one array, no archive")
@@ -35,6 +38,7 @@ def _read(path: str | PathLike[str], names: tuple[str, ...]) -> dict[str, np.nda
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as problem:
         raise ValueError(f"{path}: cannot be read as .npz ({problem}); give a file that was saved here") from problem
     except ValueError as problem:
+        # The message above is complete; other ValueErrors come from NumPy and do not name the file.
         if str(problem).startswith(f"{path}: "):
             raise
         raise ValueError(f"{path}: cannot be read as .npz ({problem}); give a file that was saved here") from problem
@@ -42,15 +46,16 @@ def _read(path: str | PathLike[str], names: tuple[str, ...]) -> dict[str, np.nda
 
 def save_stream(path: str | PathLike[str], stream: Stream) -> None:
     """Write a stream as .npz, an array for each of its fields."""
+    # Through an open file, because np.savez adds .npz to a path without it.
     with open(path, "wb") as file:
         np.savez(file, allow_pickle=False, **{name: np.asarray(getattr(stream, name)) for name in _STREAM})
 
 
 def load_stream(path: str | PathLike[str], *, shape: CacheShape | None = None) -> Stream:
-    """Return a stream that was saved, or whose arrays another program wrote under the same names.
+    """Return a saved stream, or one whose arrays another program wrote under the same names.
 
-    Raises ValueError for a file that is no such archive, arrays that do not fit each other, or, where a shape is given,
-    a stream of other heads or head size, or of more tokens than it holds.
+    Raises ValueError for a file that is not such an archive, arrays that do not fit each other, or, where a shape is
+    given, a stream of other heads or head size, or of more tokens than the shape holds.
     """
     arrays = _read(path, _STREAM)
     for name in ("frame", "mass"):
@@ -90,17 +95,18 @@ def _check_fit(path: str | PathLike[str], found: CacheShape, wanted: CacheShape)
 
 
 def save_selection(path: str | PathLike[str], kept: Sequence[SelectedKeys]) -> None:
-    """Write what was kept step by step as .npz.
+    """Write the selection of each step as .npz.
 
     bits: all masks packed · heads, tokens: int64 [steps] · counts: int64 [steps, numbers of Counters] · hashed, ranked:
     int64 [sets, 4], the step of each set and its three numbers.
     """
+    # Masks differ in shape from step to step, so all are one string of bits. concatenate needs one array or more.
     masks = [step.mask for step in kept]
     bits = np.packbits(np.concatenate([np.zeros(0, dtype=bool), *(mask.ravel() for mask in masks)]))
     shapes = np.array([mask.shape for mask in masks], dtype=np.int64).reshape(-1, 2)
     counts = np.array([step.counts.numbers() for step in kept], dtype=np.int64).reshape(-1, _NUMBERS)
     hashed, ranked = (
-        np.array([(i, *one) for i, step in enumerate(kept) for one in getattr(step.counts, name)], dtype=np.int64)
+        np.array([(i, *own) for i, step in enumerate(kept) for own in getattr(step.counts, name)], dtype=np.int64)
         for name in ("hashed", "ranked")
     )
     sets = {"hashed": hashed.reshape(-1, 4), "ranked": ranked.reshape(-1, 4)}
@@ -109,10 +115,14 @@ def save_selection(path: str | PathLike[str], kept: Sequence[SelectedKeys]) -> N
 
 
 def load_selection(path: str | PathLike[str]) -> tuple[SelectedKeys, ...]:
-    """Return what was kept step by step. Raises ValueError for a file that is no such archive or does not add up."""
+    """Return the selection of each step of a saved file, of the form with cycle counts too.
+
+    Raises ValueError for a file that is not such an archive or whose arrays do not fit each other.
+    """
     arrays = _read(path, _SELECTION)
     heads, tokens, counts = arrays["heads"], arrays["tokens"], arrays["counts"]
-    if heads.ndim != 1 or tokens.shape != heads.shape or counts.shape != (len(heads), _NUMBERS):
+    widths = [(len(heads), numbers) for numbers in (_NUMBERS, _OLDER_NUMBERS)]
+    if heads.ndim != 1 or tokens.shape != heads.shape or counts.shape not in widths:
         found = f"heads {heads.shape}, tokens {tokens.shape}, counts {counts.shape}"
         raise ValueError(f"{path}: {found} differ in steps; give [steps], [steps], [steps, {_NUMBERS}]")
     if {a.dtype.kind for a in (heads, tokens, counts)} - {"i", "u"} or min([1, *heads.tolist(), *tokens.tolist()]) < 1:
@@ -124,28 +134,29 @@ def load_selection(path: str | PathLike[str]) -> tuple[SelectedKeys, ...]:
         needed = -(-sum(sizes) // 8)
         raise ValueError(f"{path}: bits: shape {bits.shape} of {bits.dtype}; give {needed} bytes for {sum(sizes)} bits")
     parts = np.split(np.unpackbits(bits, count=sum(sizes)).astype(bool), np.cumsum(sizes))
-    shapes = zip(parts, heads.tolist(), tokens.tolist(), counts.tolist(), hashed, ranked, strict=False)
+    # Not strict: np.split gives one part more, behind the last step.
+    shapes = zip(parts, heads.tolist(), tokens.tolist(), counts[:, :_NUMBERS].tolist(), hashed, ranked, strict=False)
     return tuple(SelectedKeys(part.reshape(h, n), Counters(*row, *sets)) for part, h, n, row, *sets in shapes)
 
 
 def _sets(path: str | PathLike[str], name: str, rows: np.ndarray, steps: int) -> list[tuple[tuple[int, ...], ...]]:
-    """Return the sets of each step from rows [sets, 4] of a step and three numbers."""
+    """Return the sets of each step from rows [sets, 4]: the step and three numbers."""
     if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iu":
         raise ValueError(f"{path}: {name}: shape {rows.shape} of {rows.dtype}; give whole numbers [sets, 4]")
     if len(rows) and (rows.min() < 0 or rows[:, 0].max() >= steps):
         raise ValueError(f"{path}: {name}: a set of no step or of negative numbers; the steps are 0 to {steps - 1}")
-    of: list[list[tuple[int, ...]]] = [[] for _ in range(steps)]
+    by_step: list[list[tuple[int, ...]]] = [[] for _ in range(steps)]
     for step, *numbers in rows.tolist():
-        of[step].append(tuple(numbers))
-    return [tuple(sets) for sets in of]
+        by_step[step].append(tuple(numbers))
+    return [tuple(sets) for sets in by_step]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replay:
-    """Keep what a recorded selection kept, a step per update, whatever the keys and queries are.
+    """Keep what a recorded selection kept, one step per update; keys and queries have no effect.
 
-    Its counts are those recorded, but for kv_read_bytes, which follow from what is kept. Raises ValueError when the
-    steps are used up, or a step was recorded for another number of tokens or heads.
+    The counts are the recorded ones, except kv_read_bytes, which follow from the kept tokens. Raises ValueError when
+    there are more updates than steps, or a step was recorded for another number of tokens or heads.
 
     >>> from kernels.selection import CacheShape, select, start, update
     >>> options = Replay((SelectedKeys(np.array([[True, False]]), Counters(comparisons=7)),))
@@ -175,6 +186,7 @@ class Replay:
         if step.mask.shape[1] != state.tokens:
             found, at = step.mask.shape[1], f"steps[{state.held - 1}]"
             raise ValueError(f"{at}: recorded for {found} tokens, the cache has {state.tokens}; replay the same chunks")
+        # select() adds the K and V of the kept tokens, so they must not be counted here as well.
         return step.mask, replace(step.counts, kv_read_bytes=0)
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Any) -> int:

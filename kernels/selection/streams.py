@@ -1,6 +1,6 @@
 """Streams of keys, values and queries of one layer: drawn like a video with needles, or recorded as arrays.
 
-Knows correlations and where needles are. Does not know a model: the drawn channels stand for no trained features.
+Knows correlations and where needles are. Does not know a model: drawn channels are not trained features.
 """
 
 import math
@@ -18,8 +18,8 @@ class Stream:
     """Tokens of one layer in order of time, after RoPE.
 
     keys, values: float32 [tokens, kv_heads, d] · queries: float32 [tokens, heads, d], of the same tokens ·
-    frame: tokens of a frame; the last may have fewer · questions: float32 [needles, heads, d], each for one needle ·
-    needles: int64 [needles], positions · mass: the dense attention mass that each question has on its needle.
+    frame: tokens per frame; the last may have fewer · questions: float32 [needles, heads, d], one for each needle ·
+    needles: int64 [needles], their positions · mass: the dense attention mass of each question on its needle.
     """
 
     keys: np.ndarray
@@ -32,7 +32,7 @@ class Stream:
 
     @property
     def shape(self) -> CacheShape:
-        """The cache that holds all of it, in BF16."""
+        """The shape of a cache that holds the whole stream, in BF16."""
         tokens, kv_heads, width = self.keys.shape
         return CacheShape(tokens, self.queries.shape[1], kv_heads, width)
 
@@ -43,7 +43,7 @@ class Stream:
 
 
 @njit(cache=True, nogil=True)
-def _follow(
+def _correlate(
     common: np.ndarray,
     own: np.ndarray,
     last: np.ndarray,
@@ -55,7 +55,8 @@ def _follow(
     agreement: np.float32,
     started: bool,
 ) -> None:
-    """Write a head's channels [frames, places, d] from noise that all heads share and its own; last is [places, d]."""
+    """Write a head's channels [frames, places, d] from noise shared by all heads and its own; last is [places, d]."""
+    # Weights whose squares add up to 1 keep every channel a unit normal.
     shared, apart = np.float32(math.sqrt(agreement)), np.float32(math.sqrt(1 - agreement))
     here, now = np.float32(math.sqrt(1 - spatial * spatial)), np.float32(math.sqrt(1 - temporal * temporal))
     for f in range(own.shape[0]):
@@ -64,7 +65,9 @@ def _follow(
                 fresh = shared * common[f, p, c] + apart * own[f, p, c]
                 if p:
                     fresh = spatial * own[f, p - 1, c] + here * fresh
-                own[f, p, c] = fresh  # of this frame alone, for the place after
+                # Stored before the temporal mix: the next place correlates with the noise of this frame alone.
+                own[f, p, c] = fresh
+                # The first frame of all has no frame before it, and mixing with zeros would shrink it.
                 if started or f:
                     fresh = temporal * last[p, c] + now * fresh
                 last[p, c] = fresh
@@ -73,19 +76,19 @@ def _follow(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
-    """How a stream of frames is drawn whose tokens are alike in time and place; the same seed gives the same stream.
+    """Draws streams of frames with tokens that correlate in time and place; the same seed gives the same stream.
 
     Each channel of K and V is a unit normal with correlation `temporal` to the same place of the frame before,
     `spatial` to the place before, first-order in both, and `agreement` to the same channel of another KV head. A query
-    is sharpness * (focus * the key of its token + sqrt(1 - focus**2) * noise), the noise of heads as much in agreement.
-    Of all keys and of that noise `common` is one direction: the correlation of any two of them beside the rest.
-    Every head has a generator of its own, so that a longer stream begins as a shorter one and a head is drawn alone.
-    Derived: no source; the frame of 10 tokens is that of arXiv 2512.12284. The other defaults are calibrated to what
-    that says of its selection (clusters of 32 tokens; 32.7 % kept per frame, 2.5 % per text token): with its settings
-    and raw scores they give, over six seeds, clusters of 25 to 39 tokens from 1000 to 40,000, of which a frame keeps
-    64 % at 1000 (40 clusters are few), 41 % at 5000 and 35 to 29 % beyond, one row 4 to 7 %; a single step is up to
-    half of that away, a row from 0 to 17 %. `sharpness` is free of that: it decides how far attention concentrates.
-    Not modelled: RoPE, heads of different kinds, scene cuts, queries of a text unlike those of frames.
+    is sharpness * (focus * the key of its token + sqrt(1 - focus**2) * noise), with the same agreement of the noise
+    between heads. All keys and all noise share one direction, which gives any two of them a correlation of `common`.
+    Every head has its own generator, so a longer stream begins like a shorter one and a head can be drawn alone.
+    Derived: no source, except for the frame of 10 tokens, arXiv 2512.12284. The other defaults are calibrated to the
+    selection of that paper (clusters of 32 tokens; 32.7 % kept per frame, 2.5 % per text token). With its settings and
+    raw scores, over six seeds and 1000 to 40,000 tokens, clusters have 25 to 39 tokens; a frame keeps 64 % at 1000
+    tokens (40 clusters are few), 41 % at 5000 and 35 to 29 % beyond; one row keeps 4 to 7 %. A single step deviates by
+    up to half of that, a row from 0 to 17 %. `sharpness` is not calibrated: it sets how far attention concentrates.
+    Not modelled: RoPE, heads of different kinds, scene cuts, text queries unlike those of frames.
     Raises ValueError for shares outside 0 to 1.
     """
 
@@ -107,21 +110,23 @@ class Video:
             check_share(name, getattr(self, name))
 
     def keys(self, frames: int, *, kv_heads: Sequence[int] | None = None) -> Iterator[np.ndarray]:
-        """Yield keys of so many frames at a time without an end, float32 [frames * frame, kv_heads, d]."""
+        """Yield keys, `frames` frames at a time and without end, float32 [frames * frame, kv_heads, d]."""
         return self._channels(0, frames, range(self.kv_heads) if kv_heads is None else kv_heads)
 
     def values(self, frames: int, *, kv_heads: Sequence[int] | None = None) -> Iterator[np.ndarray]:
-        """Yield values as keys are."""
+        """Yield values, in the same shape as keys."""
         return self._channels(1, frames, range(self.kv_heads) if kv_heads is None else kv_heads)
 
     def _channels(self, part: int, frames: int, kv_heads: Sequence[int]) -> Iterator[np.ndarray]:
         shares = (np.float32(share) for share in (self.temporal, self.spatial, self.agreement))
         temporal, spatial, agreement = shares
+        # The second number of a seed: 0 keys, 1 values, 2 noise of queries, 3 needles, 4 the common direction.
         shared, *own = (np.random.default_rng([self.seed, part, g]) for g in (0, *(1 + h for h in kv_heads)))
         places = (self.frame, self.head_dim)
         common, noise = (np.empty((frames, *places), dtype=np.float32) for _ in range(2))
         last, started = np.zeros((len(kv_heads), *places), dtype=np.float32), False
         mean, rest = self._mean(), np.float32(math.sqrt(1 - self.common))
+        # Values have no common direction: attention averages them and compares only keys.
         if part:
             mean, rest = np.zeros_like(mean), np.float32(1)
         while True:
@@ -129,12 +134,13 @@ class Video:
             shared.standard_normal(dtype=np.float32, out=common)
             for i, (h, rng) in enumerate(zip(kv_heads, own, strict=True)):
                 rng.standard_normal(dtype=np.float32, out=noise)
-                _follow(common, noise, last[i], rows[:, :, i], mean[h], rest, temporal, spatial, agreement, started)
+                _correlate(common, noise, last[i], rows[:, :, i], mean[h], rest, temporal, spatial, agreement, started)
             started = True
             yield rows.reshape(-1, len(kv_heads), self.head_dim)
 
     def queries(self, keys: np.ndarray, first: int) -> np.ndarray:
-        """Return the queries of the tokens from position `first` on that have these keys, float32 [rows, heads, d]."""
+        """Return the queries of tokens from position `first` on, given their keys, float32 [rows, heads, d]."""
+        # Noise comes frame by frame, so that the queries of a token do not depend on where a chunk begins.
         frames = range(first // self.frame, -(-(first + len(keys)) // self.frame))
         noise = np.concatenate([self._noise(frame) for frame in frames])
         share = self.heads // self.kv_heads
@@ -146,13 +152,13 @@ class Video:
 
     def _noise(self, frame: int) -> np.ndarray:
         """Return the noise of a frame's queries, unit normals [frame, heads, d]."""
-        return self._alike([self.seed, 2, frame], self.frame, self.heads)
+        return self._agreeing([self.seed, 2, frame], self.frame, self.heads)
 
     def _mean(self) -> np.ndarray:
         """Return the direction of all keys, float32 [kv_heads, d]."""
-        return np.float32(math.sqrt(self.common)) * self._alike([self.seed, 4], 1, self.kv_heads)[0]
+        return np.float32(math.sqrt(self.common)) * self._agreeing([self.seed, 4], 1, self.kv_heads)[0]
 
-    def _alike(self, seed: list[int], rows: int, heads: int) -> np.ndarray:
+    def _agreeing(self, seed: list[int], rows: int, heads: int) -> np.ndarray:
         drawn = np.random.default_rng(seed).standard_normal((rows, 1 + heads, self.head_dim), dtype=np.float32)
         shared, own = np.float32(math.sqrt(self.agreement)), np.float32(math.sqrt(1 - self.agreement))
         return shared * drawn[:, :1] + own * drawn[:, 1:]
@@ -160,40 +166,45 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Needles:
-    """Tokens hidden in a stream whose keys no other token is alike to: places int64 [needles], rising, and per KV head
-    their directions, float64 [kv_heads, needles, d], orthonormal."""
+    """Tokens hidden in a stream, with keys orthogonal to those of all other tokens.
+
+    places: int64 [needles], rising · directions: float64 [kv_heads, needles, d] of their keys, orthonormal per KV head.
+    """
 
     places: np.ndarray
     directions: np.ndarray
 
     def hide(self, keys: np.ndarray, first: int) -> np.ndarray:
-        """Return keys [rows, kv_heads, d] of the tokens from `first` on, those of needles in their places and all
-        others without any part along their directions."""
+        """Return keys [rows, kv_heads, d] of tokens from `first` on, with needles placed and other keys orthogonal."""
         if not len(self.places):
             return keys
         along = np.einsum("nhd,hmd->nhm", keys, self.directions)
         hidden = keys - np.einsum("nhm,hmd->nhd", along, self.directions)
         here = (self.places >= first) & (self.places < first + len(keys))
+        # Of length sqrt(d), like a key of unit normal channels.
         own = self.directions[:, here].transpose(1, 0, 2)
         hidden[self.places[here] - first] = own * math.sqrt(keys.shape[2])
         return hidden.astype(np.float32)
 
     def questions(self, heads: int, *, tokens: int, mass: float) -> np.ndarray:
-        """Return a question for each, float32 [needles, heads, d], that puts `mass` on it among so many tokens."""
+        """Return a question per needle, float32 [needles, heads, d], with attention mass `mass` on it of all tokens."""
         logit = math.log(mass * (tokens - 1) / (1 - mass)) if len(self.places) else 0.0
+        # The key has length sqrt(d), so the product over sqrt(d) of a question of length `logit` is `logit`.
         share = heads // len(self.directions)
         return (np.repeat(self.directions.transpose(1, 0, 2), share, axis=1) * logit).astype(np.float32)
 
 
 def drawn_needles(video: Video, needles: int, *, tokens: int) -> Needles:
-    """Return needles in drawn places of a stream of so many tokens. Raises ValueError for more than fit."""
+    """Return needles at random places of a stream of `tokens` tokens. Raises ValueError for more than fit."""
     check_count("needles", needles, least=0)
+    # Orthonormal directions are at most as many as channels, and one token has to remain beside the needles.
     if needles > min(video.head_dim, tokens - 1):
         most = min(video.head_dim, tokens - 1)
         raise ValueError(f"needles: {needles} in {tokens} tokens of {video.head_dim} channels; take at most {most}")
     rng = np.random.default_rng([video.seed, 3])
     places = np.sort(rng.choice(tokens, needles, replace=False))
     drawn = rng.standard_normal((video.kv_heads, video.head_dim, needles))
+    # The Q of a QR decomposition: orthonormal columns of a random direction.
     return Needles(places, np.linalg.qr(drawn)[0].transpose(0, 2, 1))
 
 
@@ -208,12 +219,12 @@ def video_stream(
     mass: float = 0.9,
     **options: float,
 ) -> Stream:
-    """Return a stream of frames as Video draws it, and questions for needles hidden among its tokens.
+    """Return a stream of frames drawn by Video, with questions for needles hidden among its tokens.
 
-    Needle i is one token at a drawn place; its key, per KV head, is a direction u of length sqrt(d) to which all other
-    keys are made orthogonal, and question i is a multiple of u, so that its logit is log(mass (n - 1) / (1 - mass)) at
-    the needle and 0 elsewhere: dense attention of the whole stream of n tokens puts `mass` on it, and a selection
-    recalls mass * kept + (1 - mass) * (other kept tokens) / (n - 1).
+    Needle i is one token at a random place. Its key, per KV head, is a vector u of length sqrt(d), and all other keys
+    are made orthogonal to it. Question i is a multiple of u with the logit log(mass (n - 1) / (1 - mass)) at the needle
+    and 0 elsewhere. So dense attention over the n tokens of the stream puts `mass` on the needle, and a selection
+    recalls mass * (1 if the needle is kept, else 0) + (1 - mass) * (other kept tokens) / (n - 1).
     Raises ValueError for shares outside 0 to 1, a mass of 0 or 1, or more needles than channels or tokens.
 
     >>> stream = video_stream(0, 3, heads=2, kv_heads=1, head_dim=8, frame=4, needles=1)
@@ -243,9 +254,9 @@ def recorded_stream(
     needles: np.ndarray | None = None,
     mass: float = 0.0,
 ) -> Stream:
-    """Return a stream of arrays recorded elsewhere, after RoPE; float32.
+    """Return a stream of arrays recorded elsewhere, after RoPE, as float32.
 
-    Raises ValueError for shapes that do not fit each other, elements that are not finite, or needles that are no
+    Raises ValueError for shapes that do not fit each other, elements that are not finite, or needles that are not
     positions of the stream.
 
     >>> recorded_stream(np.ones((5, 1, 2)), np.ones((5, 1, 2)), queries=np.ones((5, 3, 2)), frame=2).shape.heads
@@ -257,6 +268,7 @@ def recorded_stream(
     if len(queries) != len(keys) or width != keys.shape[2]:
         wanted = f"[{len(keys)}, heads, {keys.shape[2]}]"
         raise ValueError(f"queries: shape {queries.shape} beside keys {keys.shape}; give {wanted}")
+    # Checks the extents, and that heads is a multiple of kv_heads.
     CacheShape(len(keys), heads, keys.shape[1], width)
     check_count("frame", frame, most=len(keys), holder="the stream holds")
     questions = np.zeros((0, heads, width)) if questions is None else questions

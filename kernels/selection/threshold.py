@@ -1,4 +1,4 @@
-"""The fewest of the highest scores whose weighted sum passes a share of the total: by sorting, or bucket by bucket.
+"""The fewest of the highest scores whose weighted sum exceeds a share of the total: by sorting, or bucket by bucket.
 
 Knows one row of scores at a time and how many passes the buckets took. Does not know what a score stands for.
 """
@@ -8,13 +8,13 @@ from numba import njit
 
 from kernels.selection.algorithm import check_share
 
-LANES = 16
+# Compiled code gets the place in this tuple instead of the name.
 NEGATIVE = ("raw", "clamp", "shift", "exp")
 
 
 @njit(cache=True, nogil=True)
-def _offered(scores: np.ndarray, negative: int, scale: float, values: np.ndarray) -> None:
-    """Write into values what a row of scores offers: as it is, at least 0, above the lowest, or as a softmax does."""
+def _weigh(scores: np.ndarray, negative: int, scale: float, values: np.ndarray) -> None:
+    """Write the weights of a row of scores into values: as they are, at least 0, above the lowest, or as in softmax."""
     low, high = scores.min(), scores.max()
     for j in range(len(scores)):
         if negative == 0:
@@ -29,9 +29,11 @@ def _offered(scores: np.ndarray, negative: int, scale: float, values: np.ndarray
 
 @njit(cache=True, nogil=True)
 def _bucket(value: float, low: float, width: float, buckets: int) -> int:
-    """Return b with low + b width <= value < low + (b + 1) width, in just that arithmetic; the last holds its end."""
+    """Return b with low + b width <= value < low + (b + 1) width, as FP64 computes it; the last includes its end."""
+    # All scores are equal, and the first pass, over the top bucket, takes them.
     if width == 0:
         return buckets - 1
+    # The rounding of the division can put a value beside its bucket, so the bounds themselves decide.
     b = min(max(int((value - low) / width), 0), buckets - 1)
     while b > 0 and value < low + b * width:
         b -= 1
@@ -52,6 +54,7 @@ def _by_buckets(
     for j in range(len(values)):
         place[j] = _bucket(values[j], low, width, buckets)
         first[place[j] + 1] += 1
+    # A counting sort, so that each pass visits its own bucket alone, in the order of the columns.
     first = np.cumsum(first)
     order, following = np.empty(len(values), dtype=np.int64), first.copy()
     for j in range(len(values)):
@@ -71,6 +74,7 @@ def _by_buckets(
 @njit(cache=True, nogil=True)
 def _by_sorting(values: np.ndarray, counts: np.ndarray, limit: float, kept: np.ndarray) -> float:
     running = 0.0
+    # A stable sort, so that equal scores go by index.
     for j in np.argsort(-values, kind="mergesort"):
         running += values[j] * counts[j]
         kept[j] = True
@@ -88,10 +92,11 @@ def _rows(
     sums, passes = np.zeros(len(scores)), np.zeros(len(scores), dtype=np.int64)
     values = np.empty(scores.shape[1])
     for row in range(len(scores)):
-        _offered(scores[row], negative, scale, values)
+        _weigh(scores[row], negative, scale, values)
         total = 0.0
         for j in range(len(values)):
             total += values[j] * counts[j]
+        # A partial sum can exceed the total, by negative scores after it or by rounding, and ratio 1 takes all.
         limit = total * ratio if ratio < 1 else np.inf
         if buckets:
             sums[row], passes[row] = _by_buckets(values, counts, limit, buckets, kept)
@@ -111,13 +116,14 @@ def keep_to_ratio(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return which columns any row keeps, bool [columns], and per row the sum reached and the passes, [rows] each.
 
-    scores float64 [rows, columns], counts int64 [columns]. Per row: Sum = sum of S n; the highest S are taken until
-    their partial sum of S n exceeds ratio * Sum, strictly; ratio 1 takes all. buckets None sorts, equal scores by
-    index, in no passes; a number divides min to max into that many buckets of one width, and takes whole buckets from
-    the top. What a score S offers is `negative`: "raw" S, "clamp" max(S, 0), "shift" S - min, "exp" exp((S - max)
-    scale). FP64. Source: arXiv 2512.12284. Raises ValueError for a ratio outside 0 to 1 or another `negative`.
+    scores float64 [rows, columns], counts int64 [columns]. Per row, with weights S and counts n: the highest S are
+    taken until their sum of S n exceeds ratio times the sum of all S n, strictly; ratio 1 takes all. buckets None
+    sorts, equal scores by index, and reports 0 passes. A number divides min to max into that many buckets of equal
+    width and takes whole buckets from the top. `negative` gives the weight of a score s: "raw" s, "clamp" max(s, 0),
+    "shift" s - min, "exp" exp((s - max) scale). FP64. Source: arXiv 2512.12284. Raises ValueError for a ratio outside
+    0 to 1 or another `negative`.
 
-    Scores 9, 8, 7 with counts 4, 3, 3 and a rest of 14: 36, 60, 81 passes 0.8 * 95 = 76.
+    Scores 9, 8, 7 with counts 4, 3, 3, and 14 for the rest: of 36, 60, 81, the last exceeds 0.8 * 95 = 76.
 
     >>> scores, counts = np.array([[9.0, 8.0, 7.0, 2.0]]), np.array([4, 3, 3, 7])
     >>> kept, sums, passes = keep_to_ratio(scores, counts, ratio=0.8)
@@ -128,15 +134,3 @@ def keep_to_ratio(
     if negative not in NEGATIVE:
         raise ValueError(f"negative: {negative!r} offers no score; take one of {', '.join(NEGATIVE)}")
     return _rows(scores.astype(np.float64), counts, ratio, buckets or 0, NEGATIVE.index(negative), scale)
-
-
-def threshold_cycles(columns: int, passes: np.ndarray) -> int:
-    """Return the cycles of one threshold unit of 16 lanes over all rows.
-
-    Formula: sum over rows of ceil(columns / 16) * (1 + passes): one pass for sum, min, max and threshold, and one per
-    bucket from the top until the threshold is passed. Source: arXiv 2512.12284.
-
-    >>> threshold_cycles(17, np.array([3]))
-    8
-    """
-    return -(-columns // LANES) * int((1 + passes).sum())

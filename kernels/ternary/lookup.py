@@ -1,29 +1,30 @@
 """Products of INT8 activations with ternary weights by looking up partial sums instead of multiplying.
 
-Knows the tables, the order of the walk and what it counts. Does not know how long a look-up takes.
-The products are the int32 products, bit for bit: sums of at most k values of at most 127 (128 for -128).
+Knows the tables, the order of blocks and the counts of operations. Does not know how long a look-up takes.
+The results equal the int32 products exactly: they are sums of at most k values of magnitude 127 (128 for -128).
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
 from numba import njit
 
+from kernels.lazy_torch import torch
 from kernels.ternary.packing import GROUP_SIZE, NUM_TABLES, group_indices, group_patterns, pad_inputs
 
+# arXiv 2510.15926, for k = 4096; see accumulator_bits.
 ACCUMULATOR_BITS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class LookupCounts:
-    """What lookup_matmul_counted did, each field incremented where the thing happens.
+    """Operations of lookup_matmul_counted, counted where each happens.
 
-    blocks: groups of num_tables tables walked · input_reads: activations read, zeros of the padding included ·
-    table_builds, table_entries, table_additions: tables filled, entries written, additions made for them ·
-    lookups: entries read · lookup_cycles: times that up to `readers` outputs read all tables of a block at once ·
-    accumulations: additions of an entry to a sum · multiplications · output_writes: sums written.
+    blocks: groups of num_tables tables · input_reads: activations read, zeros of the padding included · table_builds,
+    table_entries, table_additions: tables filled, entries written, additions for them · lookups: entries read ·
+    lookup_steps: iterations in which up to `readers` outputs read all tables of a block at once · accumulations:
+    additions of an entry to a sum · multiplications · output_writes: sums written.
     """
 
     blocks: int
@@ -32,13 +33,14 @@ class LookupCounts:
     table_entries: int
     table_additions: int
     lookups: int
-    lookup_cycles: int
+    lookup_steps: int
     accumulations: int
     multiplications: int
     output_writes: int
 
 
-_BLOCKS, _READS, _BUILDS, _ENTRIES, _ADDITIONS, _LOOKUPS, _CYCLES, _SUMS, _PRODUCTS, _WRITES = range(10)
+# Compiled code fills an array in the order of the fields above, because it cannot fill a dataclass.
+_BLOCKS, _READS, _BUILDS, _ENTRIES, _ADDITIONS, _LOOKUPS, _STEPS, _SUMS, _PRODUCTS, _WRITES = range(10)
 
 
 def accumulator_bits(k: int) -> int:
@@ -55,12 +57,10 @@ def accumulator_bits(k: int) -> int:
 
 @lru_cache(maxsize=8)
 def _build_plan(group_size: int) -> np.ndarray:
-    """Return how to fill a table, int64 [3**group_size - 1, (entry, from entry, input, sign)]: one addition a row.
-
-    Entries with fewer terms come first, so that the entry without its last term is there when it is needed.
-    """
+    """Return how to fill a table, int64 [3**group_size - 1, (entry, from entry, input, sign)]: one addition per row."""
     patterns = [tuple(row) for row in group_patterns(group_size).tolist()]
     rows = []
+    # Entries with fewer terms come first: each is an earlier entry with one more term.
     for entry in sorted(range(1, len(patterns)), key=lambda index: np.count_nonzero(patterns[index])):
         pattern = patterns[entry]
         last = max(i for i in range(group_size) if pattern[i])
@@ -94,6 +94,7 @@ def _fill_tables(x: np.ndarray, plan: np.ndarray, group_size: int) -> np.ndarray
 def _lookup_rows(x: np.ndarray, indices: np.ndarray, plan: np.ndarray, group_size: int) -> np.ndarray:
     product = np.empty((len(x), len(indices)), dtype=np.int32)
     for row in range(len(x)):
+        # The tables depend on the activations alone, so all outputs share them.
         tables = _fill_tables(x[row], plan, group_size)
         for output in range(len(indices)):
             total = 0
@@ -107,13 +108,14 @@ def _lookup_rows(x: np.ndarray, indices: np.ndarray, plan: np.ndarray, group_siz
 def _lookup_blocks(
     x: np.ndarray, indices: np.ndarray, plan: np.ndarray, group_size: int, num_tables: int, readers: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Walk padded x [m, blocks * num_tables * group_size] and indices [n, blocks * num_tables]; count every action."""
+    """Multiply padded x [m, blocks * num_tables * group_size] with indices [n, blocks * num_tables], and count."""
     rows, outputs = len(x), len(indices)
     product = np.zeros((rows, outputs), dtype=np.int32)
     counts = np.zeros(10, dtype=np.int64)
     tables = np.empty((num_tables, len(plan) + 1), dtype=np.int16)
     values = np.empty(group_size, dtype=np.int8)
     for row in range(rows):
+        # Blocks outside, outputs inside, as in arXiv 2510.15926: a block's tables are filled once for all outputs.
         for first_group in range(0, indices.shape[1], num_tables):
             counts[_BLOCKS] += 1
             for table in range(num_tables):
@@ -124,12 +126,14 @@ def _lookup_blocks(
                 counts[_ENTRIES] += len(tables[table])
                 counts[_BUILDS] += 1
             for first_output in range(0, outputs, readers):
-                counts[_CYCLES] += 1
+                # A last step with fewer outputs than readers counts as a whole one.
+                counts[_STEPS] += 1
                 for output in range(first_output, min(first_output + readers, outputs)):
                     for table in range(num_tables):
                         product[row, output] += tables[table, indices[output, first_group + table]]
                         counts[_LOOKUPS] += 1
                         counts[_SUMS] += 1
+        # A sum is complete, and written, only after the last block.
         counts[_WRITES] += outputs
     return product, counts
 
@@ -143,10 +147,10 @@ def check_activations(x: np.ndarray, ndim: int = 2) -> None:
 
 
 def build_tables(x: np.ndarray, group_size: int = GROUP_SIZE) -> np.ndarray:
-    """Return for each group of activations all its signed sums, in the order of group_patterns.
+    """Return all signed sums of each group of activations, in the order of group_patterns.
 
-    x int8 [k]; returns int16 [ceil(k / group_size), 3**group_size]; the last group is filled up with zeros. Entries
-    of group size 3 need 10 bits. Raises TypeError, ValueError as check_activations. Source: arXiv 2510.15926.
+    x int8 [k]; returns int16 [ceil(k / group_size), 3**group_size]; the last group is padded with zeros. Entries of
+    group size 3 need 10 bits. Raises TypeError, ValueError as check_activations. Source: arXiv 2510.15926.
 
     a, b, c = 1, 10, 100; entries 1 to 4 are a, b, c, a+b and entry 13 is -a+b+c:
 
@@ -158,17 +162,17 @@ def build_tables(x: np.ndarray, group_size: int = GROUP_SIZE) -> np.ndarray:
 
 
 def build_tables_reference(x: np.ndarray, group_size: int = GROUP_SIZE) -> np.ndarray:
-    """Return build_tables as the product of the groups with the patterns."""
+    """Return build_tables as the product of groups and patterns."""
     groups = torch.nn.functional.pad(torch.tensor(x).int(), (0, -len(x) % group_size)).reshape(-1, group_size)
     return (groups @ torch.tensor(group_patterns(group_size)).int().T).to(torch.int16).numpy()
 
 
 def lookup_matmul(x: np.ndarray, indices: np.ndarray, *, group_size: int = GROUP_SIZE) -> np.ndarray:
-    """Return the product of activations with the ternary weights that indices stand for, int32 [m, n].
+    """Return the product of activations and ternary weights given as indices, int32 [m, n].
 
     x int8 [m, k], any m >= 1 and k >= 1; indices uint8 [n, ceil(k / group_size)], as group_indices makes them.
     Formula: product[i, j] = sum over groups g of tables(x[i])[g, indices[j, g]]. Source: arXiv 2510.15926.
-    Raises TypeError, ValueError as check_activations; ValueError when the groups of x and indices differ in number or
+    Raises TypeError, ValueError as check_activations; ValueError when x and indices differ in the number of groups or
     an index has no entry.
 
     (1, 2, 3, 4) times (1, -1, 0, -1) is 1 - 2 - 4:
@@ -179,6 +183,7 @@ def lookup_matmul(x: np.ndarray, indices: np.ndarray, *, group_size: int = GROUP
     check_activations(x)
     if indices.shape[1] != -(-x.shape[1] // group_size):
         raise ValueError(f"indices: {indices.shape[1]} groups of {group_size} do not hold {x.shape[1]} inputs")
+    # Compiled code reads without bounds checks, so a wrong index has to be refused before.
     if indices.max() >= 3**group_size:
         raise ValueError(f"indices: {indices.max()} has no entry; a table has {3**group_size}")
     return _lookup_rows(pad_inputs(x, group_size), indices, _build_plan(group_size), group_size)
@@ -198,17 +203,17 @@ def lookup_matmul_counted(
     readers: int = 16,
     group_size: int = GROUP_SIZE,
 ) -> tuple[np.ndarray, LookupCounts]:
-    """Return the product int32 [m, n] of a plainly written walk over blocks of tables, and what the walk did.
+    """Return the product int32 [m, n], computed block by block in plain loops, and its counts.
 
     x int8 [m, k], weights int8 [n, k]. For each row of x and each block of num_tables * group_size inputs: read the
     inputs, fill the tables, then let `readers` outputs at a time read all tables. k is padded with zeros to blocks.
     Source: arXiv 2510.15926. Raises TypeError, ValueError as check_activations and check_ternary; ValueError when x and
     weights differ in inputs.
 
-    One block of 84 inputs, 32 outputs, 16 readers: 28 tables, 2 cycles of 28 x 16 look-ups.
+    One block of 84 inputs, 32 outputs, 16 readers: 28 tables, 2 steps of 28 x 16 look-ups.
 
     >>> product, counts = lookup_matmul_counted(np.ones((1, 84), dtype=np.int8), np.ones((32, 84), dtype=np.int8))
-    >>> product[0, 0], counts.table_builds, counts.lookup_cycles, counts.lookups, counts.multiplications
+    >>> product[0, 0], counts.table_builds, counts.lookup_steps, counts.lookups, counts.multiplications
     (np.int32(84), 28, 2, 896, 0)
     """
     check_activations(x)
@@ -217,6 +222,7 @@ def lookup_matmul_counted(
         raise ValueError(f"x has {x.shape[1]} inputs, weights have {weights.shape[1]}; they must be equal")
     product, counts = _lookup_blocks(
         pad_inputs(x, num_tables * group_size),
+        # Entry 0 of a table is 0, so a padded index adds nothing.
         pad_inputs(indices, num_tables),
         _build_plan(group_size),
         group_size,

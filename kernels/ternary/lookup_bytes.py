@@ -1,13 +1,13 @@
-"""Table-lookup products read directly from the byte layouts TL1, TL2 and bit planes.
+"""Table-lookup products directly from weights in the byte layouts TL1, TL2 and bit planes.
 
-Knows which table each code reads and when its sign applies. Does not vectorise, as the shipped kernels do.
-All products are the int32 products, bit for bit.
+Knows which table each code reads and when its sign applies. Plain loops, not the SIMD code of the shipped kernels.
+All results equal the int32 products exactly.
 """
 
 import numpy as np
-import torch
 from numba import njit
 
+from kernels.lazy_torch import torch
 from kernels.ternary.lookup import check_activations
 from kernels.ternary.packing import pad_inputs
 from kernels.ternary.packing_bytes import planes_bytes, split_tl2, tl1_bytes, tl2_bytes, tl2_groups
@@ -24,6 +24,7 @@ def _pair_tables(x: np.ndarray) -> np.ndarray:
         tables[pair, 6] = first - second
         tables[pair, 7] = first
         tables[pair, 8] = first + second
+        # Code 8 - e negates both weights of code e.
         for entry in range(4):
             tables[pair, entry] = -tables[pair, 8 - entry]
     return tables
@@ -38,6 +39,7 @@ def _triple_tables(x: np.ndarray) -> np.ndarray:
         table = tables[triple]
         table[0] = 0
         table[1] = c
+        # One addition each, to an entry already there. A negative rest, entry - 3 or entry - 9, is subtracted.
         for entry in range(2, 5):
             table[entry] = table[entry - 3] + b if entry > 2 else b - c
         for entry in range(5, 14):
@@ -47,11 +49,12 @@ def _triple_tables(x: np.ndarray) -> np.ndarray:
 
 @njit(cache=True)
 def _quad_tables(x: np.ndarray) -> np.ndarray:
-    """Return the 16 sums of each four activations, int16 [quads, 16]; bit i of the entry takes activation i."""
+    """Return the 16 sums of each four activations, int16 [quads, 16]; bit i of an entry's index adds activation i."""
     tables = np.empty((len(x) // 4, 16), dtype=np.int16)
     for quad in range(len(tables)):
         tables[quad, 0] = 0
         for entry in range(1, 16):
+            # Without its highest bit, the index is one whose sum is already there.
             bit = 3 if entry >= 8 else 2 if entry >= 4 else 1 if entry >= 2 else 0
             tables[quad, entry] = tables[quad, entry - (1 << bit)] + np.int16(x[4 * quad + bit])
     return tables
@@ -74,12 +77,14 @@ def _tl1_rows(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
 @njit(cache=True)
 def _tl2_rows(x: np.ndarray, packed: np.ndarray, n: int, triples: int, pairs: int) -> np.ndarray:
     product = np.empty((len(x), n), dtype=np.int32)
+    # Each part begins on a whole byte, as pack_tl2 writes them.
     signs_start = (n * triples + 1) // 2
     pairs_start = signs_start + (n * triples + 7) // 8
     for row in range(len(x)):
         three, two = _triple_tables(x[row, : 3 * triples]), _pair_tables(x[row, 3 * triples :])
         for output in range(n):
             total = 0
+            # Codes run on across rows, so a byte can hold the end of one row and the start of the next.
             for triple in range(triples):
                 code = output * triples + triple
                 magnitude = packed[code >> 1] >> 4 * (code & 1) & 15
@@ -97,6 +102,7 @@ def _planes_rows(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     product = np.empty((len(x), packed.shape[1]), dtype=np.int32)
     for row in range(len(x)):
         tables = _quad_tables(x[row])
+        # The planes hold weight + 1, so every product is too large by the sum of x.
         offset = 0
         for place in range(x.shape[1]):
             offset += x[row, place]
@@ -111,10 +117,10 @@ def _planes_rows(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
 
 
 def half_tables(x: np.ndarray) -> np.ndarray:
-    """Return the 14 sums of each triple of activations whose code is not negative, in the order of 9a + 3b + c.
+    """Return, for each triple of activations, the 14 sums with a code 9a + 3b + c of 0 to 13, in the order of the code.
 
-    x int8 [k]; returns int16 [ceil(k / 3), 14]; the last triple is filled up with zeros. The other 13 of the 27 sums
-    are their negatives. Raises TypeError, ValueError as check_activations. Source: microsoft/BitNet, TL2.
+    x int8 [k]; returns int16 [ceil(k / 3), 14]; the last triple is padded with zeros. The other 13 of the 27 sums are
+    their negatives. Raises TypeError, ValueError as check_activations. Source: microsoft/BitNet, TL2.
 
     >>> half_tables(np.array([100, 10, 1], dtype=np.int8)).tolist()
     [[0, 1, 9, 10, 11, 89, 90, 91, 99, 100, 101, 109, 110, 111]]
@@ -124,7 +130,7 @@ def half_tables(x: np.ndarray) -> np.ndarray:
 
 
 def half_tables_reference(x: np.ndarray) -> np.ndarray:
-    """Return half_tables as the product of the triples with the digits -1, 0, 1 of 0 to 13 to the base 3."""
+    """Return half_tables as the product of triples and the balanced base-3 digits of 0 to 13."""
     triples = torch.nn.functional.pad(torch.tensor(x).int(), (0, -len(x) % 3)).reshape(-1, 3)
     digits = (torch.arange(14)[:, None] + 13) // torch.tensor([9, 3, 1]) % 3 - 1
     return (triples @ digits.int().T).to(torch.int16).numpy()
@@ -133,8 +139,8 @@ def half_tables_reference(x: np.ndarray) -> np.ndarray:
 def lookup_matmul_tl1(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     """Return the product int32 [m, n] of x int8 [m, k] with TL1 weights packed uint8 [n, ceil(k / 4)].
 
-    One of 9 sums is read per pair. Raises TypeError, ValueError as check_activations, ValueError when the bytes of a
-    row are not those of k inputs. Source: microsoft/BitNet, TL1.
+    One of 9 sums is read per pair. Raises TypeError, ValueError as check_activations, ValueError when a row does not
+    have the bytes of k inputs. Source: microsoft/BitNet, TL1.
 
     Byte 86 is (1, -1, 0, 1), so 1 - 2 + 4:
 
@@ -171,6 +177,7 @@ def lookup_matmul_tl2(x: np.ndarray, packed: np.ndarray, *, n: int) -> np.ndarra
     if packed.shape != (tl2_bytes(n, k),):
         raise ValueError(f"packed: {n} x {k} weights take {tl2_bytes(n, k)} bytes, got shape {packed.shape}")
     triples, pairs = tl2_groups(k)
+    # Pads only a row of one input, whose pair lacks the second.
     padded = np.pad(x, ((0, 0), (0, 3 * triples + 2 * pairs - k)))
     return _tl2_rows(padded, packed, n, triples, pairs)
 
@@ -189,8 +196,8 @@ def lookup_matmul_planes(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     """Return the product int32 [m, n] of x int8 [m, k] with bit planes packed uint8 [2, n, ceil(k / 8)].
 
     One of 16 sums of four activations is read per plane. Formula: sum over planes p of 2**p * (sums where bit p of
-    weight + 1 is set) - sum of x. Raises TypeError, ValueError as check_activations, ValueError when the bytes of a row
-    are not those of k inputs. Source: microsoft/T-MAC.
+    weight + 1 is set) - sum of x. Raises TypeError, ValueError as check_activations, ValueError when a row does not
+    have the bytes of k inputs. Source: microsoft/T-MAC.
 
     The planes of (1, 0, -1), so 1 - 3:
 

@@ -1,19 +1,22 @@
-"""Ternary weights as indices into tables of partial sums, five bits each, and the beats a weight loader reads.
+"""Ternary weights as indices into tables of partial sums, five bits each, and the beats that a weight loader reads.
 
 Knows how -1, 0, 1 become bytes and back. Does not know what reads the bytes or how fast.
-Matrices are `weights[outputs n, inputs k]`, int8; what is missing from the last group, block or region is a weight 0.
+Matrices are `weights[outputs n, inputs k]`, int8. The last group, block or region is padded with weights 0.
 """
 
 from functools import lru_cache
 
 import numpy as np
-import torch
 
+from kernels.lazy_torch import torch
+
+# Sizes of the look-up engine and its weight loader: arXiv 2510.15926 and its published HLS source.
 GROUP_SIZE = 3
 INDEX_BITS = 5
 NUM_TABLES = 28
 BLOCK_INPUTS = NUM_TABLES * GROUP_SIZE
 VECTOR_BITS = NUM_TABLES * INDEX_BITS
+# Five vectors of 140 bits and one slot of 16 bits fit a beat of 768 bits.
 VECTORS_PER_BEAT = 5
 SLOT_BITS = 16
 BEAT_BYTES = 96
@@ -21,12 +24,12 @@ REGION_BLOCKS = 19
 REGION_OUTPUTS = 1536
 REGION_BEATS = -(-REGION_OUTPUTS // VECTORS_PER_BEAT)
 
-# Table contents in the order of arXiv 2510.15926: the first half; the second half is its negative without the 0.
+# The first half of a table in the order of arXiv 2510.15926. The second half is its negative without the 0.
 _HALF_OF_THREE = ("000", "+00", "0+0", "00+", "++0", "+-0", "+0+", "+0-", "0++", "0+-", "+++", "++-", "+-+", "-++")
 
 
 def balanced_patterns(group_size: int) -> np.ndarray:
-    """Return the half table of TL2: row v holds the signs of a group of weights with 9a + 3b + c = v.
+    """Return the half table of TL2: row v holds the signs of the group of weights with 9a + 3b + c = v.
 
     Returns int8 [(3**group_size + 1) / 2, group_size]; the first non-zero sign of a row is +1.
     Formula: v = sum of 3**(group_size - 1 - i) * row[i], v = 0, 1, 2, …
@@ -36,6 +39,7 @@ def balanced_patterns(group_size: int) -> np.ndarray:
     [[0, 0], [0, 1], [1, -1], [1, 0], [1, 1]]
     """
     values = np.arange((3**group_size + 1) // 2)
+    # The number with all digits 1: adding it turns the digits -1, 0, 1 into the ordinary 0, 1, 2 of base 3.
     centre = (3**group_size - 1) // 2
     place = 3 ** np.arange(group_size - 1, -1, -1)
     return ((values[:, None] + centre) // place % 3 - 1).astype(np.int8)
@@ -43,7 +47,7 @@ def balanced_patterns(group_size: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def group_patterns(group_size: int = GROUP_SIZE) -> np.ndarray:
-    """Return the contents of a full table: row i holds the signs that entry i gives to the inputs of its group.
+    """Return the contents of a full table: row i holds the signs of the inputs in the sum of entry i.
 
     Returns int8 [3**group_size, group_size], read-only. Group size 3, inputs a, b, c: 0, a, b, c, a+b, a-b, a+c, a-c,
     b+c, b-c, a+b+c, a+b-c, a-b+c, -a+b+c, then the negatives of entries 1 to 13.
@@ -60,6 +64,7 @@ def group_patterns(group_size: int = GROUP_SIZE) -> np.ndarray:
     else:
         half = balanced_patterns(group_size)
     patterns = np.concatenate([half, -half[1:]])
+    # The cache gives every caller this same array.
     patterns.setflags(write=False)
     return patterns
 
@@ -88,9 +93,9 @@ def pad_inputs(array: np.ndarray, multiple: int) -> np.ndarray:
 
 
 def group_indices(weights: np.ndarray, group_size: int = GROUP_SIZE) -> np.ndarray:
-    """Return for each group of inputs the index of its table entry.
+    """Return the index of the table entry of each group of inputs.
 
-    weights int8 [n, k]; returns uint8 [n, ceil(k / group_size)]; the last group is filled up with weights 0.
+    weights int8 [n, k]; returns uint8 [n, ceil(k / group_size)]; the last group is padded with weights 0.
     Raises TypeError, ValueError as check_ternary. Source: arXiv 2510.15926.
 
     Two groups, the second ragged: a-b is entry 5, and -a alone is entry 14.
@@ -100,6 +105,7 @@ def group_indices(weights: np.ndarray, group_size: int = GROUP_SIZE) -> np.ndarr
     """
     check_ternary(weights)
     place = 3 ** np.arange(group_size - 1, -1, -1)
+    # Tables are not in the order of the base-3 numbers of their patterns, so those numbers look up the entry.
     entry_of = np.empty(3**group_size, dtype=np.uint8)
     entry_of[(group_patterns(group_size) + 1) @ place] = np.arange(3**group_size)
     padded = pad_inputs(weights, group_size)
@@ -107,9 +113,9 @@ def group_indices(weights: np.ndarray, group_size: int = GROUP_SIZE) -> np.ndarr
 
 
 def weights_of_indices(indices: np.ndarray, k: int, *, group_size: int = GROUP_SIZE) -> np.ndarray:
-    """Return the weights int8 [n, k] that indices [n, ceil(k / group_size)] stand for; the inverse of group_indices.
+    """Return the weights int8 [n, k] of indices [n, ceil(k / group_size)]; the inverse of group_indices.
 
-    Raises ValueError when the number of groups is not that of k inputs, or an index has no entry.
+    Raises ValueError when indices do not have the groups of k inputs, or an index has no entry.
 
     >>> weights_of_indices(np.array([[5, 14]]), 4).tolist()
     [[1, -1, 0, -1]]
@@ -127,7 +133,7 @@ def _to_bits(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def dense_bytes(n: int, k: int) -> int:
-    """Return the bytes of n rows of k weights, 5 bits per group of 3, each row rounded up to bytes.
+    """Return the bytes of n rows of k weights, 5 bits per group of 3, each row rounded up to whole bytes.
 
     Formula: n * ceil(5 * ceil(k / 3) / 8). Source: arXiv 2510.15926 (5/3 bits per weight); the rounding is derived.
 
@@ -138,9 +144,9 @@ def dense_bytes(n: int, k: int) -> int:
 
 
 def pack_dense(weights: np.ndarray) -> np.ndarray:
-    """Return the indices of each row as a string of 5-bit numbers, lowest bit first.
+    """Return the indices of each row as consecutive 5-bit numbers, lowest bit first.
 
-    weights int8 [n, k]; returns uint8 [n, ceil(5 * ceil(k / 3) / 8)]; index g of a row is its bits 5g to 5g + 4, and
+    weights int8 [n, k]; returns uint8 [n, ceil(5 * ceil(k / 3) / 8)]. Index g of a row takes its bits 5g to 5g + 4;
     bit b is bit b % 8 of byte b // 8. Unused high bits are 0. Raises as group_indices.
 
     Indices 5 and 14 are the bits 10100 01110, so the bytes 0b11000101 = 197 and 0b01 = 1:
@@ -155,7 +161,7 @@ def pack_dense(weights: np.ndarray) -> np.ndarray:
 def unpack_dense(packed: np.ndarray, k: int) -> np.ndarray:
     """Return the weights int8 [n, k] of packed uint8 [n, bytes]; the inverse of pack_dense.
 
-    Raises ValueError when the bytes of a row are not those of k inputs, or an index has no entry.
+    Raises ValueError when a row does not have the bytes of k inputs, or an index has no entry.
 
     >>> unpack_dense(np.array([[197, 1]], dtype=np.uint8), 4).tolist()
     [[1, -1, 0, -1]]
@@ -168,7 +174,7 @@ def unpack_dense(packed: np.ndarray, k: int) -> np.ndarray:
 
 
 def pack_dense_reference(weights: np.ndarray) -> np.ndarray:
-    """Return pack_dense by comparing each group with all 27 patterns and adding up powers of two."""
+    """Return pack_dense by comparing each group with all 27 patterns and summing powers of two."""
     padded = torch.nn.functional.pad(torch.tensor(weights), (0, -weights.shape[1] % GROUP_SIZE))
     groups = padded.reshape(len(weights), -1, 1, GROUP_SIZE)
     index = (groups == torch.tensor(group_patterns())).all(dim=-1).int().argmax(dim=-1)
@@ -219,11 +225,14 @@ def pack_loader(weights: np.ndarray, slots: np.ndarray | None = None) -> np.ndar
     ((1, 19, 308, 96), [0, 14])
     """
     out_regions, in_regions = loader_regions(*weights.shape)
+    # Index 0 stands for weights 0, so zeros pad the last region in both directions.
     found = group_indices(weights)
     indices = np.zeros((out_regions * REGION_OUTPUTS, in_regions * REGION_BLOCKS * NUM_TABLES), dtype=np.uint8)
     indices[: len(found), : found.shape[1]] = found
     tiles = indices.reshape(out_regions, REGION_OUTPUTS, in_regions, REGION_BLOCKS, NUM_TABLES)
+    # A loader reads block by block, and in a block all outputs of the region.
     tiles = tiles.transpose(0, 2, 3, 1, 4).reshape(-1, REGION_BLOCKS, REGION_OUTPUTS, NUM_TABLES)
+    # 308 beats hold 1540 vectors, four more than a region has outputs.
     spare = REGION_BEATS * VECTORS_PER_BEAT - REGION_OUTPUTS
     tiles = np.pad(tiles, ((0, 0), (0, 0), (0, spare), (0, 0)))
     shape = (len(tiles), REGION_BLOCKS, REGION_BEATS)
@@ -240,7 +249,7 @@ def pack_loader(weights: np.ndarray, slots: np.ndarray | None = None) -> np.ndar
 def unpack_loader(beats: np.ndarray, n: int, *, k: int) -> np.ndarray:
     """Return the weights int8 [n, k] of beats uint8 [regions, 19, 308, 96]; the inverse of pack_loader.
 
-    Raises ValueError when the regions are not those of n x k weights.
+    Raises ValueError when beats do not have the size of n x k weights.
 
     >>> weights = np.array([[1, -1, 0, -1]], dtype=np.int8)
     >>> unpack_loader(pack_loader(weights), 1, k=4).tolist()
@@ -251,6 +260,7 @@ def unpack_loader(beats: np.ndarray, n: int, *, k: int) -> np.ndarray:
         raise ValueError(f"beats: {n} x {k} weights take {out_regions * in_regions} regions, got shape {beats.shape}")
     bits = np.unpackbits(beats, axis=-1, bitorder="little", count=VECTORS_PER_BEAT * VECTOR_BITS)
     bits = bits.reshape(-1, REGION_BLOCKS, REGION_BEATS * VECTORS_PER_BEAT, NUM_TABLES, INDEX_BITS)
+    # packbits fills the three missing bits of each index with zeros, which makes it a byte.
     indices = np.packbits(bits[:, :, :REGION_OUTPUTS], axis=-1, bitorder="little")[..., 0]
     indices = indices.reshape(out_regions, in_regions, REGION_BLOCKS, REGION_OUTPUTS, NUM_TABLES)
     indices = indices.transpose(0, 3, 1, 2, 4).reshape(out_regions * REGION_OUTPUTS, -1)
@@ -270,7 +280,7 @@ def loader_slots(beats: np.ndarray) -> np.ndarray:
 
 
 def pack_loader_reference(weights: np.ndarray, slots: np.ndarray | None = None) -> np.ndarray:
-    """Return pack_loader by sending every bit of every index and slot to its place in one long string of bits."""
+    """Return pack_loader by writing every bit of every index and slot to its place in one long string of bits."""
     place = torch.arange
     out_regions, in_regions = loader_regions(*weights.shape)
     beats = out_regions * in_regions * REGION_BLOCKS * REGION_BEATS

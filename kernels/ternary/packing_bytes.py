@@ -1,12 +1,12 @@
 """Ternary weights in the byte layouts of software kernels: TL1, TL2, I2_S and bit planes.
 
 Knows how -1, 0, 1 become bytes and back. Does not interleave rows for a SIMD width, as the shipped kernels do.
-Matrices are `weights[outputs n, inputs k]`, int8; inputs missing from the last byte of a row are weights 0.
+Matrices are `weights[outputs n, inputs k]`, int8. The last byte of a row is padded with weights 0.
 """
 
 import numpy as np
-import torch
 
+from kernels.lazy_torch import torch
 from kernels.ternary.packing import check_ternary, pad_inputs
 
 I2S_BLOCK = 128
@@ -14,7 +14,7 @@ TL2_TAIL_INPUTS = 256
 
 
 def _pack_nibbles(codes: np.ndarray) -> np.ndarray:
-    """Return two 4-bit codes per byte along the last axis, the first in the low half; an odd last one is alone."""
+    """Return two 4-bit codes per byte along the last axis, the first in the low half; an odd last code is alone."""
     codes = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, codes.shape[-1] % 2)])
     return codes[..., 0::2] | codes[..., 1::2] << 4
 
@@ -30,7 +30,7 @@ def _check_row_bytes(packed: np.ndarray, expected: int, *, k: int) -> None:
 
 
 def tl1_bytes(n: int, k: int) -> int:
-    """Return the bytes of n rows of k weights in TL1: 4 bits per pair, each row rounded up to bytes.
+    """Return the bytes of n rows of k weights in TL1: 4 bits per pair, each row rounded up to whole bytes.
 
     Formula: n * ceil(k / 4). Source: microsoft/BitNet, TL1; the rounding is derived.
 
@@ -58,7 +58,7 @@ def pack_tl1(weights: np.ndarray) -> np.ndarray:
 def unpack_tl1(packed: np.ndarray, k: int) -> np.ndarray:
     """Return the weights int8 [n, k] of packed uint8 [n, ceil(k / 4)]; the inverse of pack_tl1.
 
-    Raises ValueError when the bytes of a row are not those of k inputs.
+    Raises ValueError when a row does not have the bytes of k inputs.
 
     >>> unpack_tl1(np.array([[86]], dtype=np.uint8), 3).tolist()
     [[1, -1, 0]]
@@ -69,7 +69,8 @@ def unpack_tl1(packed: np.ndarray, k: int) -> np.ndarray:
 
 
 def pack_tl1_reference(weights: np.ndarray) -> np.ndarray:
-    """Return pack_tl1 as one product of four weights per byte with their places in it."""
+    """Return pack_tl1 as one product of four weights per byte and their place values."""
+    # The low code is 3a + b + 4, the high one 16 times that of its pair; the two fours make 4 + 64 = 68.
     padded = torch.nn.functional.pad(torch.tensor(weights).int(), (0, -weights.shape[1] % 4))
     return (padded.reshape(len(weights), -1, 4) @ torch.tensor([3, 1, 48, 16]).int() + 68).to(torch.uint8).numpy()
 
@@ -77,13 +78,14 @@ def pack_tl1_reference(weights: np.ndarray) -> np.ndarray:
 def tl2_groups(k: int) -> tuple[int, int]:
     """Return how many triples and how many pairs hold a row of k weights in TL2; the triples come first.
 
-    The triples cover k - 256 inputs, rounded up to a multiple of 3 that leaves an even rest for the pairs; a row
-    of one input is a pair with a weight 0. Source: microsoft/BitNet, TL2; the rounding is derived.
+    The triples cover k - 256 inputs, rounded up to a multiple of 3 that leaves an even number for the pairs. A row of
+    one input is a pair with a weight 0. Source: microsoft/BitNet, TL2; the rounding is derived.
 
     >>> tl2_groups(4096), tl2_groups(1536), tl2_groups(5), tl2_groups(1)
     ((1280, 128), (428, 126), (1, 1), (0, 1))
     """
     triples = -(-max(k - TL2_TAIL_INPUTS, 0) // 3)
+    # One triple more takes three inputs from an odd rest, where the row has three.
     if (k - 3 * triples) % 2 and k >= 3:
         triples += 1
     return triples, -(-(k - 3 * triples) // 2)
@@ -98,18 +100,19 @@ def _tl2_parts(n: int, k: int) -> tuple[int, int, int]:
 def tl2_bytes(n: int, k: int) -> int:
     """Return the bytes that TL2 allocates for n rows of k weights, 5 bits per triple and 4 bits per pair.
 
-    Formula: n * (k - 256) / 3 * 5 / 8 + 256 * n / 2 * 4 / 8 rounded up, and never less than the packed parts
-    take; below 256 inputs, the packed parts. Source: microsoft/BitNet, TL2; rounding and floor derived.
+    Formula: n * (k - 256) / 3 * 5 / 8 + 256 * n / 2 * 4 / 8 rounded up, but at least the bytes of the packed parts;
+    below 256 inputs, those bytes. Source: microsoft/BitNet, TL2; rounding and floor derived.
 
     >>> tl2_bytes(1536, 1536), tl2_bytes(1536, 4096), tl2_bytes(2, 5)
     (507904, 1327104, 3)
     """
+    # The two terms on the common denominator 24, so that the only rounding is the last one.
     allocated = -(-n * (5 * (k - TL2_TAIL_INPUTS) + 6 * TL2_TAIL_INPUTS) // 24)
     return max(sum(_tl2_parts(n, k)), allocated if k >= TL2_TAIL_INPUTS else 0)
 
 
 def pack_tl2(weights: np.ndarray) -> np.ndarray:
-    """Return a string of bytes: the magnitudes of all triples, their signs, the pairs, and zeros up to tl2_bytes.
+    """Return the bytes of TL2: magnitudes of all triples, their signs, the pairs, and zeros up to tl2_bytes.
 
     weights int8 [n, k]; returns uint8 [tl2_bytes(n, k)]. Each part runs over the rows without gaps and starts on a
     byte: |9a + 3b + c| in 4 bits, low half first; its sign (1 is negative) in 1 bit, lowest first; the pairs as in TL1.
@@ -124,9 +127,11 @@ def pack_tl2(weights: np.ndarray) -> np.ndarray:
     check_ternary(weights)
     n, k = weights.shape
     inputs = 3 * tl2_groups(k)[0]
+    # At most 9 + 3 + 1 in magnitude, so int8 does not overflow.
     values = weights[:, :inputs].reshape(-1, 3) @ np.array([9, 3, 1], dtype=np.int8)
     rest = pad_inputs(weights[:, inputs:], 2).reshape(-1, 2)
     packed = np.zeros(tl2_bytes(n, k), dtype=np.uint8)
+    # Views into packed: what is written into them is in packed.
     magnitudes, signs, codes = np.split(packed[: sum(_tl2_parts(n, k))], np.cumsum(_tl2_parts(n, k))[:2])
     magnitudes[:] = _pack_nibbles(np.abs(values).astype(np.uint8))
     signs[:] = np.packbits(values < 0, bitorder="little")
@@ -135,7 +140,7 @@ def pack_tl2(weights: np.ndarray) -> np.ndarray:
 
 
 def split_tl2(packed: np.ndarray, n: int, *, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the codes in packed: magnitudes and signs uint8 [n, triples], pairs uint8 [n, pairs].
+    """Return the codes in TL2 bytes: magnitudes and signs uint8 [n, triples], pairs uint8 [n, pairs].
 
     Raises ValueError when packed does not have tl2_bytes(n, k) bytes.
 
@@ -168,7 +173,7 @@ def unpack_tl2(packed: np.ndarray, n: int, *, k: int) -> np.ndarray:
 
 
 def pack_tl2_reference(weights: np.ndarray) -> np.ndarray:
-    """Return pack_tl2 with each part written as bits, eight of which are a byte."""
+    """Return pack_tl2 with each part written as bits and eight bits summed to a byte."""
 
     def stream(codes: torch.Tensor, width: int) -> torch.Tensor:
         bits = (codes.reshape(-1, 1) >> torch.arange(width) & 1).flatten()
@@ -195,7 +200,7 @@ def i2s_bytes(n: int, k: int) -> int:
 
 
 def pack_i2s(weights: np.ndarray) -> np.ndarray:
-    """Return value + 1 in 2 bits, four values per byte, in blocks of 128 values of a row.
+    """Return weights as value + 1 in 2 bits, four values per byte, in blocks of 128 values of a row.
 
     weights int8 [n, k]; returns uint8 [n, 32 * ceil(k / 128)]. Byte i of a block holds its values i, 32 + i, 64 + i and
     96 + i, the first in the highest bits. Raises as check_ternary. Source: microsoft/BitNet, I2_S.
@@ -214,7 +219,7 @@ def pack_i2s(weights: np.ndarray) -> np.ndarray:
 def unpack_i2s(packed: np.ndarray, k: int) -> np.ndarray:
     """Return the weights int8 [n, k] of packed uint8 [n, 32 * ceil(k / 128)]; the inverse of pack_i2s.
 
-    Raises ValueError when the bytes of a row are not those of k inputs.
+    Raises ValueError when a row does not have the bytes of k inputs.
 
     >>> unpack_i2s(np.array([[149] + [85] * 31], dtype=np.uint8), 2).tolist()
     [[1, 0]]
@@ -226,14 +231,14 @@ def unpack_i2s(packed: np.ndarray, k: int) -> np.ndarray:
 
 
 def pack_i2s_reference(weights: np.ndarray) -> np.ndarray:
-    """Return pack_i2s as a product of the four quarters of a block with 64, 16, 4 and 1."""
+    """Return pack_i2s as a product of the four quarters of a block and 64, 16, 4 and 1."""
     padded = torch.nn.functional.pad(torch.tensor(weights).int(), (0, -weights.shape[1] % I2S_BLOCK)) + 1
     quarters = padded.reshape(len(weights), -1, 4, I2S_BLOCK // 4)
     return torch.einsum("nbqi,q->nbi", quarters, torch.tensor([64, 16, 4, 1]).int()).flatten(1).to(torch.uint8).numpy()
 
 
 def planes_bytes(n: int, k: int) -> int:
-    """Return the bytes of n rows of k ternary weights as two bit planes, each row rounded up to bytes.
+    """Return the bytes of n rows of k ternary weights as two bit planes, each row rounded up to whole bytes.
 
     Formula: 2 * n * ceil(k / 8). Source: microsoft/T-MAC (4-bit index per plane and 4 inputs); the rounding is derived.
 
@@ -244,7 +249,7 @@ def planes_bytes(n: int, k: int) -> int:
 
 
 def pack_planes(weights: np.ndarray) -> np.ndarray:
-    """Return the two bit planes of value + 1; four neighbouring bits of a plane are one table index.
+    """Return the two bit planes of value + 1; four neighbouring bits of a plane form one table index.
 
     weights int8 [n, k]; returns uint8 [2 planes, n, ceil(k / 8)], input i of a row in bit i % 8 of byte i // 8.
     Raises as check_ternary. Source: microsoft/T-MAC.
@@ -262,7 +267,7 @@ def pack_planes(weights: np.ndarray) -> np.ndarray:
 def unpack_planes(packed: np.ndarray, k: int) -> np.ndarray:
     """Return the weights int8 [n, k] of packed uint8 [2, n, ceil(k / 8)]; the inverse of pack_planes.
 
-    Raises ValueError when the bytes of a row are not those of k inputs.
+    Raises ValueError when a row does not have the bytes of k inputs.
 
     >>> unpack_planes(np.array([[[250]], [[1]]], dtype=np.uint8), 3).tolist()
     [[1, 0, -1]]

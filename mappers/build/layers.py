@@ -1,4 +1,7 @@
-"""Layers that repeat: a graph's ops in order, equal layers named once with the scopes of all of them."""
+"""Repeated layers: a graph's ops in order, with equal layers given once and the scopes of all of them.
+
+Knows layers by the names of ops. Does not know units.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from dataflow.op import OP_KINDS
 
 LAYER = re.compile(r"((.*?)\d+\.)?(.*)", re.DOTALL)  # scope "vision.layer3.", family "vision.layer", name within
 
-Group = tuple[list[Op], tuple[str, ...]]
+Group = tuple[list[Op], tuple[str, ...]]  # ops, and the scopes under which they repeat
 
 
 def layers_of(ops: Iterable[Op]) -> list[Group]:
-    """The ops that units do, in order: (ops that stand alone, ("",)), or (those of a first layer, every layer's scope).
+    """The ops that units do, in order: (ops outside layers, ("",)), or (the first layer's ops, scopes of all layers).
 
     An op of layer 3 is named "layer3.q" or "vision.layer3.q". Raises MappingError where layers of a family differ.
 
@@ -24,16 +27,17 @@ def layers_of(ops: Iterable[Op]) -> list[Group]:
     >>> [(len(ops), scopes) for ops, scopes in layers_of(attention(queries=1, keys=2, head_dim=4).ops.values())]
     [(1, ('',))]
     """
-    done = [op for op in ops if not OP_KINDS[op.kind].free]
+    needing_units = [op for op in ops if not OP_KINDS[op.kind].free]
     groups: list[Group] = []
-    for family, members in groupby(done, key=lambda op: _matched(op)[2]):
-        mine = list(members)
-        groups.append((mine, ("",)) if family is None else _layers(mine))
+    # groupby joins neighbours only, so groups keep the order of the graph: vision layers, then decoder layers.
+    for family, members in groupby(needing_units, key=lambda op: _matched(op)[2]):
+        group = list(members)
+        groups.append((group, ("",)) if family is None else _layers(group))
     return groups
 
 
 def name_within(op: Op) -> str:
-    """The op's name within its layer: the whole one of an op that stands alone."""
+    """The op's name within its layer; the full name of an op outside layers."""
     return str(_matched(op)[3])
 
 
@@ -44,12 +48,13 @@ def _matched(op: Op) -> re.Match[str]:
 
 
 def _layers(ops: list[Op]) -> Group:
-    """The first layer of a family and the scopes of all, which must be alike."""
+    """The first layer of a family, and the scopes of all its layers, which must be alike."""
     by_scope = {scope: list(members) for scope, members in groupby(ops, key=lambda op: _matched(op)[1])}
     first, layer = next(iter(by_scope.items()))
     expected = [(name_within(op), op.work) for op in layer]
-    for scope, mine in by_scope.items():
-        if [(name_within(op), op.work) for op in mine] != expected:
+    # One section stands for all layers, so every op must have the same work in each of them.
+    for scope, layer_ops in by_scope.items():
+        if [(name_within(op), op.work) for op in layer_ops] != expected:
             raise MappingError(
                 f"the ops of '{scope}' differ from those of '{first}'; layers that repeat are alike",
                 ways_out=("op names without a number and a dot, which are run one by one",),

@@ -1,6 +1,6 @@
-"""SectionBuilder: the tasks and streams of a section while a mapper joins them; `section` freezes them.
+"""SectionBuilder: collects the tasks and streams of a section while a mapper joins them; `section` freezes them.
 
-A call is a group of tasks that a design runs as one: it starts when every call that it comes after has ended.
+A call is a group of tasks that a design starts as one: it starts when all calls before it have ended.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataflow.pattern import Pattern, every, sequence
 from dataflow.section import Section
 from dataflow.task import Stream, Task
 
-# A matrix is loaded before its linear, or while the linear before runs, which takes room for two.
+# single: a matrix is loaded before its linear; double: during the linear before, which needs room for two matrices.
 Buffering = Literal["single", "double"]
 
 
@@ -25,8 +25,8 @@ Buffering = Literal["single", "double"]
 class SectionBuilder:
     """A section in the making: ops of the graph as tasks on the design's units, repeated once for each of `scopes`.
 
-    A scope is the prefix that the names of a layer's ops have, such as "layer3.". `part` is the part of the run that
-    tasks added from now on belong to in a report.
+    A scope is the prefix of the names of a layer's ops, such as "layer3.". `part` is the part of a report to which the
+    tasks added from now on belong.
     """
 
     graph: Graph
@@ -50,8 +50,8 @@ class SectionBuilder:
     ) -> str:
         """Adds a task and returns its name.
 
-        `work` is that of every firing, or runs of (work, how many firings). `firings` is their sum unless the runs
-        repeat. `op` is the op's name within a scope, or the full name for each repetition.
+        `work` is the work of every firing, or runs of (work, number of firings). `firings` is their sum unless the runs
+        repeat. `op` is the op's name within a scope, or its full name for each repetition.
         """
         runs = [(work, firings or 1)] if isinstance(work, Work) else work
         pattern = every(work) if isinstance(work, Work) else sequence(*runs)
@@ -73,9 +73,10 @@ class SectionBuilder:
         name: str = "",
         fifo: str = "",
     ) -> None:
-        """Joins two tasks by a queue; `fifo` names the queue of the hardware that calls use one after another."""
+        """Joins two tasks by a queue; `fifo` names the hardware queue where calls share one, one after another."""
         name = name or f"{producer} > {consumer}"
         self.streams.append(Stream(name, depth, token_bytes, fifo=fifo))
+        # Replaced in place: tasks are frozen, and their order decides the order of firings on a unit.
         source = self.tasks[producer]
         self.tasks[producer] = replace(source, gives={**source.gives, name: _pattern(gives)})
         sink = self.tasks[consumer]
@@ -84,15 +85,16 @@ class SectionBuilder:
     def call(
         self, name: str, after: Sequence[str] = (), *, first: Sequence[str] = (), last: Sequence[str] = ()
     ) -> str:
-        """Makes a call of tasks that are there, which starts when the calls of `after` have ended; returns its name.
+        """Makes a call of tasks already added, which starts when the calls of `after` have ended; returns its name.
 
-        `first` and `last` are its first and last tasks, the task of the call's own name unless they are given. Each
-        last task of an earlier call signals to each first task of this one.
+        `first` and `last` are its first and last tasks, by default the task that has the call's name. Each last task of
+        an earlier call signals to each first task of this one.
         """
         for earlier in after:
             for ended in self._last[earlier]:
                 for task in first or (name,):
                     ends, begins = self.tasks[ended].firings, self.tasks[task].firings
+                    # A token without bytes: the last firing of one task gives it, the first of the other takes it.
                     gives, takes = sequence((0, ends - 1), (1, 1)), sequence((1, 1), (0, begins - 1))
                     self.stream(ended, task, 1, gives=gives, takes=takes, name=f"{ended} done > {task}")
         self._last[name] = list(last or (name,))
@@ -103,7 +105,8 @@ class SectionBuilder:
         return Section(name, tuple(self.tasks.values()), tuple(self.streams), len(self.scopes))
 
     def unit_for(self, kind: str, where: str) -> str:
-        """The unit that does this kind, by name the first. Raises MappingError where none does."""
+        """The first unit by name that does this op kind. Raises MappingError where none does."""
+        # By name, so that the order of units in the YAML does not decide.
         for name, unit in sorted(self.design.units.items()):
             if kind in unit.does:
                 return name
@@ -116,7 +119,7 @@ def _pattern(tokens: Pattern[int] | int) -> Pattern[int]:
 
 
 def chunks(total: int, size: int) -> list[tuple[int, int]]:
-    """Equal chunks and the rest: ((size, how many), (rest, 1)), those of none left out.
+    """`total` in equal chunks and the rest: [(size, how many), (rest, 1)], empty ones left out.
 
     >>> chunks(10, 4), chunks(8, 4), chunks(3, 4)
     ([(4, 2), (2, 1)], [(4, 2)], [(3, 1)])

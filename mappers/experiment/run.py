@@ -1,12 +1,14 @@
-"""The pipeline in one call: a model's phase on a design, from graph to report."""
+"""One run in one call: a model's phase on a design, from graph to report."""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from archsim.design.design import Design, load_design
+from archsim.engine import engine_for
 from archsim.errors import InputError, MappingError
 from archsim.files.shipped import load_model
 from archsim.published import Conditions
@@ -18,7 +20,7 @@ from dataflow.models.phases import check_generation, decode, frame, layer_attent
 from dataflow.schedule import Schedule
 from mappers.registry import lower, lower_step
 
-# What each phase needs; an attention may be given a mask besides.
+# What each phase needs; attention may be given a mask too.
 NEEDS = {
     "prefill": ("prompt",),
     "decode": ("context",),
@@ -27,7 +29,12 @@ NEEDS = {
     "question": ("context", "prompt"),
     "generate": ("prompt", "tokens"),
 }
+GRAPHS: dict[str, Callable[..., Graph]] = {
+    "prefill": prefill, "decode": decode, "frame": frame, "question": question, "attention": layer_attention,
+}  # fmt: skip
 WINDOW = re.compile("[1-9][0-9]{0,17}")
+# Engines in Python run some hundred thousand firings a second: from here on it takes seconds.
+PYTHON_ENGINES, SLOW_FIRINGS = ("simpy", "recurrence"), 500_000
 
 
 def check_phase(phase: str, **given: int | str | None) -> None:
@@ -58,29 +65,20 @@ def phase_graph(
     batch: int = 1,
     mask: str | None = None,
 ) -> Graph:
-    """The graph of a phase: prefill takes a prompt, decode and frame a context, question both, attention a mask too.
+    """The graph of a phase that is one graph, from the extents that it takes (NEEDS).
 
-    `mask` is "causal" (the default), "full", or a window such as "128": causal, and at most so many keys a query.
+    `mask` is "causal" (the default), "full", or a window such as "128": causal, with at most 128 keys per query.
     Raises InputError, GraphError.
     """
     if phase == "generate":
-        raise InputError("phase generate is a graph for each token, not one; take prefill, or decode at a --context")
+        raise InputError(
+            "phase generate has a graph for each token; take phase prefill, or phase decode with a --context"
+        )
     check_phase(phase, prompt=prompt, context=context, tokens=tokens, mask=mask)
-    if phase == "attention":
-        assert prompt is not None
-        assert context is not None
-        seen = _mask("causal" if mask is None else mask)
-        return layer_attention(model, prompt=prompt, context=context, batch=batch, **seen)
-    if phase == "prefill":
-        assert prompt is not None
-        return prefill(model, prompt=prompt, batch=batch)
-    assert context is not None
-    if phase == "frame":
-        return frame(model, context=context, batch=batch)
-    if phase == "question":
-        assert prompt is not None
-        return question(model, context=context, prompt=prompt, batch=batch)
-    return decode(model, context=context, batch=batch)
+    given = {"prompt": prompt, "context": context}
+    extents = {name: given[name] for name in NEEDS[phase]}
+    seen = {} if mask is None else _mask(mask)
+    return GRAPHS[phase](model, batch=batch, **extents, **seen)
 
 
 def _mask(written: str) -> dict[str, Any]:
@@ -101,7 +99,7 @@ def generation(
     mapper: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> tuple[Schedule, Iterator[Schedule]]:
-    """The schedule of the prefill, which makes the first token, and of each decode step, made when it is asked for.
+    """The schedule of the prefill, which makes the first token, and those of the decode steps, each made when needed.
 
     The decode steps are at contexts of prompt + 1 to prompt + tokens - 1, the new token's own key included. Raises
     GraphError and MappingError with everything that the model or the design cannot hold, at the prompt or at the end.
@@ -111,6 +109,7 @@ def generation(
     ends = [prefill(model, prompt=prompt, batch=batch)]
     if tokens > 1:
         ends.append(decode(model, context=prompt + tokens - 1, batch=batch))
+    # Contexts only grow, so what fits at both ends fits in between; all that does not fit is said at once.
     lowered, errors = [], []
     for graph in ends:
         try:
@@ -158,22 +157,37 @@ def run(
     engine: str = "auto",
     selection: Selection | None = None,
     options: Mapping[str, Any] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Report:
     """The report of a model's phase on a design: graph, lowering and simulation. Raises InputError and its leaves.
 
-    `selection` says which cached keys a step attends to, for mappers that choose among them.
-
-    Phase "generate" makes `tokens` tokens after a prompt: a prefill, which makes the first, and a decode step for each
-    of the others, every one simulated.
+    `selection` says which cached keys a step attends to, for mappers that choose among them. Phase "generate" makes
+    `tokens` tokens after a prompt: a prefill, which makes the first, and a decode step for each of the others, every
+    one simulated; `progress` is called with a line of text for each token made.
     """
     options = {**(options or {}), **({} if selection is None else {"selection": selection})}
-    if phase == "generate":
-        check_phase(phase, prompt=prompt, context=context, tokens=tokens, mask=mask)
-        assert prompt is not None
-        assert tokens is not None
-        first, steps = generation(
-            design, model, prompt=prompt, tokens=tokens, batch=batch, mapper=mapper, options=options
-        )
-        return simulate_generation(first, steps, design, engine=engine)
-    graph = phase_graph(model, phase, prompt=prompt, context=context, tokens=tokens, batch=batch, mask=mask)
-    return simulate(lower(graph, design, mapper=mapper, **options), design, engine=engine)
+    if phase != "generate":
+        graph = phase_graph(model, phase, prompt=prompt, context=context, tokens=tokens, batch=batch, mask=mask)
+        schedule = lower(graph, design, mapper=mapper, **options)
+        return simulate(schedule, design, engine=_engine(engine, schedule, schedule.run_firings))
+    check_phase(phase, prompt=prompt, context=context, tokens=tokens, mask=mask)
+    assert prompt is not None
+    assert tokens is not None
+    first, steps = generation(design, model, prompt=prompt, tokens=tokens, batch=batch, mapper=mapper, options=options)
+    engine = _engine(engine, first, tokens * first.run_firings)
+    return simulate_generation(first, _announced(steps, tokens, progress), design, engine=engine)
+
+
+def _engine(engine: str, first: Schedule, firings: int) -> str:
+    """The engine for about this many firings; says on stderr (as a logger's warning) where it will take a while."""
+    engine = engine_for(engine, firings)
+    if engine in PYTHON_ENGINES and first.run_firings > SLOW_FIRINGS:
+        logging.getLogger("archsim").warning(f"simulating {first.run_firings:,} firings; this takes a while")
+    return engine
+
+
+def _announced(steps: Iterator[Schedule], tokens: int, progress: Callable[[str], None] | None) -> Iterator[Schedule]:
+    for made, step in enumerate(steps, start=1):
+        if progress:
+            progress(f"{made:,} of {tokens:,} tokens made")
+        yield step

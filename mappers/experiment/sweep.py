@@ -17,10 +17,20 @@ from archsim.units import Memory
 from dataflow.models.model import Model
 from mappers.experiment.row import Row
 from mappers.experiment.run import run
-from mappers.experiment.sweep_request import OF_MAPPER, OF_SELECTION, TAKEN, Plan, below, checked, listed, of_design
+from mappers.experiment.sweep_request import (
+    OF_PHASE,
+    OPTION_PREFIX,
+    SELECTION_PREFIX,
+    SweepRequest,
+    as_lists,
+    checked,
+    inner_path,
+    is_of_design,
+)
 from mappers.registry import SELECTION
 
-# Paths that decide how a selection's rule runs, and what of a selection does not; chosen.py keeps the last runs.
+# Paths that decide how a selection's rule runs, and keys of a selection that do not. Combinations that share a run of
+# the rule are made one after another, because only the last runs are kept (archsim/selection/rule_run.py).
 OF_THE_RULE = (SELECTION, "prompt", "context", "tokens")
 NOT_OF_THE_RULE = ("", "resident", "kept")
 
@@ -50,8 +60,8 @@ def sweep(
     >>> [row.seconds for row in rows], rows[1].problem
     ([0.000726, None], "context: model 'toy_llm' takes 1 to 64 tokens, got 1000")
     """
-    plan = Plan(design, model, phase, listed(over), selection, dict(options or {}), asked)
-    return [row for _, row in sorted(_rows(checked(plan)), key=lambda placed: placed[0])]
+    request = SweepRequest(design, model, phase, as_lists(over), selection, dict(options or {}), asked)
+    return [row for _, row in sorted(_rows(checked(request)), key=lambda placed: placed[0])]
 
 
 def sweep_rows(
@@ -69,44 +79,42 @@ def sweep_rows(
     Their order is that of `sweep`, but that combinations for which a selection's rule runs alike come side by side
     wherever the paths of the hardware stand, so that it runs once for all of these. Raises as `sweep`, at the call.
     """
-    plan = Plan(design, model, phase, listed(over), selection, dict(options or {}), asked)
-    return (row for _, row in _rows(checked(plan)))
+    request = SweepRequest(design, model, phase, as_lists(over), selection, dict(options or {}), asked)
+    return (row for _, row in _rows(checked(request)))
 
 
-def _rows(plan: Plan) -> Iterator[tuple[int, Row]]:
-    """Each combination's place in the order of the paths, and its row; those of one run of a rule side by side."""
-    over = plan.over
+def _rows(request: SweepRequest) -> Iterator[tuple[int, Row]]:
+    """Each combination's place in the order of the paths, and its row; those that share a rule run side by side."""
+    over = request.over
     ruling = [i for i, path in enumerate(over) if _of_the_rule(path)]
+    memories = tuple(request.design.of_kind(Memory))
     placed = enumerate(product(*(range(len(values)) for values in over.values())))
     for place, chosen in sorted(placed, key=lambda one: [one[1][i] for i in ruling]):
         settings = {path: values[i] for (path, values), i in zip(over.items(), chosen, strict=True)}
-        yield place, _row(plan, settings)
-
-
-def _row(plan: Plan, settings: Mapping[str, Any]) -> Row:
-    memories = tuple(plan.design.of_kind(Memory))
-    try:
-        return Row(settings, _report(plan, settings), None, memories)
-    except InputError as problem:
-        return Row(settings, None, str(problem), memories)
+        try:
+            yield place, Row(settings, _report(request, settings), None, memories)
+        except InputError as problem:
+            yield place, Row(settings, None, str(problem), memories)
 
 
 def _of_the_rule(path: str) -> bool:
-    return path in OF_THE_RULE or below(OF_SELECTION, path).split(".")[0] not in NOT_OF_THE_RULE
+    return path in OF_THE_RULE or inner_path(SELECTION_PREFIX, path).split(".")[0] not in NOT_OF_THE_RULE
 
 
-def _report(plan: Plan, settings: Mapping[str, Any]) -> Report:
+def _report(request: SweepRequest, settings: Mapping[str, Any]) -> Report:
     """The report of one combination. Raises InputError where it is refused."""
-    own = {path: value for path, value in settings.items() if of_design(path)}
-    chosen = settings.get(SELECTION, plan.selection)
+    own = {path: value for path, value in settings.items() if is_of_design(path)}
+    chosen = settings.get(SELECTION, request.selection)
     selection = load_selection(chosen) if isinstance(chosen, str) else chosen
-    changes = {below(OF_SELECTION, path): value for path, value in settings.items() if below(OF_SELECTION, path)}
-    options = {below(OF_MAPPER, path): value for path, value in settings.items() if below(OF_MAPPER, path)}
+    changes, options = (
+        {inner: value for path, value in settings.items() if (inner := inner_path(prefix, path))}
+        for prefix in (SELECTION_PREFIX, OPTION_PREFIX)
+    )
     return run(
-        plan.design.with_(own) if own else plan.design,
-        plan.model,
-        phase=plan.phase,
+        request.design.with_(own) if own else request.design,
+        request.model,
+        phase=request.phase,
         selection=selection.with_(changes) if selection and changes else selection,
-        options={**plan.options, **options},
-        **{**plan.asked, **{path: value for path, value in settings.items() if path in TAKEN}},
+        options={**request.options, **options},
+        **{**request.asked, **{path: value for path, value in settings.items() if path in OF_PHASE}},
     )

@@ -1,4 +1,4 @@
-"""Plan: what a sweep is asked for, checked before anything runs. Knows paths; does not know how a combination runs."""
+"""SweepRequest: what a sweep is asked for, checked before anything runs. Knows paths, not how a combination runs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dataflow.models.model import Model
 from mappers.experiment.run import check_phase
 from mappers.registry import MAPPERS, SELECTION, options_of
 
-TAKEN = ("prompt", "context", "tokens", "batch", "mask")  # paths that are what the phase takes
-GIVEN = (*TAKEN, "mapper", "engine")  # what `run` takes besides
-OF_SELECTION, OF_MAPPER = f"{SELECTION}.", "option."
+OF_PHASE = ("prompt", "context", "tokens", "batch", "mask")  # paths that are what the phase takes
+OF_RUN = (*OF_PHASE, "mapper", "engine")  # what `run` takes besides
+SELECTION_PREFIX, OPTION_PREFIX = f"{SELECTION}.", "option."
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is asked of a sweep."""
+class SweepRequest:
+    """The values to sweep by path (`over`), what they vary, and what stays the same (`asked`, as `run` takes it)."""
 
     design: Design
     model: Model
@@ -40,7 +40,7 @@ class Plan:
         return self.over.get(name, [] if given is None else [given])
 
 
-def listed(over: Mapping[str, Any]) -> dict[str, list[Any]]:
+def as_lists(over: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The values of each path as a list, numbers of arrays as Python's own. Raises InputError."""
     found, problems = {}, []
     for path, values in over.items():
@@ -53,56 +53,57 @@ def listed(over: Mapping[str, Any]) -> dict[str, list[Any]]:
     return found
 
 
-def of_design(path: str) -> bool:
-    return path not in (*TAKEN, SELECTION) and not path.startswith((OF_SELECTION, OF_MAPPER))
+def is_of_design(path: str) -> bool:
+    """True for a path of the design: of nothing that the phase, the selection or the mapper takes."""
+    return path not in (*OF_PHASE, SELECTION) and not path.startswith((SELECTION_PREFIX, OPTION_PREFIX))
 
 
-def below(start: str, path: str) -> str:
+def inner_path(start: str, path: str) -> str:
     """What follows the start of a path; nothing where it starts otherwise."""
     return path.removeprefix(start) if path.startswith(start) else ""
 
 
-def checked(plan: Plan) -> Plan:
-    """The plan. Raises InputError with everything for which no combination could be run."""
+def checked(request: SweepRequest) -> SweepRequest:
+    """The request. Raises InputError with everything that would keep every combination from running."""
     problems = [
-        f"sweep takes no '{name}'; {guess(name, GIVEN, otherwise='it takes')}"
-        for name in plan.asked
-        if name not in GIVEN
+        f"sweep takes no '{name}'; {guess(name, OF_RUN, otherwise='it takes')}"
+        for name in request.asked
+        if name not in OF_RUN
     ]
-    fixed = [name for name, value in {**plan.asked, SELECTION: plan.selection}.items() if value is not None]
-    fixed += [OF_MAPPER + name for name in plan.options]
+    fixed = [name for name, value in {**request.asked, SELECTION: request.selection}.items() if value is not None]
+    fixed += [OPTION_PREFIX + name for name in request.options]
     problems += [
         f"{path}: is given as one value and as values to sweep; give one of the two"
         for path in fixed
-        if path in plan.over
+        if path in request.over
     ]
-    problems += [f"{path}: no values; give at least one" for path, values in plan.over.items() if not values]
-    problems += _phase_problems(plan)
+    problems += [f"{path}: no values; give at least one" for path, values in request.over.items() if not values]
+    problems += _phase_problems(request)
     problems += [
         problem
-        for path in plan.over
-        if of_design(path)
-        for problem in _path_problems(plan.design, path, path, opens=2)
+        for path in request.over
+        if is_of_design(path)
+        for problem in _path_problems(request.design, path, path, opens=2)
     ]
-    problems += _selection_problems(plan)
-    problems += _mapper_problems(plan)
+    problems += _selection_problems(request)
+    problems += _mapper_problems(request)
     if problems:
         raise InputError(problems)
-    return plan
+    return request
 
 
-def _phase_problems(plan: Plan) -> list[str]:
-    given = {name: 1 if name in plan.over else plan.asked.get(name) for name in TAKEN if name != "batch"}
+def _phase_problems(request: SweepRequest) -> list[str]:
+    given = {name: 1 if name in request.over else request.asked.get(name) for name in OF_PHASE if name != "batch"}
     problems: list[str] = []
     try:
-        check_phase(plan.phase, **given)
+        check_phase(request.phase, **given)
     except InputError as problem:
         problems += problem.problems
-    for name in TAKEN:
+    for name in OF_PHASE:
         expected, kind = ("text", str) if name == "mask" else ("a whole number", int)
         problems += [
             f"{name}: expected {expected}, got {quoted(value)}"
-            for value in plan.values(name, plan.asked.get(name))
+            for value in request.values(name, request.asked.get(name))
             if isinstance(value, bool) or not isinstance(value, kind)
         ]
     return problems
@@ -128,40 +129,41 @@ def _path_problems(holder: Design | Selection, path: str, typed: str, *, opens: 
     return []
 
 
-def _selection_problems(plan: Plan) -> list[str]:
-    problems, first = [], plan.selection
-    for given in plan.over.get(SELECTION, []):
+def _selection_problems(request: SweepRequest) -> list[str]:
+    problems, first = [], request.selection
+    for given in request.over.get(SELECTION, []):
         try:
             if not isinstance(given, str | Selection):
                 raise InputError(f"expected a shipped name, a path or a Selection, got {quoted(given)}")
             first = load_selection(given) if isinstance(given, str) else given
         except InputError as problem:
             problems += [f"{SELECTION}: {one}" for one in problem.problems]
-    for path in plan.over:
-        inner = below(OF_SELECTION, path)
+    for path in request.over:
+        inner = inner_path(SELECTION_PREFIX, path)
         if inner and first is not None:
             problems += _path_problems(first, inner, path, opens=0)
-        elif inner and SELECTION not in plan.over:
+        elif inner and SELECTION not in request.over:
             problems.append(f"{path}: no selection is given; give one, or a path '{SELECTION}' beside it")
     return problems
 
 
-def _mapper_problems(plan: Plan) -> list[str]:
+def _mapper_problems(request: SweepRequest) -> list[str]:
     """Options that no mapper of the sweep has, and selections that none of them takes."""
-    own = plan.asked.get("mapper")
-    mappers = [own] if own else plan.over.get("mapper", [plan.design.mapper])
+    own = request.asked.get("mapper")
+    mappers = [own] if own else request.over.get("mapper", [request.design.mapper])
     known = [name for name in mappers if name in MAPPERS]
     if not known:
         return [f"unknown mapper {quoted(name)}; mappers are: {', '.join(MAPPERS)}" for name in mappers]
     there = dict.fromkeys(name for mapper in known for name in options_of(mapper))
     told = f"mapper {' or '.join(map(quoted, known))}"
-    paths = [*([SELECTION] if plan.selection else []), *(OF_MAPPER + name for name in plan.options), *plan.over]
+    options = [OPTION_PREFIX + name for name in request.options]
+    paths = [*([SELECTION] if request.selection else []), *options, *request.over]
     problems = [
-        f"{path}: {told} has no such option; {guess(below(OF_MAPPER, path), there, otherwise='options are')}"
+        f"{path}: {told} has no such option; {guess(inner_path(OPTION_PREFIX, path), there, otherwise='options are')}"
         for path in paths
-        if path.startswith(OF_MAPPER) and below(OF_MAPPER, path) not in there
+        if path.startswith(OPTION_PREFIX) and inner_path(OPTION_PREFIX, path) not in there
     ]
     if not any(SELECTION in signature(MAPPERS[mapper]).parameters for mapper in known):
-        chosen = [path for path in paths if path == SELECTION or path.startswith(OF_SELECTION)]
+        chosen = [path for path in paths if path == SELECTION or path.startswith(SELECTION_PREFIX)]
         problems += [f"{path}: {told} does not choose among cached keys" for path in chosen]
     return problems

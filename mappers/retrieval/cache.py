@@ -1,6 +1,6 @@
 """CachePlan: the cache of a graph, what a selection keeps of it in this step, and the memories that hold it.
 
-Tokens here are those of one KV head: its key and its value of one token together.
+A token here is the key and the value of one token in one KV head.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Prediction = Literal["this", "previous"]
 Layout = Literal["clustered", "scattered"]
 
 WEIGHTS = ("weight", "embedding", "lm_head", "norm")
-FETCHES = 32  # firings of a layer's fetch, so that attention begins on the first while others come
-USES: dict[str, Use] = {"frame": "frame", "question": "question"}  # of a phase; any other is text
+FETCHES = 32  # pieces of a layer's fetch: attention starts on the first while the others arrive
+USES: dict[str, Use] = {"frame": "frame", "question": "question"}  # phase -> use; every other phase is text
 
 
 @dataclass(frozen=True, slots=True)
 class Tiers:
-    """Names of units: the memory on chip, the main memory, channels beyond it and the memory behind them, if any."""
+    """Names of units: the memory on chip, the main memory, and, if any, channels beyond it and the memory behind."""
 
     buffer: str
     main: str
@@ -51,10 +51,10 @@ class Tiers:
 
 @dataclass(frozen=True, slots=True)
 class CachePlan:
-    """The attentions whose caches are chosen from, the choice of one layer and sequence, and how a cache is laid out.
+    """The attention ops that read a cache, what one layer and sequence keeps of it, and where the cache lies.
 
-    `attentions` are alike, one in each layer. Of the tokens cached before the step the newest `resident` of each of
-    `batch` sequences are in the main memory, after it `resident_after`.
+    `attentions`: equal ops, one in each layer. `resident`: how many of each sequence's newest tokens lie in the main
+    memory before the step; `resident_after`: after it.
     """
 
     attentions: tuple[Op, ...]
@@ -74,66 +74,67 @@ class CachePlan:
 
     @property
     def evicted(self) -> int:
-        """Tokens of a sequence, the oldest of those resident, that leave the main memory in this step."""
+        """Tokens of a sequence, the oldest resident ones, that leave the main memory in this step."""
         return self.cache.rows - (self.resident_after - self.resident)
 
     @property
     def known_ahead(self) -> bool:
-        """True where what is kept is known before the layer begins: predicted, or by a rule that asks no query."""
+        """True where the kept tokens are known before the layer begins: predicted, or by a rule without a query."""
         return self.prediction == "previous" or not (self.step.works or self.step.metadata_read_bytes)
 
     @property
     def bytes_of_a_layer_token(self) -> int:
-        """Bytes of a token's keys and values in one layer, all KV heads."""
+        """Bytes of one token's keys and values in a layer, over all KV heads."""
         return self.cache.kv_heads * self.cache.token_bytes
 
     @property
     def misses(self) -> int:
-        """Tokens of a layer and sequence that are kept and not resident."""
+        """Kept tokens of a layer and sequence that are not resident."""
         return self.step.kept - self.step.hits
 
     @property
     def miss_requests(self) -> int:
-        """Requests in which the misses of one sequence come."""
+        """Requests that fetch the misses of one sequence."""
         return self.step.miss_groups if self.layout == "clustered" else self.step.miss_stretches
 
     def is_for(self, op: Op) -> bool:
-        """True of one of these attentions."""
-        return any(op is one for one in self.attentions)
+        """True for one of these attention ops."""
+        return any(op is attention for attention in self.attentions)
 
     def new_work(self) -> Work:
-        """Attention of the new rows among themselves, all sequences and heads."""
+        """Attention of the new rows among themselves, over all sequences and heads."""
         pairs = self.batch * causal_pairs(self.cache.rows, self.cache.rows)
         return work("attention", pairs=pairs, heads=self.cache.heads, head_dim=self.cache.head_dim)
 
     def kept_work(self, tokens: int) -> Work:
-        """Attention of a sequence's rows to so many tokens, each seen by the query heads of its KV head."""
+        """Attention of a sequence's rows to this many tokens, each seen by the query heads that share its KV head."""
         heads = self.cache.heads // self.cache.kv_heads
         return work("attention", pairs=self.cache.rows * tokens, heads=heads, head_dim=self.cache.head_dim)
 
     def fetches(self) -> Iterator[tuple[int, int, int]]:
-        """The misses of all sequences in pieces: (requests of a piece, tokens of a request, how many such)."""
+        """The misses of all sequences in pieces: (requests of a piece, tokens of a request, how many such pieces)."""
         size = -(-self.batch * self.miss_requests // FETCHES)
         for count, each in _even(self.batch * self.misses, self.batch * self.miss_requests):
-            for of, times in chunks(count, size):
-                yield of, each, times
+            for requests, times in chunks(count, size):
+                yield requests, each, times
 
     def hits(self, most: int) -> Iterator[tuple[int, int, int]]:
-        """The hits of all sequences in pieces of `most` tokens at most, as fetches."""
+        """The hits of all sequences in pieces of at most `most` tokens, in the form of `fetches`."""
         requests = self.step.hit_groups if self.layout == "clustered" else self.step.hit_stretches
         for count, each in _even(self.batch * self.step.hits, self.batch * requests):
+            # Whole requests share a piece; a request that is larger than a piece is cut.
             if each <= most:
-                yield from ((of, each, times) for of, times in chunks(count, most // each))
+                yield from ((together, each, times) for together, times in chunks(count, most // each))
             else:
                 yield from ((1, tokens, times * count) for tokens, times in chunks(each, most))
 
     def recomputed(self) -> Counts:
-        """Work of the choice beyond the graph's, all layers."""
+        """Work of choosing, which the graph does not have, over all layers."""
         macs = sum(item.counts().get("mac", 0) for item in self.step.works)
         return {"mac": self.layers * self.batch * macs} if macs else {}
 
     def skipped(self) -> Counts:
-        """Work of dense attention that is left out, and under "cache" the bytes that are not read; all layers."""
+        """Work of dense attention that is not done, and under "cache" the bytes not read, over all layers."""
         done = (self.attentions[0].work, self.new_work(), self.kept_work(self.batch * self.step.kept))
         dense, new, kept = (item.counts() for item in done)
         left = {what: dense[what] - new[what] - kept[what] for what in ("mac", "exp")}
@@ -142,7 +143,7 @@ class CachePlan:
 
 
 def _even(tokens: int, requests: int) -> list[tuple[int, int]]:
-    """As many requests as these, as even as whole tokens allow: (how many, tokens of each).
+    """This many requests for the tokens, as even as whole tokens allow: (how many, tokens of each).
 
     >>> _even(10, 4), _even(0, 0)
     ([(2, 3), (2, 2)], [])
@@ -158,10 +159,11 @@ def plan_cache(
 ) -> CachePlan | None:
     """What the selection keeps in this graph's step; None where no attention has a cache.
 
-    Raises MappingError where attentions over caches differ, or an element of a cache is no whole number of bytes.
+    Raises MappingError where attention ops over caches differ, or an element of a cache is no whole number of bytes.
     """
-    cached_by = {name for name, op in graph.ops.items() if op.kind == "append"}  # keys that are added to a cache
-    found = [op for op in graph.ops.values() if op.kind == "attention" and op.inputs[1] in cached_by]
+    # Attention over a cache reads keys that an append op joined to it; that of a vision tower does not.
+    appended = {name for name, op in graph.ops.items() if op.kind == "append"}
+    found = [op for op in graph.ops.values() if op.kind == "attention" and op.inputs[1] in appended]
     if not found:
         return None
     op = found[0]
@@ -190,16 +192,17 @@ def plan_cache(
 
 
 def _weight_bytes(graph: Graph) -> int:
-    """Bytes of all that lies in the main memory beside the cache: the whole model's, of another graph its own."""
+    """Bytes of weights in the main memory: the whole model's, or this graph's where it is no phase of a model."""
     whole: int = graph.about.get("weight_bytes", graph.bytes_of(*WEIGHTS))
     return whole
 
 
 def check_capacities(graph: Graph, design: Design, tiers: Tiers, plan: CachePlan | None) -> None:
     """Raises MappingError where a tier cannot hold what lies in it after the step."""
-    token = plan.layers * plan.batch * plan.bytes_of_a_layer_token if plan else 0  # of all layers and sequences
+    token = plan.layers * plan.batch * plan.bytes_of_a_layer_token if plan else 0  # over all layers and sequences
     held = plan.resident_after * token if plan else 0
-    fetched = plan.misses * plan.batch * plan.cache.token_bytes if plan else 0  # which lies there until it is used
+    fetched = plan.misses * plan.batch * plan.cache.token_bytes if plan else 0  # lies there until its layer is done
+    # With prediction the fetch for the next layer arrives while this layer uses its own.
     at_once = 2 if plan and plan.prediction == "previous" else 1
     main: Memory = design.units[tiers.main]  # type: ignore[assignment]
     demand = _weight_bytes(graph) + held + at_once * fetched
@@ -214,7 +217,7 @@ def check_capacities(graph: Graph, design: Design, tiers: Tiers, plan: CachePlan
         return
     if tiers.beyond is None:
         raise MappingError(
-            f"{away} of {plan.cache.tokens} cached tokens of '{graph.name}' have no place",
+            f"no memory holds {away} of the {plan.cache.tokens} cached tokens of '{graph.name}'",
             resource=f"units.{tiers.main}", demand=held + away * token, capacity=held, dimension="bytes",
             ways_out=("a tier beyond the main memory", "a larger cache_region", "a shorter context", "a smaller batch"),
         )  # fmt: skip

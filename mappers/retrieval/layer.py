@@ -1,7 +1,7 @@
-"""LayerBuilder: the tasks of a layer, with weights streamed through the chip and a cache that is chosen from.
+"""LayerBuilder: the tasks of a layer whose weights stream through the chip and whose attention reads a selection.
 
 Ops follow one another on the units that do them. Only movements run beside them: weights ahead of their op, kept keys
-and values from the main memory, what is missed from the tier beyond, new rows and the oldest out.
+and values from the main memory, misses from the tier beyond, and new and evicted cache rows on their way out.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from mappers.build.layers import name_within
 from mappers.build.section_builder import SectionBuilder, chunks
 from mappers.retrieval.cache import FETCHES, WEIGHTS, CachePlan, Tiers
 
-# Of the memory on chip: four flows may be under way at once (the weights of an op and of the next, cached keys that are
-# resident and that were fetched), each with two pieces that have come and two that the cores take.
+# The memory on chip holds this many pieces. Four flows may share it (weights of an op and of the next, resident cached
+# keys, fetched ones), each with two pieces that have arrived and two that the cores read.
 PIECES = 16
 
-Run = tuple[int, int, int]  # requests of a piece, bytes or tokens of each, how many such pieces
-Piece = tuple[Work, int, int]  # work, bytes of weights, how many such pieces
+Gathers = tuple[int, int, int]  # requests of a piece, bytes of each request, how many such pieces
+WeightPieces = tuple[Work, int, int]  # work of a piece, its bytes of weights, how many such pieces
 
 
 @dataclass(slots=True, kw_only=True)
 class LayerBuilder(SectionBuilder):
-    """A layer in the making. `plan` is that of its cache, None for ops without one.
+    """A layer in the making. `plan` is the plan of its cache, None for ops without one.
 
-    `fetches` says whether a fetch runs here: of what the layer misses, or of the next layer's where that is predicted.
-    `last_load` is the load of weights that the next one comes after.
+    `fetches`: whether a fetch runs in this section, for this layer or, where it is predicted, for the next one.
+    `last_load`: the latest load of weights, after which the next one starts.
     """
 
     tiers: Tiers
@@ -41,18 +41,19 @@ class LayerBuilder(SectionBuilder):
     last_load: str | None = None
 
     def layer(self, ops: Sequence[Op], *, name: str) -> Section:
-        """The section of these ops, repeated for each scope; without ops that of the choice and its fetch alone."""
+        """The section of these ops, repeated for each scope; without ops, only a selection and its fetch."""
         after: list[str] = []
         fetched = None
+        # What is known before the layer is fetched from its start, beside the ops that come before attention.
         if self.plan is not None and self.fetches and (not ops or self.plan.known_ahead):
             fetched = self._fetch(self.plan, self._choose(self.plan, []))
         for op in ops:
-            called = name_within(op)
+            op_name = name_within(op)
             if self.plan is not None and self.plan.is_for(op):
-                self._attend(self.plan, called, after, fetched)
+                self._attend(self.plan, op_name, after, fetched)
             else:
-                self._op(op, called, after)
-            after = [called]
+                self._op(op, op_name, after)
+            after = [op_name]
         family = self.scopes[0].rstrip("0123456789.")
         return self.section(name or (f"{family}s" if family else ops[0].name))
 
@@ -71,9 +72,9 @@ class LayerBuilder(SectionBuilder):
         op: str = "",
         tiles: tuple[tuple[range, range], ...] = (),
     ) -> int:
-        """A call of one task on the unit that does this kind, begun by a launch where the unit has such.
+        """Makes a call of one task on the unit that does this kind; it begins with a launch where the unit has one.
 
-        Returns how many firings come before those of `runs`.
+        Returns how many firings come before those of `runs`: 1 with a launch, else 0.
         """
         unit = self.unit_for(kind, f"op '{name}'")
         launch = [(work("enter"), 1)] if "enter" in self.design.units[unit].does else []
@@ -81,20 +82,20 @@ class LayerBuilder(SectionBuilder):
         self.call(name, after)
         return len(launch)
 
-    def _bring(self, name: str, pieces: Sequence[Run], reader: str, ahead: int, role: str) -> str:
-        """Bytes from the main memory to the one on chip and from there to the reader, piece by piece.
+    def _bring(self, name: str, pieces: Sequence[Gathers], reader: str, ahead: int, role: str) -> str:
+        """Adds the tasks that bring bytes from the main memory through the memory on chip to the reader, in pieces.
 
-        A piece, of (requests, bytes of each), for each of the reader's firings after the first `ahead`.
+        Each of the reader's firings after the first `ahead` takes one piece.
         """
         sizes = [(requests * each, times) for requests, each, times in pieces]
         count, largest = sum(n for _, n in sizes), max(size for size, _ in sizes)
         if largest > self.piece_bytes:
             raise MappingError(
-                f"'{name}' passes through '{self.tiers.buffer}' in pieces of {largest} B, {PIECES} of which lie there",
+                f"'{name}': {PIECES} pieces of {largest} B lie in '{self.tiers.buffer}' at once",
                 resource=f"units.{self.tiers.buffer}.capacity", demand=PIECES * largest,
                 capacity=PIECES * self.piece_bytes, dimension="bytes", ways_out=("a larger capacity",),
             )  # fmt: skip
-        gathers = [(work("gather", requests=of, bytes=each), times) for of, each, times in pieces]
+        gathers = [(work("gather", requests=requests, bytes=each), times) for requests, each, times in pieces]
         self.task(name, self.tiers.main, gathers, role=role)
         self.task(f"{name} on chip", self.tiers.buffer, _each("read", sizes), role=role)
         self.stream(name, f"{name} on chip", 2, token_bytes=largest)
@@ -103,14 +104,14 @@ class LayerBuilder(SectionBuilder):
         return name
 
     def _op(self, op: Op, name: str, after: Sequence[str]) -> None:
-        """An op whose operands but weights are on chip, its weights streamed piece by piece, its cache rows stored."""
+        """Adds an op whose activations are on chip: its weights stream in pieces, its new cache rows are stored."""
         self.part = op.kind
         weights = self.graph.bytes_loaded(op, *WEIGHTS)
         pieces, tiles = self._pieces(op, weights)
         ahead = self._compute(name, op.kind, [(item, n) for item, _, n in pieces], after, op=name, tiles=tiles)
         if weights:
             role = next(self.graph.tensors[t].role for t in op.inputs if self.graph.tensors[t].role in WEIGHTS)
-            self.part = ""  # it runs ahead of its op, and is blocked most of the time
+            self.part = ""  # the load runs ahead of its op and is blocked most of the time
             load = self._bring(f"load {name}", [(1, size, n) for _, size, n in pieces], name, ahead, role)
             self.last_load = self.call(load, [self.last_load] if self.last_load else [])
         stored = self.graph.bytes_stored(op)
@@ -118,22 +119,23 @@ class LayerBuilder(SectionBuilder):
             self.task(f"store {name}", self.tiers.main, work("write", bytes=stored), role="cache")
             self.call(f"store {name}", [name])
 
-    def _pieces(self, op: Op, weights: int) -> tuple[list[Piece], tuple[tuple[range, range], ...]]:
-        """The op in pieces whose weights fit a piece of the memory on chip, and their tiles where they have such."""
+    def _pieces(self, op: Op, weights: int) -> tuple[list[WeightPieces], tuple[tuple[range, range], ...]]:
+        """The op cut so that the weights of each piece fit a piece of the memory on chip, and its tiles, if any."""
         if op.kind == "embedding" and weights:
             rows, d = op.work.extents
-            some = chunks(rows, max(1, self.piece_bytes * rows // weights))
-            return _with_bytes([(work("embedding", rows=r, d=d), count) for r, count in some], rows * d, weights), ()
+            row_counts = chunks(rows, max(1, self.piece_bytes * rows // weights))
+            return _with_bytes([(work("embedding", rows=r, d=d), n) for r, n in row_counts], rows * d, weights), ()
         if op.kind not in ("matmul", "ternary_matmul") or not weights:
             return [(op.work, weights, 1)], ()
         m, k, n = op.work.extents
         wide, deep = self._tile(op, self.piece_bytes * k * n // weights)
         cut = [(work(op.kind, m=m, k=d, n=w), a * b) for w, a in chunks(n, wide) for d, b in chunks(k, deep)]
+        # A piece has a tile, which a replay computes, only where it has whole outputs: not where it cuts k.
         whole = op.kind == "matmul" and deep == k
         return _with_bytes(cut, m * k * n, weights), (((range(0, m, m), range(0, n, wide)),) if whole else ())
 
     def _tile(self, op: Op, elements: int) -> tuple[int, int]:
-        """Outputs and inputs of a piece of so many weights: whole rows of the unit's trees where these fit."""
+        """Outputs and inputs of a piece of at most this many weights; whole multiples of the trees where they fit."""
         _, k, n = op.work.extents
         unit = self.design.units[self.unit_for(op.kind, f"op '{op.name}'")]
         trees, inputs = (unit.trees, unit.inputs) if isinstance(unit, CoreArray) else (1, 1)
@@ -144,27 +146,28 @@ class LayerBuilder(SectionBuilder):
         return wide, max(1, deep // inputs * inputs or deep)
 
     def _attend(self, plan: CachePlan, name: str, after: Sequence[str], fetched: str | None) -> None:
-        """Attention to the new rows and to what is resident, then to what is fetched as it comes.
+        """Adds attention to the new rows and the resident tokens, then to the fetched tokens as they arrive.
 
-        `fetched` is what has been fetched so far for this layer, or for the next one where those are predicted.
+        `fetched`: the last task of a fetch that was started before, for this layer or, with prediction, the next one.
         """
         known: Sequence[str] = ()
         if not plan.known_ahead:
             known = after = self._choose(plan, after)
             fetched = self._fetch(plan, after)
-        comes = fetched if plan.prediction == "this" else None
+        arriving = fetched if plan.prediction == "this" else None
         most = max(1, self.piece_bytes // plan.cache.token_bytes)  # tokens of a piece
         size = plan.cache.token_bytes
         self.part = "attention"
         near = list(plan.hits(most))
-        if not comes:  # what was fetched for this layer lies in one stretch
+        if not arriving:  # misses were fetched during the layer before, into one stretch
             near += [(1, tokens, n) for tokens, n in chunks(plan.batch * plan.misses, most)]
-        runs = [(plan.new_work(), 1), *((plan.kept_work(of * each), n) for of, each, n in near)]
+        runs = [(plan.new_work(), 1), *((plan.kept_work(requests * each), n) for requests, each, n in near)]
         ahead = self._compute(name, "attention", runs, after, op=name)
         if near:
-            pieces = [(of, each * size, n) for of, each, n in near]
+            # One firing more before the first piece: attention to the new rows, which are on chip.
+            pieces = [(requests, each * size, n) for requests, each, n in near]
             self.call(self._bring("read kept", pieces, name, ahead + 1, "cache"), known)
-        if comes:
+        if arriving:
             self.part = "fetch"
             far, waits = _read_in_pieces(plan, most)
             task, runs = f"{name} to fetched", [(plan.kept_work(tokens), n) for tokens, n in far]
@@ -172,11 +175,11 @@ class LayerBuilder(SectionBuilder):
             self.call(name, last=[task])
             pieces = [(1, tokens * size, n) for tokens, n in far]
             read = self._bring("read fetched", pieces, task, ahead, "cache")
-            self.stream(comes, read, self.tasks[comes].firings, takes=waits)
+            self.stream(arriving, read, self.tasks[arriving].firings, takes=waits)
         self._evict(plan, after)
 
     def _choose(self, plan: CachePlan, after: Sequence[str]) -> list[str]:
-        """The choice: its works one after another, sequence by sequence, its metadata read before they are scored."""
+        """Adds the works of choosing, one after another, a firing for each sequence, after their metadata is read."""
         self.part = "selection"
         waits = list(after)
         if plan.step.metadata_read_bytes:
@@ -184,8 +187,9 @@ class LayerBuilder(SectionBuilder):
             self.task("read metadata", self.tiers.main, read, firings=plan.batch, role="metadata")
             waits.append(self.call("read metadata", after))
         for place, item in enumerate(plan.step.works, start=1):
-            if item.kind in ("hash_compare", "threshold") and not self._is_done(item.kind):
-                item = work("compare", comparisons=item.elements)  # what it is to a design without a unit for it
+            # A design without a unit for it does the work as plain comparisons.
+            if item.kind in ("hash_compare", "threshold") and not self._has_unit_for(item.kind):
+                item = work("compare", comparisons=item.elements)
             unit = self.design.units[self.unit_for(item.kind, "the selection")]
             if isinstance(unit, ThresholdUnit) and item["passes"] > item["rows"] * unit.buckets:
                 raise MappingError(
@@ -199,43 +203,49 @@ class LayerBuilder(SectionBuilder):
             waits = [name]
         return waits
 
-    def _is_done(self, kind: str) -> bool:
+    def _has_unit_for(self, kind: str) -> bool:
         """True where a unit of the design does this kind."""
         return any(kind in unit.does for unit in self.design.units.values())
 
     def _fetch(self, plan: CachePlan, after: Sequence[str]) -> str | None:
-        """The misses, from the tier beyond over the channels into the main memory; the last task, if there is any."""
+        """Adds the fetch of the misses from the tier beyond into the main memory; returns its last task, if any."""
         fetches, size = list(plan.fetches()), plan.cache.token_bytes
         if not fetches:
             return None
         assert self.tiers.beyond is not None, "what is missed lies beyond the main memory"
         self.part = "fetch"
         pieces = sum(times for _, _, times in fetches)
-        gather = [(work("gather", requests=of, bytes=each * size), times) for of, each, times in fetches]
-        self.task("fetch", self.tiers.beyond, gather, role="fetched")
-        if self._is_done("issue"):
-            ahead = self._compute("issue", "issue", [(work("issue", requests=of), n) for of, _, n in fetches], after)
+        gathers = [(work("gather", requests=n, bytes=each * size), times) for n, each, times in fetches]
+        self.task("fetch", self.tiers.beyond, gathers, role="fetched")
+        # Where a unit issues the requests, each piece is fetched as soon as its own requests are out.
+        if self._has_unit_for("issue"):
+            issues = [(work("issue", requests=n), times) for n, _, times in fetches]
+            ahead = self._compute("issue", "issue", issues, after)
             self.stream("issue", "fetch", 2, gives=sequence((0, ahead), (1, pieces)))
         else:
             self.call("fetch", after)
-        sizes = [(of * each * size, times) for of, each, times in fetches]
+        sizes = [(n * each * size, times) for n, each, times in fetches]
         return self._carry("fetch", sizes, to=("fetched", self.tiers.main), depth=pieces)
 
     def _evict(self, plan: CachePlan, after: Sequence[str]) -> None:
-        """The oldest resident rows leave for the tier beyond where the new ones find no room."""
+        """Adds the move of the oldest resident tokens to the tier beyond, where new ones need their room."""
         beyond = self.tiers.beyond
         if not plan.evicted or beyond is None:
             return
         self.part = "eviction"
         total = plan.batch * plan.evicted * plan.bytes_of_a_layer_token
         request = self.design.units[beyond].request_bytes or total  # type: ignore[union-attr]
-        sizes = chunks(total, request * -(-total // (request * FETCHES)))  # whole requests, as one stretch has
+        # Pieces of whole requests, so that cutting the stretch adds no request.
+        sizes = chunks(total, request * -(-total // (request * FETCHES)))
         self.task("evict", self.tiers.main, _each("read", sizes), role="evicted")
         self.call("evict", after)
         self._carry("evict", sizes, to=("evicted", beyond), depth=2)
 
     def _carry(self, source: str, sizes: list[tuple[int, int]], *, to: tuple[str, str], depth: int) -> str:
-        """What a task reads, over the channels into a memory; `depth` is that of the first queue, the others have 2."""
+        """Adds the way of what `source` reads over the channels into a memory; returns the last task.
+
+        `depth` is that of the first queue; the others have two places.
+        """
         name, memory = to
         last, largest = source, max(size for size, _ in sizes)
         for channel in self.tiers.channels:
@@ -247,9 +257,10 @@ class LayerBuilder(SectionBuilder):
         return name
 
 
-def _with_bytes(cut: list[tuple[Work, int]], total: int, weights: int) -> list[Piece]:
-    """The works with their share of the weights, as their extents have of `total`; rounded up, the last one less."""
-    found: list[Piece] = []
+def _with_bytes(cut: list[tuple[Work, int]], total: int, weights: int) -> list[WeightPieces]:
+    """The works with shares of the weight bytes, by their part of `total` extents, rounded up; the last get less."""
+    found: list[WeightPieces] = []
+    # The shares must add up to the weights exactly: a law holds bytes read against bytes stored.
     left = weights
     for item, count in cut:
         extent = item.counts().get("mac", item.elements)
@@ -264,14 +275,14 @@ def _with_bytes(cut: list[tuple[Work, int]], total: int, weights: int) -> list[P
 
 
 def _read_in_pieces(plan: CachePlan, most: int) -> tuple[list[tuple[int, int]], Pattern[int]]:
-    """The fetched tokens in reads of `most` at most: (tokens, how many such), and the fetches that each read waits for.
+    """The fetched tokens in reads of at most `most`: (tokens, how many such), and the pieces that each read waits for.
 
-    The first read of a fetched piece waits for it, the others of the piece for nothing.
+    The first read of a fetched piece waits for it; the other reads of the piece wait for nothing.
     """
     reads: list[tuple[int, int]] = []
     waits: list[tuple[int, int]] = []
-    for of, each, times in plan.fetches():
-        cut = chunks(of * each, most)
+    for requests, each, times in plan.fetches():
+        cut = chunks(requests * each, most)
         count = sum(n for _, n in cut)
         reads += cut * times if len(cut) > 1 else [(cut[0][0], cut[0][1] * times)]
         waits += [(1, 1), (0, count - 1)] * times if count > 1 else [(1, times)]
@@ -279,5 +290,5 @@ def _read_in_pieces(plan: CachePlan, most: int) -> tuple[list[tuple[int, int]], 
 
 
 def _each(kind: str, sizes: Sequence[tuple[int, int]]) -> list[tuple[Work, int]]:
-    """A movement for each size: (bytes, how many such)."""
+    """A movement for each of the sizes (bytes, how many such)."""
     return [(work(kind, bytes=size), count) for size, count in sizes]

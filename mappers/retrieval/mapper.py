@@ -1,8 +1,8 @@
 """The retrieval mapper: layers whose attention reads the cached keys and values that a selection keeps.
 
-Per layer: q, k, v, RoPE; the choice among the cached keys; what is kept and not resident is fetched from the tier
-beyond while the rest goes on as far as it can; attention; feed-forward. Weights stream from the main memory through the
-one on chip. layer.py joins the tasks of a layer, cache.py says what a selection keeps.
+Per layer: q, k, v, RoPE; selection among the cached keys; fetch of kept tokens that are not resident from the tier
+beyond, while attention to the others runs; feed-forward. Weights stream from the main memory through the memory on
+chip. layer.py joins the tasks of a layer, cache.py says what a selection keeps.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def retrieval(
 ) -> Schedule:
     """The schedule of a graph whose decoder layers attend to what a selection keeps of their cache.
 
-    `selection` is the shipped `full` unless another is given. `prediction` is from the query of "this" layer, so that
-    attention to what is fetched waits for the fetch, or from the layer "previous": the fetch for a layer runs beside
-    all of the layer before. `layout` is how the tier beyond holds the tokens: "clustered", those of a cluster side by
-    side, a request for each; or "scattered" in the order of time.
+    `selection` is the shipped `full` unless another is given. `prediction` "this" selects with the layer's own query,
+    so that attention to fetched tokens waits for the fetch; "previous" selects with a query of the layer before, so
+    that the fetch runs beside all of that layer. `layout` is how the tier beyond holds the tokens: "clustered", the
+    tokens of a cluster side by side, one request for each cluster; or "scattered", in the order of time.
 
     Raises MappingError where the design has no tiers, no unit does a kind, or weights or cache do not fit.
     """
     tiers = Tiers.of(design)
-    chosen = load_selection(WHOLE) if selection is None else selection
-    plan = plan_cache(graph, design, tiers, chosen, prediction=prediction, layout=layout)
+    used = load_selection(WHOLE) if selection is None else selection
+    plan = plan_cache(graph, design, tiers, used, prediction=prediction, layout=layout)
     if plan is None and selection is not None:
         raise MappingError(
             f"selection '{selection.name}': no attention of '{graph.name}' has a cache to choose from",
@@ -58,33 +58,36 @@ def retrieval(
         tuple(_sections(graph, design, tiers, plan)),
         recomputed=plan.recomputed() if plan else {},
         skipped=plan.skipped() if plan else {},
-        selected=_summary(plan, chosen, tiers) if plan and plan.cache.cached else None,
-        approximated=tuple(_approximated(graph, plan, chosen)),
-        options={"selection": chosen, "prediction": prediction, "layout": layout},
+        selected=_summary(plan, used, tiers) if plan and plan.cache.cached else None,
+        approximated=tuple(_approximated(graph, plan, used)),
+        options={"selection": used, "prediction": prediction, "layout": layout},
     )
 
 
 def _sections(graph: Graph, design: Design, tiers: Tiers, plan: CachePlan | None) -> Iterator[Section]:
-    """Each group's section; where a layer fetches for the next, the first's comes before and the last has none."""
+    """The sections of each group of layers.
+
+    Where a layer fetches for the next one, a section before fetches for the first layer, and the last fetches nothing.
+    """
     for ops, scopes in layers_of(graph.ops.values()):
-        mine = plan if plan and any(plan.is_for(op) for op in ops) else None
+        own_plan = plan if plan and any(plan.is_for(op) for op in ops) else None
         sections: list[tuple[tuple[str, ...], list[Op], bool, str]] = [(scopes, ops, True, "")]
-        if mine and mine.prediction == "previous" and mine.misses:
+        if own_plan and own_plan.prediction == "previous" and own_plan.misses:
             sections = [
                 (scopes[:1], [], True, "first fetch"),
                 (scopes[:-1], ops, True, ""),
                 (scopes[-1:], ops, False, "last layer"),
             ]
-        for repeated, done, fetches, name in sections:
-            if repeated:
-                builder = LayerBuilder(graph, design, repeated, tiers=tiers, plan=mine, fetches=fetches)
-                yield builder.layer(done, name=name)
+        for section_scopes, section_ops, fetches, name in sections:
+            if section_scopes:  # of a single layer, which is the last, none are left to repeat
+                builder = LayerBuilder(graph, design, section_scopes, tiers=tiers, plan=own_plan, fetches=fetches)
+                yield builder.layer(section_ops, name=name)
 
 
 def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSummary:
     step, size = plan.step, plan.batch * plan.cache.token_bytes * plan.layers
-    # Else the query that chose is one of the layer before, of which none is known.
-    asked = plan.prediction == "this" or not step.works
+    # With prediction another layer's query chooses. How good that choice is, is not known.
+    judged = plan.prediction == "this" or not step.works
     return SelectionSummary(
         algorithm=selection.algorithm,
         kept=float(Fraction(step.kept, plan.cache.cached * plan.cache.kv_heads)),
@@ -94,9 +97,9 @@ def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSu
         hit_bytes=step.hits * size,
         miss_bytes=plan.misses * size,
         requests=plan.miss_requests * plan.batch * plan.layers,
-        mass_recall=step.mass_recall if asked else None,
-        top_recall=step.top_recall if asked else None,
-        output_error=step.output_error if asked else None,
+        mass_recall=step.mass_recall if judged else None,
+        top_recall=step.top_recall if judged else None,
+        output_error=step.output_error if judged else None,
         assumed={f"selection.{path}": why for path, why in selection.assumptions().items()},
         fitted={f"selection.{path}": point for path, point in selection.fits().items()},
     )

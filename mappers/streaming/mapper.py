@@ -30,12 +30,12 @@ RESIDENT = "q, k and v lie beside the nodes that read them: loading them takes n
 
 
 def streaming(graph: Graph, design: Design, *, form: Form = "memory_free", heads: Heads = "parallel") -> Schedule:
-    """The schedule of a graph's attention ops as streams of scores, one element a token, the head dimension inside it.
+    """The schedule of a graph's attention ops as streams; a token is one score or one vector over the head dimension.
 
     `form` is the algorithm (see dataflow.CASCADES). `heads` gives each head of each sequence a pipeline of its own
     ("parallel") or sends them through one pipeline, one after another ("sequential"). Masked keys are skipped.
 
-    Raises MappingError for an unknown option, other ops than attention, tensors that lie in memory, nodes that the
+    Raises MappingError for an unknown option, ops other than attention, tensors that lie in memory, nodes that the
     design lacks or has twice, and FIFOs without a depth.
     """
     _check_options(form, heads)
@@ -47,14 +47,15 @@ def streaming(graph: Graph, design: Design, *, form: Form = "memory_free", heads
     units = _units(cascade, design)
     depths = _depths(cascade, design)
     pipelines = [list(_pipelines(graph, op, cascade, heads)) for op in ops]
-    for op, mine in zip(ops, pipelines, strict=True):
-        _check_count(op, units, len(mine), design)
+    for op, of_op in zip(ops, pipelines, strict=True):
+        _check_count(op, units, len(of_op), design)
     return Schedule(
         graph,
         design.name,
         "streaming",
-        tuple(_section(graph, design, op, mine, depths, units) for op, mine in zip(ops, pipelines, strict=True)),
-        recomputed=_recomputed(graph, [pipeline for mine in pipelines for pipeline in mine]),
+        # A section for each attention op: they run one after another on the same nodes.
+        tuple(_section(graph, design, op, of_op, depths, units) for op, of_op in zip(ops, pipelines, strict=True)),
+        recomputed=_recomputed(graph, [pipeline for of_op in pipelines for pipeline in of_op]),
         approximated=(RESIDENT, *_unbounded(design, depths)),
         options={"form": form, "heads": heads},
     )
@@ -76,7 +77,7 @@ def _check_graph(graph: Graph, ops: list[Op]) -> None:
     if foreign:
         kinds = ", ".join(dict.fromkeys(op.kind for op in foreign))
         raise MappingError(
-            f"{len(foreign)} of {len(ops)} ops are none that this mapper streams ({kinds})",
+            f"this mapper streams attention ops only; {len(foreign)} of {len(ops)} ops are others ({kinds})",
             where=f"op '{foreign[0].name}'",
             ways_out=("--phase attention, which is the attention of a layer alone", "another design or mapper"),
         )
@@ -87,7 +88,8 @@ def _check_graph(graph: Graph, ops: list[Op]) -> None:
 
 
 def _depths(cascade: Cascade, design: Design) -> dict[tuple[str, str], tuple[str, int]]:
-    """For each edge of the cascade the entry of `fifos` that it takes its depth from, and the depth."""
+    """For each edge of the cascade the entry of `fifos` that gives its depth, and the depth."""
+    # Between two passes the complete row waits, so only an edge that crosses to a later pass needs a long FIFO.
     crossings = passes(cascade).crossings
     classes = {edge: "long" if edge in crossings else "short" for edge in _edges(cascade)}
     known = {*(_name(edge) for edge in classes), "short", "long"}
@@ -98,6 +100,7 @@ def _depths(cascade: Cascade, design: Design) -> dict[tuple[str, str], tuple[str
     ]
     found = {}
     for edge, kind in classes.items():
+        # A FIFO's own entry comes before that of its class.
         entry = _name(edge) if _name(edge) in design.fifos else kind
         if entry in design.fifos:
             found[edge] = (entry, design.fifos[entry])
@@ -109,7 +112,8 @@ def _depths(cascade: Cascade, design: Design) -> dict[tuple[str, str], tuple[str
 
 
 def _edges(cascade: Cascade) -> list[tuple[str, str]]:
-    """Who streams to whom, the sink that takes the result included."""
+    """The edges (producer, consumer) of the cascade, with the one to the sink that takes the result."""
+    # Operands are no edges: they lie beside the nodes that read them.
     made = {e.name for e in cascade.expressions}
     edges = [(read, e.name) for e in cascade.expressions for read in e.reads if read in made]
     return [*edges, (cascade.expressions[-1].name, "sink")]
@@ -120,7 +124,7 @@ def _name(edge: tuple[str, str]) -> str:
 
 
 def _units(cascade: Cascade, design: Design) -> dict[str, str]:
-    """For each expression and the sink the unit whose nodes do its pattern. Raises MappingError: none, or several."""
+    """For each expression and the sink, the unit whose nodes do its pattern; MappingError if none or several do."""
     patterns = {**{e.name: cascade.node(e) for e in cascade.expressions}, "sink": "sink"}
     nodes = design.of_kind(Node)
     doing = {p: [name for name, node in nodes.items() if p in node.does] for p in dict.fromkeys(patterns.values())}
@@ -137,21 +141,24 @@ def _units(cascade: Cascade, design: Design) -> dict[str, str]:
 
 
 def _check_count(op: Op, units: dict[str, str], pipelines: int, design: Design) -> None:
+    # Tasks are placed: every node of every pipeline takes a server of its own.
     for unit in dict.fromkeys(units.values()):
-        each, there = list(units.values()).count(unit), design.units[unit].count
-        if pipelines * each > there:
+        each, nodes = list(units.values()).count(unit), design.units[unit].count
+        if pipelines * each > nodes:
             raise MappingError(
-                f"{pipelines} pipelines",
+                f"{pipelines} pipelines, each with nodes of its own",
                 where=f"op '{op.name}'",
                 resource=f"units.{unit}.count",
                 demand=pipelines * each,
-                capacity=there,
-                ways_out=(*(["heads=sequential"] if each <= there else []), f"units.{unit}.count={pipelines * each}"),
+                capacity=nodes,
+                # Sequential heads help only where one pipeline fits.
+                ways_out=(*(["heads=sequential"] if each <= nodes else []), f"units.{unit}.count={pipelines * each}"),
             )
 
 
 def _pipelines(graph: Graph, op: Op, cascade: Cascade, how: Heads) -> Iterator[Pipeline]:
     """The pipelines of an attention op: one for each head of each sequence, or one for all."""
+    # Rows of all sequences are stacked, and all sequences have the same mask.
     batch, heads, head_dim = op.attributes["batch"], op.attributes["heads"], op.work["head_dim"]
     queries, keys = (graph.tensors[tensor].shape[0] // batch for tensor in op.inputs[:2])
     seen = tuple(seen_keys(i, queries=queries, keys=keys, **mask_of(op)) for i in range(queries))
@@ -173,6 +180,7 @@ def _section(
     units: dict[str, str],
 ) -> Section:
     builder = SectionBuilder(graph, design, ("",), part="attention")
+    # The width of every FIFO follows from the format of the queries: a node's values are no tensors of the graph.
     scalar = graph.tensors[op.inputs[0]].format
     for pipeline in pipelines:
         for e in pipeline.cascade.expressions:
@@ -180,9 +188,9 @@ def _section(
                 pipeline.prefix + e.name, units[e.name], pipeline.work(e), firings=pipeline.firings(e.name),
                 op=op.name, tiles=pipeline.tiles(e.name), role=e.name,
             )  # fmt: skip
+        # The sink takes a result a row and computes nothing; without it the last node would have no consumer.
         nothing = work("sink", mac=0, exp=0, flop=0)
-        sink = f"{pipeline.prefix}sink"
-        builder.task(sink, units["sink"], nothing, firings=pipeline.rows, op=op.name, role="sink")
+        builder.task(f"{pipeline.prefix}sink", units["sink"], nothing, firings=pipeline.rows, op=op.name, role="sink")
         for (source, sink), (_, depth) in depths.items():
             builder.stream(
                 pipeline.prefix + source,
@@ -197,10 +205,11 @@ def _section(
 
 
 def _recomputed(graph: Graph, pipelines: list[Pipeline]) -> dict[str, int]:
-    """What the algorithm does beyond the products and one exponential for each score: by element and by row."""
+    """Work of the algorithm beyond the graph's, which has the products and one exponential for each score."""
     done: dict[str, int] = {}
     for pipeline in pipelines:
         for e in pipeline.cascade.expressions:
+            # A node that works through the keys fires once for each score, any other once for each row.
             times = pipeline.elements if pipeline.by_key(e.name) else pipeline.rows
             for what, n in pipeline.counts(e).items():
                 done[what] = done.get(what, 0) + n * times
@@ -210,5 +219,5 @@ def _recomputed(graph: Graph, pipelines: list[Pipeline]) -> dict[str, int]:
 
 def _unbounded(design: Design, depths: dict[tuple[str, str], tuple[str, int]]) -> Iterator[str]:
     for entry in dict.fromkeys(entry for entry, depth in depths.values() if depth == UNLIMITED):
-        names = ", ".join(f"'{_name(edge)}'" for edge, (mine, _) in depths.items() if mine == entry)
+        names = ", ".join(f"'{_name(edge)}'" for edge, (its_entry, _) in depths.items() if its_entry == entry)
         yield f"fifos.{entry} of '{design.name}' is inf: an assumption, under which {names} never fill"

@@ -1,4 +1,7 @@
-"""Pipeline: one chain of nodes through which rows of scores stream, and what each node takes and gives row by row."""
+"""Pipeline: one chain of nodes through which rows of scores stream, and what each node takes and gives row by row.
+
+Knows the cascade and the mask. Does not know units or depths.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from dataflow.pattern import Pattern, every, sequence
 class Pipeline:
     """A pipeline of an attention op: the rows that stream through it, and the keys that each of them sees.
 
-    A row is lane x queries + query, a lane being a head of a sequence. Every lane of `lanes` sees the same keys, those
-    that `seen` gives for each query.
+    A lane is one head of one sequence; row = lane x queries + query. `seen` gives the keys of each query, which are the
+    same in every lane of `lanes`.
     """
 
     prefix: str
@@ -34,7 +37,7 @@ class Pipeline:
         return len(self.lanes) * sum(len(keys) for keys in self.seen)
 
     def by_key(self, name: str) -> bool:
-        """True where the node fires once for each score; false where it does for each row, as the sink."""
+        """True where the node fires once for each score, False where it fires once for each row, as the sink does."""
         return name != "sink" and self.cascade.steps_by(self.cascade[name], "key")
 
     def firings(self, name: str) -> int:
@@ -42,19 +45,20 @@ class Pipeline:
         return self.elements if self.by_key(name) else self.rows
 
     def gives(self, source: str) -> Pattern[int]:
-        """Tokens that the node gives in each firing: of a node that drops the key, one at the end of each row."""
+        """Tokens that the node gives in each firing; a node that reduces over the keys gives one at each row's end."""
         if self.by_key(source) and "key" not in self.cascade.ranks(source):
             return self._once_a_row(first=0, last=1)
         return every(1)
 
     def takes(self, source: str, sink: str) -> Pattern[int]:
-        """Tokens of the source that the sink takes in each firing: of one value for a row, at the row's beginning."""
+        """Tokens of the source that the sink takes in each firing; one value for a row is taken at the row's start."""
         if self.by_key(sink) and "key" not in self.cascade.ranks(source):
             return self._once_a_row(first=1, last=0)
         return every(1)
 
     def _once_a_row(self, *, first: int, last: int) -> Pattern[int]:
         runs = []
+        # Rows of one length make one period; otherwise, as under a causal mask, the pattern lists every query.
         even = len({len(keys) for keys in self.seen}) == 1
         for keys in self.seen[:1] if even else self.seen:
             runs += [(first, 1), (0, len(keys) - 1)] if first else [(0, len(keys) - 1), (last, 1)]
@@ -62,6 +66,7 @@ class Pipeline:
 
     def tiles(self, name: str) -> tuple[tuple[range, range], ...]:
         """What each firing computes, as (row, key); of a node that fires for each row, (row, 0)."""
+        # In the order of firings: lane by lane, query by query, and in each row over the keys that it sees.
         queries = len(self.seen)
         rows = range(self.lanes.start * queries, self.lanes.stop * queries)
         if not self.by_key(name):
@@ -72,6 +77,7 @@ class Pipeline:
 
     def counts(self, e: Expression) -> dict[str, int]:
         """What one firing of the node computes."""
+        # "d" stands for the head dimension, so that a cascade needs no numbers of a model.
         return {what: self.head_dim if n == "d" else int(n) for what, n in e.counts.items()}
 
     def work(self, e: Expression) -> Work:

@@ -1,1 +1,1 @@
-"""The fused pipeline of ternary table look-up: its units, its calls, what does not fit, and the order in a layer."""
+"""The fused pipeline of ternary table look-up: its units, its calls, its limits, and the order of calls in a layer."""

@@ -1,6 +1,6 @@
 """The attention of a table-lookup accelerator: groups of a prompt's queries, or the one query of a decode step.
 
-Each function adds the tasks of one call; the caller says which call comes after which. Source of the structure:
+Each function adds the tasks of one call; the caller decides the order of calls. Source of the structure:
 arXiv 2510.15926.
 """
 
@@ -24,9 +24,9 @@ def prefill_attention(
     skips_masked: bool,
     after: Sequence[str],
 ) -> None:
-    """Groups of queries against key and value rows, one row per step.
+    """Attention of groups of queries to key and value rows, one row per step.
 
-    Where masked keys are skipped, rows count from the newest token: a group sees the keys from its own first row on.
+    With `skips_masked`, rows are numbered from the newest token: a group sees the keys from its own first row on.
     """
     builder.part = "attention"
     names, size, keys = builder.names, len(groups[0]), groups[-1].stop
@@ -37,9 +37,11 @@ def prefill_attention(
     tiles = tuple((range(g.start, g.stop, size), span) for g, span in zip(groups, spans, strict=True))
     attend = builder.task("attention", names.prefill, runs, op="attention", tiles=tiles)
     row, kv_row = (n * head_dim * builder.activation_bytes for n in (heads, kv_heads))
+    # A group fires once per key row and once to drain: queries enter with its first step, results leave with the drain.
     steps = sum(len(span) for span in spans)
     each_step = sequence(*((t, n) for span in spans for t, n in ((1, len(span)), (0, 1))))
     first_steps = sequence(*((t, n) for span in spans for t, n in ((size, 1), (0, len(span)))))
+    # Room for two groups of queries: the next one is read while this one is attended to.
     q = _rows_read(builder, "q", attend, len(groups) * size, row, first_steps, 2 * size)
     k = _rows_read(builder, "k", attend, steps, kv_row, each_step, _cached_rows(builder, kv_row))
     v = _rows_read(builder, "v", attend, steps, kv_row, each_step, _cached_rows(builder, kv_row))
@@ -52,7 +54,7 @@ def prefill_attention(
 def decode_attention(
     builder: CallBuilder, *, context: int, heads: int, kv_heads: int, head_dim: int, after: Sequence[str]
 ) -> None:
-    """One query in two passes over the cache; the raw scores of all cached tokens wait in between."""
+    """Attention of one query in two passes over the cache; the raw scores of all cached tokens wait in between."""
     builder.part = "attention"
     name = builder.names.decode
     unit: DecodeAttention = builder.design.units[name]  # type: ignore[assignment]
@@ -63,6 +65,7 @@ def decode_attention(
     sums = [(work("attention_values", **extents), context), (work("drain", d=heads * head_dim), 1)]
     values = builder.task("attention.values", name, sums, op="attention", tiles=tiles)
     row, kv_row = (n * head_dim * builder.activation_bytes for n in (heads, kv_heads))
+    # The last firing drains the result, without a score or a value row.
     each_row = sequence((1, context), (0, 1))
     builder.stream(
         scores,
@@ -81,14 +84,14 @@ def decode_attention(
 
 
 def _cached_rows(builder: CallBuilder, row_bytes: int) -> int:
-    """Key or value rows before the unit: the one in use and those that requests under way hold, at least one."""
+    """Key or value rows queued before the unit: the one in use, and at least one more for the requests under way."""
     return 1 + max(1, builder.bytes_in_flight // row_bytes)
 
 
 def _rows_read(
     builder: CallBuilder, which: str, consumer: str, rows: int, row_bytes: int, takes: Pattern[int], depth: int
 ) -> str:
-    """Rows of queries (q), keys (k) or values (v) for an attention unit, from memory or its cache."""
+    """Adds the read of query (q), key (k) or value (v) rows from memory for an attention unit; returns its name."""
     what = {"q": "queries", "k": "keys", "v": "values"}[which]
     role = "activation" if which == "q" else "cache"
     each = work("read", bytes=row_bytes)
@@ -101,7 +104,7 @@ def _rows_read(
 def _rows_written(
     builder: CallBuilder, producer: str, rows: int, row_bytes: int, gives: Pattern[int], depth: int
 ) -> str:
-    """The rows that an attention unit makes, to memory."""
+    """Adds the write to memory of the rows that an attention unit makes; returns its name."""
     each = work("write", bytes=row_bytes)
     write = builder.task("attention.write", builder.names.memory, each, firings=rows, role="activation")
     fifo = f"{builder.tasks[producer].unit} output"
@@ -110,7 +113,8 @@ def _rows_written(
 
 
 def _cache_after_queries(builder: CallBuilder, q: str, rows: int, caches: tuple[str, ...]) -> None:
-    """The caches are read once the first rows of queries are: nothing can be scored before."""
+    """Starts the reads of keys and values when the first query rows are read: nothing can be scored before."""
+    # A token without bytes: the read of the last of these rows gives it, the first read of the cache takes it.
     others = builder.tasks[q].firings - rows
     for cache in caches:
         builder.stream(

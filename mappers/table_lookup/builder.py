@@ -1,4 +1,4 @@
-"""The units of a table-lookup accelerator by what they do, found from kinds and links, and the builder of its calls.
+"""The units of a table-lookup accelerator by what they do, found by kinds and links, and the builder of its calls.
 
 Knows the structure that the calls need. Does not know the calls.
 """
@@ -28,7 +28,7 @@ from dataflow.op import work
 from dataflow.pattern import Pattern
 from mappers.build.section_builder import SectionBuilder, chunks
 
-GRAINS = (1, 2, 4)  # elements a cycle of the quantised FIFO that its tokens can show
+FIFO_RATES = (1, 2, 4)  # elements per cycle through the quantised FIFO that whole tokens can represent
 VECTOR_ELEMENTS = 16  # elements that the float path moves at once: 256 bit of FP16 (arXiv 2510.15926)
 
 
@@ -53,40 +53,41 @@ class UnitNames:
 
     @staticmethod
     def of(design: Design) -> UnitNames:
-        """The names in this design. Raises MappingError naming what is missing or there twice."""
+        """The names in this design. Raises MappingError where a unit is missing or there are several."""
         links = design.links
-        lookup = _one(design, TableLookup)
+        lookup = _only_unit(design, TableLookup)
         vectors = design.of_kind(Vector)
         channels = design.of_kind(Channel)
 
         def source(unit: str, among: Sequence[str]) -> str:
-            return _joined(design, [(k.from_, k.to) for k in links.values()], unit, among)
+            return _only_neighbour(design, [(link.from_, link.to) for link in links.values()], unit, among)
 
         def sink(unit: str, among: Sequence[str]) -> str:
-            return _joined(design, [(k.to, k.from_) for k in links.values()], unit, among)
+            return _only_neighbour(design, [(link.to, link.from_) for link in links.values()], unit, among)
 
+        # Units of one kind, such as the three vectors, are told apart by their links, from the look-up outwards.
         quantiser = source(lookup, list(vectors))
         dequantiser = sink(lookup, list(vectors))
         elementwise = sink(dequantiser, list(vectors))
         return UnitNames(
-            memory=_one(design, Memory),
-            loader=_one(design, WeightLoader),
-            buffer=_one(design, WeightBuffer),
+            memory=_only_unit(design, Memory),
+            loader=_only_unit(design, WeightLoader),
+            buffer=_only_unit(design, WeightBuffer),
             lookup=lookup,
             quantiser=quantiser,
             dequantiser=dequantiser,
             elementwise=elementwise,
-            norm=_one(design, Norm),
-            prefill=_one(design, PrefillAttention),
-            decode=_one(design, DecodeAttention),
-            host=_one(design, Host),
+            norm=_only_unit(design, Norm),
+            prefill=_only_unit(design, PrefillAttention),
+            decode=_only_unit(design, DecodeAttention),
+            host=_only_unit(design, Host),
             reader=source(quantiser, list(channels)),
             operand_reader=source(elementwise, list(channels)),
             writer=sink(elementwise, list(channels)),
         )
 
 
-def _one(design: Design, kind: type[Unit]) -> str:
+def _only_unit(design: Design, kind: type[Unit]) -> str:
     names = list(design.of_kind(kind))
     if len(names) != 1:
         what = kind.__name__
@@ -97,7 +98,7 @@ def _one(design: Design, kind: type[Unit]) -> str:
     return names[0]
 
 
-def _joined(design: Design, ends: list[tuple[str, str]], unit: str, among: Sequence[str]) -> str:
+def _only_neighbour(design: Design, ends: list[tuple[str, str]], unit: str, among: Sequence[str]) -> str:
     names = [a for a, b in ends if b == unit and a in among]
     if len(names) != 1:
         raise MappingError(
@@ -110,21 +111,21 @@ def _joined(design: Design, ends: list[tuple[str, str]], unit: str, among: Seque
 
 def link_between(design: Design, source: str, sink: str) -> tuple[str, Link]:
     """The FIFO between two units, and its name."""
-    return next((name, k) for name, k in design.links.items() if (k.from_, k.to) == (source, sink))
+    return next((name, link) for name, link in design.links.items() if (link.from_, link.to) == (source, sink))
 
 
 def link_depth(design: Design, source: str, sink: str) -> int:
-    """Tokens that the FIFO between two units holds, with the registers of the source's own pipeline.
+    """Tokens that the FIFO between two units holds, plus the registers of the source's own pipeline.
 
-    A pipelined unit keeps the items that it works on in its own registers, so they take no place of the FIFO; the event
-    model lets a firing take its place at the start, so the pipeline's places are added here.
+    A pipelined unit keeps the items that it works on in its own registers, not in the FIFO. In the event model a firing
+    takes its output place at its start, so the places of the pipeline are added here.
     """
     _, link = link_between(design, source, sink)
     return link.depth + int(design.units[source].latency_cycles)
 
 
 def burst_bytes(loader: WeightLoader) -> int:
-    """A request of one port."""
+    """Bytes of a request on one port."""
     return loader.burst_beats * loader.port_bits // 8
 
 
@@ -148,7 +149,7 @@ class CallBuilder(SectionBuilder):
 
     @property
     def burst_bytes(self) -> int:
-        """A request of activations and cache rows: a burst of one port."""
+        """Bytes of a request for activations or cache rows: a burst on one port."""
         return burst_bytes(self.loader)
 
     @property
@@ -167,7 +168,11 @@ class CallBuilder(SectionBuilder):
         burst: int = 0,
         op: str | tuple[str, ...] = "",
     ) -> tuple[str, list[tuple[int, int]]]:
-        """Adds a task that reads or writes `size` bytes in bursts, so many times; its name and the runs of bursts."""
+        """Adds a task that reads or writes `size` bytes in bursts, `times` times; its name, and the bursts of one time.
+
+        The bursts are runs of (bytes, how many).
+        """
+        # The runs are one period of the task: each time ends with a shorter burst, if any; no burst spans two rows.
         runs = chunks(size, burst or self.burst_bytes)
         firings = times * sum(n for _, n in runs)
         works = [(work(kind, bytes=b), n) for b, n in runs]
@@ -184,14 +189,15 @@ class CallBuilder(SectionBuilder):
     ) -> None:
         """Joins two tasks by the design's FIFO between their units, whose name the stream keeps as its `fifo`.
 
-        A token of the stream is `token` of the link's. Depths are in tokens of the stream and hold the registers of the
-        source's pipeline too, so a depth that is found for the stream is not the link's own.
+        A token of the stream stands for `token` tokens of the link. Depths count tokens of the stream and include the
+        registers of the source's pipeline, so a minimal depth found for the stream is not the link's own.
         """
         source, sink = (self.tasks[task].unit for task in (producer, consumer))
         name, link = link_between(self.design, source, sink)
         self.stream(
             producer,
             consumer,
+            # Rounded down: a token of the stream needs places for all its elements.
             link_depth(self.design, source, sink) // token,
             gives=gives,
             takes=takes,

@@ -1,4 +1,7 @@
-"""What does not fit a table-lookup accelerator: units that its calls cannot use as they are, and shapes beyond it."""
+"""What does not fit a table-lookup accelerator: units that its calls cannot use as they are, and shapes too large.
+
+Each check yields MappingErrors with the ways out. Does not know tasks.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ from collections.abc import Iterator
 from archsim.errors import MappingError
 from archsim.units import DecodeAttention, Memory, PrefillAttention, TableLookup, Vector, WeightBuffer, WeightLoader
 from archsim.units.unit import ceil_div
-from mappers.table_lookup.builder import GRAINS, VECTOR_ELEMENTS, burst_bytes
+from mappers.table_lookup.builder import FIFO_RATES, VECTOR_ELEMENTS, burst_bytes
 from mappers.table_lookup.shapes import LINEARS, Shapes
 
 
 def problems(shapes: Shapes) -> Iterator[MappingError]:
     """Everything that does not fit, the most basic first: units, then shapes."""
+    # The caller raises the first one, so what explains later ones comes before them.
     yield from _kinds(shapes)
     yield from _one_server(shapes)
     yield from _requests(shapes)
@@ -28,6 +32,7 @@ def problems(shapes: Shapes) -> Iterator[MappingError]:
 
 def _kinds(shapes: Shapes) -> Iterator[MappingError]:
     design, names = shapes.design, shapes.names
+    # Vector units do what the design lists; the links alone say which place each has in the pipeline.
     needed = {
         names.quantiser: ("quantize",),
         names.dequantiser: ("dequantize",),
@@ -37,13 +42,13 @@ def _kinds(shapes: Shapes) -> Iterator[MappingError]:
         missing = [kind for kind in kinds if kind not in design.units[name].does]
         if missing:
             yield MappingError(
-                f"units.{name}.ops: lacks {', '.join(missing)}, which its place in the pipeline asks of it",
+                f"units.{name}.ops: lacks {', '.join(missing)}, which this unit does for every linear",
                 ways_out=(f"units.{name}.ops=[{', '.join(kinds)}]",),
             )
 
 
 def _one_server(shapes: Shapes) -> Iterator[MappingError]:
-    """Units whose firings build on the one before: the state is the unit's own, so there is one of each."""
+    """Units whose firings build on the one before must have one server, because the state lies in the unit."""
     design, names = shapes.design, shapes.names
     for name in (names.lookup, names.quantiser, names.prefill, names.decode, names.loader, names.buffer):
         unit = design.units[name]
@@ -54,7 +59,8 @@ def _one_server(shapes: Shapes) -> Iterator[MappingError]:
             )
         if unit.latency_cycles:
             yield MappingError(
-                f"units.{name}.latency_cycles: {unit.latency_cycles}; this pipeline's depth is charged as its fills",
+                f"units.{name}.latency_cycles: {unit.latency_cycles}; this mapper counts the depth of a "
+                "unit's pipeline in its fills",
                 ways_out=(f"units.{name}.latency_cycles=0 and a larger fill",),
             )
 
@@ -68,6 +74,7 @@ def _requests(shapes: Shapes) -> Iterator[MappingError]:
         )
     loader: WeightLoader = design.units[names.loader]  # type: ignore[assignment]
     vector = VECTOR_ELEMENTS * shapes.activation_bytes
+    # The stream from the read to the port carries vectors, so each burst must give whole ones.
     if burst_bytes(loader) % vector:
         yield MappingError(
             f"units.{names.loader}: a burst of {loader.burst_beats} x {loader.port_bits} bit is no multiple of a "
@@ -80,6 +87,7 @@ def _quantiser(shapes: Shapes) -> Iterator[MappingError]:
     design, names = shapes.design, shapes.names
     quantiser: Vector = design.units[names.quantiser]  # type: ignore[assignment]
     lookup: TableLookup = design.units[names.lookup]  # type: ignore[assignment]
+    # The fused linear schedules one entry of the quantiser's loop for each vector.
     if quantiser.loop_elements != VECTOR_ELEMENTS:
         yield MappingError(
             f"units.{names.quantiser}.loop_elements: {quantiser.loop_elements}; the loop runs over a vector",
@@ -87,11 +95,11 @@ def _quantiser(shapes: Shapes) -> Iterator[MappingError]:
         )
     rates = {f"{names.quantiser}.lanes": quantiser.lanes, f"{names.lookup}.takes_per_cycle": lookup.takes_per_cycle}
     for path, rate in rates.items():
-        if rate not in GRAINS:
+        if rate not in FIFO_RATES:
             yield MappingError(
                 f"units.{path}: {rate} elements a cycle; a token of the FIFO divides a vector of "
                 f"{VECTOR_ELEMENTS} and a block of inputs",
-                ways_out=tuple(f"units.{path}={grain}" for grain in GRAINS),
+                ways_out=tuple(f"units.{path}={allowed}" for allowed in FIFO_RATES),
             )
 
 
@@ -101,14 +109,14 @@ def _layout(shapes: Shapes) -> Iterator[MappingError]:
     loader: WeightLoader = design.units[names.loader]  # type: ignore[assignment]
     buffer: WeightBuffer = design.units[names.buffer]  # type: ignore[assignment]
     for field in ("region_outputs", "region_blocks"):
-        there, stored = getattr(buffer, field), getattr(loader, field)
-        if there < stored:
+        available, stored = getattr(buffer, field), getattr(loader, field)
+        if available < stored:
             path = f"units.{names.buffer}.{field}"
             yield MappingError(
                 "a region of the stored layout is larger than one of the buffer",
                 resource=path,
                 demand=stored,
-                capacity=there,
+                capacity=available,
                 ways_out=(f"{path}={stored}",),
             )
     if loader.block_inputs % lookup.group_size:
@@ -117,6 +125,7 @@ def _layout(shapes: Shapes) -> Iterator[MappingError]:
             "of an index vector",
             ways_out=(f"units.{names.loader}.block_inputs a multiple of it",),
         )
+        # Without whole groups the width of an index vector, which the checks below need, is not defined.
         return
     indices = ceil_div(loader.block_inputs, lookup.group_size) * lookup.index_bits
     path = f"units.{names.buffer}.word_bits"
@@ -160,6 +169,7 @@ def _weights(shapes: Shapes) -> Iterator[MappingError]:
 def _widths(shapes: Shapes) -> Iterator[MappingError]:
     for linear in LINEARS:
         n, k = shapes.shape(linear)
+        # Both: a row enters the quantiser and leaves the look-up in whole vectors.
         for axis, extent in (("inputs", k), ("outputs", n)):
             if extent % VECTOR_ELEMENTS:
                 yield MappingError(
@@ -174,6 +184,7 @@ def _buffer(shapes: Shapes) -> Iterator[MappingError]:
     buffer: WeightBuffer = shapes.design.units[shapes.names.buffer]  # type: ignore[assignment]
     loader: WeightLoader = shapes.design.units[shapes.names.loader]  # type: ignore[assignment]
     region = shapes.layout.bytes((loader.region_outputs, loader.region_blocks * loader.block_inputs))
+    # The buffer holds one matrix, so the largest decides; under double buffering the next one is loaded beside it.
     linear = max(LINEARS, key=shapes.weight_bytes)
     double = shapes.buffering == "double"
     demand = (2 if double else 1) * shapes.weight_bytes(linear) // region
@@ -193,6 +204,7 @@ def _buffer(shapes: Shapes) -> Iterator[MappingError]:
 def _context(shapes: Shapes) -> Iterator[MappingError]:
     decode: DecodeAttention = shapes.design.units[shapes.names.decode]  # type: ignore[assignment]
     prefill: PrefillAttention = shapes.design.units[shapes.names.prefill]  # type: ignore[assignment]
+    # A prompt is limited by the prefill engine's buffers, a decode step by the scores that wait between its two passes.
     if shapes.prefill:
         what, path, limit = "a prompt", f"units.{shapes.names.prefill}.max_context", prefill.max_context
     else:
@@ -209,6 +221,7 @@ def _context(shapes: Shapes) -> Iterator[MappingError]:
 
 def _capacity(shapes: Shapes) -> Iterator[MappingError]:
     memory: Memory = shapes.design.units[shapes.names.memory]  # type: ignore[assignment]
+    # In the loader's layout, which pads a matrix to whole regions: the graph's own ternary format is smaller.
     weights = shapes.layers * sum(map(shapes.weight_bytes, LINEARS))
     demand = weights + shapes.graph.bytes_of("embedding", "lm_head", "cache", "norm")
     if demand > memory.capacity:

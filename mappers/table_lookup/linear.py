@@ -1,7 +1,7 @@
 """The weight load and the fused linear of a table-lookup accelerator.
 
-Each function adds the tasks of one call, joined by the FIFOs of the design; which call comes after which is said by the
-caller. Source of the structure: arXiv 2510.15926.
+Each function adds the tasks of one call, joined by the FIFOs of the design; the caller decides the order of calls.
+Source of the structure: arXiv 2510.15926.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TOKEN_ELEMENTS = 2  # INT8 elements per token of the quantised FIFO; 1 is exact 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A fused linear: its op and those of quantisation, scaling and the element-wise step, and its shape."""
+    """A fused linear: its op, the ops of quantisation, scaling and the element-wise step, and its shape."""
 
     name: str
     quantize: str
@@ -40,6 +40,7 @@ def load(
     """Weights from memory to the buffer: bursts on every port together, then beats into the buffer."""
     builder.part = "weight load"
     loader, unit = builder.names.loader, builder.loader
+    # The ports are read together: one request on each brings burst_beats beats of the layout.
     tile = unit.burst_beats * unit.beat_bytes
     read, runs = builder.bursts(f"{name}.read", "read", weight_bytes, burst=tile, role="weight", op=matmul)
     load = builder.task(f"{name}.load", loader, [(work("move", bytes=b), n) for b, n in runs])
@@ -64,7 +65,7 @@ def linear(builder: CallBuilder, op: Linear, after: Sequence[str]) -> None:
         op=op.quantize,
         tiles=((range(op.rows), range(0, op.k, token)),),
     )
-    # A vector is taken when its loop is entered, and none while its elements are made.
+    # A vector is taken when its loop is entered; the firings that quantise its elements take none.
     builder.link(move, quantize, takes=sequence((1, 1), (0, groups)))
     lookup, firings = _lookup(builder, op, lookup_unit, token, quantize)
     tile = ((range(op.rows), range(0, op.n, VECTOR_ELEMENTS)),)
@@ -88,6 +89,7 @@ def linear(builder: CallBuilder, op: Linear, after: Sequence[str]) -> None:
     builder.link(scale, fused)
     first = [read]
     if op.operand_bytes:
+        # An operand shorter than a row, such as the RoPE table of one head, comes with the row's first vectors.
         vectors = ceil_div(op.operand_bytes, builder.vector_bytes)
         operand, moved = _reads(builder, f"{op.name}.operand", names.operand_reader, op.rows, vectors)
         builder.link(moved, fused, takes=sequence((1, vectors), (0, vectors_out - vectors)))
@@ -96,21 +98,22 @@ def linear(builder: CallBuilder, op: Linear, after: Sequence[str]) -> None:
 
 
 def _token_elements(builder: CallBuilder, unit: TableLookup) -> int:
-    """INT8 elements per token: two, so that the grain hardly shows, or as many as a cycle moves.
+    """INT8 elements per token: TOKEN_ELEMENTS, or as many as a cycle moves; 1 where such a token does not fit.
 
-    It does not depend on the depth beyond what a token needs, so that a deeper FIFO holds no fewer elements in tokens.
+    A token needs room in the FIFO and must divide a block of inputs. Beyond that the depth does not matter, so that a
+    deeper FIFO never holds fewer elements.
     """
     quantiser: Vector = builder.design.units[builder.names.quantiser]  # type: ignore[assignment]
     depth = link_depth(builder.design, builder.names.quantiser, builder.names.lookup)
-    grain = max(TOKEN_ELEMENTS, quantiser.lanes, unit.takes_per_cycle)
-    return grain if grain <= depth and _block_inputs(builder, unit) % grain == 0 else 1
+    elements = max(TOKEN_ELEMENTS, quantiser.lanes, unit.takes_per_cycle)
+    return elements if elements <= depth and _block_inputs(builder, unit) % elements == 0 else 1
 
 
 def _block_inputs(builder: CallBuilder, unit: TableLookup) -> int:
-    """Inputs of a block: what the tables take, in whole index vectors of the stored layout or whole parts of one.
+    """Inputs of a block: as many as the tables take, in whole index vectors of the stored layout or equal parts of one.
 
-    The layout packs the indices of `block_inputs` weights side by side, so tables beyond a multiple of that stay idle,
-    and fewer tables read a vector in equal parts.
+    The layout packs the indices of the loader's `block_inputs` weights side by side. Tables beyond a multiple of that
+    stay idle; fewer tables read a vector in equal parts.
     """
     vector = builder.loader.block_inputs
     if unit.block_inputs >= vector:
@@ -120,7 +123,7 @@ def _block_inputs(builder: CallBuilder, unit: TableLookup) -> int:
 
 
 def _lookup(builder: CallBuilder, op: Linear, unit: TableLookup, token: int, quantize: str) -> tuple[str, int]:
-    """Per block: take its activations (zeros where the row has ended), look up every output; then drain.
+    """Per block: take its activations (zeros beyond the row's end), then look up every output; after all blocks, drain.
 
     Returns the task and its firings for a row.
     """
@@ -129,6 +132,7 @@ def _lookup(builder: CallBuilder, op: Linear, unit: TableLookup, token: int, qua
     takes: list[tuple[int, int]] = []
     works: list[tuple[Work, int]] = []
     for start in range(0, op.k, block):
+        # Zeros beyond the row take the engine's time but come from no FIFO.
         inputs, real = min(block, padded - start), min(block, op.k - start)
         takes += [(1, real // token), (0, (inputs - real) // token), (0, 1)]
         works += [(work("take", d=token), inputs // token), (work("ternary_matmul", m=1, k=real, n=op.n), 1)]
@@ -150,7 +154,7 @@ def _lookup(builder: CallBuilder, op: Linear, unit: TableLookup, token: int, qua
 
 
 def _reads(builder: CallBuilder, name: str, channel: str, rows: int, vectors: int) -> tuple[str, str]:
-    """Rows of vectors from memory in bursts, then one by one over a port; the two tasks' names."""
+    """Rows of vectors from memory in bursts, then one vector at a time over a port; returns the names of both tasks."""
     size = builder.vector_bytes
     read, runs = builder.bursts(f"{name}.read", "read", vectors * size, times=rows, role="activation")
     move = builder.task(f"{name}.move", channel, work("move", bytes=size), firings=rows * vectors)
@@ -166,7 +170,7 @@ def _reads(builder: CallBuilder, name: str, channel: str, rows: int, vectors: in
 
 
 def _writes(builder: CallBuilder, op: Linear, producer: str) -> str:
-    """The vectors that the producer makes, one by one over the port of the writer, then in bursts to memory."""
+    """The producer's vectors, one at a time over the writer's port, then in bursts to memory; returns the write."""
     size, vectors, writer = builder.vector_bytes, op.n // VECTOR_ELEMENTS, builder.names.writer
     move = builder.task(f"{op.name}.out.move", writer, work("move", bytes=size), firings=op.rows * vectors)
     builder.link(producer, move)

@@ -1,7 +1,7 @@
 """Lowers a decoder onto a table-lookup accelerator: the order of its calls in a layer.
 
-Source of the order: arXiv 2510.15926. Every call starts when the one before has ended, but for the load of o, which is
-issued before attention, and for loads that run ahead under double buffering.
+Source of the order: arXiv 2510.15926. Every call starts when the one before has ended, except the load of o, which is
+issued before attention, and the loads that run ahead under double buffering.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from archsim.design.design import Design
-from dataflow.graph import Graph, Op
-from dataflow.op import Counts, Work, work
+from dataflow.graph import Graph
+from dataflow.op import Counts, work
 from dataflow.schedule import Schedule
 from dataflow.section import Section
 from mappers.build.section_builder import Buffering
@@ -21,10 +21,12 @@ from mappers.table_lookup.limits import problems
 from mappers.table_lookup.linear import TOKEN_ELEMENTS, Linear
 from mappers.table_lookup.shapes import LINEARS, AttentionOrder, Shapes
 
+# linear -> the op that quantises its input. The engine quantises a shared input anew for each linear that reads it.
 QUANTIZED = {
     "q": "attention_input", "k": "attention_input", "v": "attention_input", "o": "o_input",
     "up": "ffn_input", "gate": "ffn_input", "down": "down_input",
 }  # fmt: skip
+# linear -> the op that the element-wise unit does on its outputs; the others are only passed on.
 FUSED = {"q": "q_rope", "k": "k_rope", "o": "attention_residual", "gate": "silu", "down": "ffn_residual"}
 
 
@@ -53,8 +55,8 @@ def lower_table_lookup(
 def at_context(schedule: Schedule, graph: Graph, design: Design) -> Schedule:
     """The schedule of a decode step that differs from this schedule's in its context alone.
 
-    Equal to lowering it anew; only the tasks of attention are made, and of those the ones that are as before are shared
-    with everything else. Whether the context fits is not asked again: it does where a longer one did.
+    Equal to lowering it anew, but only the tasks of attention are made; all tasks that do not change are shared. Does
+    not check again whether the context fits: the caller has lowered the longest one.
     """
     sections = tuple(_attended(section, graph, design) for section in schedule.sections)
     return replace(schedule, graph=graph, sections=sections)
@@ -65,13 +67,14 @@ def _attended(section: Section, graph: Graph, design: Design) -> Section:
     known = {task.name: task for task in section.tasks}
     if "attention.scores" not in known:
         return section
-    shapes = Shapes.of(graph, design, "single", "reversed")  # neither is of attention over a cache
+    # Neither option changes the attention of a decode step.
+    shapes = Shapes.of(graph, design, "single", "reversed")
     builder = _builder(shapes, [op.removesuffix("attention") for op in known["attention.scores"].ops])
     _attention(shapes, builder, [])
     changed = {}
     for name, task in builder.tasks.items():
         old = known[name]
-        # What joins it to calls before and after is as it was: their tasks fire as often at any context.
+        # Streams from the calls before and to those after stay: the tasks at their ends fire as often at any context.
         task = replace(task, takes={**old.takes, **task.takes}, gives={**old.gives, **task.gives})
         if task != old:
             changed[name] = task
@@ -79,12 +82,13 @@ def _attended(section: Section, graph: Graph, design: Design) -> Section:
 
 
 def _sections(shapes: Shapes) -> tuple[Section, ...]:
-    """Embedding and first norm; the layers; the LM head. Under double buffering the last layer loads nothing ahead."""
+    """Embedding and first norm; the layers; the LM head."""
     scopes = tuple(f"layer{i}." for i in range(shapes.layers))
     if shapes.buffering == "single":
-        return (_first(shapes), _layers(shapes, scopes), _head(shapes))
+        return (_embedding(shapes), _layers(shapes, scopes), _lm_head(shapes))
+    # Under double buffering the last layer is a section of its own, because it loads no q for a next one.
     running = (_layers(shapes, scopes[:-1], next_load=scopes[1:]),) if shapes.layers > 1 else ()
-    return (_first(shapes), *running, _layers(shapes, scopes[-1:]), _head(shapes))
+    return (_embedding(shapes), *running, _layers(shapes, scopes[-1:]), _lm_head(shapes))
 
 
 def _builder(shapes: Shapes, scopes: Sequence[str]) -> CallBuilder:
@@ -93,17 +97,18 @@ def _builder(shapes: Shapes, scopes: Sequence[str]) -> CallBuilder:
     )
 
 
-def _first(shapes: Shapes) -> Section:
+def _embedding(shapes: Shapes) -> Section:
     builder = _builder(shapes, [""])
     width = shapes.graph.tensors["embedding"].shape[1]
     norm_embedding_head.embedding(builder, shapes.padded, width * shapes.activation_bytes)
     norm_embedding_head.norm(builder, "input_norm", "layer0.input_norm", shapes.padded, width, ["embedding"])
+    # No layer before the first one loads its q ahead.
     if shapes.buffering == "double":
         linear.load(builder, "load q", "layer0.q", shapes.weight_bytes("q"), [])
     return builder.section("embedding")
 
 
-def _head(shapes: Shapes) -> Section:
+def _lm_head(shapes: Shapes) -> Section:
     builder = _builder(shapes, [""])
     head = shapes.graph.ops["lm_head"].work
     stored = shapes.graph.tensors["lm_head.w"].bytes
@@ -112,23 +117,30 @@ def _head(shapes: Shapes) -> Section:
 
 
 def _layers(shapes: Shapes, scopes: Sequence[str], next_load: Sequence[str] = ()) -> Section:
-    """The calls of a layer, and the norm that the next one begins with; `next_load` names who loads ahead for q."""
+    """The calls of a layer, and the norm with which the next one begins.
+
+    `next_load` has the scopes of the layers whose q these layers load ahead.
+    """
     builder = _builder(shapes, scopes)
     double = shapes.buffering == "double"
     chain: list[str] = []  # what the next call waits for
     for i, name in enumerate(LINEARS):
         loaded = f"load {name}"
-        early = name == "o"  # issued before attention, where it can hide
+        early = name == "o"  # issued before attention, beside which it runs
         if early and not double:
             linear.load(builder, loaded, name, shapes.weight_bytes(name), chain)
         chain = _between(shapes, builder, name, chain)
         if not early and not double:
             linear.load(builder, loaded, name, shapes.weight_bytes(name), chain)
             chain = []
+        # Under double buffering q was loaded before this layer began.
         if not double or i:
             chain = [*chain, loaded]
-        if double:
-            _load_next(shapes, builder, i, chain, next_load)
+        if double and i + 1 < len(LINEARS):
+            linear.load(builder, f"load {LINEARS[i + 1]}", LINEARS[i + 1], shapes.weight_bytes(LINEARS[i + 1]), chain)
+        elif double and next_load:
+            ops = tuple(f"{scope}q" for scope in next_load)
+            linear.load(builder, "load next q", ops, shapes.weight_bytes("q"), chain)
         linear.linear(builder, _linear(shapes, name), chain)
         chain = [name]
     following = (f"layer{int(scope[5:-1]) + 1}.input_norm" for scope in scopes)
@@ -137,22 +149,13 @@ def _layers(shapes: Shapes, scopes: Sequence[str], next_load: Sequence[str] = ()
     return builder.section("layers" if len(scopes) > 1 else scopes[0].rstrip("."))
 
 
-def _load_next(shapes: Shapes, builder: CallBuilder, i: int, after: list[str], next_load: Sequence[str]) -> None:
-    """The load of the matrix after this one, beside it; after down, the q of the next layer if there is one."""
-    if i + 1 < len(LINEARS):
-        following = LINEARS[i + 1]
-        linear.load(builder, f"load {following}", following, shapes.weight_bytes(following), after)
-    elif next_load:
-        ops = tuple(f"{scope}q" for scope in next_load)
-        linear.load(builder, "load next q", ops, shapes.weight_bytes("q"), after)
-
-
 def _between(shapes: Shapes, builder: CallBuilder, name: str, chain: list[str]) -> list[str]:
-    """The calls between the linear before and this one: attention and norms. Returns what the next call waits for."""
+    """Adds the calls between the linear before and this one, attention and norms; returns those to wait for."""
     if name == "o":
         _attention(shapes, builder, chain)
         chain = ["attention"]
     norm = {"o": "attention_norm", "up": "ffn_norm", "down": "down_norm"}.get(name)
+    # Not every model has norms before o and before down.
     if norm and f"layer0.{norm}" in shapes.graph.ops:
         norm_embedding_head.norm(builder, norm, norm, shapes.padded, shapes.shape(name)[1], chain)
         chain = [norm]
@@ -174,7 +177,9 @@ def _linear(shapes: Shapes, name: str) -> Linear:
     fused = FUSED.get(name, "")
     op = shapes.graph.ops.get(f"layer0.{fused}")
     row_bytes = n * shapes.activation_bytes
+    # The second operand per row: one table for all heads, or the other input of an addition or a gate.
     operand = {"rope": shapes.head_dim * shapes.activation_bytes, "add": row_bytes, "silu_mul": row_bytes}
+    vector = {"heads": 1, "head_dim": VECTOR_ELEMENTS} if op and op.kind == "rope" else {"d": VECTOR_ELEMENTS}
     return Linear(
         name=name,
         quantize=QUANTIZED[name],
@@ -183,38 +188,27 @@ def _linear(shapes: Shapes, name: str) -> Linear:
         rows=shapes.padded,
         k=k,
         n=n,
-        fused_work=_vector_work(op) if op else None,
+        fused_work=work(op.kind, rows=1, **vector) if op else None,
         operand_bytes=operand[op.kind] if op else 0,
         role="cache" if name in ("k", "v") else "activation",
     )
-
-
-def _vector_work(op: Op) -> Work:
-    """The work of this op on one vector."""
-    if op.kind == "rope":
-        return work("rope", rows=1, heads=1, head_dim=VECTOR_ELEMENTS)
-    return work(op.kind, rows=1, d=VECTOR_ELEMENTS)
 
 
 def _recomputed(shapes: Shapes) -> Counts:
     """Work beyond the graph's: rows that pad the prompt, rows quantised anew for each linear, masked scores."""
     extra: Counts = {}
     uses = {name: list(QUANTIZED.values()).count(name) for name in QUANTIZED.values()}
+    # A step scores one key for a group of queries; in reversed order group g of G skips the keys of the g before it.
+    groups = shapes.padded // shapes.group
+    steps = shapes.padded * (groups + 1) // 2 if shapes.order == "reversed" else shapes.padded * groups
+    scored = steps * shapes.group if shapes.prefill else shapes.keys
     for op in shapes.graph.ops.values():
+        # The host works on the one row of the graph, without padding.
         if op.name == "lm_head":
             continue
         asked, scheduled = shapes.rows, shapes.padded * uses.get(op.name.rpartition(".")[2], 1)
         if op.kind == "attention":
-            asked, scheduled = op.work["pairs"], _scored_pairs(shapes)
+            asked, scheduled = op.work["pairs"], scored
         for what, n in op.work.counts().items():
             extra[what] = extra.get(what, 0) + n * scheduled // asked - n
     return {what: n for what, n in extra.items() if n}
-
-
-def _scored_pairs(shapes: Shapes) -> int:
-    """Pairs that the engine scores; in reversed order a group of queries skips the keys newer than its own."""
-    if not shapes.prefill:
-        return shapes.keys
-    groups = shapes.padded // shapes.group
-    steps = shapes.padded * (groups + 1) // 2 if shapes.order == "reversed" else shapes.padded * groups
-    return steps * shapes.group

@@ -1,6 +1,6 @@
 """The norm, the embedding and the LM head of a table-lookup accelerator, row by row through memory.
 
-Each function adds the tasks of one call; the caller says which call comes after which. Source of the structure:
+Each function adds the tasks of one call; the caller decides the order of calls. Source of the structure:
 arXiv 2510.15926.
 """
 
@@ -16,7 +16,7 @@ HEAD_ROWS = 64  # outputs of the LM head per firing
 
 
 def norm(builder: CallBuilder, name: str, op: str | tuple[str, ...], rows: int, d: int, after: Sequence[str]) -> None:
-    """Row by row: in bursts into the unit's row buffer, normed, and out in bursts."""
+    """A norm row by row: in bursts into the unit's row buffer, normalised, and out in bursts."""
     builder.part = "norm"
     unit, size, burst = builder.names.norm, d * builder.activation_bytes, builder.burst_bytes
     tiles = ((range(rows), range(0, d, d)),)
@@ -32,7 +32,7 @@ def norm(builder: CallBuilder, name: str, op: str | tuple[str, ...], rows: int, 
 
 
 def embedding(builder: CallBuilder, rows: int, row_bytes: int) -> None:
-    """Rows of the table from memory to where the first norm reads them."""
+    """Copies rows of the embedding table to where the first norm reads them, both in memory."""
     builder.part = "embedding"
     memory, read, write = builder.names.memory, "embedding.read", "embedding.write"
     builder.task(read, memory, work("read", bytes=row_bytes), firings=rows, op="embedding", role="embedding")
@@ -42,7 +42,7 @@ def embedding(builder: CallBuilder, rows: int, row_bytes: int) -> None:
 
 
 def lm_head(builder: CallBuilder, *, k: int, n: int, weight_bytes: int) -> None:
-    """The host's matmul, its weights read beside it."""
+    """The LM head as a matmul on the host, which reads its weights at the same time."""
     builder.part = "LM head"
     host, runs = builder.names.host, chunks(n, HEAD_ROWS)
     reads = [(work("read", bytes=weight_bytes * rows // n), count) for rows, count in runs]

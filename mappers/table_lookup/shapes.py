@@ -1,4 +1,4 @@
-"""The shapes of a decoder as a table-lookup accelerator runs it, read off the graph once. Does not know tasks."""
+"""The shapes of a decoder as a table-lookup accelerator runs it, read once from the graph. Does not know tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINEARS = ("q", "k", "v", "o", "up", "gate", "down")
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """A decoder's shapes and the units that run it. `padded` rows are what the accelerator works on."""
+    """A decoder's shapes and the units that run it. The accelerator works on `padded` rows."""
 
     graph: Graph
     design: Design
@@ -53,6 +53,7 @@ class Shapes:
         loader: WeightLoader = design.units[names.loader]  # type: ignore[assignment]
         attention = graph.ops["layer0.attention"]
         rows = graph.tensors["embedding"].shape[0]
+        # The prefill engine works on whole groups of queries; a decode step has one row and no group.
         padded = ceil(rows / prefill.query_parallel) * prefill.query_parallel
         return Shapes(
             graph, design, names, buffering, order,
@@ -70,7 +71,7 @@ class Shapes:
 
     @property
     def prefill(self) -> bool:
-        """True where the graph reads a prompt, False where it makes the next token."""
+        """True where the graph is a prefill, False where it is a decode step."""
         return bool(self.graph.about["phase"] == "prefill")
 
     def shape(self, linear: str) -> tuple[int, int]:

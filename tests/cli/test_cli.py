@@ -41,7 +41,7 @@ def test_json_has_the_promised_keys(capsys):
 def test_text_fits_a_screen_and_says_what_is_assumed(capsys):
     text = said(capsys, "simulate", "tellme_kv260", "bitnet_b158_large", "--phase", "decode", "--context", "4").out
     assert len(text.splitlines()) <= 48
-    for word in ("time", "throughput", "energy", "bound by", "starved", "ddr read", "175,279,104", "assumed", "fitted"):
+    for word in ("time", "throughput", "energy", "busiest", "starved", "ddr read", "175,279,104", "assumed", "fitted"):
         assert word in text
 
 
@@ -132,7 +132,7 @@ def test_what_goes_wrong_inside_has_a_status_of_its_own(error, status, capsys, m
     def broken(*_, **__):
         raise error
 
-    monkeypatch.setattr("archsim.simulate", broken)
+    monkeypatch.setattr("mappers.experiment.run.simulate", broken)
     err = said(capsys, *DECODE, status=status).err
     assert ("Traceback" in err) == (status == FAULT)
 

@@ -48,8 +48,8 @@ def test_what_a_phase_has_not_is_null(phase, none, capsys):
 def test_the_text_says_time_to_first_token_and_per_token(capsys):
     text = said(capsys, *GENERATE).out
     assert "toy · toy_llm · generate · prompt 2 · batch 1" in text
-    assert "(4 made)" in text
-    first, then = text.splitlines()[3:5]
+    assert "(tokens made: 4)" in text
+    first, then = text.splitlines()[4:6]
     assert first.startswith("first token ")
     assert then == "then        758 us a token (TPOT), 726 us and 790 us at contexts of 3 and 5: 1.32 ktoken/s"
 
@@ -60,12 +60,12 @@ def test_a_folder_of_a_generation(tmp_path, capsys):
     assert "decode: layer0.q," in (tmp_path / "ops.csv").read_text()
 
 
-def test_a_long_run_says_how_far_it_is(capsys, monkeypatch):
+def test_a_long_run_says_how_far_it_is(capsys, monkeypatch, caplog):
     assert said(capsys, *GENERATE).err == ""
     monkeypatch.setattr(cli, "PROGRESS_SECONDS", 0)
-    monkeypatch.setattr(cli, "SLOW_FIRINGS", 10)
-    first, *steps = said(capsys, *GENERATE, "--engine", "simpy").err.splitlines()
-    assert first.startswith("simulating ")
+    monkeypatch.setattr("mappers.experiment.run.SLOW_FIRINGS", 10)
+    steps = said(capsys, *GENERATE, "--engine", "simpy").err.splitlines()
+    assert caplog.messages[0].startswith("simulating ")
     assert steps == [f"{made} of 4 tokens made" for made in (1, 2, 3)]
 
 

@@ -37,7 +37,7 @@ def test_lookups_counted_are_the_engine_s_cycles(m, k, n, tables, readers):
     item = work("ternary_matmul", m=m, k=k, n=n)
     assert np.array_equal(product, x.astype(np.int32) @ weights.T.astype(np.int32))
     assert counts.multiplications == 0
-    assert counts.lookup_cycles == engine.cycles(item)
+    assert counts.lookup_steps == engine.cycles(item)
     assert counts.input_reads == counts.blocks * engine.block_inputs
     assert engine.cycles(work("take", d=counts.input_reads)) == counts.input_reads
     # Every look-up stands for group_size multiply-adds, the padding of the last block included.

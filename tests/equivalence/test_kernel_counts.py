@@ -37,18 +37,18 @@ def test_lookup_counts_are_closed_forms(m: int, n: int, k: int, num_tables: int,
         table_entries=blocks * num_tables * 3**group_size,
         table_additions=blocks * num_tables * (3**group_size - 1),
         lookups=blocks * num_tables * n,
-        lookup_cycles=blocks * math.ceil(n / readers),
+        lookup_steps=blocks * math.ceil(n / readers),
         accumulations=blocks * num_tables * n,
         multiplications=0,
         output_writes=m * n,
     )
 
 
-@pytest.mark.parametrize(("n", "k", "blocks", "cycles_per_block"), [(1536, 1536, 19, 96), (4096, 1536, 19, 256)])
-def test_lookup_cycles_of_the_published_shapes(n: int, k: int, blocks: int, cycles_per_block: int) -> None:
+@pytest.mark.parametrize(("n", "k", "blocks", "steps_per_block"), [(1536, 1536, 19, 96), (4096, 1536, 19, 256)])
+def test_lookup_steps_of_the_published_shapes(n: int, k: int, blocks: int, steps_per_block: int) -> None:
     counts = lookup_counts(1, n, k)
-    assert (counts.blocks, counts.lookup_cycles, counts.input_reads) == (blocks, blocks * cycles_per_block, blocks * 84)
-    assert counts.lookups * 3 == counts.lookup_cycles * 1344
+    assert (counts.blocks, counts.lookup_steps, counts.input_reads) == (blocks, blocks * steps_per_block, blocks * 84)
+    assert counts.lookups * 3 == counts.lookup_steps * 1344
 
 
 def rows(n: int, heads: int, width: int) -> np.ndarray:

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import kernels
+from archsim.units.selector import ThresholdUnit
+from dataflow.op import work
 from kernels import selection as retrieval
 from kernels.selection import ALGORITHMS, CacheShape, select, start, update
 from kernels.selection.accumulated import HeavyHitters
@@ -19,7 +21,7 @@ from kernels.selection.pages import GatedPages, PageBounds
 from kernels.selection.positions import Everything, GatedHeads, SinkWindow
 from kernels.selection.quality import attend, mass_recall, output_error, top_recall
 from kernels.selection.ranking import keep_highest, keep_within, scores_of
-from kernels.selection.threshold import keep_to_ratio, threshold_cycles
+from kernels.selection.threshold import keep_to_ratio
 
 TOKENS, HEADS, KV_HEADS, WIDTH = 77, 6, 3, 8
 SHAPE = CacheShape(TOKENS, HEADS, KV_HEADS, WIDTH)
@@ -104,8 +106,20 @@ def test_the_second_worked_example_stops_in_the_bucket_from_28_to_30() -> None:
     assert kept.tolist() == [True, True, True, False, False, False]
     assert sums[0] == pytest.approx(802)
     assert passes.tolist() == [6]
-    assert threshold_cycles(6, passes) == 7
-    assert threshold_cycles(33, np.array([6, 1])) == 3 * (7 + 2)
+    unit = ThresholdUnit.model_validate(
+        {
+            "kind": "threshold_unit",
+            "cores": 1,
+            "lanes": 16,
+            "score_buffer": "1 MiB",
+            "count_buffer": "1 MiB",
+            "element_bits": "16 bit",
+            "buckets": 20,
+            "fill_cycles": 0,
+        }
+    )
+    assert unit.cycles(work("threshold", rows=1, columns=6, passes=int(passes.sum()))) == 7
+    assert unit.cycles(work("threshold", rows=2, columns=33, passes=6 + 1)) == 3 * (7 + 2)
 
 
 def test_what_a_negative_score_offers() -> None:

@@ -146,7 +146,8 @@ def test_made_sections_that_shrink(random: Random) -> None:
 @pytest.mark.parametrize("firings", [1, 2, 5])
 def test_runs_in_parts(firings: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that pauses for interrupts every few firings, and that soon gives up waiting for repeats, ends the same."""
-    monkeypatch.setattr("archsim.engine.compiled.engine.FIRINGS_A_CALL", firings)
+    for module in ("engine", "clock"):
+        monkeypatch.setattr(f"archsim.engine.compiled.{module}.FIRINGS_A_CALL", firings)
     seen_over(range(500), most_tasks=6)
 
 

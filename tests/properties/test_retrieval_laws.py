@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.selection import ALGORITHMS, CacheShape, SelectedKeys, State, draws, select, start, update
+from archsim.units.selector import HashComparator
+from dataflow.op import work
+from kernels.selection import ALGORITHMS, CacheShape, Counters, SelectedKeys, State, draws, select, start, update
 from kernels.selection.accumulated import HeavyHitters
 from kernels.selection.blocks import BlockMeans, FrameMeans
 from kernels.selection.clusters import HashClusters
@@ -96,16 +98,31 @@ def test_a_cluster_table_is_1_67_percent_of_the_cache_at_32_tokens_a_cluster() -
     assert round(100 * apart.metadata_bytes / (3200 * 4096), 1) == 2.4
 
 
-def test_hash_cycles_are_two_per_comparison_of_32_bits() -> None:
+def test_a_comparator_of_16_bits_takes_two_cycles_per_comparison_of_32_bits() -> None:
+    comparator = HashComparator.model_validate(
+        {
+            "kind": "hash_comparator",
+            "cores": 1,
+            "bits_per_cycle": "16 bit",
+            "current_buffer": "1 MiB",
+            "cached_buffer": "1 MiB",
+            "fill_cycles": 0,
+        }
+    )
+
+    def cycles(counts: Counters) -> int:
+        sets = [work("hash_compare", current=new, cached=old, bits=bits) for new, old, bits in counts.hashed]
+        return sum(comparator.cycles(item) for item in sets)
+
     keys = np.random.default_rng(3).standard_normal((30, 1, 64))
     shape = CacheShape(30, 1, 1, 64)
     # Nothing is nearer than 0: each key opens a cluster, so the second chunk meets 10 and the third 20 of them.
     state = start(shape, HashClusters(hamming=0))
     for first, comparisons in ((0, 45), (10, 145), (20, 245)):
         state = update(state, keys[first : first + 10])
-        assert (state.counts.hash_comparisons, state.counts.hash_cycles) == (comparisons, 2 * comparisons)
+        assert (state.counts.hash_comparisons, cycles(state.counts)) == (comparisons, 2 * comparisons)
     state = update(start(shape, HashClusters(hamming=0, bits=33)), keys)
-    assert state.counts.hash_cycles == 3 * state.counts.hash_comparisons == 3 * 30 * 29 // 2
+    assert cycles(state.counts) == 3 * state.counts.hash_comparisons == 3 * 30 * 29 // 2
 
 
 def test_a_reused_choice_costs_nothing_until_the_next() -> None:

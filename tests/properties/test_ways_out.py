@@ -1,4 +1,4 @@
-"""What a deadlock says, over drawn sections: the game is stuck where the engine is, and no smaller change is enough."""
+"""Deadlocks of drawn sections: an untimed run is stuck where the engine is, and no smaller change of depth will do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from drawn import Drawn, drawn
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from oracles import run_untimed as played_plainly
+from oracles import run_untimed as run_plainly
 
 from archsim import Deadlock
 from archsim.engine import ENGINES, attempt, run
@@ -26,9 +26,9 @@ MANY = settings(max_examples=5_000, derandomize=True, deadline=None)
 
 
 def fired_plainly(case: Drawn, depths: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Firings of each task in the plain game, with these depths in place of the section's own."""
+    """Firings of each task in the plain untimed run, with these depths in place of the section's own."""
     streams = tuple(replace(s, depth=(depths or {}).get(s.name, s.depth)) for s in case.section.streams)
-    return played_plainly(replace(case.section, streams=streams), case.units).counts
+    return run_plainly(replace(case.section, streams=streams), case.units).counts
 
 
 def ends(case: Drawn, depths: Mapping[str, int]) -> bool:
@@ -45,12 +45,12 @@ def explained(case: Drawn, engine: str = "auto") -> Deadlock | None:
 
 def is_stuck_where_the_engine_is(case: Drawn, engine: str) -> None:
     flat = flatten(case.section, case.design)
-    game, result = run_untimed(flat), attempt(flat, engine=engine)
-    assert dict(zip([t.name for t in flat.tasks], game.fired, strict=True)) == fired_plainly(case)
-    assert game.finished == (not isinstance(result, Stuck))
+    state, result = run_untimed(flat), attempt(flat, engine=engine)
+    assert dict(zip([t.name for t in flat.tasks], state.fired, strict=True)) == fired_plainly(case)
+    assert state.finished == (not isinstance(result, Stuck))
     event("stuck" if isinstance(result, Stuck) else "finished")
     if isinstance(result, Stuck):
-        assert game.waiting() == result.waiting
+        assert state.waiting() == result.waiting
 
 
 def enough(case: Drawn) -> dict[str, int]:
@@ -117,7 +117,7 @@ def waits_add_up(case: Drawn) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 @FEW
 @given(case=drawn())
-def test_the_game_is_stuck_where_the_engine_is(case: Drawn, engine: str) -> None:
+def test_an_untimed_run_is_stuck_where_the_engine_is(case: Drawn, engine: str) -> None:
     is_stuck_where_the_engine_is(case, engine)
 
 
@@ -171,6 +171,6 @@ def test_many_ways_out_are_the_smallest(engine: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 @MANY
 @given(case=drawn(most_tasks=8))
-def test_many_games_are_stuck_where_the_engine_is(case: Drawn, engine: str) -> None:
+def test_many_untimed_runs_are_stuck_where_the_engine_is(case: Drawn, engine: str) -> None:
     is_stuck_where_the_engine_is(case, engine)
     waits_add_up(case)

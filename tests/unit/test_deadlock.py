@@ -12,7 +12,7 @@ import pytest
 
 from archsim import Deadlock, ScheduleError, load_design
 from archsim.engine import ENGINES, attempt, run
-from archsim.engine.flat import Flat, flatten
+from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit, flatten
 from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
 from dataflow import Pattern, Section, Stream, Task, attention, every, sequence, work
@@ -460,7 +460,7 @@ def test_a_deadlock_survives_pickling() -> None:
 
 
 def test_a_deadlock_of_a_billion_firings_is_explained() -> None:
-    """A row of attention that is a place too long: what one more does is found without playing it firing by firing."""
+    """A row of attention that is a place too long: what one more does is found without running it firing by firing."""
     n = 2**14
     machine = load_design("streaming_machine").with_({"fifos.long": n - 1})
     schedule = streaming(attention(queries=n, keys=n, head_dim=8, causal=False), machine, form="naive")
@@ -468,3 +468,18 @@ def test_a_deadlock_of_a_billion_firings_is_explained() -> None:
         run(flatten(schedule.sections[0], machine))
     assert raised.value.way_out is not None
     assert raised.value.way_out.cycles > n * n
+
+
+def test_the_search_ends_where_a_stream_without_limit_is_full_of_initial_tokens() -> None:
+    """a and b need a place more in p; c and d wait for room in full streams, which no depth gives."""
+    tasks = (
+        FlatTask("a", 0, 2, (FlatRun(1, 1, (), ((0, 1),)), FlatRun(1, 1, (), ((0, 1), (1, 1))))),
+        FlatTask("b", 1, 1, (FlatRun(1, 1, ((1, 1), (0, 2)), ()),)),
+        FlatTask("c", 2, 1, (FlatRun(1, 1, ((3, 1),), ((2, 1),)),)),
+        FlatTask("d", 3, 1, (FlatRun(1, 1, ((2, 1),), ((3, 1),)),)),
+    )
+    units = tuple(FlatUnit(f"u{i}", f"u{i}", 1, 0, ((i, task.firings),), (i,)) for i, task in enumerate(tasks))
+    full = (FlatStream("r", UNLIMITED, UNLIMITED, 2, 3), FlatStream("s", UNLIMITED, UNLIMITED, 3, 2))
+    flat = Flat("x", tasks, (FlatStream("p", 1, 0, 0, 1), FlatStream("q", 1, 0, 0, 1), *full), units)
+    with pytest.raises(Deadlock, match="no depth lets it run to its end"):
+        run(flat, engine="simpy")

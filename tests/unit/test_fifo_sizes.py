@@ -17,7 +17,7 @@ from archsim.engine import run
 from archsim.engine.flat import flatten
 from archsim.fifos.depths import DEADLOCK, FLOOR
 from archsim.fifos.memory import FifoMemory
-from archsim.fifos.search import Runs
+from archsim.fifos.search import DepthTrials
 from dataflow import UNLIMITED, Graph, Pattern, Schedule, Section, Stream, Task, every, sequence, work
 
 Ends = dict[str, int | Pattern[int]]
@@ -204,7 +204,7 @@ def test_one_queue_of_several_streams_has_one_depth_and_sections_count_as_often_
     assert sizes.fifo("again: late").minimal == 4
     assert sizes.cycles == (12 + 7) + 3 * (4 + 7)
     check_proof(sizes, given, stages(5))
-    runs = Runs(given, stages(5), "auto", lambda _: None)
+    runs = DepthTrials(given, stages(5), "auto", lambda _: None)
     for depths, count in (({}, 2), ({}, 2), ({"again: late": 3}, 3), ({"way past": 5}, 5), ({"way past": 5}, 5)):
         runs.cycles(depths)
         assert runs.count == count
@@ -230,7 +230,7 @@ def test_what_holds_the_schedule_back_is_named_with_what_it_would_save() -> None
     (held,) = sizes.held_back_by
     assert (held.name, held.alone_cycles, sizes.cycles_now, sizes.saved(held)) == ("norm: past", 17, 21, 4)
     assert "held back   by norm: past: depth 4 now, 6 needed; alone it would save 4 cycles (19.0%)" in str(sizes)
-    assert "now         21 cycles (21.0 us), 23.5% over the target" in str(sizes)
+    assert "as given    21 cycles (21.0 us), 23.5% over the target" in str(sizes)
     assert not size_fifos(schedule(normed(4, past=6)), NORM).held_back_by
 
     slack = size_fifos(schedule(normed(4, past=4)), NORM, target=19)
@@ -327,7 +327,7 @@ def test_where_units_serve_first_come_a_queue_may_shrink_again_once_others_have(
 def test_a_deadlock_is_ended_by_one_queue_or_only_by_several() -> None:
     sizes = size_fifos(schedule(normed(4, past=3)), NORM)
     assert sizes.cycles_now is None
-    assert "now         deadlock" in str(sizes)
+    assert "as given    deadlock" in str(sizes)
     assert "by norm: past: depth 3 now, 6 needed; alone it ends the deadlock, at 17 cycles" in str(sizes)
 
     both = {"s": 1, "t": 2}
@@ -405,7 +405,7 @@ def test_bytes_and_unlimited_queues() -> None:
     unlimited = size_fifos(schedule(normed(4, past=UNLIMITED)), NORM)
     assert (unlimited.bytes_now, unlimited.bytes, unlimited.cycles_now) == (None, 18, 17)
     assert unlimited.as_json()["fifos"]["norm: past"]["depth_now"] is None
-    assert "no limit now" in str(unlimited)
+    assert "as given no limit" in str(unlimited)
     assert " inf " in str(unlimited)
 
 
@@ -414,7 +414,7 @@ def test_the_table_as_text_and_html() -> None:
     lines = str(sizes).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("queue"))
     assert [line.split() for line in lines[start:]] == [
-        ["queue", "now", "minimal", "peak", "B", "now", "B", "minimal", "alone", "saves", "one", "less"],
+        ["queue", "now", "minimal", "peak", "B", "now", "B", "minimal", "saves", "alone", "with", "one", "less"],
         ["norm:", "past", "4", "6", "6", "8", "12", "4", "+2"],
         ["norm:", "to", "sum", "2", "2", "2", "4", "4", "+11"],
         ["norm:", "scale", "2", "1", "1", "4", "2", "refused"],

@@ -188,6 +188,19 @@ def test_the_sets_of_a_selection_come_back(tmp_path: Path) -> None:
     assert all(len(step.counts.hashed) == len(step.counts.ranked) == 2 for step in steps)
 
 
+def test_an_older_file_with_two_cycle_counts_a_step_comes_back(tmp_path: Path) -> None:
+    counts = Counters(1, 2, 3, 4, 5, 6, ((2, 3, 32),), ((4, 5, 6),))
+    save_selection(tmp_path / "kept.npz", [SelectedKeys(np.ones((2, 5), dtype=bool), counts)])
+    arrays = dict(np.load(tmp_path / "kept.npz"))
+    assert arrays["counts"].tolist() == [[1, 2, 3, 4, 5, 6]]
+    np.savez(tmp_path / "older.npz", **(arrays | {"counts": np.array([[1, 2, 3, 4, 5, 6, 70, 80]])}))
+    (back,) = load_selection(tmp_path / "older.npz")
+    assert back.counts == counts
+    # A file written when each step still had eight numbers.
+    (written,) = load_selection(Path(__file__).parents[1] / "errors" / "selection_of_8_tokens.npz")
+    assert len(written.counts.numbers()) == 6
+
+
 def test_nothing_selected_is_a_selection(tmp_path: Path) -> None:
     save_selection(tmp_path / "none.npz", [])
     assert load_selection(tmp_path / "none.npz") == ()
@@ -232,6 +245,7 @@ def test_selections_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
     for change, message in (
         ({"bits": arrays["bits"][:1]}, r"bits: shape \(1,\) of uint8; give 2 bytes for 10 bits"),
         ({"heads": np.array([2, 2])}, "differ in steps"),
+        ({"counts": np.ones((1, 7), dtype=int)}, r"counts \(1, 7\) differ in steps; give .*\[steps, 6\]"),
         ({"tokens": np.array([0])}, "no whole numbers from 1 on"),
         ({"tokens": np.array([5.0])}, "no whole numbers from 1 on"),
         ({"hashed": np.ones((1, 3), dtype=int)}, r"hashed: shape \(1, 3\) of int64; give whole numbers \[sets, 4\]"),

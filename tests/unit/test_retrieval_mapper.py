@@ -192,7 +192,7 @@ def test_what_does_not_fit_is_refused():
         mappers.lower(graph, load_design("toy"), mapper="retrieval")
     near = TOY.with_({"tiers": ["buffer", "dram"]})
     assert run(near, FULL, graph).selected.miss_bytes == 0
-    with pytest.raises(MappingError, match="17 of 35 cached tokens of 'toy_video' have no place"):
+    with pytest.raises(MappingError, match="no memory holds 17 of the 35 cached tokens of 'toy_video'"):
         run(near, FULL.with_({"resident": 0.5}), graph)
     with pytest.raises(MappingError, match=r"what a layer fetches.*units\.dram\.capacity asked"):
         run(TOY.with_({"units.dram.capacity": "1 kB", "units.dram.cache_region": "1 kB"}), FULL, graph)

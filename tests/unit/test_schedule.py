@@ -160,22 +160,22 @@ WIDE = Stream("s", 9)
         ),
         (
             {"streams": (S, Stream("t", 1))},
-            ["stream 't' has one producing task, got none", "stream 't' has one consuming task, got none"],
+            ["stream 't' needs one producing task, has none", "stream 't' needs one consuming task, has none"],
         ),
         (
             {"tasks": (A, B, Task("c", "ua", 4, ONE, gives={"s": every(1)}))},
-            ["stream 's' has one producing task, got 'a', 'c'"],
+            ["stream 's' needs one producing task, has 'a', 'c'"],
         ),
         (
             {"tasks": (A, B, Task("c", "ua", 2, ONE, takes={"s": every(2)}))},
-            ["stream 's' has one consuming task, got 'b', 'c'"],
+            ["stream 's' needs one consuming task, has 'b', 'c'"],
         ),
         ({"streams": (Stream("s", 2, initial=3),)}, ["stream 's' starts with 3 tokens; it holds 0 to 2"]),
         ({"streams": (Stream("s", 2, initial=-1),)}, ["stream 's' starts with -1 tokens; it holds 0 to 2"]),
         ({"streams": (Stream("s", 0),)}, ["stream 's' has depth 0; a stream holds at least one token"]),
         (
             {"tasks": (A, Task("b", "ub", 3, ONE, takes={"s": every(2)}))},
-            ["stream 's': 'a' gives 4 tokens in all and 'b' takes 6; the totals are equal"],
+            ["stream 's': 'a' gives 4 tokens in all and 'b' takes 6; the totals must be equal"],
         ),
         (
             {"streams": (Stream("s", 1),)},
@@ -223,8 +223,8 @@ def test_all_problems_are_told_at_once() -> None:
         "task 'd' has 2 computing firings and 3 tiles; each firing computes one tile",
         "stream 's': 'b' takes 2 tokens in one firing and the depth is 1; use a depth of at least 2",
         "stream 't' has depth 0; a stream holds at least one token",
-        "stream 't' has one producing task, got none",
-        "stream 't' has one consuming task, got none",
+        "stream 't' needs one producing task, has none",
+        "stream 't' needs one consuming task, has none",
         "the order of unit 'ub' has the firings {'b': 2}, its tasks are {'b': 2, 'd': 2}",
     ]
 

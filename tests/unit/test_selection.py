@@ -8,9 +8,10 @@ from typing import get_args
 import pytest
 
 import archsim
-from archsim.check import LISTS, check_file, listing, schema_lines
+from archsim.check import LISTS, check_file, listing
 from archsim.errors import DesignError
 from archsim.files.shipped import shipped
+from archsim.schema import schema_lines
 from archsim.selection.selection import Algorithm, StreamOptions
 from kernels.selection import ALGORITHMS
 from kernels.selection.streams import Video

@@ -388,7 +388,7 @@ def test_tasks_that_are_placed_have_no_order_among_them() -> None:
 
 
 def test_servers_without_number_must_be_placed() -> None:
-    with pytest.raises(DesignError, match=r"count: inf servers that take turns \(in_order\); give their number"):
+    with pytest.raises(DesignError, match="count: inf servers need arbitration placed; with in_order give"):
         unit("matmul_array", count="inf")
 
 

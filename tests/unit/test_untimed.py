@@ -1,4 +1,4 @@
-"""The token game counted by hand: how far each task comes, and with which depths."""
+"""Untimed runs counted by hand: how far each task comes, and with which depths."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ def flat(
     return flatten(Section("x", tasks, streams, orders=orders or {}), design)
 
 
-def fired(game: TokenState) -> dict[str, int]:
-    return {t.name: n for t, n in zip(game.flat.tasks, game.fired, strict=True)}
+def fired(state: TokenState) -> dict[str, int]:
+    return {t.name: n for t, n in zip(state.flat.tasks, state.fired, strict=True)}
 
 
 @pytest.mark.parametrize("depth", [1, 2, 7, UNLIMITED])
 def test_a_chain_ends_with_any_depth(depth: int) -> None:
     tasks = (task("a", "ua", 5, gives={"s": 1}), task("b", "ub", 5, takes={"s": 1}))
-    game = run_untimed(flat(tasks, (Stream("s", depth),)))
-    assert game.finished
-    assert (fired(game), game.tokens, game.waiting()) == ({"a": 5, "b": 5}, (0,), ())
+    state = run_untimed(flat(tasks, (Stream("s", depth),)))
+    assert state.finished
+    assert (fired(state), state.tokens, state.waiting()) == ({"a": 5, "b": 5}, (0,), ())
 
 
-def test_a_game_stops_where_places_are_missing_and_says_which() -> None:
+def test_a_run_stops_where_places_are_missing_and_says_which() -> None:
     """b takes four tokens to begin with and s holds three; with the fourth place both end."""
     tasks = (task("a", "ua", 8, gives={"s": 1}), task("b", "ub", 2, takes={"s": 4}))
     section = flat(tasks, (Stream("s", 4),))
-    game = run_untimed(section, [3])
-    assert (fired(game), game.finished) == ({"a": 3, "b": 0}, False)
-    assert game.waiting() == (
+    state = run_untimed(section, [3])
+    assert (fired(state), state.finished) == ({"a": 3, "b": 0}, False)
+    assert state.waiting() == (
         Waiting(0, 3, "blocked", "s", needed=1, tokens=3, room=0, turn=None, depths=(("s", 4),)),
         Waiting(1, 0, "starved", "s", needed=4, tokens=3, room=0, turn=None, depths=()),
     )
@@ -81,9 +81,9 @@ def test_an_order_is_kept_and_first_come_has_none() -> None:
     """In order `use` comes first and has nothing; first come, both end."""
     tasks = (task("make", "u", 4, gives={"s": 1}), task("use", "u", 4, takes={"s": 1}))
     order = {"u": (("use", 1), ("make", 4), ("use", 3))}
-    game = run_untimed(flat(tasks, (Stream("s", 4),), orders=order))
-    assert fired(game) == {"make": 0, "use": 0}
-    assert [(w.cause, w.turn) for w in game.waiting()] == [("turn", 1), ("starved", None)]
+    state = run_untimed(flat(tasks, (Stream("s", 4),), orders=order))
+    assert fired(state) == {"make": 0, "use": 0}
+    assert [(w.cause, w.turn) for w in state.waiting()] == [("turn", 1), ("starved", None)]
     assert run_untimed(flat(tasks, (Stream("s", 4),), orders=order, arbitration="first_come")).finished
 
 
@@ -91,9 +91,9 @@ def test_a_batch_ends_with_its_turn() -> None:
     """Two made, one used, two made: three places are full, and two more are made before the next is used."""
     tasks = (task("make", "u", 6, gives={"s": 1}), task("use", "u", 6, takes={"s": 1}))
     order = {"u": (("make", 2), ("use", 1), ("make", 4), ("use", 5))}
-    game = run_untimed(flat(tasks, (Stream("s", 3),), orders=order))
-    assert fired(game) == {"make": 4, "use": 1}
-    assert game.turn(0) == 0
+    state = run_untimed(flat(tasks, (Stream("s", 3),), orders=order))
+    assert fired(state) == {"make": 4, "use": 1}
+    assert state.turn(0) == 0
     assert run_untimed(flat(tasks, (Stream("s", 5),), orders=order)).finished
 
 

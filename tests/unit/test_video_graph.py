@@ -175,7 +175,7 @@ def test_frames_and_questions_are_pieces_of_one_causal_triangle(batch: int) -> N
 @pytest.mark.parametrize(
     "phase, asked, problems",
     [
-        (frame, {"context": 2}, ["context: the 3 tokens of a frame attend to each other, got a context of 2"]),
+        (frame, {"context": 2}, ["context: the 3 tokens of a frame attend to each other; expected 3 or more, got 2"]),
         (frame, {"context": 65}, ["context: model 'toy_video' takes 1 to 64 tokens, got 65"]),
         (
             frame, {"context": 0, "batch": 0},
@@ -183,7 +183,7 @@ def test_frames_and_questions_are_pieces_of_one_causal_triangle(batch: int) -> N
         ),
         (
             question, {"context": 3, "prompt": 4},
-            ["context: the 4 tokens of the prompt attend to each other, got a context of 3"],
+            ["context: the 4 tokens of the prompt attend to each other; expected 4 or more, got 3"],
         ),
         (
             question, {"context": 65, "prompt": 0},

@@ -1,4 +1,4 @@
-"""The compiled engine: the same integers as the SimPy engine's, in machine code."""
+"""The compiled engine: gives the same integers as the SimPy engine, in machine code."""
 
 from archsim.engine.compiled.engine import run, spans
 

@@ -1,4 +1,4 @@
-"""Runs a section by the clock kernel, from the beginning or from where it parts from one that is like it."""
+"""Runs a section on the clock kernel, from its beginning or from where it starts to differ from an earlier section."""
 
 from __future__ import annotations
 
@@ -9,49 +9,52 @@ import numpy as np
 from archsim.engine.arrays import Arrays
 from archsim.engine.compiled import clock_kernel, clock_state
 from archsim.engine.compiled.clock_state import State
-from archsim.engine.compiled.incremental import Earlier, changed_tasks, rejoin, restore
+from archsim.engine.compiled.incremental import EarlierRun, changed_tasks, rejoin, restore_before_change
 from archsim.engine.compiled.machine_code import tell_if_cold
 from archsim.engine.compiled.outcome import Outcome
-from archsim.engine.compiled.steady_state import Repeats, repeats
+from archsim.engine.compiled.steady_state import Detectors, make_detectors
 
-FIRINGS_A_CALL = 500_000  # a fraction of a second, after which an interrupt is heard
+FIRINGS_A_CALL = 500_000  # a fraction of a second: Python hears an interrupt only between two calls of a kernel
 
 
-def run(packed: Arrays, *, skip: bool, patience: int, before: Earlier | None) -> tuple[Outcome, Repeats] | None:
-    """The clock's answer; None where it has run so many firings one by one and is not done."""
+def run(packed: Arrays, *, skip: bool, patience: int, before: EarlierRun | None) -> tuple[Outcome, Detectors] | None:
+    """The outcome and the detectors with their snapshots; None once `patience` firings were run and it is not done."""
     watched = changed_tasks(packed, before.packed) if before else ()
     tell_if_cold("clock_kernel")
     begun = clock_state.begin(packed)
-    seen = repeats(begun, on=skip, watched=watched)
-    if not (before and watched and restore(begun, seen, before)):
-        clock_kernel.enter(begun)
-    for q, status in steps(begun, seen):
+    detectors = make_detectors(begun, on=skip, watched=watched)
+    # A restored state has its clients sorted already.
+    if not (before and watched and restore_before_change(begun, detectors, before)):
+        clock_kernel.sort_clients(begun)
+    for state, status in steps(begun, detectors):
         if status == clock_kernel.ENDED:
-            return _outcome(packed, q), seen
-        if status == clock_kernel.ALIKE and before:
-            rest = rejoin(packed, q, seen, before)
+            return _outcome(packed, state), detectors
+        if status == clock_kernel.MAY_REJOIN and before:
+            rest = rejoin(packed, state, detectors, before)
             if rest is not None:
-                return rest, seen
-        if q.scalars[clock_state.FIRED] >= patience:
+                return rest, detectors
+        # Skipped firings are not in FIRED: a section that repeats is never given up.
+        if state.scalars[clock_state.FIRED] >= patience:
             return None
-    raise AssertionError("the last step is the end")
+    raise AssertionError("the last step is the end of the run")
 
 
-def steps(q: State, seen: Repeats) -> Iterator[tuple[State, int]]:
-    """The state after each call of the kernel with what the kernel said, until it has ended."""
+def steps(state: State, detectors: Detectors) -> Iterator[tuple[State, int]]:
+    """The state and the kernel's status after each call of the kernel, up to the one that has ended."""
     status = clock_kernel.PAUSED
     while status != clock_kernel.ENDED:
-        status = clock_kernel.advance(q, seen, FIRINGS_A_CALL)
-        yield q, status
-        if status == clock_kernel.CROWDED and q.scalars[clock_state.EVENTS] >= len(q.events) - 1:
-            q = q._replace(events=np.concatenate([q.events, np.zeros_like(q.events)]))
+        status = clock_kernel.advance(state, detectors, FIRINGS_A_CALL)
+        yield state, status
+        # Doubled, so that copying stays linear in the events. Full spans are emptied by whoever reads the states.
+        if status == clock_kernel.CROWDED and state.scalars[clock_state.EVENTS] >= len(state.events) - 1:
+            state = state._replace(events=np.concatenate([state.events, np.zeros_like(state.events)]))
 
 
-def _outcome(packed: Arrays, q: State) -> Outcome:
-    fired, skipped = int(q.scalars[clock_state.FIRED]), int(q.scalars[clock_state.SKIPPED])
-    tasks, streams = q.tasks, q.streams
+def _outcome(packed: Arrays, state: State) -> Outcome:
+    fired, skipped = int(state.scalars[clock_state.FIRED]), int(state.scalars[clock_state.SKIPPED])
+    tasks, streams = state.tasks, state.streams
     return Outcome(
-        int(q.scalars[clock_state.NOW]), fired + skipped, skipped,
+        int(state.scalars[clock_state.NOW]), fired + skipped, skipped,
         tasks[:, clock_state.LEFT], tasks[:, clock_state.START], tasks[:, clock_state.END],
         streams[:, clock_state.STARVED], streams[:, clock_state.BLOCKED],
         packed.streams[:, 0] - streams[:, clock_state.LEAST_ROOM],

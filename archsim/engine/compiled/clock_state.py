@@ -1,6 +1,7 @@
-"""What the clock kernel works on: int64 tables with a row for each task, stream, unit, run, entry and event.
+"""The state of the clock kernel: int64 tables with a row for each task, stream, unit, run, order entry and event.
 
-Every time is absolute, in cycles. A cause is the stream that is starved for, or streams + the one that is blocked on.
+Times are absolute, in cycles. A cause is one number: a stream's index where it is starved for, the number of streams +
+the index where it is blocked on, or IDLE.
 """
 
 from __future__ import annotations
@@ -12,30 +13,31 @@ import numpy as np
 from archsim.engine.arrays import FIRST_COME, Arrays, next_runs
 
 NOBODY = IDLE = -1
-WAITS_STARVED, WAITS_BLOCKED, READY, AWAY = range(4)  # what a client of a first-come unit is at
+WAITS_STARVED, WAITS_BLOCKED, READY, AWAY = range(4)  # status of a client of a first-come unit; away: in no list
 
-# Columns. `left` firings, `at` run, `in_run` firings left in it, ready `since`, `place` among clients.
+# Columns. `left`: firings not started; `at`: the run of the next firing; `in_run`: firings left in it; `since`: when it
+# became ready; `place`: its row among the clients.
 UNIT, LEFT, AT, IN_RUN, STATUS, SINCE, START, END, PLACE = range(9)
-# `room` counts places that no token and no firing holds; `filled` is when places were last taken; `short` and `full`
-# when a firing last lacked tokens and places here; `most` is what one firing moves at most.
+# `room`: places that no token and no firing holds; `filled`: when places were last taken; `short` and `full`: when a
+# firing last lacked tokens or places here; `most_given`, `most_taken`: the most tokens that one firing moves.
 PRODUCER, CONSUMER, TOKENS, ROOM, LEAST_ROOM, FILLED, STARVED, BLOCKED, SHORT, FULL, MOST_GIVEN, MOST_TAKEN = range(12)
-# `turn` is the entry of the order, `in_turn` what is left of it; `changed` when the cause or the free servers did.
-# Those of the clients that are ready stand in a ring, from `head` on, in the order in which they are served.
+# `turn`: the entry of the order; `in_turn`: firings left in it; `changed`: when the cause or the number of free servers
+# last changed. The clients that are ready stand in a ring from `head` on, in the order in which they will be served.
 LATENCY, SERVES_FIRST_COME, ORDER_END, CLIENTS, CLIENTS_END, FREE, CAUSE, CHANGED, TURN, IN_TURN = range(10)
-# No client before `first_starved` lacks tokens, none before `first_blocked` places.
+# No client before `first_starved` lacks tokens, none before `first_blocked` lacks places.
 MARKED, HEAD, WAITING, WITHOUT_ROOM, FIRST_STARVED, FIRST_BLOCKED = range(10, 16)
 RUN_TASK, COUNT, CYCLES, NEXT, TAKES, TAKES_END, GIVES, GIVES_END = range(8)
 NOW, EVENTS, DIRTY, CHOICES, FIRED, LAST, PHASE, WRAPPED, SKIPPED, SPANS = range(10)  # places in `scalars`
-SPANS_A_CALL = 2**16
+SPANS_A_CALL = 2**16  # rows of spans; when they are full the kernel returns, so that they can be read and emptied
 
 
 class State(NamedTuple):
-    """A section under way. Beside tables by task, stream, unit and run:
+    """A section under way: tables by task, stream, unit and run, and
 
-    takes and gives (stream, tokens); order (task, firings in a row); clients of first-come units (task, ring of the
-    ready); dirty, units in order that may go on; choices, first-come units that may; wrapped, tasks that began their
-    runs anew since the clock moved; events, a heap of (time, run * 2) for the end of a firing and (time, run * 2 + 1)
-    for the arrival of what it gives; spans (unit, cause or -1 - task, start, end, servers), where they are recorded.
+    takes and gives (stream, tokens); order (task, firings in a row); clients of each unit (task, ring of the ready);
+    dirty, a stack of units in order that may go on; choices, the same of first-come units; wrapped, tasks that began
+    their period again since time moved; events, a heap of (time, run * 2) for ends of firings and (time, run * 2 + 1)
+    for arrivals of their tokens; spans (unit, cause or -1 - task, start, end, servers), without rows if not recorded.
     """
 
     tasks: np.ndarray
@@ -55,7 +57,7 @@ class State(NamedTuple):
 
 
 def begin(a: Arrays, *, spans: bool = False) -> State:
-    """The state before anything has happened: every unit is to look for what it can start."""
+    """The state before the first event: every unit has to look for firings that it can start."""
     ordered = np.flatnonzero(a.units[:, 2] != FIRST_COME)
     first_come = np.flatnonzero(a.units[:, 2] == FIRST_COME)
     clients = np.stack([np.argsort(a.tasks[:, 0], kind="stable"), _zeros(len(a.tasks))], axis=1)
@@ -82,6 +84,7 @@ def _streams(a: Arrays) -> np.ndarray:
     rows = _zeros(len(a.streams), 12)
     rows[:, PRODUCER], rows[:, CONSUMER], rows[:, TOKENS] = a.streams[:, 2], a.streams[:, 3], a.streams[:, 1]
     rows[:, ROOM] = rows[:, LEAST_ROOM] = a.streams[:, 0] - a.streams[:, 1]
+    # Never yet: before cycle 0, in which the first firings may fill a stream or lack something.
     rows[:, [FILLED, SHORT, FULL]] = -1
     np.maximum.at(rows[:, MOST_GIVEN], a.gives[:, 0], a.gives[:, 1])
     np.maximum.at(rows[:, MOST_TAKEN], a.takes[:, 0], a.takes[:, 1])
@@ -96,6 +99,7 @@ def _units(a: Arrays) -> np.ndarray:
     rows[:, ORDER_END], rows[:, CLIENTS], rows[:, CLIENTS_END] = a.units[:, 3], ends - sizes, ends
     rows[:, FREE], rows[:, CAUSE], rows[:, MARKED] = a.units[:, 0], IDLE, 1
     rows[:, FIRST_STARVED] = rows[:, FIRST_BLOCKED] = ends
+    # First-come units read neither column; a place within the order keeps the look-up valid for them too.
     rows[:, TURN] = np.maximum(a.units[:, 2], 0)
     rows[:, IN_TURN] = a.order[rows[:, TURN], 1] if len(a.order) else 0
     return rows

@@ -1,7 +1,7 @@
-"""The compiled engine: the same integers as the SimPy engine's, in machine code, whole repeats skipped exactly.
+"""The compiled engine: the same integers as the SimPy engine's, in machine code, with exact repeats skipped.
 
-Two kernels. The clock runs any section and skips what repeats; the order kernel is faster where every order is fixed,
-and runs such sections where nothing repeats.
+It has two kernels. The clock kernel runs any section and skips repeats. The order kernel is faster, takes sections in
+which every order of firings is fixed, and runs those that hardly repeat.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from archsim.engine.arrays import Arrays, arrays, arrays_like
 from archsim.engine.compiled import clock, clock_kernel, clock_state, order_kernel, order_state
 from archsim.engine.compiled.clock import FIRINGS_A_CALL
-from archsim.engine.compiled.incremental import Earlier
+from archsim.engine.compiled.incremental import EarlierRun
 from archsim.engine.compiled.machine_code import tell_if_cold
 from archsim.engine.compiled.outcome import Outcome, section_result
-from archsim.engine.compiled.steady_state import Repeats, repeats
+from archsim.engine.compiled.steady_state import Detectors, make_detectors
 from archsim.engine.flat import Flat
 from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
@@ -20,29 +20,30 @@ from archsim.engine.spans import Row, Span, spans_of
 from archsim.engine.token_state import state_after
 from dataflow.errors import ScheduleError
 
-MOST = 2**62
-PATIENCE = 8  # where the order kernel can take over, the clock gives up once it has run one firing in so many
+MOST = 2**62  # also the depth of a stream without limit
+PATIENCE = 8  # the clock runs one firing in eight before it leaves a section to the order kernel, if that accepts it
 
 
 def run(flat: Flat, *, skip: bool = True, memo: Memo | None = None) -> SectionResult | Stuck:
     """One run of this section; Stuck when nothing can happen any more and firings are left.
 
-    Repeats are skipped, and so is what goes as it went in the run before, which `memo` has. With `skip` False every
-    firing is run one by one. Raises ScheduleError where cycles or tokens could pass 2^62.
+    Skips repeats, and the parts that are equal to the run before, which `memo` holds. With `skip` False every firing is
+    run one by one. Raises ScheduleError where cycles or tokens could pass 2^62.
     """
-    before = memo.last(Earlier) if skip and memo else None
+    before = memo.last(EarlierRun) if skip and memo else None
     packed = _packed(flat, before)
-    outcome, kept = _outcome(packed, skip, before)
+    outcome, detectors = _outcome(packed, skip, before)
     if outcome.left.any():
         fired = [task.firings - n for task, n in zip(flat.tasks, outcome.left.tolist(), strict=True)]
         return Stuck(outcome.cycle, state_after(flat, fired).waiting())
     if memo:
-        memo.keep(Earlier(flat, packed, outcome, kept))
+        memo.keep(EarlierRun(flat, packed, outcome, detectors))
     return section_result(flat, packed, outcome)
 
 
-def _outcome(packed: Arrays, skip: bool, before: Earlier | None) -> tuple[Outcome, Repeats | None]:
-    ordered = order_state.takes(packed)
+def _outcome(packed: Arrays, skip: bool, before: EarlierRun | None) -> tuple[Outcome, Detectors | None]:
+    # The clock first, even where the order kernel is faster: whether a section repeats shows only as it runs.
+    ordered = order_state.accepts(packed)
     if skip or not ordered:
         patience = max(FIRINGS_A_CALL, int(packed.tasks[:, 1].sum()) // PATIENCE) if ordered else MOST
         found = clock.run(packed, skip=skip, patience=patience, before=before)
@@ -52,48 +53,51 @@ def _outcome(packed: Arrays, skip: bool, before: Earlier | None) -> tuple[Outcom
 
 
 def spans(flat: Flat) -> list[Span]:
-    """What each unit does when in a run of this section, as far as it gets; nothing is skipped."""
+    """When each unit is busy, starved or blocked in a run of this section, up to its end or deadlock; skips nothing."""
     packed = _packed(flat)
     rows: list[Row] = []
     tell_if_cold("clock_kernel")
     begun = clock_state.begin(packed, spans=True)
-    clock_kernel.enter(begun)
-    for q, _ in clock.steps(begun, repeats(begun, on=False)):
-        for unit, what, start, end, servers in q.spans[: q.scalars[clock_state.SPANS]].tolist():
+    clock_kernel.sort_clients(begun)
+    for state, _ in clock.steps(begun, make_detectors(begun, on=False)):
+        for unit, what, start, end, servers in state.spans[: state.scalars[clock_state.SPANS]].tolist():
             cause, of = _named(flat, what)
             rows.append((flat.units[unit].name, cause, of, start, end, servers))
-        q.scalars[clock_state.SPANS] = 0
+        state.scalars[clock_state.SPANS] = 0
     return spans_of(rows)
 
 
 def _named(flat: Flat, what: int) -> tuple[str, str]:
-    """A span's cause and the task or stream that it is of."""
+    """The cause of a recorded span, and its task or stream."""
     if what < 0:
         return "busy", flat.tasks[clock_state.NOBODY - what].name
-    late, stream = divmod(what, len(flat.streams))
-    return "blocked" if late else "starved", flat.streams[stream].name
+    # As the causes of the clock: first all streams that can be starved for, then all that can be blocked on.
+    blocked, stream = divmod(what, len(flat.streams))
+    return "blocked" if blocked else "starved", flat.streams[stream].name
 
 
 def _in_order(packed: Arrays) -> Outcome:
     tell_if_cold("order_kernel")
-    q = order_state.begin(packed)
-    while not order_kernel.work_off(q, FIRINGS_A_CALL):
+    state = order_state.begin(packed)
+    while not order_kernel.work_off(state, FIRINGS_A_CALL):
         pass
-    tasks, streams = q.tasks, q.streams
+    tasks, streams = state.tasks, state.streams
     return Outcome(
-        int(q.scalars[order_state.LAST]), int(q.scalars[order_state.FIRED]), 0,
+        int(state.scalars[order_state.LAST]), int(state.scalars[order_state.FIRED]), 0,
         tasks[:, order_state.LEFT], tasks[:, order_state.START], tasks[:, order_state.END],
         streams[:, order_state.STARVED], streams[:, order_state.BLOCKED], streams[:, order_state.PEAK],
     )  # fmt: skip
 
 
-def _packed(flat: Flat, before: Earlier | None = None) -> Arrays:
-    """The section as arrays. Raises ScheduleError where a number could pass 2^62; looks closely where one may."""
+def _packed(flat: Flat, before: EarlierRun | None = None) -> Arrays:
+    """The section as arrays. Raises ScheduleError where cycles, firings, tokens or places could pass 2^62."""
     try:
         a = arrays_like(flat, before.flat, before.packed) if before else arrays(flat)
     except OverflowError:
         _refuse_what_overflows(flat)
         raise
+    # A quick upper bound from the largest values; only if it comes near the limit is each task counted exactly. Halving
+    # the limit covers the rounding of floats.
     longest = float(a.runs[:, 1].max()) + float(a.units[:, 1].max())
     cycles = longest * float(a.units[:, 0].max()) * a.tasks[:, 1].sum(dtype=float)
     tokens = float(max(a.takes[:, 1].max(initial=1), a.gives[:, 1].max(initial=1))) * float(a.tasks[:, 1].max())
@@ -105,7 +109,8 @@ def _packed(flat: Flat, before: Earlier | None = None) -> Arrays:
 def _refuse_what_overflows(flat: Flat) -> None:
     """Raises ScheduleError for every number that could pass 2^62.
 
-    Time passes only while a firing is held or what it gives is on its way: the sum of both over all firings bounds it.
+    Time passes only while a firing holds its unit or its tokens are on their way, so the sum of both over all firings
+    is an upper bound of the cycles.
     """
     servers = max(unit.count for unit in flat.units)
     cycles = sum(task.busy_cycles + task.firings * flat.units[task.unit].latency_cycles for task in flat.tasks)

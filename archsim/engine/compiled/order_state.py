@@ -1,6 +1,6 @@
-"""What the order kernel works on: int64 tables with a row for each task, stream, unit and run, and rings of times.
+"""The state of the order kernel: int64 tables with a row for each task, stream, unit and run, and rings of times.
 
-It takes sections in which the order of firings is fixed on every unit, and every unit has one server.
+The kernel accepts sections in which every unit has one server and a fixed order of firings.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import numpy as np
 
 from archsim.engine.arrays import FIRST_COME, Arrays, next_runs
 
-MOST_TIMES = 2**22  # in all rings together; sections with deeper queues are left to the clock
+MOST_TIMES = 2**22  # entries of all rings together; sections with deeper queues are left to the clock kernel
 
-# Columns; rows of eight or sixteen numbers lie in one or two lines of a cache. `neighbours` are the tasks at the other
-# ends of a task's streams.
+# Columns. Rows of 8 or 16 numbers fill one or two cache lines of 64 bytes. `neighbours` are the tasks at the other ends
+# of a task's streams.
 UNIT, LEFT, AT, IN_RUN, START, END, NEIGHBOURS, NEIGHBOURS_END = range(8)
-# Tokens given (those there at first included) and taken so far; `arrived`, `freed`, `filled` and `emptied` are places
-# in the rings: the arrival that the last firing waited for, the end that freed the place it needed, and how far the
-# peak is known in starts and in ends; those with _END are where the next goes.
+# `given` includes the initial tokens. `arrived`, `freed`, `filled` and `emptied` are places in the rings: the arrival
+# that the last firing waited for, the end that freed the place it needed, and the start and the end up to which the
+# peak is known. With _END: where the next entry goes.
 DEPTH, INITIAL, GIVEN, TAKEN, RING, MASK, STARVED, BLOCKED, PEAK = range(9)
 ARRIVED, ARRIVED_END, FREED, FREED_END, FILLED, FILLED_END, EMPTIED = range(9, 16)
 LATENCY, FREE_AT, TURN, TURN_END, IN_TURN, QUEUED, TURN_OF, _ = range(8)
@@ -28,10 +28,10 @@ TIME, TOKENS = range(2)  # columns of a ring
 
 
 class OrderState(NamedTuple):
-    """A section under way. Beside tables by task, stream, unit and run:
+    """A section under way: tables by task, stream, unit and run, and
 
-    takes and gives (stream, tokens); order (task, firings in a row); neighbours, tasks; queue, a ring of the units that
-    may go on; arrivals, frees and starts, the rings of every stream's last times with the tokens moved up to then.
+    takes and gives (stream, tokens); order (task, firings in a row); neighbours (task); queue, a ring of the units that
+    may go on; arrivals, frees and starts, for each stream a ring of (time, tokens moved up to then).
     """
 
     tasks: np.ndarray
@@ -49,15 +49,16 @@ class OrderState(NamedTuple):
     scalars: np.ndarray
 
 
-def takes(a: Arrays) -> bool:
-    """Whether the order kernel takes this section: one server a unit, nothing to choose, and rings of bearable size."""
+def accepts(a: Arrays) -> bool:
+    """True if each unit has one server and nothing to choose, and the rings are within MOST_TIMES."""
+    # A unit that serves first come has nothing to choose if it has a single task.
     alone = np.bincount(a.tasks[:, 0], minlength=len(a.units)) == 1
     ordered = (a.units[:, 2] != FIRST_COME) | alone
     return bool((a.units[:, 0] == 1).all() and ordered.all() and _ring_sizes(a).sum() <= MOST_TIMES)
 
 
 def begin(a: Arrays) -> OrderState:
-    """The state before anything is fired."""
+    """The state before the first firing, with every unit in the queue."""
     sizes = _ring_sizes(a)
     order, units = _units(a)
     neighbours, tasks = _tasks(a)
@@ -70,9 +71,9 @@ def begin(a: Arrays) -> OrderState:
 
 
 def _ring_sizes(a: Arrays) -> np.ndarray:
-    """Times that a stream's rings hold, a power of two.
+    """Entries of each stream's rings, a power of two, so that a place is a number & mask.
 
-    An entry moves one token at least, and between what both ends have done there is never more than the depth.
+    Each entry moves at least one token, and the producer is never ahead of the consumer by more than the depth.
     """
     most = np.minimum(a.streams[:, 0], np.maximum(a.tasks[a.streams[:, 2], 1], a.tasks[a.streams[:, 3], 1]))
     return 2 ** np.ceil(np.log2(np.minimum(most, MOST_TIMES) * 2 + 4)).astype(np.int64)
@@ -98,7 +99,7 @@ def _streams(a: Arrays, sizes: np.ndarray) -> np.ndarray:
 
 
 def _units(a: Arrays) -> tuple[np.ndarray, np.ndarray]:
-    """The orders, with those of units that serve first come a single task added, and the units."""
+    """The orders and the units; units that serve a single task first come get an order of all its firings."""
     rows = np.zeros((len(a.units), 8), dtype=np.int64)
     rows[:, LATENCY], rows[:, QUEUED] = a.units[:, 1], 1
     rows[:, TURN], rows[:, TURN_END] = a.units[:, 2], a.units[:, 3]
@@ -117,7 +118,8 @@ def _runs(a: Arrays) -> np.ndarray:
     rows = np.zeros((len(a.runs), 8), dtype=np.int64)
     rows[:, COUNT], rows[:, CYCLES] = a.runs[:, 0], a.runs[:, 1]
     rows[:, NEXT] = next_runs(a)
+    # A single run goes on until the task is done, so that it is not taken up again at every period.
     alone = a.tasks[:, 3] - a.tasks[:, 2] == 1
     rows[a.tasks[alone, 2], COUNT] = a.tasks[alone, 1]
-    rows[:, TAKES:GIVES_END + 1] = a.runs[:, 2:]
+    rows[:, TAKES : GIVES_END + 1] = a.runs[:, 2:]
     return rows

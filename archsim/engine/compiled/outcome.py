@@ -1,4 +1,4 @@
-"""What a kernel says of a section, and the result that it makes."""
+"""The outcome of a kernel as arrays, and the named result made of it. Knows neither kernel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from archsim.engine.result import SectionResult, StreamResult, TaskResult, UnitR
 
 
 class Outcome(NamedTuple):
-    """A run by task and by stream; `cycle` is the last at which anything happened, `skipped` part of `fired`."""
+    """A run, by task (left, start, end) and by stream (starved, blocked, peak), all int64.
+
+    `cycle` is the last cycle in which anything happened. `fired` counts all firings, `skipped` those among them that
+    were not run one by one.
+    """
 
     cycle: int
     fired: int
@@ -27,6 +31,7 @@ class Outcome(NamedTuple):
 
 def section_result(flat: Flat, packed: Arrays, outcome: Outcome) -> SectionResult:
     """The result of a section that has come to its end."""
+    # Once every firing has ended, busy cycles and tokens follow from the section alone: the kernels count neither.
     times = firings(packed)
     busy = np.add.reduceat(times * packed.runs[:, 1], packed.tasks[:, 2]).tolist()
     moved = np.zeros(len(flat.streams), dtype=np.int64)
@@ -44,6 +49,7 @@ def section_result(flat: Flat, packed: Arrays, outcome: Outcome) -> SectionResul
 
 
 def _units(flat: Flat, outcome: Outcome, busy: list[int]) -> dict[str, UnitResult]:
+    # A stream has one consumer, which alone can starve for it, and one producer, which alone it can block.
     stalls: list[dict[tuple[str, str], int]] = [{} for _ in flat.units]
     for i, cycles in _positive(outcome.starved):
         stream = flat.streams[i]

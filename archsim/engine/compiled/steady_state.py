@@ -1,10 +1,10 @@
-"""Exact repeats: where the state is what it was, but for time and for firings left, whole periods are skipped.
+"""Exact repeats: when the state equals an earlier one, but for time and firings left, whole periods are skipped.
 
-What happens next follows from the state alone: tokens and places, which firings come next, what is ready for how long,
-when what is under way will end. Where all of that is as it was a while ago, the section will do once more what it has
-done since, and again, as long as no task comes to the end of its firings, of a run of equal ones, or of its turns.
-Compared is the whole state, number by number, at the end of a time step: when a task of several runs begins them anew,
-and whenever one chosen task has fired. A state is kept until it is twice as old as the one before (Brent, 1980).
+The state alone decides what happens next: tokens and places, the next firing of each task, since when clients are
+ready, when events under way are due. If all of that equals an earlier state, the section repeats what it did in
+between, until a task ends its firings or a run of equal ones, or a unit its turns. The whole state is compared, number
+by number, at the end of a time step: when a task of several runs begins its period again, and whenever one chosen task,
+the anchor, has fired. A kept state is replaced once it is twice as old as the one before it (Brent, 1980).
 """
 
 from __future__ import annotations
@@ -13,72 +13,44 @@ from typing import NamedTuple
 
 import numpy as np
 
-from archsim.engine.compiled.clock_state import (
-    AT,
-    BLOCKED,
-    CAUSE,
-    CHANGED,
-    CONSUMER,
-    COUNT,
-    EVENTS,
-    FIRED,
-    FREE,
-    FULL,
-    IDLE,
-    IN_RUN,
-    IN_TURN,
-    LAST,
-    LEFT,
-    MOST_GIVEN,
-    MOST_TAKEN,
-    NOBODY,
-    NOW,
-    ORDER_END,
-    PHASE,
-    PRODUCER,
-    READY,
-    ROOM,
-    RUN_TASK,
-    SHORT,
-    SINCE,
-    SKIPPED,
-    START,
-    STARVED,
-    STATUS,
-    TOKENS,
-    TURN,
-    WRAPPED,
-    State,
-)
+from archsim.engine.compiled.clock_state import (  # isort: skip
+    AT, BLOCKED, CAUSE, CHANGED, CONSUMER, COUNT, EVENTS, FIRED, FREE, FULL, IDLE, IN_RUN, IN_TURN, LAST, LEFT,
+    MOST_GIVEN, MOST_TAKEN, NOBODY, NOW, ORDER_END, PHASE, PRODUCER, READY, ROOM, RUN_TASK, SHORT, SINCE, SKIPPED,
+    START, STARVED, STATUS, TOKENS, TURN, WRAPPED, State,
+)  # fmt: skip
 from archsim.engine.compiled.machine_code import compiled, inlined
 
-EVENTS_KEPT = 128  # a state with more under way is not looked at
-LEAST_PERIODS = 4  # a task with fewer is not waited for
-LONGEST_WAIT = 2**14
+EVENTS_KEPT = 128  # a state with more events under way is not kept: comparing events takes their number squared
+LEAST_PERIODS = 4  # a task with fewer periods left gets no detector
+LONGEST_WAIT = 2**14  # comparisons for which a state is kept at most; then the wait starts again at one
 MOST_KEPT = 2**23  # numbers in all kept states together: 64 MiB
 WORTH_SKIPPING = 64  # firings; fewer are run as fast
-ADVANCE = 8  # times the rows of the state may be looked at before firings have paid for it
-PAUSE = 16  # looks left out after a state that came back too late
+ADVANCE = 8  # rows that may be looked at before firings have paid for it, in multiples of the rows of a state
+PAUSE = 16  # comparisons left out after a state that came back too late to skip anything
 FAR = 2**62
-THEN, FIRED_THEN, UNDER_WAY, VALID, WAITED, WAIT, HINT = range(7)  # columns of `detectors`
-# Places in `anchor`: the task whose firings detector 0 waits for, and what else is counted once for all detectors.
+# Columns of `table`: when the state was kept, by time and by firings; its events; whether there is one; comparisons
+# since; comparisons for which to keep it; the row that differed last, which is compared first.
+THEN, FIRED_THEN, UNDER_WAY, VALID, WAITED, WAIT, HINT = range(7)
+# Places in `scalars`: the anchor, its firings left and the phase when it was last compared, and all firings when its
+# state was kept; whether repeats are looked for; the firings that pay for all rows looked at; rows of a state; the
+# phase of the last snapshot; snapshots kept after the watched tasks.
 ANCHOR, ANCHOR_LEFT, ANCHOR_FIRED, ANCHOR_PHASE, ON, SPENT, ROWS, WATCHED_PHASE, AFTERS = range(9)
-MOST_AFTERS = 12  # what runs beside the watched tasks may end later; so many changes are waited for
-# The last kept states, where tasks are watched: before one of them has started, and first when all are done, then
-# whenever another task has started or is done.
+MOST_AFTERS = 12  # tasks beside the watched ones may differ for a while, so the first snapshot after may be too early
+# Where tasks are watched, the last detectors hold snapshots: one from before any of them has started, then one when all
+# of them have started their last firing and one whenever another task has started its first or last after that.
 BEFORE, AFTER = -MOST_AFTERS - 1, -MOST_AFTERS
 
 
-class Repeats(NamedTuple):
-    """The kept states, one for each detector: 0 looks whenever the anchor has fired, the others when their task wraps.
+class Detectors(NamedTuple):
+    """The detectors of periodic behaviour, each with the state it has kept: 0 is the anchor's, each other a task's.
 
-    `detector` gives a task's, 0 for none; `detectors` has when a state was kept, how many events were under way, how
-    long to keep it and where the state differed last. tasks, streams, units and events (from now on) are those kept.
+    `of_task` gives a task's detector, 0 for none. `table` has a row for each detector. `watched` are tasks that differ
+    from an earlier run. tasks, streams, units and events are the kept states, with event times from the state on.
     """
 
-    detector: np.ndarray
-    detectors: np.ndarray
-    anchor: np.ndarray
+    of_task: np.ndarray
+    table: np.ndarray
+    scalars: np.ndarray
     watched: np.ndarray
     tasks: np.ndarray
     streams: np.ndarray
@@ -86,159 +58,167 @@ class Repeats(NamedTuple):
     events: np.ndarray
 
 
-def repeats(q: State, *, on: bool, watched: tuple[int, ...] = ()) -> Repeats:
-    """Detectors for a section, none where `on` is False; places for more states where tasks are watched."""
-    detector = np.zeros(len(q.tasks), dtype=np.int64)
-    found = 0
-    periods = np.bincount(q.runs[:, RUN_TASK], weights=q.runs[:, COUNT])
-    several = np.bincount(q.runs[:, RUN_TASK]) > 1
-    most = MOST_KEPT // (q.tasks.size + q.streams.size + q.units.size + 2 * EVENTS_KEPT)
-    for task in np.flatnonzero(several & (q.tasks[:, LEFT] >= LEAST_PERIODS * periods))[:most] if on else ():
-        found += 1
-        detector[task] = found
-    found += 1 + (1 + MOST_AFTERS if watched else 0)  # detector 0; before and after
-    detectors = np.zeros((found, 7), dtype=np.int64)
-    detectors[:, WAIT] = 1
-    rows = len(q.tasks) + len(q.streams) + len(q.units)
-    anchor = np.array([NOBODY, NOBODY, 0, -1, on, -ADVANCE * rows, rows, -1, 0], dtype=np.int64)
+def make_detectors(state: State, *, on: bool, watched: tuple[int, ...] = ()) -> Detectors:
+    """Detectors for a section at its start, idle if `on` is False; with room for snapshots if tasks are watched."""
+    of_task = np.zeros(len(state.tasks), dtype=np.int64)
+    used = 0
+    periods = np.bincount(state.runs[:, RUN_TASK], weights=state.runs[:, COUNT])
+    several = np.bincount(state.runs[:, RUN_TASK]) > 1
+    most = MOST_KEPT // (state.tasks.size + state.streams.size + state.units.size + 2 * EVENTS_KEPT)
+    for task in np.flatnonzero(several & (state.tasks[:, LEFT] >= LEAST_PERIODS * periods))[:most] if on else ():
+        used += 1
+        of_task[task] = used
+    used += 1 + (1 + MOST_AFTERS if watched else 0)  # detector 0; the snapshots before and after
+    table = np.zeros((used, 7), dtype=np.int64)
+    table[:, WAIT] = 1
+    rows = len(state.tasks) + len(state.streams) + len(state.units)
+    scalars = np.array([NOBODY, NOBODY, 0, -1, on, -ADVANCE * rows, rows, -1, 0], dtype=np.int64)
+    # Allocated here once, as the kernels may allocate nothing.
     tasks, streams, units, events = (
-        np.empty((found, *shape), dtype=np.int64)
-        for shape in (q.tasks.shape, q.streams.shape, q.units.shape, (EVENTS_KEPT, 2))
+        np.empty((used, *shape), dtype=np.int64)
+        for shape in (state.tasks.shape, state.streams.shape, state.units.shape, (EVENTS_KEPT, 2))
     )
-    return Repeats(detector, detectors, anchor, np.array(watched, dtype=np.int64), tasks, streams, units, events)
+    return Detectors(of_task, table, scalars, np.array(watched, dtype=np.int64), tasks, streams, units, events)
 
 
 @inlined
-def look(q: State, r: Repeats) -> bool:
-    """At the end of a time step: True where it is time to compare, which `compare` does."""
-    if not r.anchor[ON] or q.scalars[FIRED] < r.anchor[SPENT] or q.scalars[EVENTS] > EVENTS_KEPT:
+def compare_due(state: State, detectors: Detectors) -> bool:
+    """True at the end of a time step after which `compare` has something to do."""
+    scalars = detectors.scalars
+    # Comparing may take no longer than running: each row looked at has to be paid for by a firing.
+    if not scalars[ON] or state.scalars[FIRED] < scalars[SPENT] or state.scalars[EVENTS] > EVENTS_KEPT:
         return False
-    task = r.anchor[ANCHOR]
+    task = scalars[ANCHOR]
     return (
-        q.scalars[WRAPPED] > 0
+        state.scalars[WRAPPED] > 0
         or task == NOBODY
-        or q.tasks[task, LEFT] != r.anchor[ANCHOR_LEFT]
-        or r.anchor[ANCHOR_PHASE] != q.scalars[PHASE]
-        or _waits_in_vain(q, r)
+        or state.tasks[task, LEFT] != scalars[ANCHOR_LEFT]
+        or scalars[ANCHOR_PHASE] != state.scalars[PHASE]
+        or _anchor_is_stale(state, detectors)
     )
 
 
 @inlined
-def _waits_in_vain(q: State, r: Repeats) -> bool:
-    """True where so much else has been fired since the state was kept that the anchor may be one that fires no more."""
-    return bool(q.scalars[FIRED] - r.anchor[ANCHOR_FIRED] > 1024 + 64 * r.detectors[0, WAIT])
+def _anchor_is_stale(state: State, detectors: Detectors) -> bool:
+    """True where so many firings have passed since the anchor's state was kept that it may never fire again."""
+    return bool(state.scalars[FIRED] - detectors.scalars[ANCHOR_FIRED] > 1024 + 64 * detectors.table[0, WAIT])
 
 
 @inlined
-def watches(q: State, r: Repeats) -> bool:
-    """At the end of a time step: True where a task has started or is done while some are watched; then `watch`."""
-    return len(r.watched) > 0 and r.anchor[WATCHED_PHASE] != q.scalars[PHASE]
+def snapshot_due(state: State, detectors: Detectors) -> bool:
+    """True at the end of a time step in which a task started its first or last firing, if tasks are watched."""
+    return len(detectors.watched) > 0 and detectors.scalars[WATCHED_PHASE] != state.scalars[PHASE]
 
 
 @compiled
-def watch(q: State, r: Repeats) -> bool:
-    """Keeps the state before a watched task has started, and some states when all are done: then it is True."""
-    r.anchor[WATCHED_PHASE] = q.scalars[PHASE]
+def keep_snapshot(state: State, detectors: Detectors) -> bool:
+    """Keeps the state if no watched task has started, and some states once all have started their last; then True."""
+    detectors.scalars[WATCHED_PHASE] = state.scalars[PHASE]
     started = done = 0
-    for task in r.watched:
-        started += q.tasks[task, START] != NOBODY
-        done += q.tasks[task, LEFT] == 0
-    over = done == len(r.watched)
-    if (started and not over) or r.anchor[AFTERS] == MOST_AFTERS or q.scalars[EVENTS] > EVENTS_KEPT:
+    for task in detectors.watched:
+        started += state.tasks[task, START] != NOBODY
+        done += state.tasks[task, LEFT] == 0
+    over = done == len(detectors.watched)
+    if (started and not over) or detectors.scalars[AFTERS] == MOST_AFTERS or state.scalars[EVENTS] > EVENTS_KEPT:
         return False
-    which = len(r.detectors) + (AFTER + r.anchor[AFTERS] if over else BEFORE)
-    _account(q)
-    _keep(q, r, which)
-    r.detectors[which, VALID] = 1
-    r.anchor[AFTERS] += over
+    which = len(detectors.table) + (AFTER + detectors.scalars[AFTERS] if over else BEFORE)
+    _settle_stalls(state)
+    _keep_state(state, detectors, which)
+    detectors.table[which, VALID] = 1
+    detectors.scalars[AFTERS] += over
     return over
 
 
 @compiled
-def compare(q: State, r: Repeats) -> None:
-    """Compares with what is kept where it is time to, and skips."""
-    for i in range(q.scalars[WRAPPED]):
-        detector = r.detector[q.wrapped[i]]
-        if detector and _try(q, r, detector):
+def compare(state: State, detectors: Detectors) -> None:
+    """Compares the state with those of the detectors that are due, and skips periods where it equals one."""
+    for i in range(state.scalars[WRAPPED]):
+        detector = detectors.of_task[state.wrapped[i]]
+        if detector and _skip_or_keep(state, detectors, detector):
             return
-    task = r.anchor[ANCHOR]
-    if r.anchor[ANCHOR_PHASE] != q.scalars[PHASE]:
-        r.anchor[ANCHOR_PHASE] = q.scalars[PHASE]
-        _forget(r, 0)
-    elif task == NOBODY or _waits_in_vain(q, r):
-        r.detectors[0, VALID] = 0
-    elif q.tasks[task, LEFT] == r.anchor[ANCHOR_LEFT]:
+    scalars = detectors.scalars
+    task = scalars[ANCHOR]
+    # A task that starts or ends changes what repeats, so the search begins anew.
+    if scalars[ANCHOR_PHASE] != state.scalars[PHASE]:
+        scalars[ANCHOR_PHASE] = state.scalars[PHASE]
+        _reset(detectors, 0)
+    elif task == NOBODY or _anchor_is_stale(state, detectors):
+        detectors.table[0, VALID] = 0
+    elif state.tasks[task, LEFT] == scalars[ANCHOR_LEFT]:
         return
-    _try(q, r, 0)
-    r.anchor[ANCHOR_LEFT] = q.tasks[r.anchor[ANCHOR], LEFT]
+    _skip_or_keep(state, detectors, 0)
+    scalars[ANCHOR_LEFT] = state.tasks[scalars[ANCHOR], LEFT]
 
 
 @compiled
-def _try(q: State, r: Repeats, detector: int) -> bool:
-    """Skips where the state is the kept one; else keeps it in the other's place when that is old enough."""
-    mine = r.detectors[detector]
-    r.anchor[SPENT] += 1
-    if mine[VALID]:
-        mine[WAITED] += 1
-        if mine[WAITED] > 0 and _same(q, r, detector):
-            periods = _periods(q, r, detector)
-            if periods * (q.scalars[FIRED] - mine[FIRED_THEN]) >= WORTH_SKIPPING:
-                _account(q)
-                _skip(q, r, detector, periods)
-                _forget(r, detector)
-                _forget(r, 0)
-                r.anchor[SPENT] = q.scalars[FIRED] - ADVANCE * r.anchor[ROWS]
+def _skip_or_keep(state: State, detectors: Detectors, detector: int) -> bool:
+    """Skips periods and is True if the state equals the kept one; else keeps it instead if that is old enough."""
+    scalars, row = detectors.scalars, detectors.table[detector]
+    scalars[SPENT] += 1
+    if row[VALID]:
+        row[WAITED] += 1
+        if row[WAITED] > 0 and _equals_kept(state, detectors, detector):
+            periods = _periods_ahead(state, detectors, detector)
+            if periods * (state.scalars[FIRED] - row[FIRED_THEN]) >= WORTH_SKIPPING:
+                # Stalls first: skipping multiplies the stalls of one period.
+                _settle_stalls(state)
+                _skip(state, detectors, detector, periods)
+                _reset(detectors, detector)
+                _reset(detectors, 0)
+                scalars[SPENT] = state.scalars[FIRED] - ADVANCE * scalars[ROWS]
                 return True
-            mine[WAITED] = -PAUSE
-        if mine[WAITED] < mine[WAIT]:
+            row[WAITED] = -PAUSE
+        if row[WAITED] < row[WAIT]:
             return False
-        mine[WAIT] = 2 * mine[WAIT] if mine[WAIT] < LONGEST_WAIT else 1
+        # Brent's cycle finding: with waits that double, a period of any length is found, up to the longest wait.
+        row[WAIT] = 2 * row[WAIT] if row[WAIT] < LONGEST_WAIT else 1
     if detector == 0:
-        r.anchor[ANCHOR], r.anchor[ANCHOR_FIRED] = q.scalars[LAST], q.scalars[FIRED]
-    _account(q)
-    _keep(q, r, detector)
-    r.anchor[SPENT] += 2 * r.anchor[ROWS]
-    mine[VALID], mine[WAITED] = 1, 0
+        # If this state comes again, the task that fired last fires again just before.
+        scalars[ANCHOR], scalars[ANCHOR_FIRED] = state.scalars[LAST], state.scalars[FIRED]
+    _settle_stalls(state)
+    _keep_state(state, detectors, detector)
+    scalars[SPENT] += 2 * scalars[ROWS]
+    row[VALID], row[WAITED] = 1, 0
     return False
 
 
 @compiled
-def _forget(r: Repeats, detector: int) -> None:
-    r.detectors[detector, VALID], r.detectors[detector, WAITED], r.detectors[detector, WAIT] = 0, 0, 1
+def _reset(detectors: Detectors, detector: int) -> None:
+    detectors.table[detector, VALID], detectors.table[detector, WAITED], detectors.table[detector, WAIT] = 0, 0, 1
 
 
 @inlined
-def count(q: State, cause: int, cycles: int) -> None:
+def add_stall(state: State, cause: int, cycles: int) -> None:
     """Adds server-cycles to a cause."""
-    streams = len(q.streams)
+    streams = len(state.streams)
     if cause < streams:
-        q.streams[cause, STARVED] += cycles
+        state.streams[cause, STARVED] += cycles
     else:
-        q.streams[cause - streams, BLOCKED] += cycles
+        state.streams[cause - streams, BLOCKED] += cycles
 
 
 @compiled
-def _account(q: State) -> None:
-    """Brings the stalls of every unit up to now."""
-    now = q.scalars[NOW]
-    for unit in range(len(q.units)):
-        if q.units[unit, CAUSE] != IDLE:
-            count(q, q.units[unit, CAUSE], q.units[unit, FREE] * (now - q.units[unit, CHANGED]))
-        q.units[unit, CHANGED] = now
+def _settle_stalls(state: State) -> None:
+    """Counts the stalls of every unit up to now."""
+    now = state.scalars[NOW]
+    for unit in range(len(state.units)):
+        if state.units[unit, CAUSE] != IDLE:
+            add_stall(state, state.units[unit, CAUSE], state.units[unit, FREE] * (now - state.units[unit, CHANGED]))
+        state.units[unit, CHANGED] = now
 
 
 @compiled
-def _keep(q: State, r: Repeats, detector: int) -> None:
-    """Keeps a copy of the state."""
-    _copy(q.tasks, r.tasks[detector])
-    _copy(q.streams, r.streams[detector])
-    _copy(q.units, r.units[detector])
-    now, events = q.scalars[NOW], q.scalars[EVENTS]
-    mine = r.detectors[detector]
-    mine[THEN], mine[FIRED_THEN], mine[UNDER_WAY] = now, q.scalars[FIRED], events
+def _keep_state(state: State, detectors: Detectors, detector: int) -> None:
+    """Copies the state into that of the detector."""
+    _copy(state.tasks, detectors.tasks[detector])
+    _copy(state.streams, detectors.streams[detector])
+    _copy(state.units, detectors.units[detector])
+    now, events = state.scalars[NOW], state.scalars[EVENTS]
+    row = detectors.table[detector]
+    row[THEN], row[FIRED_THEN], row[UNDER_WAY] = now, state.scalars[FIRED], events
     for i in range(events):
-        r.events[detector, i, 0] = q.events[i, 0] - now
-        r.events[detector, i, 1] = q.events[i, 1]
+        detectors.events[detector, i, 0] = state.events[i, 0] - now
+        detectors.events[detector, i, 1] = state.events[i, 1]
 
 
 @compiled
@@ -249,42 +229,51 @@ def _copy(table: np.ndarray, kept: np.ndarray) -> None:
 
 
 @compiled
-def _same(q: State, r: Repeats, detector: int) -> bool:
+def _equals_kept(state: State, detectors: Detectors, detector: int) -> bool:
     """True where the state is the kept one, but for time and for firings left."""
-    if r.detectors[detector, UNDER_WAY] != q.scalars[EVENTS] or _differs(q, r, detector, r.detectors[detector, HINT]):
+    row, scalars = detectors.table[detector], detectors.scalars
+    # The row that differed last time most likely differs again, so most comparisons end here.
+    if row[UNDER_WAY] != state.scalars[EVENTS] or _row_differs(state, detectors, detector, row[HINT]):
         return False
-    for i in range(len(q.tasks) + len(q.streams) + len(q.units)):
-        if _differs(q, r, detector, i):
-            r.detectors[detector, HINT] = i
-            r.anchor[SPENT] += i
+    for i in range(len(state.tasks) + len(state.streams) + len(state.units)):
+        if _row_differs(state, detectors, detector, i):
+            row[HINT] = i
+            scalars[SPENT] += i
             return False
-    r.anchor[SPENT] += r.anchor[ROWS]
-    return _same_events(q, r, detector)
+    scalars[SPENT] += scalars[ROWS]
+    return _same_events(state, detectors, detector)
 
 
 @compiled
-def _differs(q: State, r: Repeats, detector: int, i: int) -> bool:
-    """True where the i-th task, stream or unit is not where it was."""
-    tasks, streams = len(q.tasks), len(q.streams)
+def _row_differs(state: State, detectors: Detectors, detector: int, i: int) -> bool:
+    """True where the i-th row, counted over tasks, streams and units, is not as it was."""
+    tasks, streams, since = len(state.tasks), len(state.streams), detectors.table[detector, THEN]
     if i < tasks:
-        then, now = r.tasks[detector, i], q.tasks[i]
+        then, now = detectors.tasks[detector, i], state.tasks[i]
         if now[AT] != then[AT] or now[STATUS] != then[STATUS] or (now[LEFT] == 0) != (then[LEFT] == 0):
             return True
+        # Within one run the place may advance by what was fired: the firings are equal. Across runs it may not.
         if now[IN_RUN] != then[IN_RUN] and then[LEFT] - now[LEFT] != then[IN_RUN] - now[IN_RUN]:
             return True
-        return now[STATUS] == READY and now[SINCE] - q.scalars[NOW] != then[SINCE] - r.detectors[detector, THEN]
+        # How long a client has been ready decides who is served first; for other clients the time means nothing.
+        return now[STATUS] == READY and now[SINCE] - state.scalars[NOW] != then[SINCE] - since
     i -= tasks
     if i < streams:
-        return _drifts_otherwise(r.streams[detector, i], q.streams[i], r.detectors[detector, THEN])
-    then, now = r.units[detector, i - streams], q.units[i - streams]
+        return _drift_matters(detectors.streams[detector, i], state.streams[i], since)
+    then, now = detectors.units[detector, i - streams], state.units[i - streams]
     if now[FREE] != then[FREE] or (now[FREE] and now[CAUSE] != then[CAUSE]):
         return True
+    # At another entry of the order as much of it must be left as of the kept one; `_periods_ahead` compares entries.
     return now[TURN] != then[TURN] and now[IN_TURN] != then[IN_TURN]
 
 
 @compiled
-def _drifts_otherwise(then: np.ndarray, now: np.ndarray, since: int) -> bool:
-    """True where a stream holds more or fewer tokens than it did and a firing since lacked what it now has more of."""
+def _drift_matters(then: np.ndarray, now: np.ndarray, since: int) -> bool:
+    """True where a stream holds more or fewer tokens than it did, and that could change which firings can start.
+
+    More tokens change nothing if no firing lacked tokens since then, fewer nothing if none lacked places. Whether the
+    level runs out later is for `_periods_of_drift`.
+    """
     more = now[TOKENS] - then[TOKENS]
     if then[ROOM] - now[ROOM] != more:
         return True
@@ -292,103 +281,114 @@ def _drifts_otherwise(then: np.ndarray, now: np.ndarray, since: int) -> bool:
 
 
 @compiled
-def _same_events(q: State, r: Repeats, detector: int) -> bool:
-    """True where what is under way ends and arrives as it would have then, each as often."""
-    now, events = q.scalars[NOW], q.scalars[EVENTS]
-    kept = r.events[detector]
+def _same_events(state: State, detectors: Detectors, detector: int) -> bool:
+    """True where the events under way are those kept, at the same times from now, each as often."""
+    now, events = state.scalars[NOW], state.scalars[EVENTS]
+    kept = detectors.events[detector]
+    # Heaps of the same events may be arranged differently, so each event is counted in both.
     for i in range(events):
         more = 0
         for j in range(events):
             more += kept[j, 0] == kept[i, 0] and kept[j, 1] == kept[i, 1]
-            more -= q.events[j, 0] - now == kept[i, 0] and q.events[j, 1] == kept[i, 1]
+            more -= state.events[j, 0] - now == kept[i, 0] and state.events[j, 1] == kept[i, 1]
         if more:
             return False
     return True
 
 
 @compiled
-def _periods(q: State, r: Repeats, detector: int) -> int:
-    """How many more periods pass before a task has no firing left or ends a run, a unit ends a turn or its turns.
+def _periods_ahead(state: State, detectors: Detectors, detector: int) -> int:
+    """How many more periods pass before a task ends its firings or a run, or a unit a turn or its turns.
 
-    Where a stream fills, the last is left to be run, so that the least room is seen.
+    Where a stream fills or empties, the last period is left to be run one by one, so that its least room is seen.
     """
-    most, filling = FAR, False
-    for i in range(len(q.tasks)):
-        then, now = r.tasks[detector, i], q.tasks[i]
+    most, drifts = FAR, False
+    for i in range(len(state.tasks)):
+        then, now = detectors.tasks[detector, i], state.tasks[i]
         fired = then[LEFT] - now[LEFT]
         if fired:
+            # One firing is left over: a task without any behaves differently.
             most = min(most, (now[LEFT] - 1) // fired)
             if now[IN_RUN] != then[IN_RUN]:
                 most = min(most, (now[IN_RUN] - 1) // fired)
-    for i in range(len(q.streams)):
-        then, now = r.streams[detector, i], q.streams[i]
+    for i in range(len(state.streams)):
+        then, now = detectors.streams[detector, i], state.streams[i]
         if now[TOKENS] != then[TOKENS]:
-            filling = True
-            most = min(most, _until_it_matters(q, r, detector, i))
-    for i in range(len(q.units)):
-        then, now = r.units[detector, i], q.units[i]
+            drifts = True
+            most = min(most, _periods_of_drift(state, detectors, detector, i))
+    for i in range(len(state.units)):
+        then, now = detectors.units[detector, i], state.units[i]
         passed = now[TURN] - then[TURN]
         if passed:
-            most = min(most, _periods_in_order(q.order, then[TURN], now[TURN], now[ORDER_END], most))
+            most = min(most, _periods_in_order(state.order, then[TURN], now[TURN], now[ORDER_END], most))
         elif now[IN_TURN] != then[IN_TURN]:
             most = min(most, (now[IN_TURN] - 1) // (then[IN_TURN] - now[IN_TURN]))
-    return most - 1 if filling else most
+    return most - 1 if drifts else most
 
 
 @compiled
-def _until_it_matters(q: State, r: Repeats, detector: int, i: int) -> int:
-    """How many periods a stream may fill or empty in without a firing lacking what none has lacked so far.
+def _periods_of_drift(state: State, detectors: Detectors, detector: int, i: int) -> int:
+    """For how many periods a stream may go on filling or emptying before a firing can lack places or tokens there.
 
     Within a period the level may fall by all that is moved in it.
     """
-    then, now = r.streams[detector, i], q.streams[i]
+    then, now = detectors.streams[detector, i], state.streams[i]
     more = now[TOKENS] - then[TOKENS]
     end, level, each = (PRODUCER, ROOM, MOST_GIVEN) if more > 0 else (CONSUMER, TOKENS, MOST_TAKEN)
     task = now[end]
-    moved = (r.tasks[detector, task, LEFT] - q.tasks[task, LEFT] + 1) * now[each]
+    # One firing more than the period has: the next one has to find its places or tokens too.
+    moved = (detectors.tasks[detector, task, LEFT] - state.tasks[task, LEFT] + 1) * now[each]
     return max((now[level] - moved) // abs(more), 0)
 
 
 @compiled
 def _periods_in_order(order: np.ndarray, then: int, now: int, end: int, most: int) -> int:
-    """How often an order does, from one place on, what it did between another place and that one."""
+    """How often the entries of an order from `then` to `now` come again from `now` on."""
     period, alike = now - then, 0
     while alike // period <= most and now + alike < end:
         if order[then + alike, 0] != order[now + alike, 0] or order[then + alike, 1] != order[now + alike, 1]:
             break
         alike += 1
+    # The entry in which the last period stops has to be equal too, hence one less.
     return max(alike - 1, 0) // period
 
 
 @compiled
-def _skip(q: State, r: Repeats, detector: int, periods: int) -> None:
-    """Goes so many periods on; each task that fires in them has a firing left, which will set when it ended last."""
-    later = periods * (q.scalars[NOW] - r.detectors[detector, THEN])
-    for i in range(len(q.tasks)):
-        then, now = r.tasks[detector, i], q.tasks[i]
+def _skip(state: State, detectors: Detectors, detector: int, periods: int) -> None:
+    """Moves the state on by this many periods.
+
+    Each task that fires in them has a firing left, which will set when its last one ended.
+    """
+    since = detectors.table[detector, THEN]
+    later = periods * (state.scalars[NOW] - since)
+    for i in range(len(state.tasks)):
+        then, now = detectors.tasks[detector, i], state.tasks[i]
         fired = periods * (then[LEFT] - now[LEFT])
         if now[IN_RUN] != then[IN_RUN]:
             now[IN_RUN] -= fired
         now[SINCE] += later
         if fired:
             now[LEFT] -= fired
-            q.scalars[SKIPPED] += fired
-    for i in range(len(q.streams)):
-        more = q.streams[i, TOKENS] - r.streams[detector, i, TOKENS]
-        q.streams[i, TOKENS] += periods * more
-        q.streams[i, ROOM] -= periods * more
+            state.scalars[SKIPPED] += fired
+    for i in range(len(state.streams)):
+        more = state.streams[i, TOKENS] - detectors.streams[detector, i, TOKENS]
+        state.streams[i, TOKENS] += periods * more
+        state.streams[i, ROOM] -= periods * more
         for what in (STARVED, BLOCKED):
-            q.streams[i, what] += periods * (q.streams[i, what] - r.streams[detector, i, what])
-        for what in (SHORT, FULL):  # what lacked within the period lacked within the last
-            if q.streams[i, what] > r.detectors[detector, THEN]:
-                q.streams[i, what] += later
-    for i in range(len(q.units)):
-        then, now = r.units[detector, i], q.units[i]
+            state.streams[i, what] += periods * (state.streams[i, what] - detectors.streams[detector, i, what])
+        # What lacked within the period lacked within each that is skipped. Left behind, the time would look older than
+        # states that other detectors keep, and a drift that matters would pass for one that does not.
+        for what in (SHORT, FULL):
+            if state.streams[i, what] > since:
+                state.streams[i, what] += later
+    for i in range(len(state.units)):
+        then, now = detectors.units[detector, i], state.units[i]
         if now[TURN] != then[TURN]:
             now[TURN] += periods * (now[TURN] - then[TURN])
         else:
             now[IN_TURN] -= periods * (then[IN_TURN] - now[IN_TURN])
         now[CHANGED] += later
-    for i in range(q.scalars[EVENTS]):
-        q.events[i, 0] += later
-    q.scalars[NOW] += later
+    # All events move by the same time, so the heap stays a heap.
+    for i in range(state.scalars[EVENTS]):
+        state.events[i, 0] += later
+    state.scalars[NOW] += later

@@ -1,1 +1,1 @@
-"""Why a section cannot go on, and which depths would let it."""
+"""Explains why a section cannot go on, and finds the depths with which it would."""

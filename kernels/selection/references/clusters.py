@@ -1,14 +1,14 @@
 """Reference of the selection by hash clusters, in plain Python: bits in lists, clusters as lists of tokens.
 
-Written from the rule, one token, one row and one bucket after the other.
+Written from the rule alone; goes token by token, row by row and bucket by bucket.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from kernels.lazy_torch import torch
 from kernels.selection.algorithm import CacheShape, Counters
 from kernels.selection.clusters import HashClusters
 from kernels.selection.references.positions_and_scores import Trace, report, steps
@@ -16,7 +16,10 @@ from kernels.selection.references.positions_and_scores import Trace, report, ste
 
 @dataclass(slots=True)
 class Cluster:
-    """tokens: positions of its members · hash: its bits."""
+    """One cluster.
+
+    tokens: positions of its members · hash: its bits.
+    """
 
     tokens: list[int]
     hash: list[bool]
@@ -27,7 +30,8 @@ def _hash(key: torch.Tensor, planes: torch.Tensor) -> list[bool]:
 
 
 def _join(clusters: list[Cluster], k: torch.Tensor, new: int, options: HashClusters, planes: torch.Tensor) -> None:
-    """Let the last `new` of keys k [n, heads, d] join."""
+    """Let the last `new` of keys k [n, heads, d] join clusters."""
+    # The hashes of the clusters as they were before the chunk, then those of the new keys.
     candidates = [(cluster.hash, cluster) for cluster in clusters]
     touched = []
     for token in range(len(k) - new, len(k)):
@@ -40,6 +44,7 @@ def _join(clusters: list[Cluster], k: torch.Tensor, new: int, options: HashClust
             clusters.append(Cluster([], own))
             cluster = clusters[-1]
         else:
+            # min and near[0] both take the earliest of equals.
             cluster = min(near, key=lambda pair: pair[0])[1] if options.ties == "nearest" else near[0][1]
         cluster.tokens.append(token)
         candidates.append((own, cluster))
@@ -49,7 +54,7 @@ def _join(clusters: list[Cluster], k: torch.Tensor, new: int, options: HashClust
             cluster.hash = _hash(k[cluster.tokens].sum(dim=0), planes)
 
 
-def _offer(scores: list[float], negative: str, scale: float) -> list[float]:
+def _weights(scores: list[float], negative: str, scale: float) -> list[float]:
     low, high = min(scores), max(scores)
     return [
         {"raw": s, "clamp": max(s, 0.0), "shift": s - low, "exp": math.exp((s - high) * scale)}[negative]
@@ -58,13 +63,14 @@ def _offer(scores: list[float], negative: str, scale: float) -> list[float]:
 
 
 def _passes(values: list[float], buckets: int | None) -> list[list[int]]:
-    """Return the clusters that each pass adds: bucket by bucket from the top, or one by one when sorted."""
+    """Return the clusters that each pass adds: bucket by bucket from the top, or one by one where sorted."""
     if buckets is None:
         return [[j] for j in sorted(range(len(values)), key=lambda j: -values[j])]
     low = min(values)
     width = (max(values) - low) / buckets
     if width == 0:
         return [list(range(len(values)))] + [[]] * (buckets - 1)
+    # A value belongs to the last bucket whose lower edge it reaches, in the same FP64 arithmetic as the algorithm.
     edges = [low + b * width for b in range(buckets)]
     place = [max([b for b in range(buckets) if v >= edges[b]], default=0) for v in values]
     return [[j for j in range(len(values)) if place[j] == b] for b in reversed(range(buckets))]
@@ -73,18 +79,19 @@ def _passes(values: list[float], buckets: int | None) -> list[list[int]]:
 def keep_row(
     scores: list[float], counts: list[int], *, ratio: float, buckets: int | None, negative: str, scale: float
 ) -> tuple[set[int], float, int]:
-    """Return the clusters that one row keeps, the sum that they reach, and the passes."""
-    values = _offer(scores, negative, scale)
+    """Return the clusters that one row keeps, the sum they reach, and the passes."""
+    values = _weights(scores, negative, scale)
+    # Added one by one as the algorithm does: from Python 3.12 on, sum() compensates rounding errors.
     total = 0.0
     for value, count in zip(values, counts, strict=True):
         total += value * count
     kept: set[int] = set()
     running, passes = 0.0, 0
-    for part in _passes(values, buckets):
+    for added in _passes(values, buckets):
         passes += 1
-        for j in part:
+        for j in added:
             running += values[j] * counts[j]
-        kept |= set(part)
+        kept |= set(added)
         if ratio < 1 and running > total * ratio:
             break
     return kept, running, passes
@@ -93,7 +100,7 @@ def keep_row(
 def keep_to_ratio(
     scores: np.ndarray, counts: np.ndarray, *, ratio: float, buckets: int | None, negative: str, scale: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return threshold.keep_to_ratio row by row."""
+    """Return threshold.keep_to_ratio, row by row."""
     rows = [
         keep_row(row, counts.tolist(), ratio=ratio, buckets=buckets, negative=negative, scale=scale)
         for row in scores.astype(np.float64).tolist()
@@ -125,6 +132,7 @@ def hash_clusters(
                     mask[head, cluster] = True
             rows = q.shape[0] * len(heads) * (shape.heads // shape.kv_heads)
             counts += _counts(clusters, old, new, options, dims=dims, rows=rows, passes=passes, shape=shape)
+            # Per cluster an id of 4 B, the hash, a count of 2 B and the mean; per token an id of 4 B.
             held += len(clusters) * (4 + -(-options.bits // 8) + 2 + dims * shape.element_bytes) + 4 * len(k)
         results.append((mask, counts, held))
     return report(shape, results)
@@ -171,6 +179,7 @@ def _counts(
     passes: list[int],
     shape: CacheShape,
 ) -> Counters:
+    # A cluster that has more tokens than before was joined, so its mean is read and hashed again.
     grown = [len(c.tokens) for c in clusters]
     joined = sum(a < b for a, b in zip(old, grown, strict=False))
     hashed = new + (joined + len(grown) - len(old) if options.rehash else 0)
@@ -183,8 +192,6 @@ def _counts(
         additions=new * dims,
         comparisons=(walked + rows) * len(grown),
         hash_comparisons=compared,
-        hash_cycles=compared * -(-options.bits // 16),
-        threshold_cycles=(walked + rows) * -(-len(grown) // 16) if options.buckets else 0,
         hashed=((new, len(old), options.bits),),
         ranked=((rows, len(grown), walked),) if options.buckets else (),
     )

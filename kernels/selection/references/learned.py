@@ -1,11 +1,11 @@
-"""References of the selections that carry something from step to step: choices, sums of attention, blocks, clusters.
+"""References of the selections that carry data from step to step: choices, sums of attention, blocks, frames.
 
-Plain torch and Python in FP64, written from the rules; see references for what is shared.
+Plain torch and Python in FP64, written from the rules. positions_and_scores.py has the shared parts.
 """
 
 import numpy as np
-import torch
 
+from kernels.lazy_torch import torch
 from kernels.selection.accumulated import HeavyHitters
 from kernels.selection.algorithm import CacheShape, Counters
 from kernels.selection.blocks import BlockMeans, FrameMeans
@@ -14,7 +14,7 @@ from kernels.selection.references.positions_and_scores import Trace, gate_reache
 
 
 def gated_pages(shape: CacheShape, options: GatedPages, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
-    """Return the trace of GatedPages: a fresh choice at every `reuse`-th step, remembered as first tokens of pages."""
+    """Return the trace of GatedPages: a new choice at every `reuse`-th step, kept as a set of pages per head."""
     full = gate_reaches(options.gates, shape.kv_heads, options.sparsity)
     share, width, page = shape.heads // shape.kv_heads, shape.head_dim, options.page
     chosen: dict[int, set[int]] = {}
@@ -28,8 +28,10 @@ def gated_pages(shape: CacheShape, options: GatedPages, *, keys: np.ndarray, que
             for head in range(shape.heads):
                 for query in q[:, head]:
                     own = [p.split(options.sub_chunk) for p in k[:, head // share].split(page)][:-1]
+                    # Without the last page, which is always kept.
                     best = [max(_bound(query, s) for s in parts) for parts in own]
                     chosen[head] |= set(top(torch.tensor(best), options.pages - 1).tolist()) | {pages - 1}
+            # Only heads that retrieve are scored.
             rows = q.shape[0] * share * sum(full)
             compared = rows * (subs * (width + 1) + pages)
             counts += Counters(held, multiply_adds=2 * rows * subs * width, comparisons=compared)
@@ -50,7 +52,7 @@ def _bound(query: torch.Tensor, keys: torch.Tensor) -> float:
 def heavy_hitters(
     shape: CacheShape, options: HeavyHitters, *, keys: np.ndarray, queries: np.ndarray, chunk: int
 ) -> Trace:
-    """Return the trace of HeavyHitters: a list of survivors per KV head, and a softmax per query head and row."""
+    """Return the trace of HeavyHitters: a dict of survivors per KV head, and a softmax per query head and row."""
     share = shape.heads // shape.kv_heads
     received = [dict[int, float]() for _ in range(shape.kv_heads)]
     results = []
@@ -60,6 +62,7 @@ def heavy_hitters(
             received[head] |= dict.fromkeys(range(len(k) - new, len(k)), 0.0)
             outside = sorted(t for t in received[head] if t < len(k) - options.recent)
             compared += len(outside)
+            # Highest sums first and the older of equals first; those beyond `heavy` are evicted.
             for _, t in sorted((-received[head][t], t) for t in outside)[options.heavy :]:
                 del received[head][t]
             left = sorted(received[head])
@@ -76,7 +79,7 @@ def heavy_hitters(
 
 
 def block_means(shape: CacheShape, options: BlockMeans, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
-    """Return the trace of BlockMeans: sums of q . k token by token, blocks cut as they leave the window."""
+    """Return the trace of BlockMeans: sums of q . k token by token, blocks closed as they leave the window."""
     share, first = shape.heads // shape.kv_heads, options.sinks
     attended = torch.zeros(len(keys), shape.kv_heads, dtype=torch.float64)
     means: list[torch.Tensor] = []
@@ -86,6 +89,7 @@ def block_means(shape: CacheShape, options: BlockMeans, *, keys: np.ndarray, que
         for t in loose:
             for head in range(shape.heads):
                 attended[t, head // share] += (q[:, head] @ k[t, head // share]).sum()
+        # Sums come first: the queries of this chunk still count for a block that closes now.
         old = len(means)
         while len(k) - options.window >= first + (len(means) + 1) * options.block:
             block = slice(first + len(means) * options.block, first + (len(means) + 1) * options.block)
@@ -107,7 +111,7 @@ def block_means(shape: CacheShape, options: BlockMeans, *, keys: np.ndarray, que
 
 
 def frame_means(shape: CacheShape, options: FrameMeans, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
-    """Return the trace of FrameMeans: long vectors of all query heads, K repeated for each as the source does."""
+    """Return the trace of FrameMeans: one vector over all query heads, with K repeated for each as in the source."""
     results = []
     for k, q, new in steps(keys, queries, chunk):
         complete = len(k) // options.frame

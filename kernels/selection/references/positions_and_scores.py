@@ -1,14 +1,14 @@
-"""The selections once more, plainly and slowly by torch in FP64: from all tokens so far at each step, row by row.
+"""References of the selections by position and score: plain torch in FP64, from all tokens at each step, row by row.
 
-Knows the rules and the formulas of the bytes. Keeps no state but what a rule itself carries from step to step.
+Knows the rules and the formulas of the bytes. Keeps no state except what a rule itself carries from step to step.
 """
 
 from collections.abc import Callable, Iterator
 from itertools import chain
 
 import numpy as np
-import torch
 
+from kernels.lazy_torch import torch
 from kernels.selection.algorithm import Algorithm, CacheShape, Counters, select, start, update
 from kernels.selection.columns import HighestScores, LabelChannels, PartialColumns
 from kernels.selection.pages import PageBounds
@@ -20,10 +20,10 @@ Step = tuple[torch.Tensor, torch.Tensor, int]
 
 
 def trace(shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
-    """Return what an algorithm keeps, counts and holds, chunk by chunk: what the references must equal.
+    """Return the masks, counts and metadata bytes of an algorithm, chunk by chunk, which the references must equal.
 
-    keys float [tokens, kv_heads, d], queries float [tokens, heads, d]. Returns the masks one behind the other, bool;
-    the counts of update and select, int64, each step's numbers, then its sets; the metadata bytes, int64 [steps].
+    keys float [tokens, kv_heads, d], queries float [tokens, heads, d]. Returns all masks in one row, bool; the counts
+    of update and select, int64, first each step's numbers, then its sets; the metadata bytes, int64 [steps].
     """
     masks, counts, held = [], [], []
     state = start(shape, options)
@@ -46,6 +46,7 @@ def steps(keys: np.ndarray, queries: np.ndarray, chunk: int) -> Iterator[Step]:
 
 def top(values: torch.Tensor, count: int) -> torch.Tensor:
     """Return the indices of the highest values, the earlier of equals first."""
+    # torch.topk does not say which of two equals it takes.
     return torch.sort(values, descending=True, stable=True).indices[:count]
 
 
@@ -54,9 +55,10 @@ def _flat(counts: Counters) -> np.ndarray:
 
 
 def report(shape: CacheShape, results: list[tuple[torch.Tensor, Counters, int]]) -> Trace:
-    """Return the trace of (mask, counts without K and V of the kept, metadata bytes) of each step."""
+    """Return the trace of steps (mask, counts without K and V of the kept tokens, metadata bytes)."""
     masks, counts, held = [], [], []
     for mask, count, metadata in results:
+        # A KV head reads a token once, however many of its query heads keep it.
         heads_per_kv = len(mask) // shape.kv_heads
         kept = sum(int(mask[h : h + heads_per_kv].any(dim=0).sum()) for h in range(0, len(mask), heads_per_kv))
         both = Counters(kv_read_bytes=2 * kept * shape.head_dim * shape.element_bytes)
@@ -67,7 +69,7 @@ def report(shape: CacheShape, results: list[tuple[torch.Tensor, Counters, int]])
 
 
 def by_row(shape: CacheShape, keys: torch.Tensor, queries: torch.Tensor, choose: Choice) -> torch.Tensor:
-    """Return the mask [heads, n] of all that choose(query [d], keys [n, d]) names for any row of a head."""
+    """Return the mask [heads, n] of the tokens that choose(query [d], keys [n, d]) returns for any row of a head."""
     mask = torch.zeros(shape.heads, len(keys), dtype=torch.bool)
     for head in range(shape.heads):
         own = keys[:, head // (shape.heads // shape.kv_heads)]
@@ -77,7 +79,7 @@ def by_row(shape: CacheShape, keys: torch.Tensor, queries: torch.Tensor, choose:
 
 
 def everything(shape: CacheShape, options: Everything, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
-    """Return the trace of Everything: every n."""
+    """Return the trace of Everything."""
     every = [torch.ones(shape.kv_heads, len(k), dtype=torch.bool) for k, _, _ in steps(keys, queries, chunk)]
     return report(shape, [(mask, Counters(), 0) for mask in every])
 
@@ -116,6 +118,7 @@ def highest_scores(
         mask = by_row(shape, k, q, lambda query, own: top(own @ query, options.tokens))
         scores = q.shape[0] * shape.heads * len(k)
         union = mask.reshape(shape.kv_heads, -1, len(k)).any(dim=1)
+        # Scores read K of all tokens; report adds K and V of the kept ones.
         k_only = int((~union).sum()) * shape.head_dim * shape.element_bytes
         counts = Counters(kv_read_bytes=k_only, multiply_adds=scores * shape.head_dim, comparisons=scores)
         results.append((mask, counts, 0))
@@ -125,7 +128,8 @@ def highest_scores(
 def label_channels(
     shape: CacheShape, options: LabelChannels, *, keys: np.ndarray, queries: np.ndarray, chunk: int
 ) -> Trace:
-    """Return the trace of LabelChannels: all channels that are no label are set to zero."""
+    """Return the trace of LabelChannels: all other channels are set to zero."""
+    # The full product with zeros, so that no index into channels is shared with the algorithm.
     width = -(-shape.head_dim // options.group)
     labels = torch.zeros(shape.kv_heads, shape.head_dim, dtype=torch.float64)
     for head, channels in enumerate(options.channels or [range(width)] * shape.kv_heads):
@@ -142,7 +146,7 @@ def label_channels(
 def partial_columns(
     shape: CacheShape, options: PartialColumns, *, keys: np.ndarray, queries: np.ndarray, chunk: int
 ) -> Trace:
-    """Return the trace of PartialColumns: whole rotations, of which the first columns are used."""
+    """Return the trace of PartialColumns: rotates all columns, then uses the first ones."""
     width = max(1, round(options.columns * shape.head_dim))
     turn = torch.eye(shape.head_dim).repeat(shape.kv_heads, 1, 1).double()
     if options.rotation is not None:
@@ -166,7 +170,7 @@ def partial_columns(
 
 
 def page_bounds(shape: CacheShape, options: PageBounds, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
-    """Return the trace of PageBounds: bounds channel by channel, the newest page aside from the ranking."""
+    """Return the trace of PageBounds: bounds channel by channel; the newest page is not ranked."""
     page, width = options.page, shape.head_dim
 
     def choose(query: torch.Tensor, own: torch.Tensor) -> list[int]:
@@ -181,6 +185,7 @@ def page_bounds(shape: CacheShape, options: PageBounds, *, keys: np.ndarray, que
         scored = q.shape[0] * shape.heads * pages
         held = pages * shape.kv_heads * 2 * width * shape.element_bytes
         compared = scored * (width + 1) + 2 * new * shape.kv_heads * width
+        # Per bound a comparison per channel and one in the ranking; per new token a minimum and a maximum per channel.
         counts = Counters(metadata_read_bytes=held, multiply_adds=2 * width * scored, comparisons=compared)
         results.append((by_row(shape, k, q, choose), counts, held))
     return report(shape, results)
@@ -202,4 +207,5 @@ def attend_reference(
     kept = kept.repeat_interleave(heads // len(kept), dim=0)[:, None] & seen
     attention = torch.nn.functional.scaled_dot_product_attention
     output = attention(q, k, v, attn_mask=kept[None], enable_gqa=True)[0]
+    # A row without any token is NaN there, and zeros by the definition of attend.
     return output.where(kept.any(dim=2, keepdim=True), 0).transpose(0, 1).float().numpy()

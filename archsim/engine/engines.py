@@ -1,0 +1,67 @@
+"""The engines by name: which one answers, one run of a section on it, and what each unit does when."""
+
+from __future__ import annotations
+
+from archsim.engine.flat import Flat
+from archsim.engine.machine_code_folder import is_compiled
+from archsim.engine.memo import Memo
+from archsim.engine.result import SectionResult, Stuck
+from archsim.engine.spans import Span
+from dataflow.errors import InputError
+
+ENGINES = ("compiled", "simpy")  # take every section
+OWN_UNITS = ("recurrence",)  # take those in which every task has a unit of its own
+NAMES = ("auto", *ENGINES, *OWN_UNITS)
+# SimPy runs these in about 15 s (0.3 to 0.6 million a second), compiling the engine takes 25 s and more.
+COLD_FIRINGS = 5_000_000
+
+_cold_runs: list[int] = []  # firings of the runs of this process for which SimPy took the place of the cold engine
+
+
+def engine_for(engine: str, firings: int | None) -> str:
+    """The engine that answers a run of this many firings, None for many: the named one, "auto" being the fastest.
+
+    That is the compiled engine, or SimPy while the engine is not compiled on this machine yet and this run, with those
+    before it in the process, is shorter than compiling. Both give the same integers. Raises InputError for an engine
+    that is not there.
+    """
+    if engine not in NAMES:
+        raise InputError(f"unknown engine '{engine}'; engines are: {', '.join(NAMES)}")
+    if engine != "auto":
+        return engine
+    if firings is None or sum(_cold_runs) + firings > COLD_FIRINGS or is_compiled("clock_kernel"):
+        return "compiled"
+    _cold_runs.append(firings)
+    return "simpy"
+
+
+def attempt(flat: Flat, *, engine: str = "auto", memo: Memo | None = None) -> SectionResult | Stuck:
+    """One run of the section on the named engine, or where it is stuck.
+
+    Raises InputError for an engine that is not there, and for a section that the named one does not take.
+    """
+    engine = engine_for(engine, sum(task.firings for task in flat.tasks))
+    if engine == "recurrence":
+        from archsim.engine.recurrence import run as run_recurrence
+
+        return run_recurrence(flat)
+    if engine == "simpy":
+        from archsim.engine.simpy_engine import run as run_simpy
+
+        return run_simpy(flat)
+    from archsim.engine.compiled.engine import run as run_compiled
+
+    return run_compiled(flat, memo=memo)
+
+
+def spans(flat: Flat, *, engine: str = "auto") -> list[Span]:
+    """What each unit does when in a run of the section, in deadlock as far as it gets; on an engine of ENGINES."""
+    if engine not in ("auto", *ENGINES):
+        raise InputError(f"spans are recorded by the engines {', '.join(ENGINES)}, not by '{engine}'")
+    if engine == "simpy":
+        from archsim.engine.simpy_engine import spans as spans_of_simpy
+
+        return spans_of_simpy(flat)
+    from archsim.engine.compiled.engine import spans as spans_of_compiled
+
+    return spans_of_compiled(flat)

@@ -1,0 +1,65 @@
+"""What a YAML file may hold: every key of a file or a kind of unit, with unit, example, default and meaning."""
+
+from __future__ import annotations
+
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from archsim.design.design import Design, Link
+from archsim.design.resources import Resources
+from archsim.design.silicon import Silicon
+from archsim.errors import InputError
+from archsim.files.provenance import Fitted
+from archsim.files.shipped import data_folder, shipped
+from archsim.published import Published
+from archsim.quantity import Written
+from archsim.selection.selection import Selection
+from archsim.units import KINDS
+from dataflow.models.model import Model
+from dataflow.models.vision import Vision
+
+
+def schema_of(path: str | None) -> type[BaseModel]:
+    """The pydantic model behind a path: a design without one, a model, published, a kind, units.<kind>, links …"""
+    places: dict[str, type[BaseModel]] = {
+        "design": Design, "model": Model, "vision": Vision, "selection": Selection, "published": Published,
+        "links": Link, "resources": Resources, "silicon": Silicon, "fitted": Fitted, **KINDS,
+    }  # fmt: skip
+    name = (path or "design").removeprefix("units.")
+    if name not in places:
+        raise InputError(f"no schema of '{path}'; there are: {', '.join(places)}")
+    return places[name]
+
+
+def schema_lines(path: str | None) -> list[str]:
+    """Every key of a file or kind: unit, example, default and meaning."""
+    model = schema_of(path)
+    lines = [f"{path or 'design'}: {(model.__doc__ or '').splitlines()[0]}"]
+    for name, field in model.model_fields.items():
+        written = [one for one in _metadata(field) if isinstance(one, Written)]
+        unit = f"{written[0].unit}, such as {written[0].example}" if written else _plain(field.annotation)
+        default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)!r}"
+        lines.append(f"  {field.alias or name:<24} {unit} ({default}): {field.description or 'what this is'}")
+    if model is Design:
+        lines.append(f"kinds of units: {', '.join(KINDS)}; `archsim schema KIND` lists the keys of one")
+        lines.append(f"shipped files: {len(shipped())} designs under {data_folder().name}/")
+    return lines
+
+
+def _metadata(field: Any) -> list[Any]:
+    found = list(field.metadata)
+    for member in get_args(field.annotation):
+        found += getattr(member, "__metadata__", ())
+    return found
+
+
+def _plain(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join("null" if one is NoneType else _plain(one) for one in get_args(annotation))
+    if get_origin(annotation) is not None:
+        return str(annotation).replace("typing.", "").split("[")[0]
+    return getattr(annotation, "__name__", str(annotation))
