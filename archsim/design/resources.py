@@ -79,6 +79,6 @@ class Resources(BaseModel):
         for resource, budget in self.budget.items():
             total = self.total(resource, units)
             if total > budget:
-                excess = f"{float(total):g} are used and the part has {float(budget):g}; use less or take a larger part"
+                excess = f"{float(total):g} are used and the FPGA has {float(budget):g}; use less or take a larger one"
                 problems.append((f"resources.budget.{resource}", excess))
         return problems

@@ -27,7 +27,6 @@ FORMAT = 1
 MOST_PROBLEMS = 10  # reported of one file; a damaged one may have thousands
 EXPECTED = "expected a file that archsim.engine.flat_file.save wrote"
 LISTS = {"tasks": "tasks", "units": "units", "of": "units", "streams": "streams"}  # list of names: array it names
-Pairs = list[tuple[int, int]]
 
 
 def save(flat: Flat, path: str | os.PathLike[str]) -> None:

@@ -12,6 +12,10 @@ from archsim.fifos.memory import FifoMemory
 from archsim.quantity import show, show_limit
 from dataflow.task import UNLIMITED
 
+LEGEND = """\
+places hold tokens (elements, bursts or rows, by queue); peak: the most held with unlimited queues; saves alone: cycles
+if only this queue is deepened; with one less: cycles over the target, or refused because one firing needs more"""
+
 
 def screen(sizes: MinimalDepths) -> str:
     """Cycles, what holds the schedule back, memory; then a line for each queue."""
@@ -21,7 +25,7 @@ def screen(sizes: MinimalDepths) -> str:
     for name, *cells in table:
         padded = [cell.rjust(width) for cell, width in zip(cells, others, strict=True)]
         lines.append("  ".join([name.ljust(first), *padded]).rstrip())
-    return "\n".join([*_head(sizes), "", *lines, *_left_out(sizes)])
+    return "\n".join([*_head(sizes), "", *lines, *_left_out(sizes), LEGEND])
 
 
 def _head(sizes: MinimalDepths) -> list[str]:
@@ -29,9 +33,8 @@ def _head(sizes: MinimalDepths) -> list[str]:
     now = "deadlock" if sizes.cycles_now is None else _cycles(sizes, sizes.cycles_now) + _over(sizes, sizes.cycles_now)
     in_all = "no limit" if sizes.bytes_now is None else f"{sizes.bytes_now:,} B"
     named = f": {sizes.target}" if isinstance(sizes.target, str) else ""
-    spent = f"{sizes.runs:,} runs of a section, {sizes.firings:,} firings"
     lines = [
-        " · ".join([sizes.design, sizes.model, str(sizes.about["phase"]), *about]),
+        " · ".join(["FIFO sizes", sizes.design, sizes.model, str(sizes.about["phase"]), *about]),
         f"target      {_cycles(sizes, sizes.target_cycles)}{named}",
         f"no limit    {_cycles(sizes, sizes.unbounded_cycles)}",
         f"as given    {now}",
@@ -39,14 +42,15 @@ def _head(sizes: MinimalDepths) -> list[str]:
         *_held_back(sizes),
         f"memory      as given {in_all}{_memory(sizes, sizes.memory_now)}",
         f"            minimal  {sizes.bytes:,} B{_memory(sizes, sizes.memory)}",
-        f"proof       with one place less any queue misses the target, deadlocks or is refused; {spent}",
+        "proof       with one place less in any one queue this run misses the target, deadlocks or is refused",
+        f"searched    {sizes.runs:,} runs of a section, {sizes.firings:,} firings",
     ]
     if sizes.schedule.options:
         lines.insert(1, "options     " + ", ".join(f"{k}={v}" for k, v in sizes.schedule.options.items()))
     lines += [f"simplified  {item}" for item in sizes.schedule.approximated]
     if sizes.first_come:
         units = ", ".join(f"'{name}'" for name in sizes.first_come)
-        lines.append(f"not proven  that still fewer places miss it: {units} serves first come, so fewer can be faster")
+        lines.append(f"not proven  that every smaller size misses it: {units} serves first come, so less can be faster")
     return lines
 
 
@@ -62,7 +66,7 @@ def _over(sizes: MinimalDepths, cycles: int) -> str:
 
 
 def _memory(sizes: MinimalDepths, memory: FifoMemory | None) -> str:
-    """The sum against the part's budget, which other uses share."""
+    """The sum against the FPGA's budget, which other uses share."""
     if memory is None or sizes.budget is None:
         return ""
     shares = [
@@ -124,7 +128,7 @@ def _is_signal(fifo: FifoSize) -> bool:
 
 def _left_out(sizes: MinimalDepths) -> list[str]:
     signals = sum(1 for f in sizes.fifos if _is_signal(f))
-    return [f"and {signals} signals of one place"] if signals else []
+    return [f"and {signals} signals of one place, which carry no data"] if signals else []
 
 
 def html(sizes: MinimalDepths) -> str:

@@ -7,6 +7,7 @@ from html import escape
 
 from archsim.quantity import show
 from archsim.report.figures import Figures
+from archsim.run.totals import UnitReport
 
 
 def screen(report: Figures) -> str:
@@ -24,7 +25,7 @@ def _head(report: Figures) -> list[str]:
         f"time        {show(Fraction(report.seconds), 'time')}: {report.cycles:,} cycles at "
         f"{show(report.clock_hz, 'frequency')}",
         f"bound       {show(report.lower_bound_cycles / report.clock_hz, 'time')}, "
-        f"{report.lower_bound_cycles / report.cycles:.0%} of that: no run of this schedule is faster",
+        f"{report.lower_bound_cycles / report.cycles:.0%} of that: the busiest unit or longest chain of each section",
         "throughput  " + _throughput(report),
         *_per_token(report),
         *_selected(report),
@@ -41,14 +42,20 @@ def _busiest(report: Figures) -> float:
 
 
 def _throughput(report: Figures) -> str:
-    if report.tokens_per_second is None:
+    if report.tokens is None or report.tokens_per_second is None:
         return "no tokens in this graph"
+    tokens = f"{report.tokens} token{'s' * (report.tokens != 1)}"
     if report.frames_per_second is not None:
-        frames, tokens = report.about["frames"], report.tokens
-        return f"{report.frames_per_second:.3g} frame/s ({frames} frame{'s' * (frames != 1)}, {tokens} tokens in all)"
-    done = {"prefill": "tokens read", "question": "tokens read", "attention": "queries"}
-    what = done.get(report.about["phase"], "tokens made")
-    return f"{show(Fraction(report.tokens_per_second), 'rate of tokens')} ({what}: {report.tokens})"
+        frames = report.about["frames"]
+        return f"{report.frames_per_second:.3g} frame/s ({frames} frame{'s' * (frames != 1)}, {tokens} in all)"
+    of_phase = {
+        "prefill": f"{tokens} read",
+        "question": f"{tokens} read",
+        "attention": f"{report.tokens} queries",
+        "generate": f"{tokens} made, the prefill's time included",
+    }
+    done = of_phase.get(report.about["phase"], f"{tokens} made")
+    return f"{show(Fraction(report.tokens_per_second), 'rate of tokens')} ({done})"
 
 
 def _per_token(report: Figures) -> list[str]:
@@ -62,8 +69,8 @@ def _per_token(report: Figures) -> list[str]:
             for seconds in (report.tpot_seconds, report.step_seconds[0], report.step_seconds[-1])
         )
         rate = show(Fraction(report.decode_tokens_per_second), "rate of tokens")
-        contexts = f"{report.steps[0][0]} and {report.steps[-1][0]}"
-        lines.append(f"then        {mean} a token (TPOT), {first} and {last} at contexts of {contexts}: {rate}")
+        ends = f"{first} at a context of {report.steps[0][0]}, {last} at {report.steps[-1][0]}"
+        lines.append(f"then        {mean} a token on average (TPOT), {rate}; {ends}")
     return lines
 
 
@@ -77,14 +84,18 @@ def _selected(report: Figures) -> list[str]:
     if chosen.hit_rate is not None:
         hits, misses = (_decimal(size) for size in (chosen.hit_bytes, chosen.miss_bytes))
         fetched = f"{misses} come from {chosen.beyond} (misses) in {chosen.requests:,} requests"
-        lines[0] += f": {hits} lie in {chosen.memory} (hits, {chosen.hit_rate:.1%})"
-        lines[0] += f", {fetched}" if chosen.miss_bytes else ", nothing is fetched"
+        lines[0] += f"; of these {chosen.hit_rate:.1%}, {hits}, lie in {chosen.memory} (hits), "
+        lines[0] += fetched if chosen.miss_bytes else "nothing is fetched"
     if chosen.mass_recall is not None:
         lines.append(
-            f"quality     keeps {chosen.mass_recall:.1%} of dense attention's mass and {chosen.top_recall:.1%} of its "
-            f"highest scores; relative output error {chosen.output_error:.2g}"
+            f"quality     on {_keys(report)} keys: {chosen.mass_recall:.1%} of dense attention's mass and "
+            f"{chosen.top_recall:.1%} of its highest scores kept; relative output error {chosen.output_error:.2g}"
         )
     return lines
+
+
+def _keys(report: Figures) -> str:
+    return "recorded" if report.options["selection"].recording else "drawn"
 
 
 def _decimal(size: int) -> str:
@@ -96,13 +107,14 @@ def _decimal(size: int) -> str:
 
 
 def _power(report: Figures) -> str:
-    return f": {show(report.power_watts, 'power')} for the whole machine" if report.power_watts is not None else ""
+    return f": published power, {show(report.power_watts, 'power')}, x time" if report.power_watts is not None else ""
 
 
 def _parts(report: Figures) -> list[str]:
     # A bar of 40 blocks leaves the line within 80 columns.
-    lines = ["where the time goes (work that runs at once shares its time)"]
-    for part, cycles in report.parts.items():
+    lines = ["where the time goes (parts of the run that overlap share their time equally)"]
+    for name, cycles in report.parts.items():
+        part = "nothing runs" if name == "waiting" else name
         share = float(cycles / report.cycles)
         bar = "█" * round(40 * share)
         lines.append(f"  {part:<20} {show(cycles / report.clock_hz, 'time'):>9}  {share:6.1%}  {bar}".rstrip())
@@ -110,19 +122,29 @@ def _parts(report: Figures) -> list[str]:
 
 
 def _units(report: Figures) -> list[str]:
-    lines = [f"{'unit':<18} {'busy':>7} {'starved':>8} {'blocked':>8} {'idle':>7}   longest wait (share of the time)"]
+    lines = [f"{'unit':<18} {'busy':>7} {'starved':>8} {'blocked':>8} {'idle':>7}  waits most for (share of the time)"]
     unused = [name for name, unit in report.units.items() if unit.idle_cycles == unit.total_cycles]
     for name, unit in report.units.items():
         if name in unused:
             continue
         times = (unit.busy_cycles, unit.starved_cycles, unit.blocked_cycles, unit.idle_cycles)
         busy, starved, blocked, idle = (n / unit.total_cycles for n in times)
-        # Of equal waits the first by name, so that two runs print the same line.
-        _, stream = min(unit.waits, key=lambda wait: (-unit.waits[wait], wait), default=("", ""))
-        longest = f"{stream} ({max(unit.waits.values()) / unit.total_cycles:.0%})" if stream else ""
-        lines.append(f"{name:<18} {busy:7.1%} {starved:8.1%} {blocked:8.1%} {idle:7.1%}   {longest}")
-    lines.append("starved: waits for input; blocked: waits for room for its output; idle: nothing to do in its section")
+        shares = f"{busy:7.1%} {starved:8.1%} {blocked:8.1%} {idle:7.1%}"
+        lines.append(f"{name:<18} {shares}  {_longest_wait(unit)}".rstrip())
+    lines.append("starved: waits for input; blocked: waits for room for output; idle: no work in the running section")
     return lines + ([f"not used: {', '.join(unused)}"] if unused else [])
+
+
+def _longest_wait(unit: UnitReport) -> str:
+    """What a unit waits for longest, by its stream's name "producer > consumer"; nothing below half a percent."""
+    # Of equal waits the first by name, so that two runs print the same line.
+    cause, stream = min(unit.waits, key=lambda wait: (-unit.waits[wait], wait), default=("", ""))
+    share = unit.waits[cause, stream] / unit.total_cycles if stream else 0.0
+    if share < 0.005:
+        return ""
+    producer, _, consumer = stream.partition(" > ")
+    awaited = f"the end of {producer.removesuffix(' done')}" if producer.endswith(" done") else f"input from {producer}"
+    return f"{awaited if cause == 'starved' else f'room before {consumer}'} ({share:.0%})"
 
 
 def _traffic(report: Figures) -> list[str]:
@@ -131,7 +153,7 @@ def _traffic(report: Figures) -> list[str]:
         for way in ("read", "written"):
             roles = {role: n for (w, role), n in cells.items() if w == way}
             inside = ", ".join(f"{role} {n:,}" for role, n in sorted(roles.items(), key=lambda item: -item[1]))
-            lines.append(f"{memory} {way:<8} {sum(roles.values()):>13,} B: {inside or 'nothing'}")
+            lines.append(f"{memory} {way:<8} {sum(roles.values()):>13,} B: {inside or 'none'}")
     # Only where a selection fetches over channels does their rate say something that busy time does not.
     for channel, moved in report.carried.items() if "selection" in report.options else ():
         busy = report.units[channel].busy_cycles
@@ -145,7 +167,8 @@ def _honesty(report: Figures) -> list[str]:
         ", ".join(f"{n:,} {'B of ' if what == 'cache' else ''}{what}" for what, n in counts.items())
         for counts in (report.recomputed, report.skipped)
     )
-    beyond = f"{extra} (padding, repeats, scores of a selection)" if extra else "none"
+    why = "scores of the selection" if "selection" in report.options else "padding, repeats"
+    beyond = f"{extra} ({why})" if extra else "none"
     lines = [f"coverage    all {report.mapped} ops mapped; work beyond the graph's: {beyond}"]
     if left:
         lines.append(f"left out    {left}: work on keys that the selection does not keep")
@@ -156,7 +179,7 @@ def _honesty(report: Figures) -> list[str]:
         lines.append(f"assumed     {len(report.assumed)} numbers; `archsim check {files}` lists them with reasons")
     lines += [f"fitted      {path}, to the published point {point}" for path, point in report.fitted.items()]
     run = f"{report.firings_run:,} of {report.firings:,} firings run one by one"
-    others = "; the others repeat them exactly" if report.firings_run < report.firings else ""
+    others = "; the others are exact repeats" if report.firings_run < report.firings else ""
     cold = " (the compiled engine, same integers, is not compiled yet)" if report.cold else ""
     return [*lines, f"engine      {report.engine}{cold}: {run}{others}"]
 

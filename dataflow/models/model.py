@@ -61,11 +61,6 @@ class Model(BaseModel):
         return self
 
     @property
-    def ternary(self) -> bool:
-        """True if the layers' matrices are ternary."""
-        return self.weights == "ternary"
-
-    @property
     def linears(self) -> dict[str, tuple[int, int]]:
         """The matrices of a layer in order of use: name -> (outputs n, inputs k)."""
         attention, cached = self.heads * self.head_dim, self.kv_heads * self.head_dim

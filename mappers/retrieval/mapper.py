@@ -106,15 +106,12 @@ def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSu
 
 
 def _approximated(graph: Graph, plan: CachePlan | None, selection: Selection) -> Iterator[str]:
-    yield (
-        "activations, and the keys and values of new tokens, stay on chip beside the pieces of weights and cached keys "
-        "that pass through it"
-    )
+    yield "activations and the new tokens' keys and values stay on chip; weights and cached keys stream past them"
     other = {t.format.name for t in graph.tensors.values() if t.role in MULTIPLIED and t.format.bits != 16}
     if other:
         yield f"weights or keys in {', '.join(sorted(other))} are multiplied at the rate of 16-bit ones"
     if plan is not None and plan.evicted:
-        yield "tokens that leave the main memory are written in one stretch; they and fetches share the link"
+        yield "evicted tokens are written to the tier beyond in one stretch, over the link that fetches use"
     if plan is None or not plan.cache.cached:
         return
     shares = selection.kept or {}
@@ -125,11 +122,11 @@ def _approximated(graph: Graph, plan: CachePlan | None, selection: Selection) ->
         )
     elif selection.algorithm != WHOLE:
         on = f"recorded in {selection.recording}" if selection.recording else f"drawn with seed {selection.stream.seed}"
-        yield f"the choice and its quality are those on keys {on}, not on the model's own"
+        yield f"the selection and its quality are those on keys {on}, not on keys of the model"
     if plan.step.works:
-        yield "every layer and every sequence selects as the one does that the selection was run on"
+        yield "the selection runs for one layer and one sequence; all others take its result"
     if plan.prediction == "previous" and plan.misses:
         yield (
-            "the query that predicts the next layer's keys, and that layer's new keys, are taken as there a layer "
-            "early; how good such a prediction is is not known"
+            "the query that predicts the next layer's keys, and that layer's new keys, are taken as known a layer "
+            "early; the quality of such a prediction is not known"
         )

@@ -220,4 +220,4 @@ def _recomputed(graph: Graph, pipelines: list[Pipeline]) -> dict[str, int]:
 def _unbounded(design: Design, depths: dict[tuple[str, str], tuple[str, int]]) -> Iterator[str]:
     for entry in dict.fromkeys(entry for entry, depth in depths.values() if depth == UNLIMITED):
         names = ", ".join(f"'{_name(edge)}'" for edge, (its_entry, _) in depths.items() if its_entry == entry)
-        yield f"fifos.{entry} of '{design.name}' is inf: an assumption, under which {names} never fill"
+        yield f"fifos.{entry} of '{design.name}' is assumed inf: {names} never fill"

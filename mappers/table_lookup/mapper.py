@@ -44,9 +44,9 @@ def lower_table_lookup(
         _sections(shapes),
         recomputed=_recomputed(shapes),
         approximated=(
-            "host: sampling, the embedding's gather, RoPE tables and the start of each call take no time of their own",
-            f"INT8 FIFO: tokens of {TOKEN_ELEMENTS} elements or a cycle's, which cost 0.1 % against single ones",
-            "memory queues: requests under way as on the weight ports; two rows or groups wait before attention",
+            "sampling, the embedding's gather, RoPE tables and the launch of each call, all on the host, take no time",
+            f"INT8 FIFO: a token holds {TOKEN_ELEMENTS} elements or a cycle's; single ones change the time by 0.1 %",
+            "memory queues: each port has as many requests under way as a weight port; two groups of queries wait",
         ),
         options={"weight_buffering": weight_buffering, "attention_order": attention_order},
     )

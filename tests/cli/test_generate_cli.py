@@ -48,10 +48,10 @@ def test_what_a_phase_has_not_is_null(phase, none, capsys):
 def test_the_text_says_time_to_first_token_and_per_token(capsys):
     text = said(capsys, *GENERATE).out
     assert "toy · toy_llm · generate · prompt 2 · batch 1" in text
-    assert "(tokens made: 4)" in text
+    assert "(4 tokens made, the prefill's time included)" in text
     first, then = text.splitlines()[4:6]
     assert first.startswith("first token ")
-    assert then == "then        758 us a token (TPOT), 726 us and 790 us at contexts of 3 and 5: 1.32 ktoken/s"
+    assert then == "then        758 us a token on average (TPOT), 1.32 ktoken/s; 726 us at a context of 3, 790 us at 5"
 
 
 def test_a_folder_of_a_generation(tmp_path, capsys):

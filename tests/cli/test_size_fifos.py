@@ -28,7 +28,7 @@ def said(capsys, *arguments, status=DONE):
 
 def test_text_names_what_holds_the_design_back(capsys):
     out = said(capsys, *LOOKUP, "--set", "links.int8.depth=8").out
-    assert out.startswith("tellme_kv260 · bitnet_b158_large · decode · context 1 · batch 1\n")
+    assert out.startswith("FIFO sizes · tellme_kv260 · bitnet_b158_large · decode · context 1 · batch 1\n")
     assert "token/s): full rate\n" in out
     assert "held back   by int8: depth 4 now, " in out
     assert len(out.splitlines()) <= 48
@@ -47,7 +47,7 @@ def test_the_mapper_and_its_options_are_those_of_simulate(capsys):
     assert json.loads(said(capsys, *double).out)["cycles_now"] < 726
     assert json.loads(said(capsys, *SIZE, "--json", "--set", "units.mm.macs_per_cycle=4").out)["cycles_now"] < 726
     prefill = said(capsys, *SIZE[:3], "--phase", "prefill", "--prompt", "2", "--batch", "1", "--engine", "simpy").out
-    assert prefill.startswith("toy · toy_llm · prefill · prompt 2")
+    assert prefill.startswith("FIFO sizes · toy · toy_llm · prefill · prompt 2")
 
 
 @pytest.mark.parametrize("target, cycles", [("full rate", 726), ("726", 726), ("1 ktoken/s", 1000)])

@@ -49,7 +49,7 @@ class Decoder(torch.nn.Module):
         return self.note(name, torch.nn.functional.rms_norm(x, (x.shape[-1],), weight, self.model.norm_eps))
 
     def quantized(self, name: str, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        if not self.model.ternary:
+        if self.model.weights != "ternary":
             return x, None
         top = x.abs().amax(dim=-1, keepdim=True).clamp(min=1e-5)
         integers = torch.tensor(self.evaluated[name]).reshape(x.shape).long()

@@ -390,9 +390,9 @@ def test_a_report_says_what_is_given_and_what_is_drawn():
         return " ".join(run(TOY, selection, **options).approximated)
 
     assert "what is kept is given (50.0% of the cached tokens)" in notes(given(0.5, 0.5))
-    assert "keys drawn with seed 0, not on the model's own" in notes(CHOSEN)
+    assert "keys drawn with seed 0, not on keys of the model" in notes(CHOSEN)
     assert "drawn" not in notes(FULL)
-    assert "how good such a prediction is is not known" in notes(CHOSEN, prediction="previous")
+    assert "the quality of such a prediction is not known" in notes(CHOSEN, prediction="previous")
     assert run(TOY, CHOSEN, prediction="previous").selected.mass_recall is None
     assert run(TOY, CHOSEN).selected.mass_recall is not None
     assert run(TOY, FULL, prediction="previous").selected.mass_recall == 1.0
