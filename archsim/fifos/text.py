@@ -14,7 +14,8 @@ from dataflow.task import UNLIMITED
 
 LEGEND = """\
 places hold tokens (elements, bursts or rows, by queue); peak: the most held with unlimited queues; saves alone: cycles
-if only this queue is deepened; with one less: cycles over the target, or refused because one firing needs more"""
+if only this queue is deepened; with one less: cycles over the target, or refused because one firing needs more.
+A range of depths: streams that share the queue differ. Memory leaves out queues at the host."""
 
 
 def screen(sizes: MinimalDepths) -> str:
@@ -50,7 +51,7 @@ def _head(sizes: MinimalDepths) -> list[str]:
     lines += [f"simplified  {item}" for item in sizes.schedule.approximated]
     if sizes.first_come:
         units = ", ".join(f"'{name}'" for name in sizes.first_come)
-        lines.append(f"not proven  that every smaller size misses it: {units} serves first come, so less can be faster")
+        lines.append(f"not proven  that no smaller set of depths reaches the target: {units} serves first come")
     return lines
 
 
@@ -89,7 +90,7 @@ def _held_back(sizes: MinimalDepths) -> list[str]:
             brings = f"alone it ends the deadlock, at {fifo.alone_cycles:,} cycles"
         else:
             saved = int(sizes.saved(fifo))
-            brings = f"alone it would save {saved:,} cycles ({saved / sizes.cycles_now:.1%})"
+            brings = f"alone it would save {saved:,} cycles ({saved / sizes.cycles_now:.1%} of the time as given)"
         lines.append(f"held back   by {fifo.name}: depth {_depth(fifo)} now, {fifo.minimal} needed; {brings}")
     return lines
 

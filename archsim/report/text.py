@@ -24,8 +24,9 @@ def _head(report: Figures) -> list[str]:
         title,
         f"time        {show(Fraction(report.seconds), 'time')}: {report.cycles:,} cycles at "
         f"{show(report.clock_hz, 'frequency')}",
-        f"bound       {show(report.lower_bound_cycles / report.clock_hz, 'time')}, "
-        f"{report.lower_bound_cycles / report.cycles:.0%} of that: the busiest unit or longest chain of each section",
+        f"bound       at least {show(report.lower_bound_cycles / report.clock_hz, 'time')}, "
+        f"{report.lower_bound_cycles / report.cycles:.0%} of the time: "
+        "the busiest unit or longest chain of each section, summed",
         "throughput  " + _throughput(report),
         *_per_token(report),
         *_selected(report),
@@ -86,7 +87,7 @@ def _selected(report: Figures) -> list[str]:
         fetched = f"{misses} come from {chosen.beyond} (misses) in {chosen.requests:,} requests"
         lines[0] += f"; of these {chosen.hit_rate:.1%}, {hits}, lie in {chosen.memory} (hits), "
         lines[0] += fetched if chosen.miss_bytes else "nothing is fetched"
-    if chosen.mass_recall is not None:
+    if chosen.mass_recall is not None and chosen.kept < 1:
         lines.append(
             f"quality     on {_keys(report)} keys: {chosen.mass_recall:.1%} of dense attention's mass and "
             f"{chosen.top_recall:.1%} of its highest scores kept; relative output error {chosen.output_error:.2g}"
@@ -95,7 +96,7 @@ def _selected(report: Figures) -> list[str]:
 
 
 def _keys(report: Figures) -> str:
-    return "recorded" if report.options["selection"].recording else "drawn"
+    return "recorded" if report.options["selection"].recording else "random"
 
 
 def _decimal(size: int) -> str:
@@ -112,9 +113,9 @@ def _power(report: Figures) -> str:
 
 def _parts(report: Figures) -> list[str]:
     # A bar of 40 blocks leaves the line within 80 columns.
-    lines = ["where the time goes (parts of the run that overlap share their time equally)"]
+    lines = ["where the time goes (kinds of work, waits for input included; kinds that overlap share equally)"]
     for name, cycles in report.parts.items():
-        part = "nothing runs" if name == "waiting" else name
+        part = "loading, latency" if name == "waiting" else name
         share = float(cycles / report.cycles)
         bar = "█" * round(40 * share)
         lines.append(f"  {part:<20} {show(cycles / report.clock_hz, 'time'):>9}  {share:6.1%}  {bar}".rstrip())
@@ -123,7 +124,7 @@ def _parts(report: Figures) -> list[str]:
 
 def _units(report: Figures) -> list[str]:
     lines = [f"{'unit':<18} {'busy':>7} {'starved':>8} {'blocked':>8} {'idle':>7}  waits most for (share of the time)"]
-    unused = [name for name, unit in report.units.items() if unit.idle_cycles == unit.total_cycles]
+    unused = [name for name, unit in report.units.items() if not _is_used(unit)]
     for name, unit in report.units.items():
         if name in unused:
             continue
@@ -133,6 +134,10 @@ def _units(report: Figures) -> list[str]:
         lines.append(f"{name:<18} {shares}  {_longest_wait(unit)}".rstrip())
     lines.append("starved: waits for input; blocked: waits for room for output; idle: no work in the running section")
     return lines + ([f"not used: {', '.join(unused)}"] if unused else [])
+
+
+def _is_used(unit: UnitReport) -> bool:
+    return unit.idle_cycles < unit.total_cycles
 
 
 def _longest_wait(unit: UnitReport) -> str:
@@ -150,15 +155,17 @@ def _longest_wait(unit: UnitReport) -> str:
 def _traffic(report: Figures) -> list[str]:
     lines = []
     for memory, cells in report.traffic.items():
+        if not _is_used(report.units[memory]):
+            continue
         for way in ("read", "written"):
             roles = {role: n for (w, role), n in cells.items() if w == way}
             inside = ", ".join(f"{role} {n:,}" for role, n in sorted(roles.items(), key=lambda item: -item[1]))
             lines.append(f"{memory} {way:<8} {sum(roles.values()):>13,} B: {inside or 'none'}")
     # Only where a selection fetches over channels does their rate say something that busy time does not.
     for channel, moved in report.carried.items() if "selection" in report.options else ():
-        busy = report.units[channel].busy_cycles
-        rate = show(moved * report.clock_hz / busy, "rate of bytes") if busy else "nothing"
-        lines.append(f"{channel} moved    {moved:>13,} B at {rate} while it is busy")
+        if busy := report.units[channel].busy_cycles:
+            rate = show(moved * report.clock_hz / busy, "rate of bytes")
+            lines.append(f"{channel} moved    {moved:>13,} B at {rate} while it is busy")
     return lines
 
 
@@ -169,7 +176,7 @@ def _honesty(report: Figures) -> list[str]:
     )
     why = "scores of the selection" if "selection" in report.options else "padding, repeats"
     beyond = f"{extra} ({why})" if extra else "none"
-    lines = [f"coverage    all {report.mapped} ops mapped; work beyond the graph's: {beyond}"]
+    lines = [f"coverage    all {report.mapped} ops mapped; work beyond the graph: {beyond}"]
     if left:
         lines.append(f"left out    {left}: work on keys that the selection does not keep")
     lines += [f"simplified  {item}" for item in report.approximated]
@@ -178,7 +185,7 @@ def _honesty(report: Figures) -> list[str]:
         files = report.design + (f" {selection.name}" if selection else "")
         lines.append(f"assumed     {len(report.assumed)} numbers; `archsim check {files}` lists them with reasons")
     lines += [f"fitted      {path}, to the published point {point}" for path, point in report.fitted.items()]
-    run = f"{report.firings_run:,} of {report.firings:,} firings run one by one"
+    run = f"{report.firings_run:,} of {report.firings:,} firings simulated one by one"
     others = "; the others are exact repeats" if report.firings_run < report.firings else ""
     cold = " (the compiled engine, same integers, is not compiled yet)" if report.cold else ""
     return [*lines, f"engine      {report.engine}{cold}: {run}{others}"]

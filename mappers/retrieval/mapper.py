@@ -106,7 +106,10 @@ def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSu
 
 
 def _approximated(graph: Graph, plan: CachePlan | None, selection: Selection) -> Iterator[str]:
-    yield "activations and the new tokens' keys and values stay on chip; weights and cached keys stream past them"
+    yield (
+        "activations stay on chip, and so do new keys and values until they are written; "
+        "weights and cached keys stream past them"
+    )
     other = {t.format.name for t in graph.tensors.values() if t.role in MULTIPLIED and t.format.bits != 16}
     if other:
         yield f"weights or keys in {', '.join(sorted(other))} are multiplied at the rate of 16-bit ones"
@@ -117,11 +120,12 @@ def _approximated(graph: Graph, plan: CachePlan | None, selection: Selection) ->
     shares = selection.kept or {}
     if plan.use in shares:
         yield (
-            f"what is kept is given ({shares[plan.use]:.1%} of the cached tokens) and spread evenly "
-            "over their ages; what choosing takes is counted on a drawn stream"
+            f"the kept share ({shares[plan.use]:.1%} of the cached tokens) is given and spread evenly over their ages; "
+            "the work of selecting is counted on random keys"
         )
     elif selection.algorithm != WHOLE:
-        on = f"recorded in {selection.recording}" if selection.recording else f"drawn with seed {selection.stream.seed}"
+        drawn = f"drawn at random (seed {selection.stream.seed})"
+        on = f"recorded in {selection.recording}" if selection.recording else drawn
         yield f"the selection and its quality are those on keys {on}, not on keys of the model"
     if plan.step.works:
         yield "the selection runs for one layer and one sequence; all others take its result"

@@ -45,8 +45,10 @@ def lower_table_lookup(
         recomputed=_recomputed(shapes),
         approximated=(
             "sampling, the embedding's gather, RoPE tables and the launch of each call, all on the host, take no time",
-            f"INT8 FIFO: a token holds {TOKEN_ELEMENTS} elements or a cycle's; single ones change the time by 0.1 %",
-            "memory queues: each port has as many requests under way as a weight port; two groups of queries wait",
+            f"INT8 FIFO: {TOKEN_ELEMENTS} elements, or all that move in a cycle, are one token; "
+            "the time changes by 0.1 % against single ones",
+            "every memory port has as many requests in flight as a weight port; "
+            "the queue before attention holds two groups of queries",
         ),
         options={"weight_buffering": weight_buffering, "attention_order": attention_order},
     )

@@ -27,7 +27,7 @@ def test_json_has_hits_misses_and_quality(capsys):
 
 def test_text_names_the_tiers_and_what_is_left_out(capsys):
     text = said(capsys, *FRAME, "resv_published").out
-    for words in ("lie in dram (hits), ", "come from ssd (misses)", "frame/s", "left out", "what is kept is given",
+    for words in ("lie in dram (hits), ", "come from ssd (misses)", "frame/s", "left out", "is given and spread",
                   "fitted      selection.resident, to the published point frame_20000"):  # fmt: skip
         assert words in text
     assert "quality" not in text

@@ -389,8 +389,8 @@ def test_a_report_says_what_is_given_and_what_is_drawn():
     def notes(selection, **options):
         return " ".join(run(TOY, selection, **options).approximated)
 
-    assert "what is kept is given (50.0% of the cached tokens)" in notes(given(0.5, 0.5))
-    assert "keys drawn with seed 0, not on keys of the model" in notes(CHOSEN)
+    assert "the kept share (50.0% of the cached tokens) is given" in notes(given(0.5, 0.5))
+    assert "keys drawn at random (seed 0), not on keys of the model" in notes(CHOSEN)
     assert "drawn" not in notes(FULL)
     assert "the quality of such a prediction is not known" in notes(CHOSEN, prediction="previous")
     assert run(TOY, CHOSEN, prediction="previous").selected.mass_recall is None
