@@ -39,6 +39,8 @@ class Section:
 
         Only what the new tasks touch is checked: a generation makes thousands of sections that differ in a few tasks.
         """
+        names = {task.name for task in self.tasks}
+        self._refuse(f"no task '{name}' to replace" for name in tasks if name not in names)
         section = copy(self)  # `replace` would check the whole section again
         object.__setattr__(section, "tasks", tuple(tasks.get(task.name, task) for task in self.tasks))
         section._refuse(

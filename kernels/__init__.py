@@ -1,6 +1,6 @@
 """Numeric algorithms beside their PyTorch references: arrays in, arrays out.
 
-PAIRS, in kernels/pairs.py, lists them all. No hardware, no time, no files except recordings of retrieval.
+PAIRS, in kernels/pairs.py, lists them all. No hardware, no time, no files except recordings of keys and queries.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ __all__ = ["PAIRS", "Pair"]
 
 
 def __getattr__(name: str) -> Any:
-    # Not at the top of the file: pairs loads PyTorch, which an algorithm does not need.
+    # Not at the top of the file: pairs imports every kernel and its reference, which one algorithm does not need.
     if name in __all__:
         from kernels import pairs
 

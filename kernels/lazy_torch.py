@@ -13,10 +13,12 @@ class _Torch:
     """Looks each name up in PyTorch. Raises ImportError where PyTorch cannot be imported."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked by tools that inspect every object, such as doctest
+            raise AttributeError(name)
         try:
             module = import_module("torch")
         except ImportError as error:
-            raise ImportError("the references need PyTorch: pip install 'archsim[torch]'") from error
+            raise ImportError("the references need PyTorch: pip install torch") from error
         return getattr(module, name)
 
 

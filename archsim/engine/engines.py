@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archsim.engine.flat import Flat
-from archsim.engine.machine_code_folder import is_compiled
+from archsim.engine.machine_code_folder import CLOCK, is_compiled
 from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
 from archsim.engine.spans import Span
@@ -19,17 +19,17 @@ _cold_runs: list[int] = []  # firings of the runs of this process for which SimP
 
 
 def engine_for(engine: str, firings: int | None) -> str:
-    """The engine that answers a run of this many firings, None for many: the named one, "auto" being the fastest.
+    """The engine that answers a run of this many firings, None for many: the named one, or "auto", the fastest.
 
-    That is the compiled engine, or SimPy while the engine is not compiled on this machine yet and this run, with those
-    before it in the process, is shorter than compiling. Both give the same integers. Raises InputError for an engine
-    that is not there.
+    "auto" is the compiled engine. On a machine that has not compiled it yet, "auto" is SimPy until the runs of this
+    process, which are counted here, would together take longer than compiling. Both give the same integers. Raises
+    InputError for an engine that is not there.
     """
     if engine not in NAMES:
         raise InputError(f"unknown engine '{engine}'; engines are: {', '.join(NAMES)}")
     if engine != "auto":
         return engine
-    if firings is None or sum(_cold_runs) + firings > COLD_FIRINGS or is_compiled("clock_kernel"):
+    if firings is None or sum(_cold_runs) + firings > COLD_FIRINGS or is_compiled(CLOCK):
         return "compiled"
     _cold_runs.append(firings)
     return "simpy"
@@ -56,8 +56,9 @@ def attempt(flat: Flat, *, engine: str = "auto", memo: Memo | None = None) -> Se
 
 def spans(flat: Flat, *, engine: str = "auto") -> list[Span]:
     """What each unit does when in a run of the section, in deadlock as far as it gets; on an engine of ENGINES."""
-    if engine not in ("auto", *ENGINES):
+    if engine in OWN_UNITS:
         raise InputError(f"spans are recorded by the engines {', '.join(ENGINES)}, not by '{engine}'")
+    engine = engine_for(engine, sum(task.firings for task in flat.tasks))
     if engine == "simpy":
         from archsim.engine.simpy_engine import spans as spans_of_simpy
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -19,15 +20,18 @@ HERE = Path(__file__).parent / "compiled"
 SOURCES = (
     "clock_state.py", "clock_kernel.py", "order_state.py", "order_kernel.py", "steady_state.py", "machine_code.py",
 )  # fmt: skip
+CLOCK = "clock_kernel.advance"  # the loop of the compiled engine, which is cold without machine code of it
 WEEK_SECONDS = 7 * 24 * 3600
 
 
-_found: set[str] = set()  # kernels whose machine code was seen, so that the folders are searched once
+_found: set[str] = set()  # kernels whose machine code was seen, so that the folder is searched once
 
 
 def is_compiled(kernel: str) -> bool:
-    """Whether machine code of this kernel is kept on this machine."""
-    if kernel not in _found and any(any(candidate.rglob(f"{kernel}.*.nbc")) for candidate in _candidates()):
+    """Whether machine code of this kernel, a function named as "file.function", is kept in the folder for it."""
+    version = f"py{sys.version_info.major}{sys.version_info.minor}"
+    # Numba names a file by the function, its line, the version of Python and the count of its signatures.
+    if kernel not in _found and any(folder().rglob(f"{kernel}-*.{version}.*.nbc")):
         _found.add(kernel)
     return kernel in _found
 
@@ -48,7 +52,7 @@ def folder() -> Path:
 
 
 def _candidates() -> Iterator[Path]:
-    """Where Numba is told to keep code, beside the engine's files, in the user's cache."""
+    """In order: the folder that Numba's setting names, one beside the engine's files, one in the user's cache."""
     told = os.environ.get("NUMBA_CACHE_DIR")
     user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     for base in (*([Path(told)] if told else []), HERE / "__pycache__", user / "archsim"):

@@ -68,7 +68,6 @@ class DepthTrials:
 
 
 
-
 def _queues(schedule: Schedule, section: Section) -> tuple[str, ...]:
     """For each stream of the section the queue that it uses."""
     # Stream names are unique within a section only, so the queues are asked of a schedule of this section alone.

@@ -11,7 +11,7 @@ from typing import Any
 
 from archsim.design.design import Design
 from archsim.engine import engine_for
-from archsim.engine.machine_code_folder import is_compiled
+from archsim.engine.machine_code_folder import CLOCK, is_compiled
 from archsim.engine.memo import Memo
 from archsim.report.figures import Figures
 from archsim.report.text import html, screen
@@ -120,7 +120,7 @@ def _report(
         firings=totals.firings,
         firings_run=totals.firings_run,
         engine=engine,
-        cold=engine == "simpy" and not is_compiled("clock_kernel"),
+        cold=engine == "simpy" and not is_compiled(CLOCK),
         prefill_cycles=prefill_cycles,
         steps=steps,
     )

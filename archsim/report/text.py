@@ -112,7 +112,7 @@ def _power(report: Figures) -> str:
 
 
 def _parts(report: Figures) -> list[str]:
-    # A bar of 40 blocks leaves the line within 80 columns.
+    # A bar of 40 blocks leaves the line within 82 columns.
     lines = ["where the time goes (kinds of work, waits for input included; kinds that overlap share equally)"]
     for name, cycles in report.parts.items():
         part = "loading, latency" if name == "waiting" else name
@@ -147,9 +147,14 @@ def _longest_wait(unit: UnitReport) -> str:
     share = unit.waits[cause, stream] / unit.total_cycles if stream else 0.0
     if share < 0.005:
         return ""
-    producer, _, consumer = stream.partition(" > ")
-    awaited = f"the end of {producer.removesuffix(' done')}" if producer.endswith(" done") else f"input from {producer}"
-    return f"{awaited if cause == 'starved' else f'room before {consumer}'} ({share:.0%})"
+    producer, arrow, consumer = stream.partition(" > ")
+    if cause == "blocked":
+        awaited = f"room {'before' if arrow else 'in'} {consumer or stream}"
+    elif producer.endswith(" done"):
+        awaited = f"the end of {producer.removesuffix(' done')}"
+    else:
+        awaited = f"input {'from' if arrow else 'in'} {producer}"
+    return f"{awaited} ({share:.0%})"
 
 
 def _traffic(report: Figures) -> list[str]:
@@ -174,7 +179,8 @@ def _honesty(report: Figures) -> list[str]:
         ", ".join(f"{n:,} {'B of ' if what == 'cache' else ''}{what}" for what, n in counts.items())
         for counts in (report.recomputed, report.skipped)
     )
-    why = "scores of the selection" if "selection" in report.options else "padding, repeats"
+    # The report does not know which of these it is; the mapper's docstring does.
+    why = "scores of the selection" if "selection" in report.options else "padding, repeats or steps of the algorithm"
     beyond = f"{extra} ({why})" if extra else "none"
     lines = [f"coverage    all {report.mapped} ops mapped; work beyond the graph: {beyond}"]
     if left:
@@ -187,7 +193,7 @@ def _honesty(report: Figures) -> list[str]:
     lines += [f"fitted      {path}, to the published point {point}" for path, point in report.fitted.items()]
     run = f"{report.firings_run:,} of {report.firings:,} firings simulated one by one"
     others = "; the others are exact repeats" if report.firings_run < report.firings else ""
-    cold = " (the compiled engine, same integers, is not compiled yet)" if report.cold else ""
+    cold = " (same integers; the compiled engine is not compiled yet: --engine compiled does it)" if report.cold else ""
     return [*lines, f"engine      {report.engine}{cold}: {run}{others}"]
 
 

@@ -54,7 +54,7 @@ def test_the_integers_are_the_same_and_the_last_line_says_who_answered(cold: lis
     assert (simpy.engine, simpy.cold, compiled.engine, compiled.cold) == ("simpy", True, "compiled", False)
     assert replace(simpy, engine="compiled", cold=False, firings_run=compiled.firings_run) == compiled
     last = str(simpy).splitlines()[-1]
-    assert last.startswith("engine      simpy (the compiled engine, same integers, is not compiled yet): ")
+    assert last.startswith("engine      simpy (same integers; the compiled engine is not compiled yet")
     assert "not compiled" not in str(compiled)
 
 

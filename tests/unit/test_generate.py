@@ -327,6 +327,12 @@ def test_a_section_with_other_tasks_is_held_to_the_same_rules(changes, told):
         assert str(again.value) == str(anew.value)
 
 
+def test_a_task_that_a_section_does_not_have_is_refused():
+    with pytest.raises(ScheduleError) as raised:
+        CIRCLE.with_tasks({"b": CIRCLE.tasks[1], "c": CIRCLE.tasks[1]})
+    assert raised.value.problems == ("section 'x': no task 'c' to replace",)
+
+
 def test_what_a_section_shares_with_another_is_the_same_object():
     longer = CIRCLE.with_tasks({"b": circle(work=every(work("move", bytes=9)))[1]})
     assert longer.tasks[0] is CIRCLE.tasks[0]

@@ -13,6 +13,7 @@ from archsim.engine.compiled.incremental import EarlierRun, changed_tasks, rejoi
 from archsim.engine.compiled.machine_code import tell_if_cold
 from archsim.engine.compiled.outcome import Outcome
 from archsim.engine.compiled.steady_state import Detectors, make_detectors
+from archsim.engine.machine_code_folder import CLOCK
 
 FIRINGS_A_CALL = 500_000  # a fraction of a second: Python hears an interrupt only between two calls of a kernel
 
@@ -20,7 +21,7 @@ FIRINGS_A_CALL = 500_000  # a fraction of a second: Python hears an interrupt on
 def run(packed: Arrays, *, skip: bool, patience: int, before: EarlierRun | None) -> tuple[Outcome, Detectors] | None:
     """The outcome and the detectors with their snapshots; None once `patience` firings were run and it is not done."""
     watched = changed_tasks(packed, before.packed) if before else ()
-    tell_if_cold("clock_kernel")
+    tell_if_cold(CLOCK)
     begun = clock_state.begin(packed)
     detectors = make_detectors(begun, on=skip, watched=watched)
     # A restored state has its clients sorted already.

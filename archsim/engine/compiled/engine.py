@@ -14,6 +14,7 @@ from archsim.engine.compiled.machine_code import tell_if_cold
 from archsim.engine.compiled.outcome import Outcome, section_result
 from archsim.engine.compiled.steady_state import Detectors, make_detectors
 from archsim.engine.flat import Flat
+from archsim.engine.machine_code_folder import CLOCK
 from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
 from archsim.engine.spans import Row, Span, spans_of
@@ -56,7 +57,7 @@ def spans(flat: Flat) -> list[Span]:
     """When each unit is busy, starved or blocked in a run of this section, up to its end or deadlock; skips nothing."""
     packed = _packed(flat)
     rows: list[Row] = []
-    tell_if_cold("clock_kernel")
+    tell_if_cold(CLOCK)
     begun = clock_state.begin(packed, spans=True)
     clock_kernel.sort_clients(begun)
     for state, _ in clock.steps(begun, make_detectors(begun, on=False)):
@@ -77,7 +78,7 @@ def _named(flat: Flat, what: int) -> tuple[str, str]:
 
 
 def _in_order(packed: Arrays) -> Outcome:
-    tell_if_cold("order_kernel")
+    tell_if_cold("order_kernel.work_off")
     state = order_state.begin(packed)
     while not order_kernel.work_off(state, FIRINGS_A_CALL):
         pass

@@ -41,6 +41,6 @@ def tell_if_cold(kernel: str) -> None:
         _tell()
 
 
-@cache
+@cache  # several kernels are compiled in one go, so this is said once for all
 def _tell() -> None:
     logging.getLogger("archsim").warning("compiling the engine for this machine, once: about half a minute")

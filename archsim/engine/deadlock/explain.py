@@ -40,7 +40,7 @@ def explain(flat: Flat, stuck: Stuck, attempt: Callable[[Flat], SectionResult | 
     try:
         way_out, said = _way_out(flat, cycle, attempt)
     except ScheduleError as error:
-        # Untimed runs are the compiled engine's, which counts to 2^62; the SimPy engine gets stuck beyond that too.
+        # The compiled engine, which does the untimed runs unless it is cold, counts to 2^62; SimPy gets stuck beyond.
         way_out, said = None, [f"way out: not looked for; {error}"]
     return Deadlock(
         "\n".join([*lines, *said]),

@@ -3,6 +3,8 @@
 Written from the rule alone; goes token by token, row by row and bucket by bucket.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 

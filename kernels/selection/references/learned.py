@@ -3,6 +3,8 @@
 Plain torch and Python in FP64, written from the rules. positions_and_scores.py has the shared parts.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from kernels.lazy_torch import torch

@@ -3,8 +3,11 @@
 Knows the rules and the formulas of the bytes. Keeps no state except what a rule itself carries from step to step.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +18,9 @@ from kernels.selection.pages import PageBounds
 from kernels.selection.positions import Everything, GatedHeads, SinkWindow
 
 Trace = tuple[np.ndarray, np.ndarray, np.ndarray]
-Choice = Callable[[torch.Tensor, torch.Tensor], torch.Tensor | list[int]]
-Step = tuple[torch.Tensor, torch.Tensor, int]
+if TYPE_CHECKING:  # names of PyTorch, which is loaded when a reference first uses it
+    Choice = Callable[[torch.Tensor, torch.Tensor], torch.Tensor | list[int]]
+    Step = tuple[torch.Tensor, torch.Tensor, int]
 
 
 def trace(shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:

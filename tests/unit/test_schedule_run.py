@@ -60,3 +60,32 @@ def test_an_op_is_timed_by_its_computing_tasks():
         ("first", "ua", 8, 14, 6), ("second", "ua", 14 + 8, 14 + 14, 6),
     ]  # fmt: skip
     assert report.peaks == {"x: s": (1, 3, 0), "x: t": (1, 3, 0)}
+
+
+@pytest.mark.parametrize(
+    "stream, starved, blocked",
+    [
+        ("a > b", "input from a (75%)", "room before b (50%)"),
+        ("a done > b", "the end of a (75%)", "room before b (50%)"),
+        ("queue", "input in queue (75%)", "room in queue (50%)"),
+    ],
+)
+def test_the_text_says_what_a_unit_waits_for_whatever_its_stream_is_called(stream, starved, blocked):
+    """Three firings of 3 cycles give to three of 1; then three of 1 to three of 3.
+
+    The one place is taken from the start of a to the end of b, so each token takes 4 cycles of 12: b waits 3 of each 4,
+    a waits 3 for its second and its third token.
+    """
+    design = archsim.load_design("toy").with_({"units": UNITS})
+
+    def row_of(unit, a, b):
+        tasks = (
+            Task("a", "ua", 3, every(work("copy", d=a)), gives={stream: every(1)}),
+            Task("b", "ub", 3, every(work("copy", d=b)), takes={stream: every(1)}),
+        )
+        section = Section("x", tasks, (Stream(stream, 1),))
+        report = archsim.simulate(Schedule(Graph("g"), "toy", "hand", (section,)), design)
+        return next(line for line in str(report).splitlines() if line.startswith(unit))
+
+    assert starved in row_of("ub", 3, 1), row_of("ub", 3, 1)
+    assert blocked in row_of("ua", 1, 3), row_of("ua", 1, 3)
