@@ -1,6 +1,7 @@
 """archsim: accelerators as YAML, kernels beside them, and a cycle-approximate event model that joins the two.
 
-What a user types: load_design, load_model, simulate, size_fifos; dataflow and mappers stand beside it as packages.
+For users: load_design, load_model, load_selection, simulate, simulate_generation, size_fifos. The packages dataflow
+and mappers stand beside it.
 """
 
 from importlib.util import find_spec

@@ -41,7 +41,7 @@ def lower(graph: Graph, design: Design, *, mapper: str | None = None, **options:
 def lower_step(graph: Graph, design: Design, *, previous: Schedule) -> Schedule:
     """The schedule of a decode step, by the mapper and the options of the previous step, with which it shares tasks.
 
-    Equal to lowering it anew, but that the limits of the design are not asked again.
+    Equal to lowering it anew, except that the limits of the design are not checked again.
     """
     if previous.mapper in AT_CONTEXT:
         return AT_CONTEXT[previous.mapper](previous, graph, design)

@@ -1,7 +1,7 @@
-"""Memo: the results of the last run of a section, so that the next run computes only what has changed.
+"""Memo: the results of the last run, of its sections and tallies, so that the next run computes only what has changed.
 
 The decode steps of a generation differ only in their attention. Objects that two successive steps share have the same
-results. The run of a schedule owns the memo; each function that can save work keeps its result there.
+results. Whoever runs steps in a row makes the memo; each function that can save work keeps its result there.
 """
 
 from __future__ import annotations

@@ -13,17 +13,17 @@ from dataflow.selection_summary import SelectionSummary
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Figures:
-    """The totals of a run. `traffic` is bytes per memory, direction and role of the tensor, `carried` those of
-    each channel.
+    """The totals of a run.
 
-    `parts` splits the cycles by what was under way; where several parts were, each gets an equal share; `under_way` has
-    those in which a part was, others beside it or not. `selected` says which cached keys the last step attends to,
-    `skipped` what that leaves out. `peaks` gives
-    each stream's most places taken, its depth and a token's bytes; `sections` name, repetitions, cycles of one run.
-    `prefill_cycles` are those of the prefill, None without one; `steps` has (context, cycles) of each decode step.
-    In a generation ops, streams and sections are of "prefill: " or "decode: ": an op of the decode steps starts in the
-    first, ends in the last and is busy in all of them; a peak is that of all; the sections are of each step.
-    Of the `firings` the engine ran `firings_run` one by one; the others repeat those exactly. `cold` says that SimPy
+    `traffic` is bytes per memory, direction and role of the tensor; `carried` is bytes per channel.
+    `parts` splits the cycles by kind of work under way, and kinds that overlap get equal shares; `under_way` has the
+    cycles of each kind in full. `selected` says which cached keys the last step attends to; `skipped` counts the work
+    on all other keys. `peaks` has for each stream the most places taken, its depth and the bytes of a token;
+    `sections` has name, repetitions and the cycles of one run. `prefill_cycles` is None without a prefill; `steps` has
+    (context, cycles) of each decode step.
+    The ops, streams and sections of a generation are named "prefill: ..." or "decode: ...". An op of the decode steps
+    starts in the first step, ends in the last, and is busy in all; a peak is the largest of all steps.
+    The engine ran `firings_run` of the `firings` one by one; the others repeat those exactly. `cold` says that SimPy
     answered while the compiled engine was not compiled on this machine.
     """
 

@@ -60,8 +60,7 @@ def simulate_generation(
 ) -> Report:
     """The report of a prefill and the decode steps after it, each run when its turn comes and then let go.
 
-    What is the same object in two that follow each other (a section, a task, an op) is worked out once. Raises as
-    simulate.
+    A section, task or op that two successive steps share as one object is simulated once. Raises as simulate.
     """
     engine = engine_for(engine, None)
     totals, memo = Totals(design), Memo()

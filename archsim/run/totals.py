@@ -139,12 +139,13 @@ class Totals:
         reused = self._groups[-1].last.sections if self._groups else ()
         # Before the sections add their cycles: until then `cycles` is the start of this run.
         self._add_to_group(run, label)
-        for part in run.sections:
+        for section_run in run.sections:
             # A section that is the same object as in the last run came from the memo; no engine ran it again.
-            if all(part is not old for old in reused):
-                self.firings_run += part.result.firings - part.result.skipped
-            self._add_section(part, part.section.repeat)
-            self.sections.append((label + part.section.name, part.section.repeat, part.result.cycles))
+            if all(section_run is not old for old in reused):
+                self.firings_run += section_run.result.firings - section_run.result.skipped
+            self._add_section(section_run, section_run.section.repeat)
+            section = section_run.section
+            self.sections.append((label + section.name, section.repeat, section_run.result.cycles))
         self.mapped += int(run.asked.sums.get(MAPPED, 0))
         _add(self.recomputed, run.schedule.recomputed, 1)
         _add(self.skipped, run.schedule.skipped, 1)
@@ -185,17 +186,17 @@ class Totals:
     def _add_to_group(self, run: ScheduleRun, label: str) -> None:
         """Keeps of this run what `ops` and `peaks` need."""
         if not self._groups or not self._groups[-1].continues_with(run, label):
-            busy = tuple(dict.fromkeys(part.result.tasks, 0) for part in run.sections)
-            peaks = tuple({s.name: _peak_of(s, part) for s in part.section.streams} for part in run.sections)
+            busy = tuple(dict.fromkeys(each.result.tasks, 0) for each in run.sections)
+            peaks = tuple({s.name: _peak_of(s, each) for s in each.section.streams} for each in run.sections)
             self._groups.append(_SameTaskRuns(label, run, self.cycles, run, self.cycles, busy, peaks))
         group = self._groups[-1]
         group.last, group.last_start = run, self.cycles
-        for part, busy_of, peak_of in zip(run.sections, group.busy, group.peaks, strict=True):
-            for name, timed in part.result.tasks.items():
+        for each, busy_of, peak_of in zip(run.sections, group.busy, group.peaks, strict=True):
+            for name, timed in each.result.tasks.items():
                 busy_of[name] += timed.busy_cycles
             # Depth and token bytes grow too: a mapper may size a queue by what its step fetches.
-            for stream in part.section.streams:
-                peak_of[stream.name] = _larger_of_each(peak_of[stream.name], _peak_of(stream, part))
+            for stream in each.section.streams:
+                peak_of[stream.name] = _larger_of_each(peak_of[stream.name], _peak_of(stream, each))
 
     def units(self) -> dict[str, UnitReport]:
         """Each unit of the design; one with unlimited servers counts the most that any section uses."""
@@ -250,9 +251,9 @@ class Totals:
         found: dict[str, Peak] = {}
         # A label may have several groups: one decode step fetches from the tier beyond and the next does not.
         for group in self._groups:
-            for part, peaks in zip(group.first.sections, group.peaks, strict=True):
+            for each, peaks in zip(group.first.sections, group.peaks, strict=True):
                 for stream, peak in peaks.items():
-                    name = f"{group.label}{part.section.name}: {stream}"
+                    name = f"{group.label}{each.section.name}: {stream}"
                     found[name] = _larger_of_each(found.get(name, peak), peak)
         return found
 

@@ -48,9 +48,9 @@ class StreamOptions(BaseModel):
     focus: Share = Field(0.2, description="correlation of a query with the key of its own token")
     sharpness: float = Field(2.0, ge=0, le=1000, strict=True, description="standard deviation of a query's channels")
     common: Share = Field(
-        0.004, description="correlation of any two keys, or of a key with a query's noise, beside the rest"
+        0.004, description="correlation of any two keys, or of a key with a query's noise, in addition to the above"
     )
-    needles: Whole = Field(0, description="tokens that no other is alike to, in drawn places")
+    needles: Whole = Field(0, description="number of tokens that resemble no other, at random places")
 
 
 class Selection(Sourced):
@@ -61,7 +61,7 @@ class Selection(Sourced):
 
     name: str = Field(description="the name that reports print")
     source: str = Field(
-        description="where the rule and its settings are from that stand under neither assumed nor fitted"
+        description="source of the rule and of every setting that is neither assumed nor fitted"
     )
     algorithm: Algorithm = Field(description="the rule, a name of kernels.selection.ALGORITHMS")
     settings: dict[str, Setting] = Field(

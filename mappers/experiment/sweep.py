@@ -76,8 +76,8 @@ def sweep_rows(
 ) -> Iterator[Row]:
     """The rows of `sweep`, each when it is done: those that the caller holds stay when the rest is interrupted.
 
-    Their order is that of `sweep`, but that combinations for which a selection's rule runs alike come side by side
-    wherever the paths of the hardware stand, so that it runs once for all of these. Raises as `sweep`, at the call.
+    Rows that share a run of the selection's rule come one after another, so that it runs once for all of them; apart
+    from that the order is that of `sweep`. Raises as `sweep`, at the call.
     """
     request = SweepRequest(design, model, phase, as_lists(over), selection, dict(options or {}), asked)
     return (row for _, row in _rows(checked(request)))

@@ -64,7 +64,7 @@ def inner_path(start: str, path: str) -> str:
 
 
 def checked(request: SweepRequest) -> SweepRequest:
-    """The request. Raises InputError with everything that would keep every combination from running."""
+    """The request. Raises InputError with every mistake that would make all combinations fail."""
     problems = [
         f"sweep takes no '{name}'; {guess(name, OF_RUN, otherwise='it takes')}"
         for name in request.asked

@@ -111,15 +111,15 @@ class CachePlan:
         heads = self.cache.heads // self.cache.kv_heads
         return work("attention", pairs=self.cache.rows * tokens, heads=heads, head_dim=self.cache.head_dim)
 
-    def fetches(self) -> Iterator[tuple[int, int, int]]:
+    def fetch_pieces(self) -> Iterator[tuple[int, int, int]]:
         """The misses of all sequences in pieces: (requests of a piece, tokens of a request, how many such pieces)."""
         size = -(-self.batch * self.miss_requests // FETCHES)
         for count, each in _even(self.batch * self.misses, self.batch * self.miss_requests):
             for requests, times in chunks(count, size):
                 yield requests, each, times
 
-    def hits(self, most: int) -> Iterator[tuple[int, int, int]]:
-        """The hits of all sequences in pieces of at most `most` tokens, in the form of `fetches`."""
+    def hit_pieces(self, most: int) -> Iterator[tuple[int, int, int]]:
+        """The hits of all sequences in pieces of at most `most` tokens, in the form of `fetch_pieces`."""
         requests = self.step.hit_groups if self.layout == "clustered" else self.step.hit_stretches
         for count, each in _even(self.batch * self.step.hits, self.batch * requests):
             # Whole requests share a piece; a request that is larger than a piece is cut.

@@ -158,7 +158,7 @@ class LayerBuilder(SectionBuilder):
         most = max(1, self.piece_bytes // plan.cache.token_bytes)  # tokens of a piece
         size = plan.cache.token_bytes
         self.part = "attention"
-        near = list(plan.hits(most))
+        near = list(plan.hit_pieces(most))
         if not arriving:  # misses were fetched during the layer before, into one stretch
             near += [(1, tokens, n) for tokens, n in chunks(plan.batch * plan.misses, most)]
         runs = [(plan.new_work(), 1), *((plan.kept_work(requests * each), n) for requests, each, n in near)]
@@ -209,7 +209,7 @@ class LayerBuilder(SectionBuilder):
 
     def _fetch(self, plan: CachePlan, after: Sequence[str]) -> str | None:
         """Adds the fetch of the misses from the tier beyond into the main memory; returns its last task, if any."""
-        fetches, size = list(plan.fetches()), plan.cache.token_bytes
+        fetches, size = list(plan.fetch_pieces()), plan.cache.token_bytes
         if not fetches:
             return None
         assert self.tiers.beyond is not None, "what is missed lies beyond the main memory"
@@ -281,7 +281,7 @@ def _read_in_pieces(plan: CachePlan, most: int) -> tuple[list[tuple[int, int]], 
     """
     reads: list[tuple[int, int]] = []
     waits: list[tuple[int, int]] = []
-    for requests, each, times in plan.fetches():
+    for requests, each, times in plan.fetch_pieces():
         cut = chunks(requests * each, most)
         count = sum(n for _, n in cut)
         reads += cut * times if len(cut) > 1 else [(cut[0][0], cut[0][1] * times)]
