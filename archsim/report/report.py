@@ -72,9 +72,9 @@ def simulate_generation(
         run = run_schedule(step, design, engine=engine, memo=memo)
         totals.add(run, label="decode: ")
         cycles.append((step.graph.about["context"], run.cycles))
-    its = prefill.graph.about
-    made = its["batch"] * (1 + len(cycles))
-    about = {"phase": "generate", "prompt": its["prompt"], "context": None, "batch": its["batch"], "tokens": made}
+    prompt, batch = prefill.graph.about["prompt"], prefill.graph.about["batch"]
+    made = batch * (1 + len(cycles))
+    about = {"phase": "generate", "prompt": prompt, "context": None, "batch": batch, "tokens": made}
     return _report(totals, run, about, engine, prefill_cycles=prefill_cycles, steps=tuple(cycles))
 
 

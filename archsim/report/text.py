@@ -19,7 +19,7 @@ def screen(report: Figures) -> str:
 def _head(report: Figures) -> list[str]:
     about = [f"{key} {report.about[key]}" for key in ("prompt", "context", "batch", "mask") if report.about.get(key)]
     title = " · ".join([report.design, report.model, str(report.about["phase"]), *about])
-    energy = report.energy_joules
+    energy, busiest = report.energy_joules, report.units[report.bottleneck]
     lines = [
         title,
         f"time        {show(Fraction(report.seconds), 'time')}: {report.cycles:,} cycles at "
@@ -31,15 +31,11 @@ def _head(report: Figures) -> list[str]:
         *_per_token(report),
         *_selected(report),
         "energy      " + ("not modelled" if energy is None else show(Fraction(energy), "energy") + _power(report)),
-        f"busiest     {report.bottleneck}, {_busiest(report):.0%} of the time",
+        f"busiest     {report.bottleneck}, {busiest.busiest_cycles / report.cycles:.0%} of the time",
     ]
     if report.options:
         lines.append("options     " + ", ".join(f"{k}={v}" for k, v in report.options.items()))
     return lines
-
-
-def _busiest(report: Figures) -> float:
-    return report.units[report.bottleneck].busiest_cycles / report.cycles
 
 
 def _throughput(report: Figures) -> str:

@@ -209,23 +209,23 @@ class LayerBuilder(SectionBuilder):
 
     def _fetch(self, plan: CachePlan, after: Sequence[str]) -> str | None:
         """Adds the fetch of the misses from the tier beyond into the main memory; returns its last task, if any."""
-        fetches, size = list(plan.fetch_pieces()), plan.cache.token_bytes
-        if not fetches:
+        pieces, size = list(plan.fetch_pieces()), plan.cache.token_bytes
+        if not pieces:
             return None
         assert self.tiers.beyond is not None, "what is missed lies beyond the main memory"
         self.part = "fetch"
-        pieces = sum(times for _, _, times in fetches)
-        gathers = [(work("gather", requests=n, bytes=each * size), times) for n, each, times in fetches]
+        firings = sum(times for _, _, times in pieces)
+        gathers = [(work("gather", requests=n, bytes=each * size), times) for n, each, times in pieces]
         self.task("fetch", self.tiers.beyond, gathers, role="fetched")
         # Where a unit issues the requests, each piece is fetched as soon as its own requests are out.
         if self._has_unit_for("issue"):
-            issues = [(work("issue", requests=n), times) for n, _, times in fetches]
+            issues = [(work("issue", requests=n), times) for n, _, times in pieces]
             ahead = self._compute("issue", "issue", issues, after)
-            self.stream("issue", "fetch", 2, gives=sequence((0, ahead), (1, pieces)))
+            self.stream("issue", "fetch", 2, gives=sequence((0, ahead), (1, firings)))
         else:
             self.call("fetch", after)
-        sizes = [(n * each * size, times) for n, each, times in fetches]
-        return self._carry("fetch", sizes, to=("fetched", self.tiers.main), depth=pieces)
+        sizes = [(n * each * size, times) for n, each, times in pieces]
+        return self._carry("fetch", sizes, to=("fetched", self.tiers.main), depth=firings)
 
     def _evict(self, plan: CachePlan, after: Sequence[str]) -> None:
         """Adds the move of the oldest resident tokens to the tier beyond, where new ones need their room."""

@@ -35,7 +35,7 @@ class Linear:
 
 
 def load(
-    builder: CallBuilder, name: str, matmul: str | tuple[str, ...], weight_bytes: int, after: Sequence[str]
+    builder: CallBuilder, name: str, *, matmul: str | tuple[str, ...], weight_bytes: int, after: Sequence[str]
 ) -> None:
     """Weights from memory to the buffer: bursts on every port together, then beats into the buffer."""
     builder.part = "weight load"

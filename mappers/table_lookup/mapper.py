@@ -103,10 +103,12 @@ def _embedding(shapes: Shapes) -> Section:
     builder = _builder(shapes, [""])
     width = shapes.graph.tensors["embedding"].shape[1]
     norm_embedding_head.embedding(builder, shapes.padded, width * shapes.activation_bytes)
-    norm_embedding_head.norm(builder, "input_norm", "layer0.input_norm", shapes.padded, width, ["embedding"])
+    norm_embedding_head.norm(
+        builder, "input_norm", op="layer0.input_norm", rows=shapes.padded, d=width, after=["embedding"]
+    )
     # No layer before the first one loads its q ahead.
     if shapes.buffering == "double":
-        linear.load(builder, "load q", "layer0.q", shapes.weight_bytes("q"), [])
+        linear.load(builder, "load q", matmul="layer0.q", weight_bytes=shapes.weight_bytes("q"), after=[])
     return builder.section("embedding")
 
 
@@ -130,24 +132,25 @@ def _layers(shapes: Shapes, scopes: Sequence[str], next_load: Sequence[str] = ()
         loaded = f"load {name}"
         early = name == "o"  # issued before attention, beside which it runs
         if early and not double:
-            linear.load(builder, loaded, name, shapes.weight_bytes(name), chain)
+            linear.load(builder, loaded, matmul=name, weight_bytes=shapes.weight_bytes(name), after=chain)
         chain = _between(shapes, builder, name, chain)
         if not early and not double:
-            linear.load(builder, loaded, name, shapes.weight_bytes(name), chain)
+            linear.load(builder, loaded, matmul=name, weight_bytes=shapes.weight_bytes(name), after=chain)
             chain = []
         # Under double buffering q was loaded before this layer began.
         if not double or i:
             chain = [*chain, loaded]
         if double and i + 1 < len(LINEARS):
-            linear.load(builder, f"load {LINEARS[i + 1]}", LINEARS[i + 1], shapes.weight_bytes(LINEARS[i + 1]), chain)
+            ahead = LINEARS[i + 1]
+            linear.load(builder, f"load {ahead}", matmul=ahead, weight_bytes=shapes.weight_bytes(ahead), after=chain)
         elif double and next_load:
             ops = tuple(f"{scope}q" for scope in next_load)
-            linear.load(builder, "load next q", ops, shapes.weight_bytes("q"), chain)
+            linear.load(builder, "load next q", matmul=ops, weight_bytes=shapes.weight_bytes("q"), after=chain)
         linear.linear(builder, _linear(shapes, name), chain)
         chain = [name]
     following = (f"layer{int(scope[5:-1]) + 1}.input_norm" for scope in scopes)
     ops = tuple(op if op in shapes.graph.ops else "final_norm" for op in following)
-    norm_embedding_head.norm(builder, "next_norm", ops, shapes.padded, shapes.shape("q")[1], chain)
+    norm_embedding_head.norm(builder, "next_norm", op=ops, rows=shapes.padded, d=shapes.shape("q")[1], after=chain)
     return builder.section("layers" if len(scopes) > 1 else scopes[0].rstrip("."))
 
 
@@ -159,7 +162,7 @@ def _between(shapes: Shapes, builder: CallBuilder, name: str, chain: list[str]) 
     norm = {"o": "attention_norm", "up": "ffn_norm", "down": "down_norm"}.get(name)
     # Not every model has norms before o and before down.
     if norm and f"layer0.{norm}" in shapes.graph.ops:
-        norm_embedding_head.norm(builder, norm, norm, shapes.padded, shapes.shape(name)[1], chain)
+        norm_embedding_head.norm(builder, norm, op=norm, rows=shapes.padded, d=shapes.shape(name)[1], after=chain)
         chain = [norm]
     return chain
 

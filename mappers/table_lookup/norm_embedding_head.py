@@ -15,7 +15,9 @@ from mappers.table_lookup.builder import CallBuilder
 HEAD_ROWS = 64  # outputs of the LM head per firing
 
 
-def norm(builder: CallBuilder, name: str, op: str | tuple[str, ...], rows: int, d: int, after: Sequence[str]) -> None:
+def norm(
+    builder: CallBuilder, name: str, *, op: str | tuple[str, ...], rows: int, d: int, after: Sequence[str]
+) -> None:
     """A norm row by row: in bursts into the unit's row buffer, normalised, and out in bursts."""
     builder.part = "norm"
     unit, size, burst = builder.names.norm, d * builder.activation_bytes, builder.burst_bytes
