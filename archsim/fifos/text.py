@@ -51,7 +51,8 @@ def _head(sizes: MinimalDepths) -> list[str]:
     lines += [f"simplified  {item}" for item in sizes.schedule.approximated]
     if sizes.first_come:
         units = ", ".join(f"'{name}'" for name in sizes.first_come)
-        lines.append(f"not proven  that no smaller set of depths reaches the target: {units} serves first come")
+        why = f"{units} serves in order of arrival, so less depth can run faster"
+        lines.append(f"not proven  that this is the smallest set: {why}")
     return lines
 
 

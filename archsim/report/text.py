@@ -147,7 +147,7 @@ def _longest_wait(unit: UnitReport) -> str:
     if cause == "blocked":
         awaited = f"room {'before' if arrow else 'in'} {consumer or stream}"
     elif producer.endswith(" done"):
-        awaited = f"the end of {producer.removesuffix(' done')}"
+        awaited = f"{producer.removesuffix(' done')} to finish"
     else:
         awaited = f"input {'from' if arrow else 'in'} {producer}"
     return f"{awaited} ({share:.0%})"

@@ -426,7 +426,7 @@ def test_the_table_as_text_and_html() -> None:
     html = sizes._repr_html_()
     assert html.count("<tr>") == 4
     assert "<td>norm: past</td><td>4</td><td>6</td>" in html
-    assert "first come" not in str(sizes)
+    assert "not proven" not in str(sizes)
 
 
 def test_json_says_what_the_answer_holds() -> None:
@@ -517,5 +517,5 @@ def test_what_its_queues_take_of_the_part() -> None:
     assert "of 117,120 lut and" in str(sizes)
     assert "22-32" in str(sizes)
     assert "at the host" in str(sizes)
-    assert "serves first come" in str(sizes)
+    assert "serves in order of arrival" in str(sizes)
     assert "signals of one place" in str(sizes)

@@ -66,7 +66,7 @@ def test_an_op_is_timed_by_its_computing_tasks():
     "stream, starved, blocked",
     [
         ("a > b", "input from a (75%)", "room before b (50%)"),
-        ("a done > b", "the end of a (75%)", "room before b (50%)"),
+        ("a done > b", "a to finish (75%)", "room before b (50%)"),
         ("queue", "input in queue (75%)", "room in queue (50%)"),
     ],
 )
