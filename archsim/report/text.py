@@ -175,7 +175,7 @@ def _honesty(report: Figures) -> list[str]:
         ", ".join(f"{n:,} {'B of ' if what == 'cache' else ''}{what}" for what, n in counts.items())
         for counts in (report.recomputed, report.skipped)
     )
-    # The report does not know which of these it is; the mapper's docstring does.
+    # The report cannot tell which of these it is; `_recomputed` of each mapper lists what it counts.
     why = "scores of the selection" if "selection" in report.options else "padding, repeats or steps of the algorithm"
     beyond = f"{extra} ({why})" if extra else "none"
     lines = [f"coverage    all {report.mapped} ops mapped; work beyond the graph: {beyond}"]
