@@ -1,4 +1,4 @@
-"""SiLU, SiLU times a second operand, SiLU read from a table of 64 entries, and GELU in its tanh form.
+"""ReLU, square, product, SiLU, SiLU times a second operand or from a table of 64 entries, and GELU in its tanh form.
 
 Knows the values and the error of the table. Does not know how many elements hardware computes at once.
 """
@@ -17,6 +17,48 @@ TABLE_LIMIT = 8.0
 _STEPS_PER_ONE = TABLE_ENTRIES / (2 * TABLE_LIMIT)
 # The table is steepest, 1.0998, at 2.40; the largest distance to an entry is 1/8. Found by evaluating a fine grid.
 SILU_TABLE_MAX_ERROR = 0.1375
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    """Return max(x, 0), float32, any shape; NaN for NaN. Per element: a comparison, 1 flop. Source: arXiv 1803.08375.
+
+    >>> relu(np.array([-2.0, 0.0, 3.0, np.nan])).tolist()
+    [0.0, 0.0, 3.0, nan]
+    """
+    return np.maximum(x.astype(np.float32), np.float32(0))
+
+
+def relu_reference(x: np.ndarray) -> np.ndarray:
+    """Return relu by torch, in FP64."""
+    return torch.relu(torch.tensor(x).double()).float().numpy()
+
+
+def square(x: np.ndarray) -> np.ndarray:
+    """Return x * x, float32, any shape. Per element: a product, 1 flop.
+
+    >>> square(np.array([-3.0, 0.5])).tolist()
+    [9.0, 0.25]
+    """
+    return np.square(x.astype(np.float32))
+
+
+def square_reference(x: np.ndarray) -> np.ndarray:
+    """Return square by torch, in FP64."""
+    return torch.square(torch.tensor(x).double()).float().numpy()
+
+
+def mul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a * b element by element, float32, both of one shape. Per element: a product, 1 flop.
+
+    >>> mul(np.array([2.0, 3.0]), np.array([0.5, -1.0])).tolist()
+    [1.0, -3.0]
+    """
+    return a.astype(np.float32) * b.astype(np.float32)
+
+
+def mul_reference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return mul by torch, in FP64."""
+    return torch.mul(torch.tensor(a).double(), torch.tensor(b).double()).float().numpy()
 
 
 def silu(x: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Attention in the order in which an engine computes it: causal prefill key by key, and decode in two passes.
 
 Knows the orders, the numbers and the counts of operations. Does not know how long a step takes.
-FP32 throughout. Head h reads kv head h // (heads / kv_heads); scores are scaled by 1 / sqrt(d).
+FP32 throughout. Head h reads kv head h // (heads / kv_heads); scores are scaled by 1 / sqrt(qk_dim).
+A value row may have another width than a key: q and k are [.., qk_dim], v and the output [.., v_dim].
 """
 
 from dataclasses import dataclass
@@ -87,10 +88,13 @@ def _normalize(output: np.ndarray, total: np.float32, counts: np.ndarray) -> Non
 def _prefill(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32, parallel: int, newest_first: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Walk q [rows, heads, d], k and v [rows, kv_heads, d] in the order of their rows, `parallel` queries at a time."""
+    """Walk the rows in their order, `parallel` queries at a time.
+
+    q [rows, heads, qk_dim], k [rows, kv_heads, qk_dim], v [rows, kv_heads, v_dim].
+    """
     rows, heads, _ = q.shape
     share = heads // k.shape[1]
-    output = np.zeros_like(q)
+    output = np.zeros((rows, heads, v.shape[2]), dtype=np.float32)
     state = np.zeros((rows, heads, 2), dtype=np.float32)
     # A finite start: if the first key of a query is masked, exp(start - start) has to be 1, not NaN.
     state[:, :, 0] = LOWEST
@@ -119,7 +123,7 @@ def _prefill(
 @njit(cache=True)
 def _decode(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32) -> tuple[np.ndarray, np.ndarray]:
     """Pass 1: raw scores, running maximum and sum. Pass 2: exp, scale, accumulate."""
-    heads, width = q.shape
+    heads, width = len(q), v.shape[2]
     share = heads // k.shape[1]
     scores = np.empty((len(k), heads), dtype=np.float32)
     state = np.zeros((heads, 2), dtype=np.float32)
@@ -155,8 +159,8 @@ def _decode(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32) -> t
 
 
 def _check_heads(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> None:
-    if k.shape != v.shape or k.size == 0:
-        raise ValueError(f"k has shape {k.shape}, v {v.shape}; they must be equal and hold at least one row")
+    if k.shape[:2] != v.shape[:2] or k.size == 0 or v.size == 0:
+        raise ValueError(f"k has shape {k.shape}, v {v.shape}; rows and kv heads must be equal, and no extent may be 0")
     if q.shape[-1] != k.shape[2] or q.shape[-2] % k.shape[1]:
         raise ValueError(
             f"q: heads and head size {q.shape[-2:]} must be a multiple of the kv heads and the head size {k.shape[1:]}"
@@ -166,9 +170,10 @@ def _check_heads(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> None:
 def prefill_attention_counted(
     q: np.ndarray, k: np.ndarray, *, v: np.ndarray, order: str = "reversed", query_parallel: int = QUERY_PARALLEL
 ) -> tuple[np.ndarray, AttentionCounts]:
-    """Return causal attention float32 [n, heads, d] by an online softmax of block size 1, and its counts.
+    """Return causal attention float32 [n, heads, v_dim] by an online softmax of block size 1, and its counts.
 
-    q float [n, heads, d], k and v float [n, kv_heads, d], oldest row first. Queries go in groups of query_parallel.
+    q float [n, heads, qk_dim], k float [n, kv_heads, qk_dim], v float [n, kv_heads, v_dim], oldest row first. Queries
+    go in groups of query_parallel.
     "plain": oldest first, each group with all keys, masked or not: n**2 / 8 steps. "reversed": queries and keys newest
     first, each group with the keys from its own first row to the end: n (n + 8) / 16 steps. These step counts hold for
     groups of 8 and n a multiple of 8. Other n are padded with newest rows of zeros. Masked lanes compute too.
@@ -203,7 +208,7 @@ def prefill_attention_counted(
 def prefill_attention(
     q: np.ndarray, k: np.ndarray, *, v: np.ndarray, order: str = "reversed", query_parallel: int = QUERY_PARALLEL
 ) -> np.ndarray:
-    """Return causal attention float32 [n, heads, d] without its counts; see prefill_attention_counted.
+    """Return causal attention float32 [n, heads, v_dim] without its counts; see prefill_attention_counted.
 
     The first query sees one key, so its output is that key's value row:
 
@@ -225,11 +230,11 @@ def prefill_attention_reference(
 
 
 def decode_attention_counted(q: np.ndarray, k: np.ndarray, *, v: np.ndarray) -> tuple[np.ndarray, AttentionCounts]:
-    """Return the attention of one query to a cache, float32 [heads, d], in two passes, and its counts.
+    """Return the attention of one query to a cache, float32 [heads, v_dim], in two passes, and its counts.
 
-    q float [heads, d], k and v float [context, kv_heads, d]. Pass 1 reads K and keeps the raw scores, running maximum
-    and sum; pass 2 reads V with weight exp(score - maximum) / sum. Raises ValueError for shapes that do not fit.
-    Source: arXiv 2510.15926.
+    q float [heads, qk_dim], k float [context, kv_heads, qk_dim], v float [context, kv_heads, v_dim]. Pass 1 reads K and
+    keeps the raw scores, running maximum and sum; pass 2 reads V with weight exp(score - maximum) / sum. Raises
+    ValueError for shapes that do not fit. Source: arXiv 2510.15926.
 
     Three cached tokens, one head: three rows of each, two exponentials a token in pass 1 and one in pass 2.
 
@@ -245,7 +250,7 @@ def decode_attention_counted(q: np.ndarray, k: np.ndarray, *, v: np.ndarray) -> 
 
 
 def decode_attention(q: np.ndarray, k: np.ndarray, *, v: np.ndarray) -> np.ndarray:
-    """Return the attention of one query to a cache, float32 [heads, d]; see decode_attention_counted.
+    """Return the attention of one query to a cache, float32 [heads, v_dim]; see decode_attention_counted.
 
     >>> decode_attention(np.ones((1, 1)), np.ones((2, 1, 1)), v=np.array([[[3.0]], [[5.0]]])).tolist()
     [[4.0]]
@@ -258,4 +263,4 @@ def decode_attention_reference(q: np.ndarray, k: np.ndarray, *, v: np.ndarray) -
     share = q.shape[0] // k.shape[1]
     keys, values = (torch.tensor(a).double().repeat_interleave(share, dim=1) for a in (k, v))
     scores = torch.einsum("hd,chd->hc", torch.tensor(q).double(), keys) * q.shape[1] ** -0.5
-    return torch.einsum("hc,chd->hd", scores.softmax(dim=1), values).float().numpy()
+    return torch.einsum("hc,che->he", scores.softmax(dim=1), values).float().numpy()

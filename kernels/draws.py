@@ -44,6 +44,17 @@ def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape, dtype=np.float32)
 
 
+def _with_nan(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Return normal values, about one in 50 of them NaN."""
+    return np.where(rng.random(shape) < 0.02, np.float32(np.nan), _normal(rng, *shape))
+
+
+def _widths(rng: np.random.Generator, size: int) -> tuple[int, int]:
+    """Return the widths of a key and of a value row, equal in at least half of the draws."""
+    width = _extent(rng, size)
+    return width, width if rng.integers(2) else _extent(rng, size)
+
+
 def weights(rng: np.random.Generator, size: int) -> Arguments:
     """Return ternary weights [n, k]; k crosses the 128 values of a block of I2_S and the 256 of the tail of TL2."""
     _, n, k = _extents(rng, size, inputs=TL2_TAIL_INPUTS // 8)
@@ -128,6 +139,30 @@ def pooled(rng: np.random.Generator, size: int) -> Arguments:
     return {"x": x, "tokens": _extent(rng, len(x))}
 
 
+def pooled_with_nan(rng: np.random.Generator, size: int) -> Arguments:
+    """Return the arguments of `pooled`, with some elements NaN."""
+    arguments = pooled(rng, size)
+    return arguments | {"x": _with_nan(rng, *arguments["x"].shape)}
+
+
+def scores(rng: np.random.Generator, size: int) -> Arguments:
+    """Return x [rows, d] or [heads, rows, d] of magnitudes around 1e-4 to 1e4; of some rows, some or all are -inf."""
+    heads = (_extent(rng, 3),) if rng.integers(2) else ()
+    x = _normal(rng, *heads, _extent(rng, size), _extent(rng, 4 * size)) * np.float32(10 ** rng.uniform(-4, 4))
+    # The share of a row that is masked: nothing, half or everything.
+    share = rng.integers(3, size=(*x.shape[:-1], 1)) / 2
+    return {"x": np.where(rng.random(x.shape) < share, np.float32(-np.inf), x)}
+
+
+def operands(rng: np.random.Generator, size: int) -> Arguments:
+    """Return x and w of whole numbers, [m, k] and [n, k] or both with a batch before; sums are below 2**24."""
+    m, n, k = _extents(rng, size)
+    batch = (_extent(rng, 4),) if rng.integers(2) else ()
+    # 300**2 * 160 is below 2**24, so that every order of the FP32 sums gives the same number.
+    x, w = (rng.integers(-300, 301, (*batch, rows, k)).astype(np.float32) for rows in (m, n))
+    return {"x": x, "w": w}
+
+
 def matrix(rng: np.random.Generator, size: int) -> Arguments:
     """Return a weight matrix [n, k]."""
     return {"weights": _normal(rng, _extent(rng, size), _extent(rng, 4 * size))}
@@ -151,6 +186,17 @@ def gate(rng: np.random.Generator, size: int) -> Arguments:
     return {"x": rng.uniform(-12, 12, _extent(rng, size)).astype(np.float32)}
 
 
+def elements(rng: np.random.Generator, size: int) -> Arguments:
+    """Return x of one to three axes, some elements NaN."""
+    return {"x": _with_nan(rng, *(_extent(rng, min(size, 12)) for _ in range(_extent(rng, 3))))}
+
+
+def two_operands(rng: np.random.Generator, size: int) -> Arguments:
+    """Return a and b of one shape of one to three axes, some elements NaN."""
+    a = elements(rng, size)["x"]
+    return {"a": a, "b": _with_nan(rng, *a.shape)}
+
+
 def gate_and_up(rng: np.random.Generator, size: int) -> Arguments:
     """Return gate and up of one shape."""
     values = gate(rng, size)["x"]
@@ -159,11 +205,12 @@ def gate_and_up(rng: np.random.Generator, size: int) -> Arguments:
 
 def prefill(rng: np.random.Generator, size: int) -> Arguments:
     """Return q, k, v of up to `size` rows, an order, and a group of 1 to 8 queries."""
-    n, kv_heads, share, width = _extent(rng, size), _extent(rng, 3), _extent(rng, 3), _extent(rng, size)
+    n, kv_heads, share = _extent(rng, size), _extent(rng, 3), _extent(rng, 3)
+    qk_dim, v_dim = _widths(rng, size)
     return {
-        "q": _normal(rng, n, kv_heads * share, width),
-        "k": _normal(rng, n, kv_heads, width),
-        "v": _normal(rng, n, kv_heads, width),
+        "q": _normal(rng, n, kv_heads * share, qk_dim),
+        "k": _normal(rng, n, kv_heads, qk_dim),
+        "v": _normal(rng, n, kv_heads, v_dim),
         "order": ("plain", "reversed")[int(rng.integers(2))],
         # Size 1 keeps the group of 8, so that a single row is padded.
         "query_parallel": 8 if size == 1 else _extent(rng, 8),
@@ -171,39 +218,44 @@ def prefill(rng: np.random.Generator, size: int) -> Arguments:
 
 
 def decode(rng: np.random.Generator, size: int) -> Arguments:
-    """Return q [heads, d] and a cache of up to 4 * size tokens."""
-    context, kv_heads, share, width = _extent(rng, 4 * size), _extent(rng, 3), _extent(rng, 3), _extent(rng, size)
-    cache = (context, kv_heads, width)
-    return {"q": _normal(rng, kv_heads * share, width), "k": _normal(rng, *cache), "v": _normal(rng, *cache)}
+    """Return q [heads, qk_dim] and a cache of up to 4 * size tokens."""
+    context, kv_heads, share = _extent(rng, 4 * size), _extent(rng, 3), _extent(rng, 3)
+    qk_dim, v_dim = _widths(rng, size)
+    return {
+        "q": _normal(rng, kv_heads * share, qk_dim),
+        "k": _normal(rng, context, kv_heads, qk_dim),
+        "v": _normal(rng, context, kv_heads, v_dim),
+    }
 
 
 def two_passes(rng: np.random.Generator, size: int) -> Arguments:
     """Return a group of queries, up to 4 * size keys and values, and which keys each query sees: at least one."""
-    keys, queries, kv_heads, share, width = (_extent(rng, most) for most in (4 * size, 8, 3, 3, size))
+    keys, queries, kv_heads, share = (_extent(rng, most) for most in (4 * size, 8, 3, 3))
+    qk_dim, v_dim = _widths(rng, size)
     visible = rng.integers(0, 2, (queries, keys)).astype(bool)
     # A query without any key has no softmax.
     visible[np.arange(queries), rng.integers(keys, size=queries)] = True
     return {
-        "q": _normal(rng, queries, kv_heads * share, width),
-        "k": _normal(rng, keys, kv_heads, width),
-        "v": _normal(rng, keys, kv_heads, width),
-        "scale": width**-0.5,
+        "q": _normal(rng, queries, kv_heads * share, qk_dim),
+        "k": _normal(rng, keys, kv_heads, qk_dim),
+        "v": _normal(rng, keys, kv_heads, v_dim),
+        "scale": qk_dim**-0.5,
         "visible": visible,
     }
 
 
 def softmax_step(rng: np.random.Generator, size: int) -> Arguments:
     """Return a state with moderate scores, a group of queries, and a key that some of the queries see."""
-    queries, kv_heads, share, width = _extent(rng, 8), _extent(rng, 3), _extent(rng, 3), _extent(rng, size)
-    heads = kv_heads * share
+    queries, kv_heads, share = _extent(rng, 8), _extent(rng, 3), _extent(rng, 3)
+    heads, (qk_dim, v_dim) = kv_heads * share, _widths(rng, size)
     # At least 1, because the key with the largest score adds exp(0).
     total = rng.uniform(1, 50, (queries, heads)).astype(np.float32)
-    state = SoftmaxState(_normal(rng, queries, heads), total, _normal(rng, queries, heads, width))
+    state = SoftmaxState(_normal(rng, queries, heads), total, _normal(rng, queries, heads, v_dim))
     return {
         "state": state,
-        "q_group": _normal(rng, queries, heads, width),
-        "key_row": _normal(rng, kv_heads, width),
-        "value_row": _normal(rng, kv_heads, width),
-        "scale": width**-0.5,
+        "q_group": _normal(rng, queries, heads, qk_dim),
+        "key_row": _normal(rng, kv_heads, qk_dim),
+        "value_row": _normal(rng, kv_heads, v_dim),
+        "scale": qk_dim**-0.5,
         "visible": rng.integers(0, 2, queries).astype(bool),
     }

@@ -17,7 +17,7 @@ class SoftmaxState:
     """The state of a group of queries after some keys, float32.
 
     maximum [queries, heads]: the largest score so far; total [queries, heads]: the sum of exp(score - maximum);
-    output [queries, heads, d]: the sum of exp(score - maximum) * value row.
+    output [queries, heads, v_dim]: the sum of exp(score - maximum) * value row.
     """
 
     maximum: np.ndarray
@@ -27,6 +27,8 @@ class SoftmaxState:
 
 def online_softmax_start(queries: int, heads: int, *, width: int) -> SoftmaxState:
     """Return the state before any key. The maximum is the lowest FP32 number, so that a masked key leaves it finite.
+
+    width: v_dim, the width of a value row, which may differ from that of a key.
 
     >>> online_softmax_start(8, 2, width=4).output.shape
     (8, 2, 4)
@@ -46,8 +48,9 @@ def online_softmax_step(
 ) -> SoftmaxState:
     """Return the state after one more key.
 
-    q_group float [queries, heads, d]; key_row and value_row float [kv_heads, d], head h reads kv head
-    h // (heads / kv_heads); visible bool [queries], None for all. A query that does not see the key keeps its state.
+    q_group float [queries, heads, qk_dim]; key_row float [kv_heads, qk_dim], value_row float [kv_heads, v_dim]; head h
+    reads kv head h // (heads / kv_heads); visible bool [queries], None for all. A query that does not see the key keeps
+    its state.
     Formula: s = scale * q.k; m' = max(m, s); r = exp(m - m'); p = exp(s - m'); l' = l * r + p; o' = o * r + p * v.
     Source: arXiv 1805.02867; block size 1 as in arXiv 2510.15926.
 
@@ -99,7 +102,8 @@ def online_softmax_step_reference(
 
 
 def online_softmax_finish(state: SoftmaxState) -> np.ndarray:
-    """Return the softmax-weighted sums output / total, float32 [queries, heads, d]; zeros for a query that saw no key.
+    """Return the softmax-weighted sums output / total, float32 [queries, heads, v_dim]; zeros for a query that saw no
+    key.
 
     >>> counts = np.full((1, 1), 2, dtype=np.float32)
     >>> online_softmax_finish(SoftmaxState(counts, counts, np.full((1, 1, 1), 10, dtype=np.float32))).tolist()

@@ -6,7 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from kernels import activation, attention, draws, norm, online_softmax, pool, quantize, rope, two_pass_softmax
+from kernels import (
+    activation,
+    attention,
+    draws,
+    matmul,
+    norm,
+    online_softmax,
+    pool,
+    quantize,
+    rope,
+    softmax,
+    two_pass_softmax,
+)
 from kernels.selection import draws as drawn
 from kernels.selection import quality, threshold
 from kernels.selection.references import clusters, learned, positions_and_scores
@@ -43,6 +55,8 @@ def _counted_reference(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
 _CODES = "codes are integers"
 _SUMS = "sums of integers"
 _IEEE = "both do the same FP32 operations, each correctly rounded"
+_PICKED = "every result is an element of x, or 0"
+_ONCE = "a product of FP32 numbers is exact in FP64, and rounded once to FP32 on both sides"
 _FP32 = "FP32 against FP64: a few roundings of 6e-8 each, and FP32 exp"
 _WHOLE = "whole numbers: every sum is exact in FP32, and quotients are rounded once"
 _APART = "sums of FP64 softmaxes, drawn so that no two are within a rounding of each other"
@@ -90,7 +104,13 @@ PAIRS = (
     Pair("rmsnorm_absmax", norm.rmsnorm_absmax_reference, norm.rmsnorm_absmax, draws.norm, 2e-6, _LONG),
     Pair("layer_norm", norm.layer_norm_reference, norm.layer_norm, draws.uneven_norm, 2e-6, _LONG),
     Pair("mean_pool", pool.mean_pool_reference, pool.mean_pool, draws.pooled, 2e-6, _LONG),
+    Pair("max_pool", pool.max_pool_reference, pool.max_pool, draws.pooled_with_nan, 0, _PICKED),
+    Pair("softmax", softmax.softmax_reference, softmax.softmax, draws.scores, 2e-6, _LONG),
+    Pair("batched_matmul", matmul.batched_matmul_reference, matmul.batched_matmul, draws.operands, 0, _WHOLE),
     Pair("rope", rope.rope_reference, rope.rope, draws.rotated, 1e-6, _FP32),
+    Pair("relu", activation.relu_reference, activation.relu, draws.elements, 0, _PICKED),
+    Pair("square", activation.square_reference, activation.square, draws.elements, 0, _ONCE),
+    Pair("mul", activation.mul_reference, activation.mul, draws.two_operands, 0, _ONCE),
     Pair("silu", activation.silu_reference, activation.silu, draws.gate, 1e-6, _FP32),
     Pair("silu_mul", activation.silu_mul_reference, activation.silu_mul, draws.gate_and_up, 1e-6, _FP32),
     Pair("gelu", activation.gelu_reference, activation.gelu, draws.gate, 1e-6, _FP32),

@@ -6,13 +6,14 @@ Knows the numbers of each pass, for any tile of keys. Does not know which tile c
 import numpy as np
 
 from kernels.lazy_torch import torch
+from kernels.softmax import softmax
 
 
 def masked_scores(q: np.ndarray, k: np.ndarray, *, scale: float, visible: np.ndarray) -> np.ndarray:
     """Return the scores of the first pass, float32 [queries, heads, keys]; minus infinity where visible is False.
 
-    q float32 [queries, heads, d], k float32 [keys, kv_heads, d]; visible bool [queries, keys]. Head h reads kv head
-    h // (heads / kv_heads). Formula: scale * q . k. Source: arXiv 2510.15926, decode.
+    q float32 [queries, heads, qk_dim], k float32 [keys, kv_heads, qk_dim]; visible bool [queries, keys]. Head h reads
+    kv head h // (heads / kv_heads). Formula: scale * q . k. Source: arXiv 2510.15926, decode.
 
     >>> masked_scores(np.ones((1, 1, 4)), np.ones((2, 1, 4)), scale=0.5, visible=np.array([[True, False]])).tolist()
     [[[2.0, -inf]]]
@@ -35,17 +36,15 @@ def softmax_weights(scores: np.ndarray) -> np.ndarray:
     >>> softmax_weights(np.array([[[3.0, 3.0, -np.inf]]])).tolist()
     [[[0.5, 0.5, 0.0]]]
     """
-    # With the maximum taken out, no exponent is positive; a masked score becomes the weight 0.
-    weights = np.exp(scores - scores.max(axis=2, keepdims=True))
-    weights /= weights.sum(axis=2, keepdims=True)
-    return weights
+    return softmax(scores)
 
 
 def add_weighted_values(sums: np.ndarray, weights: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Return sums after the value rows of some keys, float32 [queries, heads, d], added one key after the other.
+    """Return sums after the value rows of some keys, float32 [queries, heads, v_dim], added one key after the other.
 
-    sums float32 [queries, heads, d]; weights float32 [queries, heads, keys] and v float32 [keys, kv_heads, d] of the
-    same keys. Formula: sums + weights[..., 0] * v[0] + weights[..., 1] * v[1] + ... Source: arXiv 2510.15926, decode.
+    sums float32 [queries, heads, v_dim]; weights float32 [queries, heads, keys] and v float32 [keys, kv_heads, v_dim]
+    of the same keys. Formula: sums + weights[..., 0] * v[0] + weights[..., 1] * v[1] + ... Source: arXiv 2510.15926,
+    decode.
 
     >>> weights = np.array([[[0.25, 0.75]]])
     >>> add_weighted_values(np.ones((1, 1, 1)), weights, np.array([[[4.0]], [[8.0]]])).tolist()
@@ -59,9 +58,9 @@ def add_weighted_values(sums: np.ndarray, weights: np.ndarray, v: np.ndarray) ->
 
 
 def two_pass_softmax(q: np.ndarray, k: np.ndarray, *, v: np.ndarray, scale: float, visible: np.ndarray) -> np.ndarray:
-    """Return the softmax-weighted sums of value rows, float32 [queries, heads, d], with all keys in one tile.
+    """Return the softmax-weighted sums of value rows, float32 [queries, heads, v_dim], with all keys in one tile.
 
-    q, k, scale and visible as in masked_scores, v as k; each query sees at least one key.
+    q, k, scale and visible as in masked_scores, v float32 [keys, kv_heads, v_dim]; each query sees at least one key.
 
     The second key is masked, so the output is the first value row:
 
@@ -70,7 +69,7 @@ def two_pass_softmax(q: np.ndarray, k: np.ndarray, *, v: np.ndarray, scale: floa
     [[[3.0]]]
     """
     weights = softmax_weights(masked_scores(q, k, scale=scale, visible=visible))
-    return add_weighted_values(np.zeros_like(q), weights, v)
+    return add_weighted_values(np.zeros((*q.shape[:2], v.shape[2]), np.float32), weights, v)
 
 
 def two_pass_softmax_reference(

@@ -1,12 +1,14 @@
 """What the plainly written walks count equals closed forms derived apart from them."""
 
 import math
+from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from dataflow.op import work
-from kernels.activation import gelu
+from kernels.activation import gelu, mul, relu, square
 from kernels.attention import (
     AttentionCounts,
     decode_attention,
@@ -16,7 +18,8 @@ from kernels.attention import (
 )
 from kernels.norm import layer_norm, rmsnorm
 from kernels.online_softmax import online_softmax_finish, online_softmax_start, online_softmax_step
-from kernels.pool import mean_pool
+from kernels.pool import max_pool, mean_pool
+from kernels.softmax import softmax
 from kernels.ternary.lookup import LookupCounts, lookup_matmul_counted
 
 
@@ -57,9 +60,10 @@ def rows(n: int, heads: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("n", [8, 16, 64, 128, 5, 13])
 @pytest.mark.parametrize("order", ["reversed", "plain"])
-def test_prefill_counts_are_closed_forms(n: int, order: str) -> None:
-    heads, kv_heads, width = 4, 2, 6
-    q, k, v = rows(n, heads, width), rows(n, kv_heads, width), rows(n, kv_heads, width)
+@pytest.mark.parametrize("v_dim", [6, 1, 9])
+def test_prefill_counts_are_closed_forms(n: int, order: str, v_dim: int) -> None:
+    heads, kv_heads, qk_dim = 4, 2, 6
+    q, k, v = rows(n, heads, qk_dim), rows(n, kv_heads, qk_dim), rows(n, kv_heads, v_dim)
     counts = prefill_attention_counted(q, k, v=v, order=order)[1]
     padded = math.ceil(n / 8) * 8
     steps = padded * (padded + 8) // 16 if order == "reversed" else padded**2 // 8
@@ -71,8 +75,8 @@ def test_prefill_counts_are_closed_forms(n: int, order: str) -> None:
         visible_pairs=visible,
         masked_pairs=8 * steps - visible,
         exps=2 * lanes,
-        multiplications=lanes * (3 * width + 2) + padded * heads * width,
-        additions=lanes * (2 * width + 3),
+        multiplications=lanes * (qk_dim + 2 * v_dim + 2) + padded * heads * v_dim,
+        additions=lanes * (qk_dim + v_dim + 3),
         comparisons=lanes,
         divisions=padded * heads,
     )
@@ -85,10 +89,11 @@ def test_published_number_of_steps_at_128_tokens() -> None:
 
 
 @pytest.mark.parametrize("context", [1, 7, 128])
-def test_decode_counts_are_closed_forms(context: int) -> None:
-    heads, kv_heads, width = 6, 3, 5
-    k, v = rows(context, kv_heads, width), rows(context, kv_heads, width)
-    counts = decode_attention_counted(rows(1, heads, width)[0], k, v=v)[1]
+@pytest.mark.parametrize("v_dim", [5, 1, 8])
+def test_decode_counts_are_closed_forms(context: int, v_dim: int) -> None:
+    heads, kv_heads, qk_dim = 6, 3, 5
+    k, v = rows(context, kv_heads, qk_dim), rows(context, kv_heads, v_dim)
+    counts = decode_attention_counted(rows(1, heads, qk_dim)[0], k, v=v)[1]
     lanes = context * heads
     assert counts == AttentionCounts(
         steps=2 * context,
@@ -97,22 +102,23 @@ def test_decode_counts_are_closed_forms(context: int) -> None:
         visible_pairs=context,
         masked_pairs=0,
         exps=3 * lanes,
-        multiplications=lanes * (2 * width + 3),
-        additions=lanes * (2 * width + 4),
+        multiplications=lanes * (qk_dim + v_dim + 3),
+        additions=lanes * (qk_dim + v_dim + 4),
         comparisons=lanes,
         divisions=heads,
     )
 
 
 @pytest.mark.parametrize("n", [1, 8, 13])
-def test_prefill_is_the_same_steps_made_one_by_one(n: int) -> None:
+@pytest.mark.parametrize("v_dim", [6, 4, 7])
+def test_prefill_is_the_same_steps_made_one_by_one(n: int, v_dim: int) -> None:
     """The step of a replay and the compiled walk agree, newest key first, groups of 8, whatever the walk's order."""
-    q, k, v = rows(n, 4, 6), rows(n, 2, 6), rows(n, 2, 6) + 1
+    q, k, v = rows(n, 4, 6), rows(n, 2, 6), rows(n, 2, v_dim) + 1
     for order in ("plain", "reversed"):
         whole = prefill_attention(q, k, v=v, order=order)
         for first in range(0, n, 8):
             group = np.arange(first, min(first + 8, n))
-            state = online_softmax_start(len(group), 4, width=6)
+            state = online_softmax_start(len(group), 4, width=v_dim)
             for key in reversed(range(group[-1] + 1)):
                 step = {"key_row": k[key], "value_row": v[key], "scale": 6**-0.5, "visible": group >= key}
                 state = online_softmax_step(state, q[group], **step)
@@ -120,10 +126,21 @@ def test_prefill_is_the_same_steps_made_one_by_one(n: int) -> None:
             np.testing.assert_allclose(online_softmax_finish(state), whole[group], rtol=0, atol=5e-6)
 
 
-def test_the_last_row_of_prefill_is_decode() -> None:
-    q, k, v = rows(21, 4, 6), rows(21, 2, 6), rows(21, 2, 6) + 1
+@pytest.mark.parametrize("v_dim", [6, 4, 7])
+def test_the_last_row_of_prefill_is_decode(v_dim: int) -> None:
+    q, k, v = rows(21, 4, 6), rows(21, 2, 6), rows(21, 2, v_dim) + 1
     # FP32 on both sides; the sums of 21 terms are in another order.
     np.testing.assert_allclose(decode_attention(q[-1], k, v=v), prefill_attention(q, k, v=v)[-1], rtol=0, atol=5e-6)
+
+
+def test_scores_are_scaled_by_the_width_of_a_key() -> None:
+    """q . k is 0 and 4 ln 3; with qk_dim 16 the scale is 1/4, so the weights are 1/4 and 3/4 for any v_dim."""
+    q, k = np.zeros((1, 1, 16)), np.zeros((2, 1, 16))
+    q[0, 0, 0], k[1, 0, 0] = 4, math.log(3)
+    v = np.array([[[4.0, 8.0, 0.0]], [[0.0, 4.0, 4.0]]])
+    # FP32 exp and quotient.
+    np.testing.assert_allclose(decode_attention(q[0], k, v=v), [[1, 5, 3]], rtol=1e-6)
+    np.testing.assert_allclose(prefill_attention(np.repeat(q, 2, axis=0), k, v=v)[1], [[1, 5, 3]], rtol=1e-6)
 
 
 def test_large_scores_do_not_overflow() -> None:
@@ -154,24 +171,25 @@ def test_wrong_shapes_are_refused() -> None:
         prefill_attention(one[:3], one, v=one)
     with pytest.raises(ValueError, match="must be a multiple of the kv heads"):
         prefill_attention(rows(4, 3, 3), one, v=one)
-    with pytest.raises(ValueError, match="they must be equal"):
-        decode_attention(one[0], one, v=one[:2])
+    for v in (one[:2], one[:, :1], one[..., :0]):
+        with pytest.raises(ValueError, match="rows and kv heads must be equal, and no extent may be 0"):
+            decode_attention(one[0], one, v=v)
 
 
 class Counted(np.ndarray):
     """An array that counts what is done on it: an operation for each element made, or taken into a sum."""
 
-    done = 0
+    done: ClassVar[Counter[str]] = Counter()  # by the name of the NumPy operation
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
         plain = [np.asarray(one) for one in inputs]
         made = getattr(ufunc, method)(*plain, **options)
-        Counted.done += made.size if method == "__call__" else plain[0].size
+        Counted.done[ufunc.__name__] += made.size if method == "__call__" else plain[0].size
         return np.asarray(made).view(Counted)
 
 
-def counted(kernel, rows: int, d: int, **options) -> int:
-    Counted.done = 0
+def counted(kernel, rows: int, d: int, **options) -> Counter[str]:
+    Counted.done = Counter()
     kernel(np.ones((rows, d), dtype=np.float32).view(Counted), **options)
     return Counted.done
 
@@ -184,7 +202,18 @@ def test_operations_on_elements_are_those_of_the_op_table(rows: int, d: int) -> 
     def flop(kind: str) -> int:
         return work(kind, rows=rows, d=d).counts()["flop"]
 
-    assert counted(gelu, rows, d) == flop("gelu")
-    assert counted(layer_norm, rows, d, weight=weight) == flop("layernorm") + 4 * rows
-    assert counted(rmsnorm, rows, d, weight=weight) == flop("rmsnorm") + 3 * rows
-    assert counted(mean_pool, rows, d, tokens=1) == flop("pool") + d
+    assert counted(gelu, rows, d).total() == flop("gelu")
+    assert counted(layer_norm, rows, d, weight=weight).total() == flop("layernorm") + 4 * rows
+    assert counted(rmsnorm, rows, d, weight=weight).total() == flop("rmsnorm") + 3 * rows
+    assert counted(mean_pool, rows, d, tokens=1).total() == flop("pool") + d
+
+
+@pytest.mark.parametrize(("rows", "d"), [(1, 1), (3, 5), (7, 64)])
+def test_operations_on_elements_are_those_of_the_docstrings(rows: int, d: int) -> None:
+    elements = rows * d
+    assert counted(relu, rows, d) == {"maximum": elements}
+    assert counted(square, rows, d) == {"square": elements}
+    assert counted(mul, rows, d, b=np.ones((rows, d), dtype=np.float32)) == {"multiply": elements}
+    for tokens in (1, rows):
+        assert counted(max_pool, rows, d, tokens=tokens) == {"maximum": elements}
+    assert counted(softmax, rows, d) == dict.fromkeys(("maximum", "subtract", "exp", "add", "divide"), elements)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from kernels.activation import SILU_TABLE_MAX_ERROR, gelu, silu, silu_table, silu_table_entries
+from kernels.matmul import batched_matmul
 from kernels.norm import layer_norm, rmsnorm_absmax
-from kernels.pool import mean_pool
+from kernels.pool import max_pool, mean_pool
 from kernels.quantize import dequantize, quantize_absmax, quantize_absmean
 from kernels.rope import rope
+from kernels.softmax import softmax
 
 
 def test_silu_table_error_is_the_stated_one() -> None:
@@ -89,7 +91,36 @@ def test_pooled_runs_hold_each_row_once() -> None:
     means = [[(start + stop - 1) / 2] for start, stop in itertools.pairwise(bounds)]
     assert mean_pool(rows, tokens=10).tolist() == means
     assert mean_pool(rows, tokens=1).tolist() == [[287.5]]
-    np.testing.assert_array_equal(mean_pool(rows, tokens=576), rows)
-    for tokens in (0, 577):
-        with pytest.raises(ValueError, match=f"from 1 to the 576 rows, got {tokens}"):
-            mean_pool(rows, tokens=tokens)
+    assert max_pool(rows, tokens=10).tolist() == [[stop - 1] for stop in bounds[1:]]
+    assert max_pool(-rows, tokens=10).tolist() == [[-start] for start in bounds[:-1]]
+    for pool in (mean_pool, max_pool):
+        np.testing.assert_array_equal(pool(rows, tokens=576), rows)
+        for tokens in (0, 577):
+            with pytest.raises(ValueError, match=f"from 1 to the 576 rows, got {tokens}"):
+                pool(rows, tokens=tokens)
+
+
+@pytest.mark.filterwarnings("error")
+def test_softmax_of_large_and_of_infinite_scores() -> None:
+    """Weights follow the distance to the maximum, however large; a row without a finite maximum is NaN."""
+    inf = np.inf
+    assert softmax(np.array([[3e38, -3e38], [-1e4, -1e4], [-inf, 7], [-3e38, -inf]])).tolist() == [
+        [1, 0],
+        [0.5, 0.5],
+        [0, 1],
+        [1, 0],
+    ]
+    assert np.isnan(softmax(np.array([[-inf, -inf], [inf, 0], [np.nan, 0]]))).all()
+    # An offset that FP32 adds without rounding changes nothing.
+    x = np.random.default_rng(5).integers(-8, 9, (6, 33)).astype(np.float32)
+    np.testing.assert_array_equal(softmax(x), softmax(x + 1024))
+
+
+def test_matrices_that_do_not_fit_are_refused() -> None:
+    """NumPy would repeat a batch of 1, and one matrix for each of a batch."""
+    x = np.ones((2, 3, 4))
+    for w in (np.ones((1, 5, 4)), np.ones((5, 4)), np.ones((2, 5, 3)), np.ones(4)):
+        with pytest.raises(ValueError, match=r"x has shape \(2, 3, 4\), w .*; expected \[batch, m, k\]"):
+            batched_matmul(x, w)
+    with pytest.raises(ValueError, match="x has shape"):
+        batched_matmul(np.ones(4), np.ones(4))
