@@ -3,23 +3,26 @@
 `dataflow.numeric` (a graph evaluated and a schedule replayed on arrays) is imported on request: its kernels load numba.
 """
 
+from dataflow import kinds  # fills OP_KINDS
 from dataflow.cascade import CASCADES, Cascade, Expression, passes
 from dataflow.errors import GraphError, InputError, ScheduleError
 from dataflow.format import FORMATS, Format, beat_layout
 from dataflow.graph import Graph, Op, Tensor
+from dataflow.mask import Mask
 from dataflow.models.attention import attention
 from dataflow.models.model import Model
 from dataflow.models.phases import decode, frame, layer_attention, next_step, prefill, question
 from dataflow.models.vision import Vision
-from dataflow.op import OP_KINDS, Work, work
+from dataflow.op import OP_KINDS, OpKind, Work, work
 from dataflow.pattern import Pattern, every, sequence, total
+from dataflow.role import Role
 from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import UNLIMITED, Stream, Task
 
 __all__ = [
     "CASCADES", "FORMATS", "OP_KINDS", "UNLIMITED", "Cascade", "Expression", "Format", "Graph", "GraphError",
-    "InputError", "Model", "Op", "Pattern", "Schedule", "ScheduleError", "Section", "Stream", "Task", "Tensor",
-    "Vision", "Work", "attention", "beat_layout", "decode", "every", "frame", "layer_attention", "next_step", "passes",
-    "prefill", "question", "sequence", "total", "work",
+    "InputError", "Mask", "Model", "Op", "OpKind", "Pattern", "Role", "Schedule", "ScheduleError", "Section", "Stream",
+    "Task", "Tensor", "Vision", "Work", "attention", "beat_layout", "decode", "every", "frame", "kinds",
+    "layer_attention", "next_step", "passes", "prefill", "question", "sequence", "total", "work",
 ]  # fmt: skip

@@ -17,9 +17,9 @@ class Expression:
 
     `reads` names operands and earlier expressions. `ranks` is ("row", "key") for one value per score and ("row",) for
     one value per row; the head dimension lies inside a value. Along a rank in `running` the expression carries a state
-    and gives a value at every step. `width` counts the scalars of a value: "1", "2" for a pair, "d" for a row of the
-    head dimension. `counts` is the arithmetic of one step ("d" is the head dimension); `function` is a key of NODES in
-    kernels/stream_nodes.py.
+    and gives a value at every step. `width` counts the scalars of a value: "1", "2" for a pair, "v_dim" for a row of
+    values. `counts` is the arithmetic of one step, as a number or the width of keys or values; `function` is a key of
+    NODES in kernels/stream_nodes.py.
     """
 
     name: str
@@ -210,20 +210,20 @@ def _longest(visits: list[str], complete_before: Mapping[str, frozenset[str]]) -
 
 _ROW, _SCORE = ("row",), ("row", "key")
 _OPERANDS = {"q": ("row",), "k": ("key",), "v": ("key",)}
-_score = Expression("score", ("q", "k"), _SCORE, "score", {"mac": "d"})
+_score = Expression("score", ("q", "k"), _SCORE, "score", {"mac": "qk_dim"})
 _max = Expression("max", ("score",), _ROW, "max", {"flop": 1})
 _exp = Expression("exp", ("score",), _SCORE, "exp", {"exp": 1})
 _exp_below_max = Expression("exp", ("score", "max"), _SCORE, "exp_below_max", {"exp": 1, "flop": 1})
 _sum = Expression("sum", ("exp",), _ROW, "sum", {"flop": 1})
 _divide = Expression("divide", ("exp", "sum"), _SCORE, "divide", {"flop": 1})
-_output = Expression("output", ("divide", "v"), _ROW, "weighted_sum", {"mac": "d"}, width="d")
-_values = Expression("values", ("exp", "v"), _ROW, "weighted_sum", {"mac": "d"}, width="d")
-_divide_row = Expression("output", ("values", "sum"), _ROW, "divide", {"flop": "d"}, width="d")
+_output = Expression("output", ("divide", "v"), _ROW, "weighted_sum", {"mac": "v_dim"}, width="v_dim")
+_values = Expression("values", ("exp", "v"), _ROW, "weighted_sum", {"mac": "v_dim"}, width="v_dim")
+_divide_row = Expression("output", ("values", "sum"), _ROW, "divide", {"flop": "v_dim"}, width="v_dim")
 # Online softmax (arXiv 1805.02867): each score gives its weight and the factor that rescales what was summed before it.
 _weight = Expression("weight", ("score",), _SCORE, "running_max", {"exp": 2, "flop": 3}, ("key",), "2")
 _running_sum = Expression("sum", ("weight",), _ROW, "rescaled_sum", {"flop": 2})
 _running_values = Expression(
-    "values", ("weight", "v"), _ROW, "rescaled_weighted_sum", {"mac": "d", "flop": "d"}, width="d"
+    "values", ("weight", "v"), _ROW, "rescaled_weighted_sum", {"mac": "v_dim", "flop": "v_dim"}, width="v_dim"
 )
 
 # Attention, softmax(q k^T) v, row by row. Source: arXiv 2404.16629, which gives these forms as streams.

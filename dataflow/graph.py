@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dataflow.errors import GraphError
 from dataflow.format import Format
-from dataflow.op import GRAPH_KINDS, OP_KINDS, Counts, Work, work
+from dataflow.op import OP_KINDS, Counts, Work, graph_kinds, work
+from dataflow.role import Role, tensor_role
 
 if TYPE_CHECKING:
     import networkx
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A named shape in a format. `role` is activation, weight, lm_head, norm, cache, embedding or input."""
+    """A named shape in a format; its role, or the name of one, says what it is to memory. Raises GraphError."""
 
     name: str
     shape: tuple[int, ...]
     format: Format
-    role: str = "activation"
+    role: Role = Role.ACTIVATION
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.role, Role) or not self.role.of_tensor:
+            object.__setattr__(self, "role", tensor_role(self.role, f"tensor '{self.name}'"))
 
     @property
     def bytes(self) -> int:
@@ -40,13 +45,6 @@ class Op:
     work: Work
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
-
-def mask_of(attention: Op) -> dict[str, Any]:
-    """The mask of an attention op as arguments of seen_keys: causal, without a window, unless the op says otherwise."""
-    return {"causal": attention.attributes.get("causal", True), "window": attention.attributes.get("window")}
-
-
-READ_WHOLE = ("weight", "lm_head", "cache", "norm")  # roles of tensors that an op reads whole from memory
 
 # `about` of a graph that is no phase of a model: it makes no tokens.
 NO_PHASE = {"phase": "graph", "prompt": None, "context": None, "batch": 1, "tokens": None}
@@ -81,24 +79,24 @@ class Graph:
         inputs: Sequence[str],
         *,
         format: Format,
-        role: str = "activation",
+        role: Role = Role.ACTIVATION,
         **attributes: Any,
     ) -> str:
         """Adds the op and its output tensor, which has the op's name; returns that name."""
-        if kind not in GRAPH_KINDS:
-            raise GraphError(f"op '{name}': unknown op kind '{kind}'; op kinds are: {', '.join(GRAPH_KINDS)}")
+        rule = OP_KINDS[kind].shape if kind in OP_KINDS else None
+        if rule is None:
+            raise GraphError(f"op '{name}': unknown op kind '{kind}'; op kinds are: {', '.join(graph_kinds())}")
         missing = [t for t in inputs if t not in self.tensors]
         if missing:
             raise GraphError(f"op '{name}': reads {missing}, which nothing before it makes")
         shapes = [self.tensors[t].shape for t in inputs]
-        rule = OP_KINDS[kind].shape
-        assert rule is not None, "GRAPH_KINDS are the kinds with a shape rule"
         try:
-            (shape,), extents = rule(shapes, attributes)
+            shape, extents = rule(shapes, attributes)
         except ValueError as error:
             raise GraphError(f"op '{name}': {kind} takes {error}, got {[list(s) for s in shapes]}") from None
         self.add_tensor(Tensor(name, shape, format, role))
-        self.ops[name] = Op(name, kind, tuple(inputs), (name,), work(kind, **extents), attributes)
+        item = work(kind, extents.pop("mask", None), **extents)
+        self.ops[name] = Op(name, kind, tuple(inputs), (name,), item, attributes)
         return name
 
     def __repr__(self) -> str:
@@ -126,22 +124,46 @@ class Graph:
         return dag
 
     def bytes_of(self, *roles: str) -> int:
-        """Bytes of all tensors with these roles; a cache counts once, as it is after the step."""
+        """Bytes of all tensors with these roles; a cache counts once, as it is after the step. Raises GraphError."""
+        wanted = {tensor_role(role, "bytes_of") for role in roles}
         # An append's output contains its past rows, which would otherwise count twice.
         past = {t for op in self.ops.values() if op.kind == "append" for t in op.inputs[1:]}
-        return sum(t.bytes for t in self.tensors.values() if t.role in roles and t.name not in past)
+        return sum(t.bytes for t in self.tensors.values() if t.role in wanted and t.name not in past)
 
-    def bytes_loaded(self, op: Op, *roles: str) -> int:
-        """Bytes that the op reads from memory: inputs with these roles, or all. Activations and ids count nothing."""
-        total = 0
-        for tensor in (self.tensors[name] for name in op.inputs):
-            if roles and tensor.role not in roles:
+    def loads(self, op: Op) -> dict[Role, int]:
+        """Bytes that the op reads from memory by role: of attention the keys that its mask lets through.
+
+        Activations and inputs count nothing: they are not stored.
+        """
+        found: dict[Role, int] = {}
+        reads = OP_KINDS[op.kind].reads
+        for place, name in enumerate(op.inputs):
+            tensor = self.tensors[name]
+            if not tensor.role.stored:
                 continue
-            if tensor.role == "embedding":  # a gather reads one row of the table for each row that it makes
-                total += tensor.format.bytes(self.tensors[op.name].shape)
-            elif tensor.role in READ_WHOLE:
-                total += tensor.bytes
-        return total
+            shape = tensor.shape
+            if tensor.role.gathered:  # a gather reads one row of the table for each row that it makes
+                shape = self.tensors[op.name].shape
+            elif reads is not None:
+                shape = (reads(op.work, place), *shape[1:])
+            found[tensor.role] = found.get(tensor.role, 0) + tensor.format.bytes(shape)
+        return found
+
+    def bytes_loaded(self, op: Op) -> int:
+        """Bytes that the op reads from memory, all roles together."""
+        return sum(self.loads(op).values())
+
+    def rows_not_read(self) -> dict[str, int]:
+        """Rows of past keys and values that no query sees, by tensor; tensors that are read whole are left out."""
+        found: dict[str, int] = {}
+        for op in self.ops.values():
+            mask = op.work.mask
+            if mask is None or mask.window is None:
+                continue
+            rows = op.work["batch"] * (op.work["keys"] - mask.needed(op.work["queries"], op.work["keys"]))
+            for cache in (self.ops[name] for name in op.inputs[1:] if rows and name in self.ops):
+                found.update(dict.fromkeys(cache.inputs[1:] if cache.kind == "append" else (), rows))
+        return found
 
     def bytes_stored(self, op: Op) -> int:
         """Bytes of new cache rows that the op stores, in the format of the cache."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from math import prod
 
 from dataflow.op import computes
 from dataflow.pattern import Pattern, total
@@ -84,7 +85,7 @@ def _task_problems(task: Task, repeat: int) -> Iterator[str]:
             if any(n < 0 for n, _ in pattern):
                 yield f"task '{task.name}' {kind} a negative number of tokens of '{stream}'"
     # One tile for each firing that computes: without this a replay would pair firings with the wrong tiles.
-    tiles = sum(len(a) * len(b) for a, b in task.tiles)
+    tiles = sum(prod(map(len, box)) for box in task.tiles)
     computing = sum(n for item, n in task.work.counted(task.firings) if computes(item))
     if task.tiles and tiles != computing:
         yield f"task '{task.name}' has {computing} computing firings and {tiles} tiles; each firing computes one tile"

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 
-from dataflow.op import Counts, Work
+from dataflow.op import Box, Counts, Work
 from dataflow.pattern import Pattern
+from dataflow.role import Role
 
 UNLIMITED = 2**62  # a depth that no run fills: the largest number that the compiled engine counts to
 
@@ -20,13 +22,12 @@ class Task:
 
     `ops` names the op of the graph for each repetition of the section (one name if it does not repeat, none for a task
     that serves no single op). `takes` and `gives` say per stream how many tokens each firing consumes and makes.
-    `tiles` is the part of the op that each firing with arithmetic computes: boxes of two ranges walked row-major; the
-    step of a range is the size of a tile. The axes are (m, k) of a ternary_matmul, (m, n) of a matmul, (queries, keys)
-    of attention, (head x queries + query, key) of streamed attention, (rows, d) of the rest. A prefill with the
-    schedule option attention_order reversed counts both axes of attention from the newest token. Rows beyond the
-    tensor's are padding. `role` is the role of the tensor that a read or write moves, or the expression that a node of
-    a streamed attention computes. `part` is the heading under which a report sums the task's time; it is empty for a
-    task that only runs ahead of others.
+    `tiles` is the part of the op that each firing with arithmetic computes: boxes with a range for each axis of the
+    op's kind, walked with the last axis fastest; the step of a range is the size of a tile. A prefill with the schedule
+    option attention_order reversed counts queries and keys from the newest token. Rows beyond the tensor's are padding.
+    `role` is that of the tensor that a read or write moves, `expression` the one that a node of a streamed attention
+    computes. `part` is the heading under which a report sums the task's time, its name where none is given; it is empty
+    for a task that only runs ahead of others.
     """
 
     name: str
@@ -36,9 +37,10 @@ class Task:
     takes: Mapping[str, Pattern[int]] = field(default_factory=dict)
     gives: Mapping[str, Pattern[int]] = field(default_factory=dict)
     ops: tuple[str, ...] = ()
-    tiles: tuple[tuple[range, range], ...] = ()
-    role: str = ""
-    part: str = ""
+    tiles: tuple[Box, ...] = ()
+    role: Role | None = None
+    expression: str = ""
+    part: str | None = None
 
     def counts(self) -> Counts:
         """The counts of all firings, summed."""
@@ -48,15 +50,14 @@ class Task:
                 out[what] = out.get(what, 0) + n * times
         return out
 
-    def slices(self) -> Iterator[tuple[range, range]]:
-        """The tile of each computing firing, in order: two ranges of step one, cut at the end of the box."""
-        for rows, columns in self.tiles:
-            for r in rows:
-                for c in columns:
-                    yield (
-                        range(r, min(r + rows.step, rows.stop)),
-                        range(c, min(c + columns.step, columns.stop)),
-                    )
+    def slices(self) -> Iterator[Box]:
+        """The tile of each computing firing, in order: ranges of step one, cut at the end of the box."""
+        for box in self.tiles:
+            yield from product(*(_pieces(along) for along in box))
+
+
+def _pieces(along: range) -> list[range]:
+    return [range(start, min(start + along.step, along.stop)) for start in along]
 
 
 @dataclass(frozen=True, slots=True)

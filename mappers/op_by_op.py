@@ -6,13 +6,15 @@ The plainest mapping: an op starts when the one before has ended; activations st
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
 from archsim.units import Memory
 from dataflow.graph import Graph, Op
-from dataflow.op import OP_KINDS, Work, work
+from dataflow.op import OP_KINDS, Box, Work, computes, work
 from dataflow.pattern import every, sequence
+from dataflow.role import STORED, Role
 from dataflow.schedule import Schedule
 from dataflow.section import Section
 from mappers.build.layers import layers_of
@@ -28,7 +30,7 @@ def lower_op_by_op(graph: Graph, design: Design, *, weight_buffering: Buffering)
     if not memories:
         raise MappingError(f"design '{design.name}' has no unit of kind memory", ways_out=("a memory for the weights",))
     memory, capacity = memories[0], design.units[memories[0]].capacity  # type: ignore[union-attr]
-    demand = graph.bytes_of("weight", "embedding", "lm_head", "cache", "norm")
+    demand = graph.bytes_of(*STORED)
     if demand > capacity:
         raise MappingError(
             f"weights and cache of '{graph.name}'",
@@ -81,11 +83,12 @@ def _section(builder: SectionBuilder, ops: list[Op], memory: str, buffering: Buf
     previous: list[str] = []  # the op before this one
     before_previous: list[str] = []
     for op in ops:
-        name, size = op.name.removeprefix(scopes[0]), graph.bytes_loaded(op)
+        name, loads = op.name.removeprefix(scopes[0]), graph.loads(op)
         waits = previous
-        if size:
+        if loads:
             builder.part = "weight load"
-            role = next(role for role in (graph.tensors[t].role for t in op.inputs) if graph.bytes_loaded(op, role))
+            # An op whose operands have several roles is reported under that of the first.
+            size, role = sum(loads.values()), next(iter(loads))
             load = builder.task(f"load {name}", memory, work("read", bytes=size), role=role)
             # Under double buffering a load runs beside the op before, so it waits for the one before that.
             builder.call(load, before_previous if buffering == "double" else previous)
@@ -97,7 +100,7 @@ def _section(builder: SectionBuilder, ops: list[Op], memory: str, buffering: Buf
         builder.call(name, waits)
         stored = graph.bytes_stored(op)
         if stored:
-            store = builder.task(f"store {name}", memory, work("write", bytes=stored), role="cache")
+            store = builder.task(f"store {name}", memory, work("write", bytes=stored), role=Role.CACHE)
             # The new rows of the cache are complete after the op's last firing. Nothing waits for the store.
             builder.stream(name, store, 1, gives=sequence((0, firings - 1), (1, 1)))
         before_previous, previous = previous, [name]
@@ -105,18 +108,17 @@ def _section(builder: SectionBuilder, ops: list[Op], memory: str, buffering: Buf
 
 
 def _row_by_row(op: Op) -> tuple[int, Work]:
-    """One firing per row; attention is one firing, because its rows see different numbers of keys."""
-    if op.kind == "attention":
+    """One firing for each row; attention is one firing, because its rows see different numbers of keys."""
+    kind = OP_KINDS[op.kind]
+    if not kind.rows:
         return 1, op.work
-    rows = OP_KINDS[op.kind].extents[0]
-    row = {n: (1 if n == rows else op.work[n]) for n in OP_KINDS[op.kind].extents}
-    return op.work[rows], work(op.kind, **row)
+    row = {name: 1 if name in kind.rows else op.work[name] for name in kind.extents}
+    return prod(op.work[name] for name in kind.rows), work(op.kind, **row)
 
 
-def _tiles(op: Op) -> tuple[tuple[range, range], ...]:
-    if op.kind in ("attention", "embedding"):
+def _tiles(op: Op) -> tuple[Box, ...]:
+    """A tile for each row; none where the kind has no tiles, or computes nothing."""
+    kind = OP_KINDS[op.kind]
+    if kind.tile is None or not computes(op.work):
         return ()
-    rows = op.work[OP_KINDS[op.kind].extents[0]]
-    # The tiles of a ternary matmul cut its inputs, those of any other op its outputs.
-    width = op.work["k"] if op.kind == "ternary_matmul" else op.work.elements // rows
-    return ((range(rows), range(0, width, width)),)
+    return (tuple(range(0, op.work[axis], 1 if axis in kind.rows else op.work[axis]) for axis in kind.axes),)

@@ -34,8 +34,8 @@ def name(path: Path) -> str:
 # Inside a package each entry, a file or a folder, imports only from itself and from entries before it.
 WITHIN = {
     "dataflow": (
-        "errors", "format", "mask", "op", "pattern", "task", "graph", "cascade", "selection_summary", "section_rules",
-        "section", "schedule", "models", "numeric",
+        "errors", "format", "role", "mask", "op", "kinds", "pattern", "task", "graph", "cascade", "selection_summary",
+        "section_rules", "section", "schedule", "models", "numeric",
     ),
     "archsim": (
         "quantity", "errors", "files", "units", "design", "selection", "engine", "run", "report", "fifos", "published",

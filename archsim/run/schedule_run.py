@@ -25,8 +25,6 @@ from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import Task
 
-COMPULSORY = ("weight", "lm_head", "cache")  # roles whose bytes must be read in every mapping
-
 
 def run_schedule(schedule: Schedule, design: Design, *, engine: str, memo: Memo | None = None) -> ScheduleRun:
     """A run of the schedule on the design, checked against the laws of the event model.
@@ -90,24 +88,29 @@ def _asked() -> Callable[[Op], Counts]:
 
 
 def _stored(graph: Graph) -> Callable[[Tensor], Counts]:
-    """Counts the stored bytes of a tensor; tensors of one role, shape and format are counted once."""
+    """Counts the bytes of a stored tensor that must be read; those of one role, shape and format are counted once."""
     known: dict[tuple[str, tuple[int, ...], int], Counts] = {}
     nothing: Counts = {}
+    not_read = graph.rows_not_read()
 
     def stored(tensor: Tensor) -> Counts:
         # An op's output carries the op's name: it is made in the step, so it need not be read.
-        if tensor.role not in COMPULSORY or tensor.name in graph.ops:
+        if not tensor.role.multiplied or tensor.name in graph.ops:
             return nothing
-        key = tensor.role, tensor.shape, id(tensor.format)
+        shape = tensor.shape
+        if tensor.name in not_read:
+            shape = (shape[0] - not_read[tensor.name], *shape[1:])
+        key = tensor.role, shape, id(tensor.format)
         if key not in known:
-            known[key] = {tensor.role: tensor.bytes}
+            known[key] = {tensor.role: tensor.format.bytes(shape)}
         return known[key]
 
     return stored
 
 
 def _traffic(task: Task) -> Mapping[tuple[str, str, str], int]:
-    return {(task.unit, way, task.role): n for way, n in task.counts().items() if way in ("read", "written", "moved")}
+    moved = {way: n for way, n in task.counts().items() if way in ("read", "written", "moved")}
+    return {(task.unit, way, task.role or ""): n for way, n in moved.items()}
 
 
 def _energy(task: Task, design: Design) -> Mapping[str | tuple[str, None], int | Fraction]:
@@ -121,20 +124,26 @@ def _energy(task: Task, design: Design) -> Mapping[str | tuple[str, None], int |
     return {task.unit: total}
 
 
+def _part(task: Task) -> str:
+    """The heading of a task; its name where it has none, nothing where it only runs ahead."""
+    return task.name if task.part is None else task.part
+
+
 def _active(section: Section, result: SectionResult) -> dict[tuple[str, ...], int]:
     """Cycles by the set of parts under way; a part is under way from the first start to the last end of each task.
 
-    Tasks without a part are left out: they load ahead for other parts.
+    Tasks that load ahead for other parts are left out.
     """
     changes = []
     for task in section.tasks:
-        if not task.part:
+        part = _part(task)
+        if not part:
             continue
         timed = result.tasks[task.name]
-        changes.append((timed.start_cycle, task.part, 1))
-        changes.append((timed.end_cycle, task.part, -1))
+        changes.append((timed.start_cycle, part, 1))
+        changes.append((timed.end_cycle, part, -1))
     # Sorted, so that a set of parts has the same key in every section and run.
-    under_way = dict.fromkeys(sorted({task.part for task in section.tasks if task.part}), 0)
+    under_way = dict.fromkeys(sorted({part for task in section.tasks if (part := _part(task))}), 0)
     active: dict[tuple[str, ...], int] = {}
     since = 0
 

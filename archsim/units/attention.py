@@ -40,9 +40,10 @@ class PrefillAttention(Unit):
         if work.kind == "drain":
             return ceil_div(work["d"], self.lanes) + self.drain_fill_cycles
         heads = work["heads"]
-        beats = ceil_div(heads * work["head_dim"], self.lanes)
+        # A beat brings elements of a key and of a value, so the wider of the two rows sets the number of beats.
+        beats = ceil_div(heads * max(work["qk_dim"], work["v_dim"]), self.lanes)
         interval = ceil_div(self.lanes * self.query_parallel, self.adders)
-        rescales = heads * self.query_parallel * ceil_div(work["head_dim"], self.rescale_lanes)
+        rescales = heads * self.query_parallel * ceil_div(work["v_dim"], self.rescale_lanes)
         # The loops of a step run one after another, so each pays its own fill in every step.
         step = (
             beats * interval + self.beat_fill_cycles
@@ -50,7 +51,7 @@ class PrefillAttention(Unit):
             + rescales * self.rescale_interval_cycles + self.rescale_fill_cycles
         )  # fmt: skip
         # A group that is not full takes as long as a full one.
-        return ceil_div(work["pairs"], self.query_parallel) * step
+        return ceil_div(work.pairs, self.query_parallel) * step
 
 
 class DecodeAttention(Unit):
@@ -77,9 +78,10 @@ class DecodeAttention(Unit):
         if work.kind == "drain":
             return ceil_div(work["d"], self.lanes) + self.drain_fill_cycles
         heads = work["heads"]
-        beats = ceil_div(heads * work["head_dim"], self.lanes)
+        width = work["qk_dim" if work.kind == "attention_scores" else "v_dim"]
+        beats = ceil_div(heads * width, self.lanes)
         if work.kind == "attention_scores":
             # Two loops over heads: one sums partial products, one updates the running maximum and sum.
             fills = self.beat_fill_cycles + self.reduce_fill_cycles + self.softmax_fill_cycles
-            return work["pairs"] * (beats + 2 * heads + fills)
-        return work["pairs"] * (heads + beats + self.exp_fill_cycles + self.value_fill_cycles)
+            return work.pairs * (beats + 2 * heads + fills)
+        return work.pairs * (heads + beats + self.exp_fill_cycles + self.value_fill_cycles)

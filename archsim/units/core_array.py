@@ -9,7 +9,7 @@ from pydantic import Field
 
 from archsim.quantity import Count
 from archsim.units.unit import Unit, ceil_div
-from dataflow.op import ELEMENTWISE, Work
+from dataflow.op import Work, elementwise_kinds
 
 
 class CoreArray(Unit):
@@ -17,16 +17,14 @@ class CoreArray(Unit):
 
     A step is one cycle in which every tree of a core works on one output. With trees_all = cores x trees and
     lanes_all = cores x lanes, in cycles:
-    matmul: m x ceil(k / inputs) x ceil(n / trees) / cores. A tree sums over k; the trees of a core split n.
-    attention: the larger of pairs x heads x (ceil(head_dim / inputs) + head_dim / inputs) / trees_all and
+    matmul: batch x m x ceil(k / inputs) x ceil(n / trees) / cores. A tree sums over k; the trees of a core split n.
+    attention: the larger of pairs x heads x (ceil(qk_dim / inputs) + v_dim / inputs) / trees_all and
     pairs x heads / lanes_all. Scores sum over the head; values sum over the keys, which fill the inputs. Trees and
     lanes work at the same time, on successive pairs.
     score: mac / (trees_all x inputs). compare: comparisons / lanes_all. element-wise: elements / lanes_all.
     derived from the counts of trees and lanes. Not modelled: fill, the ports of the on-chip memory, a last core that
     attention leaves idle, lanes that need several cycles for an element.
     """
-
-    kinds = ("matmul", "attention", *ELEMENTWISE, "score", "compare")
 
     kind: Literal["core_array"]
     cores: Count = Field(description="cores, which share all work evenly")
@@ -39,9 +37,14 @@ class CoreArray(Unit):
         """Peak: two for each multiply-add of a tree and of a lane."""
         return 2 * self.cores * (self.trees * self.inputs + self.lanes)
 
+    @property
+    def does(self) -> tuple[str, ...]:
+        """Products, comparisons, and everything that a lane does element by element."""
+        return ("matmul", "attention", *elementwise_kinds(), "score", "compare")
+
     def _cycles(self, work: Work) -> Fraction | int:
         if work.kind == "matmul":
-            steps = work["m"] * ceil_div(work["k"], self.inputs) * ceil_div(work["n"], self.trees)
+            steps = work["batch"] * work["m"] * ceil_div(work["k"], self.inputs) * ceil_div(work["n"], self.trees)
             return Fraction(steps, self.cores)  # rounded up once, in Unit.cycles
         if work.kind == "score":
             return Fraction(work["mac"], self.cores * self.trees * self.inputs)
@@ -50,7 +53,7 @@ class CoreArray(Unit):
         return Fraction(work.elements, self.cores * self.lanes)
 
     def _attention(self, work: Work) -> Fraction:
-        pairs, size = work["pairs"] * work["heads"], work["head_dim"]
+        pairs = work.pairs * work["heads"]
         # Only scores round up: a head is a sum of its own, while the keys of a value sum fill the trees.
-        steps = pairs * (ceil_div(size, self.inputs) + Fraction(size, self.inputs))
+        steps = pairs * (ceil_div(work["qk_dim"], self.inputs) + Fraction(work["v_dim"], self.inputs))
         return max(steps / (self.cores * self.trees), Fraction(pairs, self.cores * self.lanes))

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from archsim.quantity import FlopsPerCycle, MacsPerCycle, OpsPerCycle
 from archsim.units.unit import CycleFraction, Unit
-from dataflow.op import ELEMENTWISE, Work
+from dataflow.op import Work, elementwise_kinds
 
 PRODUCTS = ("matmul", "ternary_matmul", "attention", "score")
 SELECTIONS = ("hash_compare", "threshold", "issue")
@@ -26,13 +26,16 @@ class Gpu(Unit):
     Not modelled: occupancy, tile shapes, caches, and kernels that overlap.
     """
 
-    kinds = (*PRODUCTS, *ELEMENTWISE, "compare", *SELECTIONS, "enter")
-
     kind: Literal["gpu"]
     macs_per_cycle: MacsPerCycle = Field(description="peak multiply-adds of its matrix units")
     flops_per_cycle: FlopsPerCycle = Field(description="peak rate of its vector units")
     selections_per_cycle: OpsPerCycle = Field(description="rate of the irregular steps of software selection")
     launch_overhead: CycleFraction = Field(description="time that the launch of a kernel adds to its work")
+
+    @property
+    def does(self) -> tuple[str, ...]:
+        """Products, everything that goes element by element, selection in software, and the launch of a kernel."""
+        return (*PRODUCTS, *elementwise_kinds(), "compare", *SELECTIONS, "enter")
 
     def _cycles(self, work: Work) -> Fraction:
         if work.kind == "enter":

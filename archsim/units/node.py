@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, Field
 
 from archsim.quantity import Count
 from archsim.units.unit import Unit
-from dataflow.op import NODE_KINDS, Work
+from dataflow.kinds.movement import NODE_KINDS
+from dataflow.op import Work
 
 
 def _node_kinds(value: Any) -> Any:

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from archsim.quantity import Bits, Bytes, Count, Cycles
 from archsim.units.unit import Unit, ceil_div
-from dataflow.op import Work, hash_pairs
+from dataflow.kinds.movement import hash_pairs
+from dataflow.op import Work
 
 
 def fills(elements: int, bits: int, buffer: int) -> int:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from archsim.quantity import CyclesTime, Joules, Limit, Written, parse
 from dataflow.errors import PathProblems
-from dataflow.op import ELEMENTWISE, Work
+from dataflow.op import Work, elementwise_kinds
 from dataflow.task import UNLIMITED
 
 CycleFraction = Annotated[
@@ -86,10 +86,10 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def elementwise_kinds(value: Any) -> Any:
+def only_elementwise(value: Any) -> Any:
     """The value, unchanged. Raises ValueError if it lists something that is no element-wise op kind."""
     # What is no list of text passes on to pydantic, which names the type that it expects.
     for kind in value if isinstance(value, list | tuple) else ():
-        if isinstance(kind, str) and kind not in ELEMENTWISE:
-            raise ValueError(f"{kind!r} is no element-wise op kind; those are: {', '.join(ELEMENTWISE)}")
+        if isinstance(kind, str) and kind not in elementwise_kinds():
+            raise ValueError(f"{kind!r} is no element-wise op kind; those are: {', '.join(elementwise_kinds())}")
     return value

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from archsim.quantity import Count, Cycles
-from archsim.units.unit import Unit, ceil_div, elementwise_kinds
+from archsim.units.unit import Unit, ceil_div, only_elementwise
 from dataflow.op import Work
 
 
@@ -20,7 +20,7 @@ class Vector(Unit):
     """
 
     kind: Literal["vector"]
-    ops: Annotated[tuple[str, ...], BeforeValidator(elementwise_kinds)] = Field(description="the op kinds that it does")
+    ops: Annotated[tuple[str, ...], BeforeValidator(only_elementwise)] = Field(description="the op kinds that it does")
     lanes: Count = Field(description="elements per cycle")
     loop_elements: Annotated[int, Field(ge=0, strict=True)] = Field(
         0, description="elements of the innermost loop, which pays the fill each time it is entered; 0 if flat"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataflow.errors import GraphError
 from dataflow.format import FP32, Format
 from dataflow.graph import Graph, Tensor
+from dataflow.mask import Mask
 
 
 def attention(
@@ -25,7 +26,7 @@ def attention(
     q [batch x queries, heads x head_dim]; k, v [batch x keys, kv_heads x head_dim]. Causal: the queries are the newest
     positions of the keys and see no later key; with a window each sees that many keys at most. Raises GraphError.
 
-    >>> attention(queries=3, keys=3, head_dim=8).ops["attention"].work["pairs"]
+    >>> attention(queries=3, keys=3, head_dim=8).ops["attention"].work.pairs
     6
     """
     kv_heads = heads if kv_heads is None else kv_heads
@@ -36,7 +37,7 @@ def attention(
     problems = [f"attention: {what}: a whole number >= 1, got {n!r}" for what, n in extents.items() if n < 1]
     if problems:
         raise GraphError(problems)
-    mask = f"window of {window}" if window else "causal" if causal else "full"
+    mask = str(Mask(causal, window))
     about = {
         "phase": "attention", "prompt": queries, "context": keys, "batch": batch, "mask": mask,
         "tokens": batch * queries,

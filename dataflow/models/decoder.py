@@ -9,13 +9,15 @@ from dataflow.format import FP32, INT32, format_named
 from dataflow.graph import Graph, Tensor
 from dataflow.models.linear import add_linear, add_quantize
 from dataflow.models.model import Model
+from dataflow.role import Role
 
 
 def add_embedding(model: Model, graph: Graph, *, rows: int) -> str:
     """Adds the embedding of `rows` ids, sequence by sequence; returns the name of its output."""
-    graph.add_tensor(Tensor("ids", (rows,), INT32, "input"))
-    graph.add_tensor(Tensor("embedding.table", (model.vocab, model.hidden), format_named(model.embedding), "embedding"))
-    return graph.add("embedding", "embedding", ("ids", "embedding.table"), format=format_named(model.activations))
+    graph.add_tensor(Tensor("ids", (rows,), INT32, Role.INPUT))
+    table = Tensor("embedding.table", (model.vocab, model.hidden), format_named(model.embedding), Role.EMBEDDING)
+    ids_and_table = ("ids", graph.add_tensor(table))
+    return graph.add("embedding", "embedding", ids_and_table, format=format_named(model.activations))
 
 
 def add_decoder(model: Model, graph: Graph, x: str, *, cached: int, batch: int) -> Graph:
@@ -29,7 +31,7 @@ def add_decoder(model: Model, graph: Graph, x: str, *, cached: int, batch: int) 
     x = _norm(model, graph, "final_norm", x, model.hidden)
     # Only the last row of a sequence predicts its next token.
     x = graph.add("last_row", "select", (x,), format=act, batch=batch)
-    graph.add_tensor(Tensor("lm_head.w", (model.vocab, model.hidden), format_named(model.lm_head), "lm_head"))
+    graph.add_tensor(Tensor("lm_head.w", (model.vocab, model.hidden), format_named(model.lm_head), Role.LM_HEAD))
     graph.add("lm_head", "matmul", (x, "lm_head.w"), format=FP32)
     return graph
 
@@ -71,12 +73,13 @@ def add_attention(model: Model, graph: Graph, name: str, qkv: tuple[str, str, st
         batch=batch,
         heads=model.heads,
         kv_heads=model.kv_heads,
+        window=model.window,
     )
 
 
 def _norm(model: Model, graph: Graph, name: str, x: str, width: int) -> str:
     act = format_named(model.activations)
-    weight = graph.add_tensor(Tensor(f"{name}.w", (width,), act, "norm"))
+    weight = graph.add_tensor(Tensor(f"{name}.w", (width,), act, Role.NORM))
     return graph.add(name, "rmsnorm", (x, weight), format=act, eps=model.norm_eps)
 
 
@@ -94,5 +97,5 @@ def _cached(model: Model, graph: Graph, name: str, new: str, cached: int, batch:
     """Adds the cache after the step: for each sequence its past rows, then the new ones."""
     width, stored = model.kv_heads * model.head_dim, format_named(model.cache)
     # A tensor has at least one row, so the first step has no tensor of past rows.
-    past = (graph.add_tensor(Tensor(f"{name}.past", (cached, width), stored, "cache")),) if cached else ()
-    return graph.add(name, "append", (new, *past), format=stored, role="cache", batch=batch)
+    past = (graph.add_tensor(Tensor(f"{name}.past", (cached, width), stored, Role.CACHE)),) if cached else ()
+    return graph.add(name, "append", (new, *past), format=stored, role=Role.CACHE, batch=batch)

@@ -7,6 +7,7 @@ from dataflow.graph import Graph, Tensor
 from dataflow.models.linear import add_linear, add_quantize
 from dataflow.models.model import Model
 from dataflow.models.vision import Vision
+from dataflow.role import Role
 
 
 def add_encoder(model: Model, graph: Graph, *, batch: int) -> str:
@@ -16,7 +17,7 @@ def add_encoder(model: Model, graph: Graph, *, batch: int) -> str:
     """
     vision, act = _vision(model), format_named(model.activations)
     shape = (batch * vision.patches, vision.patch_inputs)
-    pixels = graph.add_tensor(Tensor("vision.pixels", shape, act, "input"))
+    pixels = graph.add_tensor(Tensor("vision.pixels", shape, act, Role.INPUT))
     # A convolution with a stride of one patch is a matrix product over flattened patches.
     x = _linear(model, graph, "vision.patch_embedding", _quantized(model, graph, "vision.patch_input", pixels))
     for layer in range(vision.layers):
@@ -52,7 +53,7 @@ def _vision(model: Model) -> Vision:
 
 def _norm(model: Model, graph: Graph, name: str, x: str) -> str:
     vision, act = _vision(model), format_named(model.activations)
-    weight = graph.add_tensor(Tensor(f"{name}.w", (vision.hidden,), act, "norm"))
+    weight = graph.add_tensor(Tensor(f"{name}.w", (vision.hidden,), act, Role.NORM))
     return graph.add(name, "layernorm", (x, weight), format=act, eps=vision.norm_eps)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataflow.format import INT8, INT32, TERNARY, Format
 from dataflow.graph import Graph, Tensor
+from dataflow.role import Role
 
 
 def add_quantize(graph: Graph, name: str, x: str, *, weights: Format) -> str:
@@ -19,7 +20,7 @@ def add_linear(graph: Graph, name: str, x: str, *, shape: tuple[int, int], weigh
 
     The matrix is the tensor `<name>.w`. A ternary one reads x quantised, and its sums are scaled by `<name>_scale`.
     """
-    w = graph.add_tensor(Tensor(f"{name}.w", shape, weights, "weight"))
+    w = graph.add_tensor(Tensor(f"{name}.w", shape, weights, Role.WEIGHT))
     if weights != TERNARY:
         return graph.add(name, "matmul", (x, w), format=activations)
     # INT32, because a sum of more than 258 INT8 activations overflows 16 bits.

@@ -35,6 +35,7 @@ class Model(BaseModel):
     head_dim: Extent = Field(description="width of a head, even for RoPE")
     vocab: Extent = Field(description="rows of the embedding table and outputs of the LM head")
     max_context: Extent = Field(description="longest context of the network, in tokens")
+    window: Extent | None = Field(None, description="newest keys that a query sees, its own included; all unless given")
     weights: FormatName = Field(description="format of the layers' matrices; ternary runs them as ternary matmuls")
     embedding: FormatName = Field(description="format of the embedding table in memory")
     lm_head: FormatName = Field(description="format of the LM head's matrix in memory")

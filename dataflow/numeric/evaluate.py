@@ -1,26 +1,28 @@
 """Evaluates a graph on arrays, and replays a schedule on arrays tile by tile to see that it computes its graph.
 
-Knows which function computes an op kind. Does not know time; dataflow/numeric/replay.py gives the order of tiles.
+The record of an op kind says how its numbers are computed. Does not know time; replay.py gives the order of tiles.
 Activations are float32 even if the graph stores a 16-bit format: formats count bytes, and results are compared with
 FP32 and FP64. Integers are those of the hardware.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from dataflow.errors import GraphError
 from dataflow.format import INT32
-from dataflow.graph import Graph, Op, Tensor, mask_of
-from dataflow.mask import seen_keys
-from dataflow.numeric.replay import steps
-from dataflow.numeric.tiles import TILES, Arrays, AttentionTiles, Operands, block_of, heads_of, operands_of, rows_of
-from dataflow.op import OP_KINDS
+from dataflow.graph import Graph, Op, Tensor
+from dataflow.numeric.attention_tiles import AttentionTiles
+from dataflow.numeric.cover import sizes_of, whole_of
+from dataflow.numeric.replay import Step, steps
+from dataflow.op import OP_KINDS, Operands
+from dataflow.role import Role
 from dataflow.schedule import Schedule
-from kernels.attention import decode_attention, prefill_attention
-from kernels.pool import mean_pool
+from kernels.quantize import quantize_absmax
+
+Arrays = Mapping[str, np.ndarray]
 
 
 def evaluate(graph: Graph, tensors: Arrays) -> dict[str, np.ndarray]:
@@ -38,7 +40,17 @@ def evaluate(graph: Graph, tensors: Arrays) -> dict[str, np.ndarray]:
 
 def evaluate_op(graph: Graph, op: Op, arrays: Arrays) -> np.ndarray:
     """The output of one op, from the arrays of the tensors that it reads."""
-    return EVALUATORS[op.kind](operands_of(graph, op, arrays))
+    return _whole(operands_of(graph, op, arrays))
+
+
+def _whole(x: Operands) -> np.ndarray:
+    """The output of an op. Raises GraphError where its kind has no numbers."""
+    record = OP_KINDS[x.work.kind]
+    if record.evaluate is not None:
+        return record.evaluate(x)
+    if record.tile is None:
+        raise GraphError(f"op kind '{x.work.kind}': its record has no evaluate and no tile; give one of the two")
+    return record.tile(x, whole_of(x.work))
 
 
 def replay(schedule: Schedule, tensors: Arrays) -> dict[str, np.ndarray]:
@@ -58,19 +70,51 @@ def replay(schedule: Schedule, tensors: Arrays) -> dict[str, np.ndarray]:
             if step.op.kind == "attention":
                 attentions[name] = AttentionTiles.of(operands[name], arrays[name])
         if step.whole:
-            arrays[name][:] = EVALUATORS[step.op.kind](operands[name])
+            arrays[name][:] = _whole(operands[name])
         elif step.op.kind == "attention":
             attentions[name].advance(step)
-        elif step.op.kind == "ternary_matmul":
-            # A tile holds some inputs of all outputs, so tiles add up over k.
-            rows_of(arrays[name], step.rows)[:] += TILES[step.kind](operands[name], step.rows, step.columns)
         else:
-            tile = TILES[step.kind](operands[name], step.rows, step.columns)
-            block_of(arrays[name], step.rows, step.columns)[:] = tile
+            _add_tile(arrays[name], operands[name], step)
     for op in graph.ops.values():
         if op.name not in arrays:  # a free op: `steps` has checked that tiles computed all others
             arrays[op.name] = evaluate_op(graph, op, arrays)
     return {name: arrays[name] for name in graph.ops}
+
+
+def _add_tile(output: np.ndarray, x: Operands, step: Step) -> None:
+    """Puts a tile in its place: onto the sum of those before it where the kind sums over an axis."""
+    record = OP_KINDS[step.op.kind]
+    assert record.tile is not None, "a kind with axes has tiles"
+    kept = [i for i, axis in enumerate(record.axes) if axis not in record.sums]
+    # An output has its last axes: a matmul that is not batched has no axis for the batch.
+    view = output.reshape([sizes_of(x.work)[i] for i in kept])
+    place = tuple(slice(step.box[i].start, step.box[i].stop) for i in kept)
+    tile = record.tile(x, step.box).reshape(view[place].shape)
+    view[place] = view[place] + tile if record.sums else tile
+
+
+def operands_of(graph: Graph, op: Op, arrays: Arrays) -> Operands:
+    """The operands of this op, from the arrays of the tensors that it and its scales depend on."""
+    inputs = tuple(arrays[name] for name in op.inputs)
+    if op.kind == "matmul":
+        return Operands(op.work, op.attributes, inputs, None, _weight_scale(op, arrays))
+    if op.kind != "dequantize":
+        return Operands(op.work, op.attributes, inputs)
+    # Backwards from the product: its matmul gives the weight scale, the quantize before it the row scales.
+    name, weight_scale = op.inputs[0], 1.0
+    if name in graph.ops and graph.ops[name].kind == "ternary_matmul":
+        weight_scale = _weight_scale(graph.ops[name], arrays)
+        name = graph.ops[name].inputs[0]
+    if name in graph.ops and graph.ops[name].kind == "quantize":
+        # Arrays hold outputs of ops alone, and scales are no output, so they are computed again.
+        _, scales = quantize_absmax(arrays[graph.ops[name].inputs[0]])
+    else:
+        scales = np.broadcast_to(np.float32(arrays.get(f"{name}.scale", 1.0)), len(inputs[0]))
+    return Operands(op.work, op.attributes, inputs, scales, weight_scale)
+
+
+def _weight_scale(matmul: Op, arrays: Arrays) -> float:
+    return float(arrays.get(f"{matmul.inputs[1]}_scale", 1.0))
 
 
 def random_tensors(graph: Graph, seed: int) -> dict[str, np.ndarray]:
@@ -83,8 +127,8 @@ def random_tensors(graph: Graph, seed: int) -> dict[str, np.ndarray]:
     drawn: dict[str, np.ndarray] = {}
     for tensor in _sources(graph):
         k = tensor.shape[-1]
-        matrix = tensor.role in ("weight", "lm_head")
-        if tensor.role == "input" and tensor.format == INT32:
+        matrix, norm = tensor.role.learned and tensor.role.multiplied, tensor.role is Role.NORM
+        if tensor.role is Role.INPUT and tensor.format == INT32:
             limit = min(graph.tensors[op.inputs[1]].shape[0] for op in graph.ops.values() if tensor.name in op.inputs)
             drawn[tensor.name] = random.integers(limit, size=tensor.shape)
         elif tensor.format.name in ("ternary", "int8") and matrix:
@@ -93,9 +137,8 @@ def random_tensors(graph: Graph, seed: int) -> dict[str, np.ndarray]:
             # Whole numbers drawn evenly from -top to top have the variance top (top + 1) / 3.
             drawn[f"{tensor.name}_scale"] = np.array((k * top * (top + 1) / 3) ** -0.5, np.float32)
         else:
-            spread = 0.1 if tensor.role == "norm" else k**-0.5 if matrix else 1.0
-            centre = 1.0 if tensor.role == "norm" else 0.0
-            drawn[tensor.name] = random.normal(centre, spread, tensor.shape).astype(np.float32)
+            spread = 0.1 if norm else k**-0.5 if matrix else 1.0
+            drawn[tensor.name] = random.normal(1.0 if norm else 0.0, spread, tensor.shape).astype(np.float32)
     return drawn
 
 
@@ -126,67 +169,8 @@ def _with_free_inputs(graph: Graph, op: Op, arrays: dict[str, np.ndarray]) -> Ar
 
 
 def _blank(graph: Graph, op: Op) -> np.ndarray:
-    """The output array before its tiles: integers begin at zero for sums; a float that no tile makes stays NaN."""
+    """The output array before its tiles: sums begin at zero; a float that no tile makes stays NaN."""
     shape = graph.tensors[op.outputs[0]].shape
     kinds = {"ternary_matmul": np.int32, "quantize": np.int8}
-    return np.zeros(shape, kinds[op.kind]) if op.kind in kinds else np.full(shape, np.nan, np.float32)
-
-
-def _whole(tile: Callable[[Operands, range, range], np.ndarray]) -> Callable[[Operands], np.ndarray]:
-    """Evaluates an op as one tile. Columns are outputs, but inputs in a ternary_matmul, as in its tiles."""
-
-    def evaluator(x: Operands) -> np.ndarray:
-        rows, d = x.inputs[0].shape
-        return tile(x, range(rows), range(len(x.inputs[1]) if x.op.kind == "matmul" else d))
-
-    return evaluator
-
-
-def _embedding(x: Operands) -> np.ndarray:
-    ids, table = x.inputs
-    return table[ids].astype(np.float32)
-
-
-def _select(x: Operands) -> np.ndarray:
-    """The last row of each sequence."""
-    sequences = x.op.attributes["batch"]
-    return x.inputs[0].reshape(sequences, -1, x.inputs[0].shape[1])[:, -1].astype(np.float32)
-
-
-def _append(x: Operands) -> np.ndarray:
-    """Past rows, then new ones, sequence by sequence."""
-    sequences, d = x.op.attributes["batch"], x.inputs[0].shape[1]
-    new, *past = (rows.astype(np.float32).reshape(sequences, -1, d) for rows in x.inputs)
-    return np.concatenate([*past, new], axis=1).reshape(-1, d)
-
-
-def _pool(x: Operands) -> np.ndarray:
-    """The rows of each sequence, pooled to fewer."""
-    sequences = np.split(x.inputs[0], x.op.attributes["batch"])
-    return np.concatenate([mean_pool(rows, tokens=x.op.attributes["tokens"]) for rows in sequences])
-
-
-def _attention(x: Operands) -> np.ndarray:
-    """Each sequence by the prefill kernel if its attention is plain causal, otherwise query by query as in decode."""
-    outputs = []
-    sequences = x.op.attributes["batch"]
-    for q, k, v in zip(*(np.split(rows, sequences) for rows in heads_of(x)), strict=True):
-        # The prefill kernel knows neither cached keys nor windows.
-        if len(q) == len(k) and mask_of(x.op) == {"causal": True, "window": None}:
-            outputs.append(prefill_attention(q, k, v=v))
-        else:
-            for query, row in enumerate(q):
-                seen = seen_keys(query, queries=len(q), keys=len(k), **mask_of(x.op))
-                keys = slice(seen.start, seen.stop)
-                outputs.append(decode_attention(row, k[keys], v=v[keys])[None])
-    return np.concatenate(outputs).reshape(x.inputs[0].shape)
-
-
-EVALUATORS: Mapping[str, Callable[[Operands], np.ndarray]] = {
-    "embedding": _embedding,
-    "select": _select,
-    "append": _append,
-    "pool": _pool,
-    "attention": _attention,
-    **{kind: _whole(tile) for kind, tile in TILES.items()},
-}
+    summed = OP_KINDS[op.kind].tile is not None and OP_KINDS[op.kind].sums
+    return np.full(shape, 0 if summed or op.kind in kinds else np.nan, kinds.get(op.kind, np.float32))

@@ -7,39 +7,34 @@ before a task reads it. Does not know numbers, nor when a firing starts: each ta
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from fractions import Fraction
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain, cycle, islice, repeat
 from math import prod
 
-import numpy as np
-
 from dataflow.errors import ScheduleError
-from dataflow.graph import Graph, Op, mask_of
-from dataflow.mask import seen_keys
-from dataflow.op import OP_KINDS, Work, computes
+from dataflow.graph import Graph, Op
+from dataflow.numeric.cover import Cover, Cuts, boxes_below, cuts_of, sizes_of, whole_of
+from dataflow.op import OP_KINDS, Box, Work, computes
 from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import Task
 
-# The two axes of an op's tiles as messages name them; (row, d) for other kinds.
-AXES = {"ternary_matmul": ("m", "k"), "matmul": ("m", "n"), "attention": ("query", "key")}
 PASSES = ("attention_scores", "attention_values")
-ONCE = ("ternary_matmul", "attention")  # their tiles add to sums, so a tile done twice would count twice
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """What one firing computes: a part of an op, or all of it if `whole`.
 
-    `kind` is that of the firing's work; "drain" says that the queries in `rows` have seen all their keys. `rows` and
-    `columns` are ranges on the op's two axes in the graph, from the oldest token on, without padding.
+    `kind` is that of the firing's work; "drain" says that the queries of the box (batch, heads, queries) have seen all
+    their keys. `box` has a range for each axis of the op in the graph, from the oldest token on, without padding.
     """
 
     op: Op
     kind: str
-    rows: range
-    columns: range
+    box: Box
     whole: bool = False
 
 
@@ -69,31 +64,6 @@ def steps(schedule: Schedule) -> Iterator[Step]:
                 if op is not None:
                     yield from progress.steps(task, op, waited_for)
     progress.check_finished()
-
-
-def extents(graph: Graph, op: Op) -> tuple[int, int]:
-    """The extents of the two axes of this op's tiles: see Task."""
-    # A ternary_matmul is cut along its inputs, every other op along its output.
-    shape = graph.tensors[op.inputs[0] if op.kind == "ternary_matmul" else op.outputs[0]].shape
-    return shape[0], graph.tensors[op.inputs[1]].shape[0] if op.kind == "attention" else shape[1]
-
-
-def visible(op: Op, queries: int, keys: int) -> np.ndarray:
-    """Which keys each query of an attention op sees, bool [queries, keys]; sequences lie one after another.
-
-    >>> from dataflow.op import work
-    >>> last_two = Op("a", "attention", (), (), work("attention", pairs=5, heads=1, head_dim=2), {"batch": 1})
-    >>> visible(last_two, 2, 3).astype(int).tolist()
-    [[1, 1, 0], [1, 1, 1]]
-    """
-    batch = op.attributes["batch"]
-    per_query, per_key = queries // batch, keys // batch
-    seen = np.zeros((queries, keys), dtype=bool)
-    for row in range(queries):
-        first = row // per_query * per_key
-        span = seen_keys(row % per_query, queries=per_query, keys=per_key, **mask_of(op))
-        seen[row, first + span.start : first + span.stop] = True
-    return seen
 
 
 def dependence_order(section: Section) -> list[tuple[Task, frozenset[str]]]:
@@ -137,66 +107,37 @@ def _firings(task: Task) -> Iterator[Work]:
     return islice(chain.from_iterable(repeat(item, n) for item, n in cycle(task.work)), task.firings)
 
 
-@dataclass(slots=True)
-class _Cover:
-    """How often each element of an op's two axes has been computed, and by which tasks (run, name).
-
-    `needed` marks the elements that count: all but masked pairs. `each` is the product of the op's extents for one of
-    them. `groups` are the groups of queries that have seen keys and are not drained. `makers` has the tasks of each
-    complete cover, `unfinished` those since the last one.
-    """
-
-    op: Op
-    counts: np.ndarray
-    needed: np.ndarray
-    each: int
-    groups: list[range] = field(default_factory=list)
-    makers: list[set[tuple[int, str]]] = field(default_factory=list)
-    unfinished: set[tuple[int, str]] = field(default_factory=set)
-
-    def missing(self, rows: range) -> list[tuple[int, int]]:
-        """The elements of these rows that count and have not been computed."""
-        part = slice(rows.start, rows.stop)
-        return [(rows.start + row, column) for row, column in np.argwhere(self.needed[part] & (self.counts[part] == 0))]
-
-    def end(self, run: int, task: str) -> None:
-        """Notes that a task has computed its part. Raises ScheduleError if a tile was added to a sum twice."""
-        self.unfinished.add((run, task))
-        # The least count says how many times the whole op has been computed.
-        while len(self.makers) < self.counts[self.needed].min():
-            self.makers.append(self.unfinished)
-            self.unfinished = set()
-        if self.op.kind in ONCE and self.counts[self.needed].max() > 1:
-            raise ScheduleError(f"task '{task}': {self.problem()}")
-
-    def problem(self) -> str:
-        """What is wrong with the tiles so far; empty if all elements are in the same number of tiles, at least one."""
-        axes = AXES.get(self.op.kind, ("row", "d"))
-        rule = f"the tiles of an op hold each ({', '.join(axes)}) once"
-        counts = self.counts[self.needed]
-        low, high = int(counts.min()), int(counts.max())
-
-        def first(count: int) -> str:
-            place = np.argwhere(self.needed & (self.counts == count))[0]
-            return ", ".join(f"{axis} {i}" for axis, i in zip(axes, place, strict=True))
-
-        if low == 0:
-            return f"op '{self.op.name}': no tile holds ({first(0)}), {(counts == 0).sum()} such places in all; {rule}"
-        if self.op.kind in ONCE and high > 1:
-            return f"op '{self.op.name}': {high} tiles hold ({first(high)}); {rule}"
-        if low != high:
-            return f"op '{self.op.name}': {high} tiles hold ({first(high)}) and {low} ({first(low)}); {rule}"
-        return ""
-
-
 class _Progress:
     """What the tasks have computed so far, over sections and repetitions."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.graph = schedule.graph
         self.newest_first = schedule.options.get("attention_order") == "reversed"
-        self.covers: dict[str, _Cover] = {}
+        self.covers: dict[str, Cover] = {}
+        self.shares: dict[tuple[str, str], dict[str, Fraction]] = {}
+        self.cuts = self._cuts(schedule)
         self.run = 0
+
+    def _cuts(self, schedule: Schedule) -> dict[str, Cuts]:
+        """Where the tiles of all tasks cut each op."""
+        boxes: dict[str, list[Box]] = {}
+        for section in schedule.sections:
+            for task in section.tasks:
+                for name in dict.fromkeys(task.ops if task.tiles else ()):
+                    if name in self.graph.ops:
+                        op = self.graph.ops[name]
+                        boxes.setdefault(name, []).extend(self._below(op, tile, task) for tile in task.slices())
+        return {name: cuts_of(self.graph.ops[name], found) for name, found in boxes.items()}
+
+    def _below(self, op: Op, tile: Box, task: Task) -> Box:
+        """The tile on the graph's axes. Raises ScheduleError where it has another number of axes."""
+        sizes, axes = sizes_of(op.work), OP_KINDS[op.kind].axes
+        if len(tile) != len(axes):
+            raise ScheduleError(
+                f"task '{task.name}': a tile of {len(tile)} ranges of op '{op.name}'; a tile of a {op.kind} has one "
+                f"for each of ({', '.join(axes)})"
+            )
+        return boxes_below(tile, sizes, backwards=op.kind == "attention" and self.newest_first)
 
     def steps(self, task: Task, op: Op, waited_for: frozenset[str]) -> Iterator[Step]:
         """The steps of one task; afterwards its part of the op counts as computed."""
@@ -211,63 +152,72 @@ class _Progress:
         if task.tiles:
             yield from self._tiles(task, op, covers)
         else:
-            rows, columns = extents(self.graph, op)
             for kind, cover in covers.items():
                 cover.counts += 1
-                yield Step(op, kind, range(rows), range(columns), whole=kind == op.kind)
+                yield Step(op, kind, whole_of(op.work), whole=kind == op.kind)
         for cover in covers.values():
             cover.end(self.run, task.name)
 
-    def _tiles(self, task: Task, op: Op, covers: dict[str, _Cover]) -> Iterator[Step]:
+    def _tiles(self, task: Task, op: Op, covers: dict[str, Cover]) -> Iterator[Step]:
         """The steps of the tiles. Drain firings drain a group of queries; without any, a complete group is drained."""
-        rows, slices, cover = range(0), task.slices(), next(iter(covers.values()))
+        group: Box = ()
+        slices, cover = task.slices(), next(iter(covers.values()))
         drains = any(item.kind == "drain" for item, _ in task.work)
         for item in _firings(task):
             if computes(item):
                 cover = covers[item.kind]
-                rows, columns = self._placed(task, cover, item, next(slices))
-                cover.counts[rows.start : rows.stop, columns.start : columns.stop] += 1
-                if item.kind == "attention" and rows and rows not in cover.groups:
-                    cover.groups.append(rows)
-                if rows and columns:  # a tile of padding alone is fired and computes nothing
-                    yield Step(op, item.kind, rows, columns)
-            elif item.kind == "drain" and rows in cover.groups:
-                for query, key in cover.missing(rows):
-                    raise _misplaced_drain(task, rows, f"are drained before query {query} has seen key {key}")
-                cover.groups.remove(rows)
-                yield Step(op, "drain", rows, range(0))
-        for group in [group for group in cover.groups if not cover.missing(group)]:
+                box = self._placed(task, cover, item, next(slices))
+                cover.counts[cover.cells(box)] += 1
+                group = box[:-1]
+                if item.kind == "attention" and all(group) and group not in cover.groups:
+                    cover.groups.append(group)
+                if all(box):  # a tile of padding alone is fired and computes nothing
+                    yield Step(op, item.kind, box)
+            elif item.kind == "drain" and group in cover.groups:
+                for place in cover.missing(group):
+                    late = f"are drained before query {place['queries']} has seen key {place['keys']}"
+                    raise _misplaced_drain(task, group, late)
+                cover.groups.remove(group)
+                yield Step(op, "drain", group)
+        for group in [group for group in cover.groups if not any(cover.missing(group))]:
             if drains:
                 raise _misplaced_drain(task, group, "are never drained")
             cover.groups.remove(group)
-            yield Step(op, "drain", group, range(0))
+            yield Step(op, "drain", group)
 
-    def _placed(self, task: Task, cover: _Cover, item: Work, tile: tuple[range, range]) -> tuple[range, range]:
+    def _placed(self, task: Task, cover: Cover, item: Work, tile: Box) -> Box:
         """The tile on the graph's axes. Raises ScheduleError if the firing's work is not that of its tile."""
-        op, (height, width) = cover.op, cover.counts.shape
-        backwards = item.kind == "attention" and self.newest_first
-        rows, columns = _cut(tile[0], height, backwards), _cut(tile[1], width, backwards)
-        sizes = {len(tile[0]) * len(tile[1])}
-        if op.kind == "attention":  # masked pairs may be skipped, or computed and charged
-            sizes.add(int(cover.needed[rows.start : rows.stop, columns.start : columns.stop].sum()))
-        if prod(item.extents) not in {size * cover.each for size in sizes}:
+        op, box, size = cover.op, self._below(cover.op, tile, task), prod(map(len, tile))
+        # Masked pairs may be skipped, or computed and charged.
+        asked = [size] if op.work.mask is None else [size, cover.places(box)]
+        each, done = self._share(cover, item.kind), _amounts(item)
+        if done not in [{what: n * places for what, n in each.items()} for places in asked]:
             raise ScheduleError(
-                f"task '{task.name}': a firing of {item} computes a tile of {len(tile[0])} x {len(tile[1])} of op "
-                f"'{op.name}', which is {op.work}; the work of a firing is that of its tile"
+                f"task '{task.name}': a firing of {item} computes a tile of {' x '.join(str(len(r)) for r in tile)} of "
+                f"op '{op.name}', which is {op.work}; the work of a firing is that of its tile"
             )
-        # Rows may be padding, and with them the keys of a padded prompt; other columns may not.
-        if op.kind != "attention" and tile[1].stop > width:
-            raise ScheduleError(f"task '{task.name}': a tile ends at {tile[1].stop}, op '{op.name}' at {width}")
-        return rows, columns
+        # Rows may be padding, and with them the keys of a padded prompt; other axes may not.
+        for axis, along, extent in zip(cover.axes, tile, sizes_of(op.work), strict=True):
+            if axis not in ("m", "rows", "queries", "keys") and along.stop > extent:
+                raise ScheduleError(
+                    f"task '{task.name}': a tile ends at {axis} {along.stop}, op '{op.name}' at {extent}"
+                )
+        return box
 
-    def _cover(self, op: Op, kind: str) -> _Cover:
+    def _share(self, cover: Cover, kind: str) -> dict[str, Fraction]:
+        """What a place of the op counts: its arithmetic is spread evenly over its places."""
+        op = cover.op
+        if (op.name, kind) not in self.shares:
+            places = cover.places(whole_of(op.work))
+            whole = _amounts(Work(kind, op.work.extents, op.work.mask))
+            self.shares[op.name, kind] = {what: Fraction(n, places) for what, n in whole.items()}
+        return self.shares[op.name, kind]
+
+    def _cover(self, op: Op, kind: str) -> Cover:
         # The first pass covers its scores, which another task may read before the op itself is covered.
         name = f"{op.name} scores" if kind == "attention_scores" else op.name
         if name not in self.covers:
-            shape = extents(self.graph, op)
-            needed = visible(op, *shape) if op.kind == "attention" else np.ones(shape, dtype=bool)
-            each = prod(op.work.extents) // int(needed.sum())
-            self.covers[name] = _Cover(op, np.zeros(shape, dtype=np.int32), needed, each)
+            self.covers[name] = Cover.of(op, self.cuts.get(op.name) or cuts_of(op, ()))
         return self.covers[name]
 
     def _check_made(self, task: Task, name: str, waited_for: frozenset[str]) -> None:
@@ -294,8 +244,13 @@ class _Progress:
             raise ScheduleError(problems)
 
 
-def _misplaced_drain(task: Task, group: range, what: str) -> ScheduleError:
-    queries = f"queries {group.start} to {group.stop - 1}"
+def _amounts(item: Work) -> dict[str, int | Fraction]:
+    """What must be in proportion between an op and its tiles: all that is counted, or elements where nothing is."""
+    return dict(item.counts()) if computes(item) else {"elements": item.elements}
+
+
+def _misplaced_drain(task: Task, group: Box, what: str) -> ScheduleError:
+    queries = f"queries {group[-1].start} to {group[-1].stop - 1}"
     return ScheduleError(f"task '{task.name}': {queries} {what}; a drain follows the last key of each group")
 
 
@@ -307,14 +262,3 @@ def _sources(graph: Graph, op: Op) -> Iterator[str]:
             yield from _sources(graph, maker)
         elif maker is not None:
             yield name
-
-
-def _cut(places: range, extent: int, backwards: bool) -> range:
-    """The part of a range that lies below the extent; counted from the extent down if backwards.
-
-    >>> _cut(range(8, 16), 13, False), _cut(range(8, 16), 13, True), _cut(range(8, 16), 5, True)
-    (range(8, 13), range(0, 5), range(0, 0))
-    """
-    if backwards:
-        return range(max(extent - places.stop, 0), max(extent - places.start, 0))
-    return range(min(places.start, extent), min(places.stop, extent))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,11 @@ def replay_streams(schedule: Schedule, tensors: Mapping[str, np.ndarray]) -> dic
     cascade = CASCADES[form]
     outputs: dict[str, np.ndarray] = {}
     for section in schedule.sections:
-        (name,) = {name for task in section.tasks for name in task.ops}
+        names = sorted({name for task in section.tasks for name in task.ops})
+        if len(names) != 1 or names[0] not in schedule.graph.ops:
+            told = ", ".join(map(repr, names)) or "none"
+            raise ScheduleError(f"section '{section.name}': computes {told}; a section streams one op of the graph")
+        (name,) = names
         if name in outputs:
             raise ScheduleError(f"section '{section.name}': op '{name}' is computed by a section before it")
         op = schedule.graph.ops[name]
@@ -49,15 +54,18 @@ def replay_streams(schedule: Schedule, tensors: Mapping[str, np.ndarray]) -> dic
     return outputs
 
 
+Row = tuple[int, int, int]  # sequence, head, query
+
+
 @dataclass(frozen=True, slots=True)
 class _Operands:
-    """q, k and v of an op as [sequence, query or key, head, head_dim]; a schedule's row is lane x queries + query."""
+    """q, k and v of an op as [sequence, query or key, head, width]; a row is (sequence, head, query)."""
 
     arrays: Mapping[str, np.ndarray]
 
     @staticmethod
     def of(op: Op, graph: Graph, tensors: Mapping[str, np.ndarray]) -> _Operands:
-        batch, width = op.attributes["batch"], op.work["head_dim"]
+        batch, widths = op.work["batch"], [op.work[width] for width in ("qk_dim", "qk_dim", "v_dim")]
         missing = [f"tensor '{name}': not given; op '{op.name}' reads it" for name in op.inputs if name not in tensors]
         if missing:
             raise ScheduleError(missing)
@@ -68,18 +76,12 @@ class _Operands:
                 raise ScheduleError(
                     f"tensor '{name}': given as {array.dtype} {list(array.shape)}; expected floats {list(shape)}"
                 )
-        shaped = (a.reshape(batch, -1, a.shape[1] // width, width) for a in given)
+        shaped = (a.reshape(batch, -1, a.shape[1] // width, width) for a, width in zip(given, widths, strict=True))
         return _Operands(dict(zip("qkv", shaped, strict=True)))
 
-    def place(self, row: int) -> tuple[int, int, int]:
-        """Sequence, query and head of a row."""
-        _, queries, heads, _ = self.arrays["q"].shape  # a lane is one head of one sequence
-        lane, query = divmod(row, queries)
-        return lane // heads, query, lane % heads
-
-    def read(self, name: str, row: int, key: int) -> np.ndarray:
-        """The vector [head_dim] of q at this row, or of k or v at this key for the row's head."""
-        sequence, query, head = self.place(row)
+    def read(self, name: str, row: Row, key: int) -> np.ndarray:
+        """The vector [width] of q at this row, or of k or v at this key for the row's head."""
+        sequence, head, query = row
         array = self.arrays[name]
         share = self.arrays["q"].shape[2] // array.shape[2]  # query heads of a KV head (GQA); 1 for q itself
         found: np.ndarray = array[sequence, query if name == "q" else key, head // share]
@@ -91,42 +93,43 @@ class _Run:
 
     def __init__(self, section: Section, cascade: Cascade, operands: _Operands) -> None:
         self.section, self.cascade, self.operands = section, cascade, operands
-        self.tokens: dict[str, deque[tuple[int, Any]]] = {stream.name: deque() for stream in section.streams}
-        roles = {task.name: task.role for task in section.tasks}
-        self.makers = {stream: roles[producer] for stream, (producer, _) in section.ends.items()}
+        self.tokens: dict[str, deque[tuple[Row, Any]]] = {stream.name: deque() for stream in section.streams}
+        named = {task.name: task.expression for task in section.tasks}
+        self.makers = {stream: named[producer] for stream, (producer, _) in section.ends.items()}
 
     def output(self) -> np.ndarray:
         """The rows that the sinks take, put in their places in the output."""
-        q = self.operands.arrays["q"]
-        out = np.full(q.shape, np.nan, q.dtype)
-        rows: list[int] = []
+        q, v = self.operands.arrays["q"], self.operands.arrays["v"]
+        out = np.full((*q.shape[:3], v.shape[3]), np.nan, q.dtype)
+        rows: list[Row] = []
         for task, _ in dependence_order(self.section):
-            if task.role == "sink":
-                for row, value in self.taken_whole(task):
-                    out[self.operands.place(row)] = value
-                    rows.append(row)
+            if task.expression == "sink":
+                for (sequence, head, query), value in self.taken_whole(task):
+                    out[sequence, query, head] = value
+                    rows.append((sequence, head, query))
             else:
                 self.fire(task)
         left = sorted(name for name, queue in self.tokens.items() if queue)
         if left:
             raise ScheduleError(f"section '{self.section.name}': tokens are left in {', '.join(map(repr, left))}")
-        if sorted(rows) != list(range(q.shape[0] * q.shape[1] * q.shape[2])):
+        if sorted(rows) != list(product(range(q.shape[0]), range(q.shape[2]), range(q.shape[1]))):
             raise ScheduleError(f"section '{self.section.name}': {len(rows)} rows come out, not each of the op's once")
         return out.reshape(q.shape[0] * q.shape[1], -1)
 
     def fire(self, task: Task) -> None:
         """Runs every firing of a node: takes its tokens, computes, gives the value to each stream."""
-        if all(e.name != task.role for e in self.cascade.expressions):
+        if all(e.name != task.expression for e in self.cascade.expressions):
             raise ScheduleError(
-                f"task '{task.name}': '{task.role}' is no expression of the {self.cascade.name} form; those are: "
+                f"task '{task.name}': '{task.expression}' is no expression of the {self.cascade.name} form; those are: "
                 f"{', '.join(e.name for e in self.cascade.expressions)}"
             )
-        e = self.cascade[task.role]
+        e = self.cascade[task.expression]
         step = NODES[e.function]
         held: dict[str, Any] = {}
-        state, last = None, -1
-        for i, (rows, keys) in enumerate(task.slices()):
-            row = rows.start
+        state: Any = None
+        last: Row | None = None
+        for i, (sequences, heads, queries, keys) in enumerate(task.slices()):
+            row = (sequences.start, heads.start, queries.start)
             if row != last:
                 state, last = None, row  # scans and reductions start anew with each row
                 held.clear()  # a value of one row serves no other
@@ -139,21 +142,22 @@ class _Run:
             for stream, pattern in task.gives.items():
                 self.tokens[stream].extend([(row, value)] * pattern.at(i))
 
-    def operand(self, task: Task, name: str, row: int, key: int) -> np.ndarray:
+    def operand(self, task: Task, name: str, row: Row, key: int) -> np.ndarray:
         if name not in self.cascade.operands:
             raise ScheduleError(f"task '{task.name}': reads '{name}' before it has taken any")
         return self.operands.read(name, row, key)
 
-    def take(self, task: Task, stream: str, row: int) -> Any:
+    def take(self, task: Task, stream: str, row: Row) -> Any:
         """The next token of a stream, which must belong to the task's current row."""
         if not self.tokens[stream]:
             raise ScheduleError(f"task '{task.name}': takes more tokens of '{stream}' than are given")
         token_row, value = self.tokens[stream].popleft()
         if token_row != row:
-            raise ScheduleError(f"task '{task.name}': at row {row} it takes a token of row {token_row} from '{stream}'")
+            at, of = (f"(sequence {s}, head {h}, query {q})" for s, h, q in (row, token_row))
+            raise ScheduleError(f"task '{task.name}': at {at} it takes a token of {of} from '{stream}'")
         return value
 
-    def taken_whole(self, task: Task) -> list[tuple[int, Any]]:
+    def taken_whole(self, task: Task) -> list[tuple[Row, Any]]:
         """All tokens of the one stream that a sink takes from."""
         (stream,) = task.takes
         found = list(self.tokens[stream])

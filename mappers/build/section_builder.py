@@ -12,8 +12,9 @@ from typing import Literal
 from archsim.design.design import Design
 from archsim.errors import MappingError
 from dataflow.graph import Graph
-from dataflow.op import Work
+from dataflow.op import Box, Work
 from dataflow.pattern import Pattern, every, sequence
+from dataflow.role import Role
 from dataflow.section import Section
 from dataflow.task import Stream, Task
 
@@ -26,7 +27,7 @@ class SectionBuilder:
     """A section in the making: ops of the graph as tasks on the design's units, repeated once for each of `scopes`.
 
     A scope is the prefix of the names of a layer's ops, such as "layer3.". `part` is the part of a report to which the
-    tasks added from now on belong.
+    tasks added from now on belong, as in Task.
     """
 
     graph: Graph
@@ -34,7 +35,7 @@ class SectionBuilder:
     scopes: tuple[str, ...]
     tasks: dict[str, Task] = field(default_factory=dict)
     streams: list[Stream] = field(default_factory=list)
-    part: str = ""
+    part: str | None = None
     _last: dict[str, list[str]] = field(default_factory=dict)
 
     def task(
@@ -45,8 +46,9 @@ class SectionBuilder:
         *,
         firings: int | None = None,
         op: str | tuple[str, ...] = "",
-        tiles: tuple[tuple[range, range], ...] = (),
-        role: str = "",
+        tiles: tuple[Box, ...] = (),
+        role: Role | None = None,
+        expression: str = "",
     ) -> str:
         """Adds a task and returns its name.
 
@@ -58,7 +60,7 @@ class SectionBuilder:
         if isinstance(op, str):
             op = tuple(scope + op for scope in self.scopes) if op else ()
         count = sum(n for _, n in runs) if firings is None else firings
-        self.tasks[name] = Task(name, unit, count, pattern, {}, {}, op, tiles, role, self.part)
+        self.tasks[name] = Task(name, unit, count, pattern, {}, {}, op, tiles, role, expression, self.part)
         return name
 
     def stream(

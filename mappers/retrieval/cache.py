@@ -16,14 +16,14 @@ from archsim.selection.selection import Selection, Use
 from archsim.selection.step import SelectionStep, selection_step
 from archsim.units import Memory
 from dataflow.graph import Graph, Op
-from dataflow.mask import causal_pairs
+from dataflow.mask import Mask
 from dataflow.op import Counts, Work, work
+from dataflow.role import LEARNED
 from mappers.build.section_builder import chunks
 
 Prediction = Literal["this", "previous"]
 Layout = Literal["clustered", "scattered"]
 
-WEIGHTS = ("weight", "embedding", "lm_head", "norm")
 FETCHES = 32  # pieces of a layer's fetch: attention starts on the first while the others arrive
 USES: dict[str, Use] = {"frame": "frame", "question": "question"}  # phase -> use; every other phase is text
 
@@ -103,13 +103,17 @@ class CachePlan:
 
     def new_work(self) -> Work:
         """Attention of the new rows among themselves, over all sequences and heads."""
-        pairs = self.batch * causal_pairs(self.cache.rows, self.cache.rows)
-        return work("attention", pairs=pairs, heads=self.cache.heads, head_dim=self.cache.head_dim)
+        rows, heads = self.cache.rows, self.cache.heads
+        return work(
+            "attention", Mask(), batch=self.batch, heads=heads, kv_heads=self.cache.kv_heads, queries=rows, keys=rows,
+            qk_dim=self.cache.head_dim,
+        )  # fmt: skip
 
     def kept_work(self, tokens: int) -> Work:
         """Attention of a sequence's rows to this many tokens, each seen by the query heads that share its KV head."""
-        heads = self.cache.heads // self.cache.kv_heads
-        return work("attention", pairs=self.cache.rows * tokens, heads=heads, head_dim=self.cache.head_dim)
+        heads, rows = self.cache.heads // self.cache.kv_heads, self.cache.rows
+        # Tokens of several sequences and KV heads: each is the key of a row and of the heads that share its KV head.
+        return work("attention", heads=heads, kv_heads=1, queries=rows, keys=tokens, qk_dim=self.cache.head_dim)
 
     def fetch_pieces(self) -> Iterator[tuple[int, int, int]]:
         """The misses of all sequences in pieces: (requests of a piece, tokens of a request, how many such pieces)."""
@@ -193,7 +197,7 @@ def plan_cache(
 
 def _weight_bytes(graph: Graph) -> int:
     """Bytes of weights in the main memory: the whole model's, or this graph's where it is no phase of a model."""
-    whole: int = graph.about.get("weight_bytes", graph.bytes_of(*WEIGHTS))
+    whole: int = graph.about.get("weight_bytes", graph.bytes_of(*LEARNED))
     return whole
 
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from archsim.errors import MappingError
 from archsim.units import CoreArray, ThresholdUnit
 from dataflow.graph import Op
-from dataflow.op import Work, work
+from dataflow.op import Box, Work, work
 from dataflow.pattern import Pattern, sequence
+from dataflow.role import Role
 from dataflow.section import Section
 from mappers.build.layers import name_within
 from mappers.build.section_builder import SectionBuilder, chunks
-from mappers.retrieval.cache import FETCHES, WEIGHTS, CachePlan, Tiers
+from mappers.retrieval.cache import FETCHES, CachePlan, Tiers
 
 # The memory on chip holds this many pieces. Four flows may share it (weights of an op and of the next, resident cached
 # keys, fetched ones), each with two pieces that have arrived and two that the cores read.
@@ -70,7 +71,7 @@ class LayerBuilder(SectionBuilder):
         after: Sequence[str],
         *,
         op: str = "",
-        tiles: tuple[tuple[range, range], ...] = (),
+        tiles: tuple[Box, ...] = (),
     ) -> int:
         """Makes a call of one task on the unit that does this kind; it begins with a launch where the unit has one.
 
@@ -82,7 +83,7 @@ class LayerBuilder(SectionBuilder):
         self.call(name, after)
         return len(launch)
 
-    def _bring(self, name: str, pieces: Sequence[Gathers], reader: str, ahead: int, role: str) -> str:
+    def _bring(self, name: str, pieces: Sequence[Gathers], reader: str, ahead: int, role: Role) -> str:
         """Adds the tasks that bring bytes from the main memory through the memory on chip to the reader, in pieces.
 
         Each of the reader's firings after the first `ahead` takes one piece.
@@ -106,20 +107,21 @@ class LayerBuilder(SectionBuilder):
     def _op(self, op: Op, name: str, after: Sequence[str]) -> None:
         """Adds an op whose activations are on chip: its weights stream in pieces, its new cache rows are stored."""
         self.part = op.kind
-        weights = self.graph.bytes_loaded(op, *WEIGHTS)
+        loads = {role: size for role, size in self.graph.loads(op).items() if role.learned}
+        weights = sum(loads.values())
         pieces, tiles = self._pieces(op, weights)
         ahead = self._compute(name, op.kind, [(item, n) for item, _, n in pieces], after, op=name, tiles=tiles)
         if weights:
-            role = next(self.graph.tensors[t].role for t in op.inputs if self.graph.tensors[t].role in WEIGHTS)
             self.part = ""  # the load runs ahead of its op and is blocked most of the time
-            load = self._bring(f"load {name}", [(1, size, n) for _, size, n in pieces], name, ahead, role)
+            sizes = [(1, size, n) for _, size, n in pieces]
+            load = self._bring(f"load {name}", sizes, name, ahead, next(iter(loads)))
             self.last_load = self.call(load, [self.last_load] if self.last_load else [])
         stored = self.graph.bytes_stored(op)
         if stored:
-            self.task(f"store {name}", self.tiers.main, work("write", bytes=stored), role="cache")
+            self.task(f"store {name}", self.tiers.main, work("write", bytes=stored), role=Role.CACHE)
             self.call(f"store {name}", [name])
 
-    def _pieces(self, op: Op, weights: int) -> tuple[list[WeightPieces], tuple[tuple[range, range], ...]]:
+    def _pieces(self, op: Op, weights: int) -> tuple[list[WeightPieces], tuple[Box, ...]]:
         """The op cut so that the weights of each piece fit a piece of the memory on chip, and its tiles, if any."""
         if op.kind == "embedding" and weights:
             rows, d = op.work.extents
@@ -127,16 +129,18 @@ class LayerBuilder(SectionBuilder):
             return _with_bytes([(work("embedding", rows=r, d=d), n) for r, n in row_counts], rows * d, weights), ()
         if op.kind not in ("matmul", "ternary_matmul") or not weights:
             return [(op.work, weights, 1)], ()
-        m, k, n = op.work.extents
+        m, k, n = (op.work[axis] for axis in ("m", "k", "n"))
         wide, deep = self._tile(op, self.piece_bytes * k * n // weights)
         cut = [(work(op.kind, m=m, k=d, n=w), a * b) for w, a in chunks(n, wide) for d, b in chunks(k, deep)]
-        # A piece has a tile, which a replay computes, only where it has whole outputs: not where it cuts k.
-        whole = op.kind == "matmul" and deep == k
-        return _with_bytes(cut, m * k * n, weights), (((range(0, m, m), range(0, n, wide)),) if whole else ())
+        # The pieces of one size follow one another, so each size is a box of tiles.
+        outputs, inputs = _stretches(n, wide), _stretches(k, deep)
+        outer = (range(1), range(0, m, m)) if op.kind == "matmul" else (range(0, m, m),)
+        tiles = tuple((*outer, along_k, along_n) for along_n in outputs for along_k in inputs)
+        return _with_bytes(cut, m * k * n, weights), tiles
 
     def _tile(self, op: Op, elements: int) -> tuple[int, int]:
         """Outputs and inputs of a piece of at most this many weights; whole multiples of the trees where they fit."""
-        _, k, n = op.work.extents
+        k, n = op.work["k"], op.work["n"]
         unit = self.design.units[self.unit_for(op.kind, f"op '{op.name}'")]
         trees, inputs = (unit.trees, unit.inputs) if isinstance(unit, CoreArray) else (1, 1)
         if elements >= k * min(n, trees):
@@ -166,7 +170,7 @@ class LayerBuilder(SectionBuilder):
         if near:
             # One firing more before the first piece: attention to the new rows, which are on chip.
             pieces = [(requests, each * size, n) for requests, each, n in near]
-            self.call(self._bring("read kept", pieces, name, ahead + 1, "cache"), known)
+            self.call(self._bring("read kept", pieces, name, ahead + 1, Role.CACHE), known)
         if arriving:
             self.part = "fetch"
             far, waits = _read_in_pieces(plan, most)
@@ -174,7 +178,7 @@ class LayerBuilder(SectionBuilder):
             ahead = self._compute(task, "attention", runs, [name], op=name)
             self.call(name, last=[task])
             pieces = [(1, tokens * size, n) for tokens, n in far]
-            read = self._bring("read fetched", pieces, task, ahead, "cache")
+            read = self._bring("read fetched", pieces, task, ahead, Role.CACHE)
             self.stream(arriving, read, self.tasks[arriving].firings, takes=waits)
         self._evict(plan, after)
 
@@ -184,7 +188,7 @@ class LayerBuilder(SectionBuilder):
         waits = list(after)
         if plan.step.metadata_read_bytes:
             read = work("read", bytes=plan.step.metadata_read_bytes)
-            self.task("read metadata", self.tiers.main, read, firings=plan.batch, role="metadata")
+            self.task("read metadata", self.tiers.main, read, firings=plan.batch, role=Role.METADATA)
             waits.append(self.call("read metadata", after))
         for place, item in enumerate(plan.step.works, start=1):
             # A design without a unit for it does the work as plain comparisons.
@@ -216,7 +220,7 @@ class LayerBuilder(SectionBuilder):
         self.part = "fetch"
         firings = sum(times for _, _, times in pieces)
         gathers = [(work("gather", requests=n, bytes=each * size), times) for n, each, times in pieces]
-        self.task("fetch", self.tiers.beyond, gathers, role="fetched")
+        self.task("fetch", self.tiers.beyond, gathers, role=Role.FETCHED)
         # Where a unit issues the requests, each piece is fetched as soon as its own requests are out.
         if self._has_unit_for("issue"):
             issues = [(work("issue", requests=n), times) for n, _, times in pieces]
@@ -225,7 +229,7 @@ class LayerBuilder(SectionBuilder):
         else:
             self.call("fetch", after)
         sizes = [(n * each * size, times) for n, each, times in pieces]
-        return self._carry("fetch", sizes, to=("fetched", self.tiers.main), depth=firings)
+        return self._carry("fetch", sizes, to=(Role.FETCHED, self.tiers.main), depth=firings)
 
     def _evict(self, plan: CachePlan, after: Sequence[str]) -> None:
         """Adds the move of the oldest resident tokens to the tier beyond, where new ones need their room."""
@@ -237,24 +241,34 @@ class LayerBuilder(SectionBuilder):
         request = self.design.units[beyond].request_bytes or total  # type: ignore[union-attr]
         # Pieces of whole requests, so that cutting the stretch adds no request.
         sizes = chunks(total, request * -(-total // (request * FETCHES)))
-        self.task("evict", self.tiers.main, _each("read", sizes), role="evicted")
+        self.task("evict", self.tiers.main, _each("read", sizes), role=Role.EVICTED)
         self.call("evict", after)
-        self._carry("evict", sizes, to=("evicted", beyond), depth=2)
+        self._carry("evict", sizes, to=(Role.EVICTED, beyond), depth=2)
 
-    def _carry(self, source: str, sizes: list[tuple[int, int]], *, to: tuple[str, str], depth: int) -> str:
+    def _carry(self, source: str, sizes: list[tuple[int, int]], *, to: tuple[Role, str], depth: int) -> str:
         """Adds the way of what `source` reads over the channels into a memory; returns the last task.
 
         `depth` is that of the first queue; the others have two places.
         """
-        name, memory = to
+        (role, memory), name = to, str(to[0])
         last, largest = source, max(size for size, _ in sizes)
         for channel in self.tiers.channels:
             self.task(f"{source} over {channel}", channel, _each("move", sizes))
             self.stream(last, f"{source} over {channel}", depth if last == source else 2, token_bytes=largest)
             last = f"{source} over {channel}"
-        self.task(name, memory, _each("write", sizes), role=name)
+        self.task(name, memory, _each("write", sizes), role=role)
         self.stream(last, name, 2, token_bytes=largest)
         return name
+
+
+def _stretches(total: int, size: int) -> list[range]:
+    """The ranges, in steps of a piece, of all whole pieces and of the rest.
+
+    >>> _stretches(10, 4), _stretches(3, 4)
+    ([range(0, 8, 4), range(8, 10, 2)], [range(0, 3, 3)])
+    """
+    whole = total // size * size
+    return [range(start, stop, min(size, stop - start)) for start, stop in ((0, whole), (whole, total)) if stop > start]
 
 
 def _with_bytes(cut: list[tuple[Work, int]], total: int, weights: int) -> list[WeightPieces]:

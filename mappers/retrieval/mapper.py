@@ -22,7 +22,6 @@ from mappers.retrieval.cache import CachePlan, Layout, Prediction, Tiers, check_
 from mappers.retrieval.layer import LayerBuilder
 
 WHOLE = "full"  # the shipped selection that keeps everything
-MULTIPLIED = ("weight", "lm_head", "cache")  # roles of tensors that cores multiply by
 
 
 def retrieval(
@@ -110,7 +109,7 @@ def _approximated(graph: Graph, plan: CachePlan | None, selection: Selection) ->
         "activations stay on chip, and so do new keys and values until they are written; "
         "weights and cached keys stream past them"
     )
-    other = {t.format.name for t in graph.tensors.values() if t.role in MULTIPLIED and t.format.bits != 16}
+    other = {t.format.name for t in graph.tensors.values() if t.role.multiplied and t.format.bits != 16}
     if other:
         yield f"weights or keys in {', '.join(sorted(other))} are multiplied at the rate of 16-bit ones"
     if plan is not None and plan.evicted:

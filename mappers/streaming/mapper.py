@@ -14,8 +14,7 @@ from archsim.errors import MappingError
 from archsim.units import Node
 from dataflow.cascade import CASCADES, Cascade, passes
 from dataflow.errors import guess
-from dataflow.graph import Graph, Op, mask_of
-from dataflow.mask import seen_keys
+from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS, work
 from dataflow.schedule import Schedule
 from dataflow.section import Section
@@ -46,7 +45,7 @@ def streaming(graph: Graph, design: Design, *, form: Form = "memory_free", heads
     cascade = CASCADES[form]
     units = _units(cascade, design)
     depths = _depths(cascade, design)
-    pipelines = [list(_pipelines(graph, op, cascade, heads)) for op in ops]
+    pipelines = [list(_pipelines(op, cascade, heads)) for op in ops]
     for op, of_op in zip(ops, pipelines, strict=True):
         _check_count(op, units, len(of_op), design)
     return Schedule(
@@ -81,7 +80,7 @@ def _check_graph(graph: Graph, ops: list[Op]) -> None:
             where=f"op '{foreign[0].name}'",
             ways_out=("--phase attention, which is the attention of a layer alone", "another design or mapper"),
         )
-    stored = [tensor.name for tensor in graph.tensors.values() if tensor.role in ("cache", "weight", "lm_head")]
+    stored = [tensor.name for tensor in graph.tensors.values() if tensor.role.multiplied]
     if not ops or stored:
         what = f"tensor '{stored[0]}' lies in memory, which this machine has none of" if ops else "no attention op"
         raise MappingError(what, where=f"graph '{graph.name}'", ways_out=("--phase attention",))
@@ -156,19 +155,20 @@ def _check_count(op: Op, units: dict[str, str], pipelines: int, design: Design) 
             )
 
 
-def _pipelines(graph: Graph, op: Op, cascade: Cascade, how: Heads) -> Iterator[Pipeline]:
+def _pipelines(op: Op, cascade: Cascade, how: Heads) -> Iterator[Pipeline]:
     """The pipelines of an attention op: one for each head of each sequence, or one for all."""
     # Rows of all sequences are stacked, and all sequences have the same mask.
-    batch, heads, head_dim = op.attributes["batch"], op.attributes["heads"], op.work["head_dim"]
-    queries, keys = (graph.tensors[tensor].shape[0] // batch for tensor in op.inputs[:2])
-    seen = tuple(seen_keys(i, queries=queries, keys=keys, **mask_of(op)) for i in range(queries))
+    batch, heads, queries, keys, mask = *(op.work[e] for e in ("batch", "heads", "queries", "keys")), op.work.mask
+    assert mask is not None
+    seen = tuple(mask.seen(i, queries=queries, keys=keys) for i in range(queries))
+    widths = (op.work["qk_dim"], op.work["v_dim"])
     if how == "sequential" or batch * heads == 1:
-        yield Pipeline("", cascade, head_dim, range(batch * heads), seen)
+        yield Pipeline("", cascade, *widths, (range(batch), range(heads)), seen)
         return
-    for lane in range(batch * heads):
-        sequence, head = divmod(lane, heads)
-        where = f"sequence {sequence} head {head}: " if batch > 1 else f"head {head}: "
-        yield Pipeline(where, cascade, head_dim, range(lane, lane + 1), seen)
+    for sequence in range(batch):
+        for head in range(heads):
+            where = f"sequence {sequence} head {head}: " if batch > 1 else f"head {head}: "
+            yield Pipeline(where, cascade, *widths, (range(sequence, sequence + 1), range(head, head + 1)), seen)
 
 
 def _section(
@@ -186,19 +186,20 @@ def _section(
         for e in pipeline.cascade.expressions:
             builder.task(
                 pipeline.prefix + e.name, units[e.name], pipeline.work(e), firings=pipeline.firings(e.name),
-                op=op.name, tiles=pipeline.tiles(e.name), role=e.name,
+                op=op.name, tiles=pipeline.tiles(e.name), expression=e.name,
             )  # fmt: skip
         # The sink takes a result a row and computes nothing; without it the last node would have no consumer.
         nothing = work("sink", mac=0, exp=0, flop=0)
-        builder.task(f"{pipeline.prefix}sink", units["sink"], nothing, firings=pipeline.rows, op=op.name, role="sink")
-        for (source, sink), (_, depth) in depths.items():
+        sink = f"{pipeline.prefix}sink"
+        builder.task(sink, units["sink"], nothing, firings=pipeline.rows, op=op.name, expression="sink")
+        for (source, reader), (_, depth) in depths.items():
             builder.stream(
                 pipeline.prefix + source,
-                pipeline.prefix + sink,
+                pipeline.prefix + reader,
                 depth,
                 gives=pipeline.gives(source),
-                takes=pipeline.takes(source, sink),
-                name=pipeline.prefix + _name((source, sink)),
+                takes=pipeline.takes(source, reader),
+                name=pipeline.prefix + _name((source, reader)),
                 token_bytes=scalar.bytes((pipeline.width(source),)),
             )
     return builder.section(op.name)

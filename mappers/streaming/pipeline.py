@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dataflow.cascade import Cascade, Expression
-from dataflow.op import Work, work
+from dataflow.op import Box, Work, work
 from dataflow.pattern import Pattern, every, sequence
 
 
@@ -16,25 +16,31 @@ from dataflow.pattern import Pattern, every, sequence
 class Pipeline:
     """A pipeline of an attention op: the rows that stream through it, and the keys that each of them sees.
 
-    A lane is one head of one sequence; row = lane x queries + query. `seen` gives the keys of each query, which are the
-    same in every lane of `lanes`.
+    `lanes` are its sequences and their heads; a row is one query of one lane. `seen` gives the keys of each query,
+    which are the same in every lane.
     """
 
     prefix: str
     cascade: Cascade
-    head_dim: int
-    lanes: range
+    qk_dim: int
+    v_dim: int
+    lanes: tuple[range, range]
     seen: tuple[range, ...]
+
+    @property
+    def lane_count(self) -> int:
+        """Heads of all sequences."""
+        return len(self.lanes[0]) * len(self.lanes[1])
 
     @property
     def rows(self) -> int:
         """Rows of all lanes."""
-        return len(self.lanes) * len(self.seen)
+        return self.lane_count * len(self.seen)
 
     @property
     def elements(self) -> int:
         """Scores of all rows."""
-        return len(self.lanes) * sum(len(keys) for keys in self.seen)
+        return self.lane_count * sum(len(keys) for keys in self.seen)
 
     def by_key(self, name: str) -> bool:
         """True where the node fires once for each score, False where it fires once for each row, as the sink does."""
@@ -64,21 +70,24 @@ class Pipeline:
             runs += [(first, 1), (0, len(keys) - 1)] if first else [(0, len(keys) - 1), (last, 1)]
         return sequence(*runs)
 
-    def tiles(self, name: str) -> tuple[tuple[range, range], ...]:
-        """What each firing computes, as (row, key); of a node that fires for each row, (row, 0)."""
+    def tiles(self, name: str) -> tuple[Box, ...]:
+        """What each firing computes, as (sequence, head, query, key); the key is 0 where a node fires for each row."""
         # In the order of firings: lane by lane, query by query, and in each row over the keys that it sees.
-        queries = len(self.seen)
-        rows = range(self.lanes.start * queries, self.lanes.stop * queries)
+        queries = range(len(self.seen))
         if not self.by_key(name):
-            return ((rows, range(1)),)
+            return ((*self.lanes, queries, range(1)),)
         if len(set(self.seen)) == 1:
-            return ((rows, self.seen[0]),)
-        return tuple((range(row, row + 1), self.seen[row % queries]) for row in rows)
+            return ((*self.lanes, queries, self.seen[0]),)
+        lanes = [(range(s, s + 1), range(h, h + 1)) for s in self.lanes[0] for h in self.lanes[1]]
+        return tuple((*lane, range(row, row + 1), self.seen[row]) for lane in lanes for row in queries)
 
     def counts(self, e: Expression) -> dict[str, int]:
         """What one firing of the node computes."""
-        # "d" stands for the head dimension, so that a cascade needs no numbers of a model.
-        return {what: self.head_dim if n == "d" else int(n) for what, n in e.counts.items()}
+        # The widths of a model stand for themselves, so that a cascade needs no numbers.
+        return {what: self._width(n) for what, n in e.counts.items()}
+
+    def _width(self, written: int | str) -> int:
+        return {"qk_dim": self.qk_dim, "v_dim": self.v_dim}.get(str(written)) or int(written)
 
     def work(self, e: Expression) -> Work:
         """The work of one firing of the node."""
@@ -86,5 +95,4 @@ class Pipeline:
 
     def width(self, source: str) -> int:
         """Scalars of a token that the node gives."""
-        width = self.cascade[source].width
-        return self.head_dim if width == "d" else int(width)
+        return self._width(self.cascade[source].width)

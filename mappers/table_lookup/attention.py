@@ -11,30 +11,27 @@ from collections.abc import Sequence
 from archsim.units import DecodeAttention
 from dataflow.op import work
 from dataflow.pattern import Pattern, sequence
+from dataflow.role import Role
 from mappers.table_lookup.builder import CallBuilder
 
 
 def prefill_attention(
     builder: CallBuilder,
     *,
-    groups: Sequence[range],
+    groups: Sequence[tuple[range, range]],
     heads: int,
     kv_heads: int,
     head_dim: int,
-    skips_masked: bool,
     after: Sequence[str],
 ) -> None:
-    """Attention of groups of queries to key and value rows, one row per step.
-
-    With `skips_masked`, rows are numbered from the newest token: a group sees the keys from its own first row on.
-    """
+    """Attention of groups of queries, each to the key and value rows that stand beside it, one row per step."""
     builder.part = "attention"
-    names, size, keys = builder.names, len(groups[0]), groups[-1].stop
-    spans = [range(g.start if skips_masked else 0, keys) for g in groups]
-    step = work("attention", pairs=size, heads=heads, head_dim=head_dim)
+    names, size, spans = builder.names, len(groups[0][0]), [span for _, span in groups]
+    step = work("attention", heads=heads, kv_heads=kv_heads, queries=size, keys=1, qk_dim=head_dim)
     drain = work("drain", d=size * heads * head_dim)
     runs = [(item, n) for span in spans for item, n in ((step, len(span)), (drain, 1))]
-    tiles = tuple((range(g.start, g.stop, size), span) for g, span in zip(groups, spans, strict=True))
+    all_heads = (range(1), range(0, heads, heads))
+    tiles = tuple((*all_heads, range(g.start, g.stop, size), span) for g, span in groups)
     attend = builder.task("attention", names.prefill, runs, op="attention", tiles=tiles)
     row, kv_row = (n * head_dim * builder.activation_bytes for n in (heads, kv_heads))
     # A group fires once per key row and once to drain: queries enter with its first step, results leave with the drain.
@@ -52,14 +49,15 @@ def prefill_attention(
 
 
 def decode_attention(
-    builder: CallBuilder, *, context: int, heads: int, kv_heads: int, head_dim: int, after: Sequence[str]
+    builder: CallBuilder, *, seen: range, heads: int, kv_heads: int, head_dim: int, after: Sequence[str]
 ) -> None:
-    """Attention of one query in two passes over the cache; the raw scores of all cached tokens wait in between."""
+    """Attention of one query in two passes over the keys that it sees; their raw scores wait in between."""
     builder.part = "attention"
     name = builder.names.decode
     unit: DecodeAttention = builder.design.units[name]  # type: ignore[assignment]
-    extents = {"pairs": 1, "heads": heads, "head_dim": head_dim}
-    tiles = ((range(1), range(context)),)
+    context = len(seen)
+    extents = {"heads": heads, "kv_heads": kv_heads, "queries": 1, "keys": 1, "qk_dim": head_dim}
+    tiles = ((range(1), range(0, heads, heads), range(1), seen),)
     score = [(work("attention_scores", **extents), context)]
     scores = builder.task("attention.scores", name, score, op="attention", tiles=tiles)
     sums = [(work("attention_values", **extents), context), (work("drain", d=heads * head_dim), 1)]
@@ -93,7 +91,7 @@ def _rows_read(
 ) -> str:
     """Adds the read of query (q), key (k) or value (v) rows from memory for an attention unit; returns its name."""
     what = {"q": "queries", "k": "keys", "v": "values"}[which]
-    role = "activation" if which == "q" else "cache"
+    role = Role.ACTIVATION if which == "q" else Role.CACHE
     each = work("read", bytes=row_bytes)
     read = builder.task(f"attention.{which}.read", builder.names.memory, each, firings=rows, role=role)
     fifo = f"{builder.tasks[consumer].unit} {what}"
@@ -106,7 +104,7 @@ def _rows_written(
 ) -> str:
     """Adds the write to memory of the rows that an attention unit makes; returns its name."""
     each = work("write", bytes=row_bytes)
-    write = builder.task("attention.write", builder.names.memory, each, firings=rows, role="activation")
+    write = builder.task("attention.write", builder.names.memory, each, firings=rows, role=Role.ACTIVATION)
     fifo = f"{builder.tasks[producer].unit} output"
     builder.stream(producer, write, depth, gives=gives, token_bytes=row_bytes, fifo=fifo)
     return write

@@ -26,6 +26,7 @@ from archsim.units import (
 from archsim.units.unit import ceil_div
 from dataflow.op import work
 from dataflow.pattern import Pattern
+from dataflow.role import Role
 from mappers.build.section_builder import SectionBuilder, chunks
 
 FIFO_RATES = (1, 2, 4)  # elements per cycle through the quantised FIFO that whole tokens can represent
@@ -164,7 +165,7 @@ class CallBuilder(SectionBuilder):
         size: int,
         *,
         times: int = 1,
-        role: str,
+        role: Role,
         burst: int = 0,
         op: str | tuple[str, ...] = "",
     ) -> tuple[str, list[tuple[int, int]]]:

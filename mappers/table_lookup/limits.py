@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from archsim.errors import MappingError
 from archsim.units import DecodeAttention, Memory, PrefillAttention, TableLookup, Vector, WeightBuffer, WeightLoader
 from archsim.units.unit import ceil_div
+from dataflow.role import STORED, Role
 from mappers.table_lookup.builder import FIFO_RATES, VECTOR_ELEMENTS, burst_bytes
 from mappers.table_lookup.shapes import LINEARS, Shapes
 
@@ -207,15 +208,17 @@ def _context(shapes: Shapes) -> Iterator[MappingError]:
     # A prompt is limited by the prefill engine's buffers, a decode step by the scores that wait between its two passes.
     if shapes.prefill:
         what, path, limit = "a prompt", f"units.{shapes.names.prefill}.max_context", prefill.max_context
+        keys = shapes.keys
     else:
         what, path, limit = "a context", f"units.{shapes.names.decode}.score_depth", decode.score_depth
-    if shapes.keys > limit:
+        keys = len(shapes.seen)
+    if keys > limit:
         yield MappingError(
-            f"{what} of {shapes.keys} tokens",
+            f"{what} of {keys} tokens",
             resource=path,
-            demand=shapes.keys,
+            demand=keys,
             capacity=limit,
-            ways_out=(f"at most {limit} tokens", f"{path}={shapes.keys}"),
+            ways_out=(f"at most {limit} tokens", f"{path}={keys}"),
         )
 
 
@@ -223,7 +226,7 @@ def _capacity(shapes: Shapes) -> Iterator[MappingError]:
     memory: Memory = shapes.design.units[shapes.names.memory]  # type: ignore[assignment]
     # In the loader's layout, which pads a matrix to whole regions: the graph's own ternary format is smaller.
     weights = shapes.layers * sum(map(shapes.weight_bytes, LINEARS))
-    demand = weights + shapes.graph.bytes_of("embedding", "lm_head", "cache", "norm")
+    demand = weights + shapes.graph.bytes_of(*(role for role in STORED if role is not Role.WEIGHT))
     if demand > memory.capacity:
         yield MappingError(
             f"weights and cache of '{shapes.graph.name}'",

@@ -13,6 +13,7 @@ from archsim.units import TableLookup, Vector
 from archsim.units.unit import ceil_div
 from dataflow.op import Work, work
 from dataflow.pattern import sequence
+from dataflow.role import Role
 from mappers.table_lookup.builder import VECTOR_ELEMENTS, CallBuilder, link_depth
 
 TOKEN_ELEMENTS = 2  # INT8 elements per token of the quantised FIFO; 1 is exact and takes 1.7 times as long to run
@@ -31,7 +32,7 @@ class Linear:
     n: int
     fused_work: Work | None
     operand_bytes: int  # per row, read beside the accumulators; 0 where the fused step has one operand
-    role: str  # of what is written: activation or cache
+    role: Role  # of what is written: activation or cache
 
 
 def load(
@@ -42,7 +43,7 @@ def load(
     loader, unit = builder.names.loader, builder.loader
     # The ports are read together: one request on each brings burst_beats beats of the layout.
     tile = unit.burst_beats * unit.beat_bytes
-    read, runs = builder.bursts(f"{name}.read", "read", weight_bytes, burst=tile, role="weight", op=matmul)
+    read, runs = builder.bursts(f"{name}.read", "read", weight_bytes, burst=tile, role=Role.WEIGHT, op=matmul)
     load = builder.task(f"{name}.load", loader, [(work("move", bytes=b), n) for b, n in runs])
     builder.stream(read, load, unit.outstanding, token_bytes=tile, fifo=f"{loader} requests")
     builder.call(name, after, first=[read], last=[load])
@@ -146,7 +147,7 @@ def _lookup(builder: CallBuilder, op: Linear, unit: TableLookup, token: int, qua
         works,
         firings=op.rows * firings,
         op=op.name,
-        tiles=((range(op.rows), range(0, op.k, block)),),
+        tiles=((range(op.rows), range(0, op.k, block), range(0, op.n, op.n)),),
     )
     made = sequence((0, 1), (1, VECTOR_ELEMENTS // token))
     builder.link(quantize, lookup, token=token, gives=made, takes=sequence(*takes))
@@ -156,7 +157,7 @@ def _lookup(builder: CallBuilder, op: Linear, unit: TableLookup, token: int, qua
 def _reads(builder: CallBuilder, name: str, channel: str, rows: int, vectors: int) -> tuple[str, str]:
     """Rows of vectors from memory in bursts, then one vector at a time over a port; returns the names of both tasks."""
     size = builder.vector_bytes
-    read, runs = builder.bursts(f"{name}.read", "read", vectors * size, times=rows, role="activation")
+    read, runs = builder.bursts(f"{name}.read", "read", vectors * size, times=rows, role=Role.ACTIVATION)
     move = builder.task(f"{name}.move", channel, work("move", bytes=size), firings=rows * vectors)
     builder.stream(
         read,

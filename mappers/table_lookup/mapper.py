@@ -12,6 +12,7 @@ from dataclasses import replace
 from archsim.design.design import Design
 from dataflow.graph import Graph
 from dataflow.op import Counts, work
+from dataflow.role import Role
 from dataflow.schedule import Schedule
 from dataflow.section import Section
 from mappers.build.section_builder import Buffering
@@ -170,11 +171,9 @@ def _between(shapes: Shapes, builder: CallBuilder, name: str, chain: list[str]) 
 def _attention(shapes: Shapes, builder: CallBuilder, after: list[str]) -> None:
     heads = {"heads": shapes.heads, "kv_heads": shapes.kv_heads, "head_dim": shapes.head_dim}
     if shapes.prefill:
-        groups = [range(start, start + shapes.group) for start in range(0, shapes.padded, shapes.group)]
-        skips = shapes.order == "reversed"
-        attention.prefill_attention(builder, groups=groups, skips_masked=skips, after=after, **heads)
+        attention.prefill_attention(builder, groups=shapes.groups(), after=after, **heads)
     else:
-        attention.decode_attention(builder, context=shapes.keys, after=after, **heads)
+        attention.decode_attention(builder, seen=shapes.seen, after=after, **heads)
 
 
 def _linear(shapes: Shapes, name: str) -> Linear:
@@ -184,7 +183,6 @@ def _linear(shapes: Shapes, name: str) -> Linear:
     row_bytes = n * shapes.activation_bytes
     # The second operand per row: one table for all heads, or the other input of an addition or a gate.
     operand = {"rope": shapes.head_dim * shapes.activation_bytes, "add": row_bytes, "silu_mul": row_bytes}
-    vector = {"heads": 1, "head_dim": VECTOR_ELEMENTS} if op and op.kind == "rope" else {"d": VECTOR_ELEMENTS}
     return Linear(
         name=name,
         quantize=QUANTIZED[name],
@@ -193,9 +191,9 @@ def _linear(shapes: Shapes, name: str) -> Linear:
         rows=shapes.padded,
         k=k,
         n=n,
-        fused_work=work(op.kind, rows=1, **vector) if op else None,
+        fused_work=work(op.kind, rows=1, d=VECTOR_ELEMENTS) if op else None,
         operand_bytes=operand[op.kind] if op else 0,
-        role="cache" if name in ("k", "v") else "activation",
+        role=Role.CACHE if name in ("k", "v") else Role.ACTIVATION,
     )
 
 
@@ -203,17 +201,15 @@ def _recomputed(shapes: Shapes) -> Counts:
     """Work beyond the graph's: rows that pad the prompt, rows quantised anew for each linear, masked scores."""
     extra: Counts = {}
     uses = {name: list(QUANTIZED.values()).count(name) for name in QUANTIZED.values()}
-    # A step scores one key for a group of queries; in reversed order group g of G skips the keys of the g before it.
-    groups = shapes.padded // shapes.group
-    steps = shapes.padded * (groups + 1) // 2 if shapes.order == "reversed" else shapes.padded * groups
-    scored = steps * shapes.group if shapes.prefill else shapes.keys
+    # A step scores one key for a group of queries.
+    scored = sum(len(group) * len(seen) for group, seen in shapes.groups()) if shapes.prefill else len(shapes.seen)
     for op in shapes.graph.ops.values():
         # The host works on the one row of the graph, without padding.
         if op.name == "lm_head":
             continue
         asked, scheduled = shapes.rows, shapes.padded * uses.get(op.name.rpartition(".")[2], 1)
         if op.kind == "attention":
-            asked, scheduled = op.work["pairs"], scored
+            asked, scheduled = op.work.pairs, scored
         for what, n in op.work.counts().items():
             extra[what] = extra.get(what, 0) + n * scheduled // asked - n
     return {what: n for what, n in extra.items() if n}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dataflow.op import work
+from dataflow.role import Role
 from mappers.build.section_builder import chunks
 from mappers.table_lookup.builder import CallBuilder
 
@@ -23,8 +24,8 @@ def norm(
     unit, size, burst = builder.names.norm, d * builder.activation_bytes, builder.burst_bytes
     tiles = ((range(rows), range(0, d, d)),)
     norm = builder.task(name, unit, work("rmsnorm", rows=1, d=d), firings=rows, op=op, tiles=tiles)
-    read, runs = builder.bursts(f"{name}.read", "read", size, times=rows, role="activation")
-    write, _ = builder.bursts(f"{name}.write", "write", size, times=rows, role="activation")
+    read, runs = builder.bursts(f"{name}.read", "read", size, times=rows, role=Role.ACTIVATION)
+    write, _ = builder.bursts(f"{name}.write", "write", size, times=rows, role=Role.ACTIVATION)
     bursts = sum(n for _, n in runs)
     # The unit holds a row while it scales it; the port holds the requests under way.
     depth = bursts + builder.loader.outstanding
@@ -37,8 +38,8 @@ def embedding(builder: CallBuilder, rows: int, row_bytes: int) -> None:
     """Copies rows of the embedding table to where the first norm reads them, both in memory."""
     builder.part = "embedding"
     memory, read, write = builder.names.memory, "embedding.read", "embedding.write"
-    builder.task(read, memory, work("read", bytes=row_bytes), firings=rows, op="embedding", role="embedding")
-    builder.task(write, memory, work("write", bytes=row_bytes), firings=rows, role="activation")
+    builder.task(read, memory, work("read", bytes=row_bytes), firings=rows, op="embedding", role=Role.EMBEDDING)
+    builder.task(write, memory, work("write", bytes=row_bytes), firings=rows, role=Role.ACTIVATION)
     builder.stream(read, write, 2, token_bytes=row_bytes, fifo="embedding rows")
     builder.call("embedding", first=[read], last=[write])
 
@@ -48,8 +49,9 @@ def lm_head(builder: CallBuilder, *, k: int, n: int, weight_bytes: int) -> None:
     builder.part = "LM head"
     host, runs = builder.names.host, chunks(n, HEAD_ROWS)
     reads = [(work("read", bytes=weight_bytes * rows // n), count) for rows, count in runs]
-    read = builder.task("lm_head.read", builder.names.memory, reads, role="lm_head")
+    read = builder.task("lm_head.read", builder.names.memory, reads, role=Role.LM_HEAD)
+    tiles = ((range(1), range(1), range(0, k, k), range(0, n, HEAD_ROWS)),)
     products = [(work("matmul", m=1, k=k, n=rows), count) for rows, count in runs]
-    head = builder.task("lm_head", host, products, op="lm_head", tiles=((range(1), range(0, n, HEAD_ROWS)),))
+    head = builder.task("lm_head", host, products, op="lm_head", tiles=tiles)
     builder.stream(read, head, 2, token_bytes=weight_bytes * HEAD_ROWS // n, fifo=f"{host} weights")
     builder.call("lm_head", first=[read], last=[head])

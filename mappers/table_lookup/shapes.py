@@ -11,6 +11,7 @@ from archsim.errors import MappingError
 from archsim.units import PrefillAttention, WeightLoader
 from dataflow.format import Format
 from dataflow.graph import Graph
+from dataflow.mask import Mask
 from mappers.build.section_builder import Buffering
 from mappers.table_lookup.builder import UnitNames
 
@@ -35,6 +36,7 @@ class Shapes:
     rows: int
     padded: int
     keys: int
+    mask: Mask
     group: int
     layout: Format
     activation_bytes: int
@@ -52,18 +54,20 @@ class Shapes:
         prefill: PrefillAttention = design.units[names.prefill]  # type: ignore[assignment]
         loader: WeightLoader = design.units[names.loader]  # type: ignore[assignment]
         attention = graph.ops["layer0.attention"]
-        rows = graph.tensors["embedding"].shape[0]
+        mask, rows = attention.work.mask, graph.tensors["embedding"].shape[0]
+        assert mask is not None
         # The prefill engine works on whole groups of queries; a decode step has one row and no group.
         padded = ceil(rows / prefill.query_parallel) * prefill.query_parallel
         return Shapes(
             graph, design, names, buffering, order,
             layers=sum(1 for op in graph.ops.values() if op.kind == "attention"),
-            heads=attention.attributes["heads"],
-            kv_heads=attention.attributes["kv_heads"],
-            head_dim=attention.work["head_dim"],
+            heads=attention.work["heads"],
+            kv_heads=attention.work["kv_heads"],
+            head_dim=attention.work["qk_dim"],
             rows=rows,
             padded=padded if graph.about["phase"] == "prefill" else rows,
             keys=graph.tensors["layer0.k_cache"].shape[0],
+            mask=mask,
             group=prefill.query_parallel,
             layout=loader.layout,
             activation_bytes=graph.tensors["embedding"].format.bytes((1,)),
@@ -73,6 +77,24 @@ class Shapes:
     def prefill(self) -> bool:
         """True where the graph is a prefill, False where it is a decode step."""
         return bool(self.graph.about["phase"] == "prefill")
+
+    @property
+    def seen(self) -> range:
+        """The keys that the one query of a decode step sees."""
+        return self.mask.seen(0, queries=1, keys=self.keys)
+
+    def groups(self) -> list[tuple[range, range]]:
+        """The groups of a prompt's queries, each with the keys that it is scored against.
+
+        In reversed order rows count from the newest token on, so that a group sees the keys from its own first row to
+        the end of its last row's window; in plain order it is scored against every key.
+        """
+        starts = range(0, self.padded, self.group)
+        groups = [range(start, start + self.group) for start in starts]
+        if self.order != "reversed":
+            return [(group, range(self.padded)) for group in groups]
+        window = self.mask.window or self.padded
+        return [(group, range(group.start, min(self.padded, group.stop - 1 + window))) for group in groups]
 
     def shape(self, linear: str) -> tuple[int, int]:
         """Outputs n and inputs k of a layer's matrix."""

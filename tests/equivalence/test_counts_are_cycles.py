@@ -5,7 +5,7 @@ import pytest
 
 import archsim
 from archsim.units import DecodeAttention, MatmulArray, PrefillAttention, TableLookup
-from dataflow.mask import causal_pairs
+from dataflow.mask import Mask
 from dataflow.op import work
 from kernels.attention import decode_attention_counted, prefill_attention_counted
 from kernels.ternary.lookup import lookup_matmul_counted
@@ -53,12 +53,12 @@ def test_prefill_steps_counted_are_the_engine_s_cycles(order, n, heads):
     q, k, v = np.random.default_rng(2).standard_normal((3, n, heads, width)).astype(np.float32)
     _, counts = prefill_attention_counted(q, k, v=v, order=order)
     engine = PrefillAttention.model_validate(FREE_PREFILL)
-    item = work("attention", pairs=8 * counts.steps, heads=heads, head_dim=width)
+    item = work("attention", queries=8, keys=counts.steps, heads=heads, qk_dim=width)
     # At rate 1: a beat an element, a cycle a head for its partial sums, a cycle a head and query to rescale.
     assert engine.cycles(item) == counts.steps * (heads * width + heads + 8 * heads)
     assert counts.key_rows_read == counts.value_rows_read == counts.steps
     padded = -(-n // 8) * 8
-    assert counts.visible_pairs == causal_pairs(padded, padded)
+    assert counts.visible_pairs == Mask().pairs(padded, padded)
     # Online softmax takes two exponentials a pair and head, of the score and of the maximum's change, in one iteration.
     assert counts.exps == 2 * item.counts()["exp"]
 
@@ -72,7 +72,7 @@ def test_decode_rows_counted_are_the_engine_s_cycles(context, heads):
     _, counts = decode_attention_counted(q, k, v=v)
     engine = DecodeAttention.model_validate(FREE_DECODE)
     scores, values = (
-        engine.cycles(work(f"attention_{half}", pairs=counts.key_rows_read, heads=heads, head_dim=width))
+        engine.cycles(work(f"attention_{half}", queries=1, keys=counts.key_rows_read, heads=heads, qk_dim=width))
         for half in ("scores", "values")
     )
     assert counts.key_rows_read == counts.value_rows_read == context

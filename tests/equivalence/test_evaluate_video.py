@@ -15,8 +15,8 @@ from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
 import archsim
 from dataflow import Model, Vision, decode, frame, prefill, question
-from dataflow.numeric.evaluate import evaluate, random_tensors
-from dataflow.numeric.tiles import TILES, operands_of
+from dataflow.numeric.evaluate import evaluate, operands_of, random_tensors
+from dataflow.op import OP_KINDS
 
 VIDEO = archsim.load_model("toy_video")
 TERNARY = VIDEO.model_copy(update={"name": "ternary", "weights": "ternary", "sub_norms": True})
@@ -213,7 +213,7 @@ def test_tiles_of_a_norm_and_of_a_gelu_are_parts_of_it(name):
     for row, column in product(range(0, whole.shape[0], 2), range(0, whole.shape[1], 3)):
         rows = range(row, min(row + 2, whole.shape[0]))
         columns = range(column, min(column + 3, whole.shape[1]))
-        tile = TILES[op.kind](operands, rows, columns)
+        tile = OP_KINDS[op.kind].tile(operands, (rows, columns))
         np.testing.assert_array_equal(tile, whole[row : rows.stop, column : columns.stop])
 
 

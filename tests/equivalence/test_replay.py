@@ -11,6 +11,7 @@ import archsim
 import mappers
 from dataflow import (
     Graph,
+    Mask,
     Schedule,
     ScheduleError,
     Section,
@@ -26,6 +27,7 @@ from dataflow import (
 from dataflow.format import FP32, INT8, INT32, TERNARY
 from dataflow.numeric.evaluate import evaluate, evaluate_op, random_tensors, replay
 from dataflow.numeric.replay import dependence_order, steps
+from dataflow.op import Box
 
 # From one op to the next in FP32: sums of a few hundred terms in another order, relative to the largest element.
 TOLERANCE = 2e-6
@@ -87,7 +89,7 @@ def test_table_lookup_with_weights_loaded_ahead(graph):
     check(mappers.lower(graph, LOOKUP, weight_buffering="double"), seed=9)
 
 
-def boxes(task: Task) -> list[tuple[range, range]]:
+def boxes(task: Task) -> list[Box]:
     """The tiles of a task as boxes of one tile each."""
     return [tuple(range(r.start, r.stop, len(r)) for r in tile) for tile in task.slices()]
 
@@ -131,10 +133,10 @@ def test_a_section_refuses_a_task_with_a_tile_too_few():
     schedule = mappers.lower(prefill(SMALL, prompt=8), LOOKUP)
     for section, name in tiled(schedule.graph):
         with pytest.raises(ScheduleError, match="each firing computes one tile"):
-            with_task(schedule, section, name, lambda task: replace(task, tiles=(*boxes(task)[:-1], (range(0),) * 2)))
+            with_task(schedule, section, name, lambda task: replace(task, tiles=(*boxes(task)[:-1], (range(0),) * 4)))
 
 
-def alone(kind: str, tiles: list[tuple[range, range]], **extents: int) -> Schedule:
+def alone(kind: str, tiles: list[Box], **extents: int) -> Schedule:
     """A schedule of one op, y = x + x of 4 x 6 or y = x w of m = 2, k = 6, n = 3, one firing for each tile."""
     graph = Graph("alone")
     if kind == "add":
@@ -148,15 +150,15 @@ def alone(kind: str, tiles: list[tuple[range, range]], **extents: int) -> Schedu
     return Schedule(graph, "design", "mapper", (Section("s", (task,), ()),))
 
 
-def add(*tiles: tuple[range, range]) -> Schedule:
+def add(*tiles: Box) -> Schedule:
     return alone("add", list(tiles), rows=1, d=3)
 
 
-def product(*tiles: tuple[range, range]) -> Schedule:
-    return alone("ternary_matmul", list(tiles), m=1, k=3, n=3)
+def product(*tiles: Box) -> Schedule:
+    return alone("ternary_matmul", [(*tile, range(0, 3, 3)) for tile in tiles], m=1, k=3, n=3)
 
 
-def box(row: int, column: int) -> tuple[range, range]:
+def box(row: int, column: int) -> Box:
     return range(row, row + 1), range(column, column + 3, 3)
 
 
@@ -181,19 +183,19 @@ def test_tiles_in_any_order_give_the_op(schedule):
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
-        (add(*ALL[:-1]), "op 'y': no tile holds (row 3, d 3), 3 such places in all; the tiles of an op hold each "
-                         "(row, d) once"),
-        (add(*ALL, ALL[3]), "op 'y': 2 tiles hold (row 1, d 3) and 1 (row 0, d 0); the tiles of an op hold each "
-                            "(row, d) once"),
-        (product(*ALL[:3]), "op 'y': no tile holds (m 1, k 3), 3 such places in all; the tiles of an op hold each "
-                            "(m, k) once"),
-        (product(*ALL[:4], ALL[0]), "task 't': op 'y': 2 tiles hold (m 0, k 0); the tiles of an op hold each (m, k) "
-                                    "once"),
-        (product(*ALL[:3], box(1, 4)), "task 't': a tile ends at 7, op 'y' at 6"),
+        (add(*ALL[:-1]), "op 'y': no tile holds (rows 3, d 3), 3 such places in all; the tiles of an op hold each "
+                         "(rows, d) once"),
+        (add(*ALL, ALL[3]), "op 'y': 2 tiles hold (rows 1, d 3) and 1 (rows 0, d 0); the tiles of an op hold each "
+                            "(rows, d) once"),
+        (product(*ALL[:3]), "op 'y': no tile holds (m 1, k 3, n 0), 9 such places in all; the tiles of an op hold "
+                            "each (m, k, n) once"),
+        (product(*ALL[:4], ALL[0]), "task 't': op 'y': 2 tiles hold (m 0, k 0, n 0); the tiles of an op hold each "
+                                    "(m, k, n) once"),
+        (product(*ALL[:3], box(1, 4)), "task 't': a tile ends at k 7, op 'y' at 6"),
         (product(*ALL[:3], (range(1, 2), range(3, 5, 2))),
-         "task 't': a firing of ternary_matmul(m=1, k=3, n=3) computes a tile of 1 x 2 of op 'y', which is "
+         "task 't': a firing of ternary_matmul(m=1, k=3, n=3) computes a tile of 1 x 2 x 3 of op 'y', which is "
          "ternary_matmul(m=2, k=6, n=3); the work of a firing is that of its tile"),
-        (alone("silu_mul", [(range(1), range(0, 6, 6))], rows=1, d=6),
+        (alone("silu_mul", [(range(1), range(0, 6, 6), range(0, 3, 3))], rows=1, d=6),
          "task 't': computes silu_mul, op 'y' is a ternary_matmul"),
     ],
     ids=["gap", "overlap", "gap in sums", "sums twice", "beyond", "wrong size", "wrong kind"],
@@ -227,41 +229,58 @@ def attention(*tasks: Task, order: str = "plain") -> Schedule:
 
 
 def attend(
-    kind: str, tiles: list[tuple[range, range]], *, drained: int = 0, pairs: int = 0, name: str = "attend"
+    kind: str, tiles: list[Box], *, drained: int = 0, mask: Mask | None = None, name: str = "attend"
 ) -> Task:
     """A task of op 'a', each tile as large as the first, with a drain after every `drained` tiles."""
-    rows, keys = tiles[0]
-    pairs = pairs or (rows.stop - rows.start) * (keys.stop - keys.start)
-    step = (work(kind, pairs=pairs, heads=4, head_dim=3), drained or 1)
+    batch, heads, queries, keys = map(abs, (along.step for along in tiles[0]))
+    step = (work(kind, mask, batch=batch, heads=heads, queries=queries, keys=keys, qk_dim=3), drained or 1)
     runs = (step, (work("drain", d=12), 1)) if drained else (step,)
-    firings = len(tiles) + (len(tiles) // drained if drained else 0)
-    return Task(name, "unit", firings, sequence(*runs), ops=("a",), tiles=tuple(tiles))
+    task = Task(name, "unit", 1, sequence(*runs), ops=("a",), tiles=tuple(tiles))
+    count = len(list(task.slices()))
+    firings = count + (count // drained if drained else 0)
+    return replace(task, firings=firings)
 
 
-def keys_of(*groups: range, step: int = 1) -> list[tuple[range, range]]:
-    """Every key, `step` at a time, for one group of queries after the other."""
-    return [(range(g.start, g.stop, len(g)), range(key, key + step, step)) for g in groups for key in range(0, 6, step)]
+def whole(along: range) -> range:
+    return range(along.start, along.stop, along.stop - along.start)
 
 
+BOTH, EACH = range(0, 2, 2), [range(0, 1), range(1, 2)]  # sequences together, or one after the other
+HEADS = range(0, 4, 4)
+
+
+def keys_of(*groups: Box, step: int = 1) -> list[Box]:
+    """Every key, `step` at a time, for one group (batch, heads, queries) after the other."""
+    return [(*map(whole, group), range(key, key + step, step)) for group in groups for key in range(0, 3, step)]
+
+
+GROUPS = (
+    [(BOTH, HEADS, range(2))],
+    [(sequence, HEADS, range(q, q + 1)) for sequence in EACH for q in (0, 1)],
+    [(BOTH, range(h, h + 1), range(2)) for h in range(4)],
+    [(BOTH, HEADS, range(0, 3)), (BOTH, HEADS, range(3, 6))],  # the queries of the second group are padding
+)
 ONLINE = [
-    attention(attend("attention", keys_of(*groups, step=step), drained=6 // step if drains else 0), order=order)
-    for groups in ((range(0, 4),), (range(0, 2), range(2, 4)), (range(0, 3), range(3, 6)))
+    attention(attend("attention", keys_of(*groups, step=step), drained=3 // step if drains else 0), order=order)
+    for groups in GROUPS
     for order in ("plain", "reversed")
-    for step in (1, 2)
+    for step in (1, 3)
     for drains in (True, False)
 ]
 SCORES, VALUES = (
-    [(range(q, q + 2, 2), range(k, k + 3, 3)) for q in (0, 2) for k in order] for order in ((0, 3), (3, 0))
+    [(BOTH, HEADS, range(q, q + 1), keys) for q in (0, 1) for keys in order]
+    for order in ((range(0, 2, 2), range(2, 4, 2)), (range(2, 4, 2), range(0, 2, 2)))
 )
 TWO_PASSES = [
     attention(attend("attention_scores", SCORES, name="scores"), attend("attention_values", VALUES, name="values"))
 ]
 
 
-HALVES = [keys_of(range(0, 4))[half] for half in (slice(0, 3), slice(3, 6))]
+HALVES = [keys_of(*GROUPS[1])[half] for half in (slice(0, 6), slice(6, 12))]
 OTHERS = [
     attention(attend("attention", HALVES[0], name="first"), attend("attention", HALVES[1], name="second")),
-    attention(attend("attention", [SCORES[0], SCORES[3]], pairs=5)),  # masked pairs neither walked nor paid for
+    # Masked pairs neither walked nor paid for: 2 and 3 of the keys, 5 pairs of 6.
+    attention(attend("attention", [(BOTH, HEADS, range(0, 2, 2), range(0, 3, 3))], mask=Mask())),
 ]
 
 
@@ -274,9 +293,9 @@ def test_tiles_of_attention_in_groups_steps_and_passes(schedule):
 
 def test_a_group_drained_between_its_keys_is_noticed():
     with pytest.raises(
-        ScheduleError, match="task 'attend': queries 0 to 3 are drained before query 2 has seen key 3; a drain"
+        ScheduleError, match="task 'attend': queries 0 to 1 are drained before query 1 has seen key 2; a drain"
     ):
-        list(steps(attention(attend("attention", keys_of(range(0, 4)), drained=3))))
+        list(steps(attention(attend("attention", keys_of(*GROUPS[0]), drained=2))))
 
 
 def test_values_wait_for_all_scores():

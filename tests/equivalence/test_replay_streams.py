@@ -19,6 +19,7 @@ from mappers.streaming.mapper import streaming
 
 MACHINE = load_design("streaming_machine")
 FORMS = tuple(CASCADES)
+LANE = (range(1), range(1))
 WITHOUT_MAX = ("naive", "reordered_without_max")
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}  # the issue of rounding: N additions in another order than PyTorch's
 
@@ -32,16 +33,16 @@ def drawn(graph: Graph, dtype: str, *, seed: int = 0, scale: float = 1.0) -> dic
 def expected(graph: Graph, tensors: dict[str, np.ndarray]) -> np.ndarray:
     """PyTorch's scaled_dot_product_attention, in the type of the tensors."""
     (op,) = graph.ops.values()
-    a, width = op.attributes, op.work["head_dim"]
+    a, widths = op.attributes, {"q": op.work["qk_dim"], "k": op.work["qk_dim"], "v": op.work["v_dim"]}
     q, k, v = (
         torch.tensor(tensors[n]).reshape(a["batch"], -1, tensors[n].shape[1] // width, width).transpose(1, 2)
-        for n in ("q", "k", "v")
+        for n, width in widths.items()
     )
     own = torch.arange(q.shape[2])[:, None] + k.shape[2] - q.shape[2]  # the key of each query's own token
     key = torch.arange(k.shape[2])
     seen = (key <= own) & (key > own - (a["window"] or k.shape[2])) if a["causal"] else torch.ones(1, 1).bool()
     out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
-    return out.transpose(1, 2).reshape(tensors["q"].shape).numpy()
+    return out.transpose(1, 2).reshape(len(tensors["q"]), -1).numpy()
 
 
 def check(graph: Graph, form: str, dtype: str, **options: Any) -> None:
@@ -159,16 +160,17 @@ def broken(form: str, task: str, **changes: Any) -> Schedule:
 @pytest.mark.parametrize(
     "form, task, changes, message",
     [
-        ("naive", "exp", {"role": "weight"}, "task 'exp': 'weight' is no expression of the naive form"),
+        ("naive", "exp", {"expression": "weight"}, "task 'exp': 'weight' is no expression of the naive form"),
         ("naive", "divide", {"takes": {"exp > divide": every(1), "sum > divide": sequence((0, 1), (1, 1), (0, 2))}},
          "task 'divide': reads 'sum' before it has taken any"),
         ("naive", "divide", {"takes": {"exp > divide": every(1), "sum > divide": sequence((1, 2), (0, 6))}},
-         "task 'divide': at row 0 it takes a token of row 1 from 'sum > divide'"),
+         "at (sequence 0, head 0, query 0) it takes a token of (sequence 0, head 0, query 1) from 'sum > divide'"),
         ("naive", "output", {"gives": {"output > sink": sequence((0, 6), (1, 2))}},
          "2 rows come out, not each of the op's once"),
         ("naive", "exp", {"tiles": ()}, "takes more tokens of 'exp > "),
         ("naive", "output", {"tiles": ()}, "tokens are left in 'divide > output'"),
-        ("naive", "sum", {"tiles": ((range(2), range(0, 4, 2)), (range(2), range(0, 4, 2)))}, "at row 1 it takes"),
+        ("naive", "sum", {"tiles": ((*LANE, range(2), range(0, 4, 2)), (*LANE, range(2), range(0, 4, 2)))},
+         "at (sequence 0, head 0, query 1) it takes"),
     ],
 )  # fmt: skip
 def test_schedules_that_lose_or_misplace_tokens_are_refused(

@@ -125,7 +125,7 @@ def test_masked_scores_take_no_time(form: str, n: int, r: int, window: int | Non
     design = machine(latency)
     schedule = streaming(attention(queries=r, keys=n, head_dim=1, window=window), design, form=form)
     lengths = [min(n - r + i + 1, window or n) for i in range(r)]
-    assert schedule.graph.ops["attention"].work["pairs"] == sum(lengths)
+    assert schedule.graph.ops["attention"].work.pairs == sum(lengths)
     expected = law(form, lengths[-1], 1, latency) - lengths[-1] + sum(lengths)
     assert simulate(schedule, design).cycles == expected
 

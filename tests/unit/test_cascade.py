@@ -14,7 +14,7 @@ from archsim.engine import attempt
 from archsim.engine.flat import flatten
 from archsim.engine.result import SectionResult, Stuck
 from dataflow import CASCADES, Cascade, Expression, GraphError, attention, passes
-from dataflow.op import NODE_KINDS
+from dataflow.kinds.movement import NODE_KINDS
 from mappers.streaming.mapper import streaming
 
 MACHINE = load_design("streaming_machine")
@@ -164,7 +164,7 @@ def test_arithmetic_counted_by_hand(form: str, by_key: dict[str, int], by_row: d
 
 @pytest.mark.parametrize("form", CASCADES)
 def test_scalars_of_a_value(form: str) -> None:
-    wide = {"values": "d", "output": "d", "weight": "2"}
+    wide = {"values": "v_dim", "output": "v_dim", "weight": "2"}
     assert all(e.width == wide.get(e.name, "1") for e in CASCADES[form].expressions)
 
 

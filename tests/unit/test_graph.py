@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from archsim import load_model
 from dataflow import FORMATS, OP_KINDS, Graph, GraphError, Model, Tensor, Work, attention, decode, prefill, work
-from dataflow.mask import causal_pairs, seen_keys
-from dataflow.op import GRAPH_KINDS, NODE_KINDS
+from dataflow.kinds.movement import NODE_KINDS
+from dataflow.mask import Mask
+from dataflow.op import graph_kinds
+from dataflow.role import Role
 
 FP16 = FORMATS["fp16"]
 Shapes = tuple[tuple[int, ...], ...]
@@ -29,15 +31,27 @@ Shapes = tuple[tuple[int, ...], ...]
         (work("quantize", rows=3, d=5), {"flop": 30}, 15),
         (work("dequantize", rows=3, d=5), {"flop": 15}, 15),
         (work("add", rows=3, d=5), {"flop": 15}, 15),
+        (work("mul", rows=3, d=5), {"flop": 15}, 15),
         (work("silu_mul", rows=3, d=5), {"flop": 45}, 15),
+        (work("relu", rows=3, d=5), {"flop": 15}, 15),
+        (work("square", rows=3, d=5), {"flop": 15}, 15),
+        (work("softmax", rows=3, d=5), {"flop": 60, "exp": 15}, 15),
+        (work("max_pool", rows=6, d=5), {"flop": 30}, 30),
+        (work("reshape", rows=3, d=5), {}, 15),
+        (work("transpose", rows=3, d=5), {}, 15),
         (work("gelu", rows=3, d=5), {"flop": 120}, 15),
-        (work("rope", rows=3, heads=2, head_dim=4), {"flop": 72}, 24),
+        (work("rope", rows=3, d=2 * 4), {"flop": 72}, 24),
         (work("pool", rows=6, d=5), {"flop": 30}, 30),
         (work("matmul", m=3, k=4, n=5), {"mac": 60}, 15),
+        (work("matmul", batch=2, m=3, k=4, n=5), {"mac": 120}, 30),
         (work("ternary_matmul", m=3, k=4, n=5), {"mac": 60}, 15),
-        (work("attention", pairs=10, heads=2, head_dim=4), {"mac": 160, "exp": 20}, 20),
-        (work("attention_scores", pairs=10, heads=2, head_dim=4), {"mac": 80}, 20),
-        (work("attention_values", pairs=10, heads=2, head_dim=4), {"mac": 80, "exp": 20}, 20),
+        (
+            work("attention", Mask(), batch=2, queries=2, keys=3, heads=2, qk_dim=4, v_dim=1),
+            {"mac": 100, "exp": 20}, 20,
+        ),
+        (work("attention", queries=1, keys=10, heads=2, qk_dim=4), {"mac": 160, "exp": 20}, 20),
+        (work("attention_scores", queries=1, keys=10, heads=2, qk_dim=4), {"mac": 80}, 20),
+        (work("attention_values", queries=1, keys=10, heads=2, qk_dim=4), {"mac": 80, "exp": 20}, 20),
         (work("select", rows=3, d=5), {}, 15),
         (work("append", rows=3, d=5), {}, 15),
         (work("read", bytes=7), {"read": 7}, 7),
@@ -69,7 +83,7 @@ def test_the_test_above_knows_every_kind() -> None:
 
 
 def test_both_passes_of_attention_are_the_whole_of_it() -> None:
-    extents = {"pairs": 7, "heads": 3, "head_dim": 8}
+    extents = {"queries": 1, "keys": 7, "heads": 3, "qk_dim": 8, "v_dim": 5}
     first, second = work("attention_scores", **extents).counts(), work("attention_values", **extents).counts()
     whole = work("attention", **extents).counts()
     assert {what: first.get(what, 0) + second.get(what, 0) for what in whole} == whole
@@ -78,18 +92,24 @@ def test_both_passes_of_attention_are_the_whole_of_it() -> None:
 def test_extents_by_name_and_as_text() -> None:
     item = work("matmul", n=5, m=3, k=4)
     assert (item["m"], item["k"], item["n"]) == (3, 4, 5)
-    assert str(item) == "matmul(m=3, k=4, n=5)"
+    assert str(item) == "matmul(batch=1, m=3, k=4, n=5)"
+    attended = work("attention", Mask(window=2), queries=2, keys=3, heads=4, qk_dim=8)
+    assert str(attended) == (
+        "attention(batch=1, heads=4, kv_heads=4, queries=2, keys=3, qk_dim=8, v_dim=8, window of 2)"
+    )
+    with pytest.raises(GraphError, match=r"matmul\(.*\) has no extent 'rows'; extents are: batch, m, k, n"):
+        item["rows"]
     assert str(work("enter")) == "enter()"
 
 
 @pytest.mark.parametrize(
     "kind, extents, message",
     [
-        ("matmul", {"m": 1, "k": 2}, "work of kind 'matmul' takes the extents (m, k, n), got (m, k)"),
+        ("matmul", {"m": 1, "k": 2}, "work of kind 'matmul' takes the extents (batch, if not 1, m, k, n), got (m, k)"),
         ("read", {"bytes": 1, "d": 2}, "work of kind 'read' takes the extents (bytes), got (bytes, d)"),
         ("read", {"bytes": -1}, "work of kind 'read': extents are whole numbers >= 0, got bytes=-1"),
         ("add", {"rows": 1.5, "d": -2}, "work of kind 'add': extents are whole numbers >= 0, got rows=1.5, d=-2"),
-        ("softmax", {"d": 1}, f"unknown op kind 'softmax'; op kinds are: {', '.join(OP_KINDS)}"),
+        ("sort", {"d": 1}, f"unknown op kind 'sort'; op kinds are: {', '.join(OP_KINDS)}"),
     ],
 )
 def test_work_that_is_none_is_refused(kind: str, extents: dict[str, Any], message: str) -> None:
@@ -103,14 +123,15 @@ def test_causal_pairs_are_those_below_the_diagonal(keys: int) -> None:
     """Query i of the last `queries` keys sees every key up to its own."""
     for queries in range(1, keys + 1):
         newest = range(keys - queries, keys)
-        assert causal_pairs(queries, keys) == sum(1 for query in newest for key in range(keys) if key <= query)
+        assert Mask().pairs(queries, keys) == sum(1 for query in newest for key in range(keys) if key <= query)
         for window in range(1, keys + 3):
-            seen = [seen_keys(i, queries=queries, keys=keys, window=window) for i in range(queries)]
+            seen = [Mask(window=window).seen(i, queries=queries, keys=keys) for i in range(queries)]
             for query, mine in zip(newest, seen, strict=True):
                 assert list(mine) == [key for key in range(keys) if query - window < key <= query]
-            assert causal_pairs(queries, keys, window=window) == sum(len(mine) for mine in seen)
+            assert Mask(window=window).pairs(queries, keys) == sum(len(mine) for mine in seen)
+            assert Mask(window=window).needed(queries, keys) == len(set().union(*seen))
             work_ = attention(queries=queries, keys=keys, head_dim=2, window=window).ops["attention"].work
-            assert work_["pairs"] == sum(len(mine) for mine in seen)
+            assert work_.pairs == sum(len(mine) for mine in seen)
 
 
 def test_without_a_mask_every_query_sees_every_key() -> None:
@@ -147,14 +168,23 @@ def one_op(kind: str, shapes: Shapes, **attributes: Any) -> Graph:
         ("add", ((3, 5), (3, 5)), {}, (3, 5), (3, 5)),
         ("silu_mul", ((3, 5), (3, 5)), {}, (3, 5), (3, 5)),
         ("gelu", ((3, 5),), {}, (3, 5), (3, 5)),
-        ("rope", ((3, 8),), {"heads": 2}, (3, 8), (3, 2, 4)),
+        ("rope", ((3, 8),), {"heads": 2}, (3, 8), (3, 8)),
         ("pool", ((8, 5),), {"batch": 2, "tokens": 3}, (6, 5), (8, 5)),
         ("pool", ((8, 5),), {"batch": 2, "tokens": 4}, (8, 5), (8, 5)),
-        ("matmul", ((3, 4), (5, 4)), {}, (3, 5), (3, 4, 5)),
+        ("mul", ((3, 5), (3, 5)), {}, (3, 5), (3, 5)),
+        ("relu", ((3, 5),), {}, (3, 5), (3, 5)),
+        ("square", ((3, 5),), {}, (3, 5), (3, 5)),
+        ("softmax", ((3, 5),), {}, (3, 5), (3, 5)),
+        ("max_pool", ((8, 5),), {"batch": 2, "tokens": 3}, (6, 5), (8, 5)),
+        ("reshape", ((3, 4),), {"shape": (2, 2, 3)}, (2, 2, 3), (1, 12)),
+        ("transpose", ((3, 4, 5),), {"axes": (1, 2, 0)}, (4, 5, 3), (1, 60)),
+        ("matmul", ((3, 4), (5, 4)), {}, (3, 5), (1, 3, 4, 5)),
+        ("matmul", ((2, 3, 4), (2, 5, 4)), {}, (2, 3, 5), (2, 3, 4, 5)),
         ("ternary_matmul", ((3, 4), (5, 4)), {}, (3, 5), (3, 4, 5)),
-        ("attention", ((3, 8), (5, 8), (5, 8)), {"batch": 1, "heads": 2, "kv_heads": 2}, (3, 8), (3 + 4 + 5, 2, 4)),
-        ("attention", ((3, 8), (5, 4), (5, 4)), {"batch": 1, "heads": 2, "kv_heads": 1}, (3, 8), (12, 2, 4)),
-        ("attention", ((4, 8), (6, 8), (6, 8)), {"batch": 2, "heads": 2, "kv_heads": 2}, (4, 8), (2 * (2 + 3), 2, 4)),
+        ("attention", ((3, 8), (5, 8), (5, 8)), {"batch": 1, "heads": 2, "kv_heads": 2}, (3, 8), (1, 2, 2, 3, 5, 4, 4)),
+        ("attention", ((3, 8), (5, 4), (5, 4)), {"batch": 1, "heads": 2, "kv_heads": 1}, (3, 8), (1, 2, 1, 3, 5, 4, 4)),
+        ("attention", ((3, 8), (5, 4), (5, 3)), {"batch": 1, "heads": 2, "kv_heads": 1}, (3, 6), (1, 2, 1, 3, 5, 4, 3)),
+        ("attention", ((4, 8), (6, 8), (6, 8)), {"batch": 2, "heads": 2, "kv_heads": 2}, (4, 8), (2, 2, 2, 2, 3, 4, 4)),
         ("select", ((6, 5),), {"batch": 2}, (2, 5), (2, 5)),
         ("append", ((2, 5), (7, 5)), {"batch": 1}, (9, 5), (2, 5)),
         ("append", ((2, 5),), {"batch": 1}, (2, 5), (2, 5)),
@@ -165,10 +195,11 @@ def test_shapes_that_fit(
 ) -> None:
     graph = one_op(kind, shapes, **attributes)
     assert graph.tensors["x"].shape == made
-    assert graph.ops["x"].work == Work(kind, extents)
+    assert graph.ops["x"].work == Work(kind, extents, Mask() if kind == "attention" else None)
 
 
 HEADS = {"batch": 1, "heads": 2, "kv_heads": 2}
+QKV = "q [batch * queries, heads * qk_dim], k and v [batch * keys, kv_heads * qk_dim or v_dim]"
 
 
 @pytest.mark.parametrize(
@@ -183,20 +214,33 @@ HEADS = {"batch": 1, "heads": 2, "kv_heads": 2}
         ("quantize", ((2, 3), (2, 3)), {}, "1 inputs of one shape [rows, d]"),
         ("dequantize", (), {}, "1 inputs of one shape [rows, d]"),
         ("add", ((2, 3), (3, 2)), {}, "2 inputs of one shape [rows, d]"),
+        ("mul", ((2, 3), (3, 2)), {}, "2 inputs of one shape [rows, d]"),
         ("silu_mul", ((2, 3),), {}, "2 inputs of one shape [rows, d]"),
+        ("relu", ((2,),), {}, "1 inputs of one shape [rows, d]"),
+        ("square", (), {}, "1 inputs of one shape [rows, d]"),
+        ("softmax", ((2, 3, 4),), {}, "1 inputs of one shape [rows, d]"),
+        ("max_pool", ((7, 5),), {"batch": 2, "tokens": 3}, "x [batch * rows, d] and 1 to rows tokens per sequence"),
+        ("reshape", ((2, 3),), {"shape": (4, 2)}, "one tensor, and a shape with as many elements"),
+        ("reshape", ((2, 3),), {}, "one tensor, and a shape with as many elements"),
+        ("transpose", ((2, 3),), {"axes": (1, 1)}, "one tensor, and its axes in their new order"),
+        ("transpose", ((2, 3), (2, 3)), {"axes": (1, 0)}, "one tensor, and its axes in their new order"),
         ("gelu", ((2, 3), (2, 3)), {}, "1 inputs of one shape [rows, d]"),
         ("pool", ((7, 5),), {"batch": 2, "tokens": 3}, "x [batch * rows, d] and 1 to rows tokens per sequence"),
         ("pool", ((8, 5),), {"batch": 2, "tokens": 5}, "x [batch * rows, d] and 1 to rows tokens per sequence"),
-        ("pool", ((8, 5),), {"batch": 2, "tokens": 0}, "x [batch * rows, d] and 1 to rows tokens per sequence"),
+        ("pool", ((8, 5),), {"batch": 2, "tokens": 0}, "tokens, a whole number >= 1"),
         ("pool", ((8,),), {"batch": 2, "tokens": 2}, "x [batch * rows, d] and 1 to rows tokens per sequence"),
         ("rope", ((2, 6),), {"heads": 2}, "x [rows, heads * head_dim], head_dim even"),
         ("rope", ((2, 8), (2, 8)), {"heads": 2}, "x [rows, heads * head_dim], head_dim even"),
         ("matmul", ((2, 3), (4, 5)), {}, "x [m, k] and weight [n, k]"),
+        ("matmul", ((2, 3, 4), (3, 5, 4)), {}, "x [batch, m, k] and y [batch, n, k]"),
+        ("matmul", ((2, 3, 4), (5, 4)), {}, "x [m, k] and weight [n, k]"),
         ("ternary_matmul", ((2, 3), (3, 4)), {}, "x [m, k] and weight [n, k]"),
-        ("attention", ((2, 8), (4, 8)), HEADS, "q [batch * queries, heads * head_dim], k and v of one shape"),
-        ("attention", ((2, 8), (4, 8), (5, 8)), HEADS, "q [batch * queries, heads * head_dim], k and v of one shape"),
-        ("attention", ((2, 8), (4, 6), (4, 6)), HEADS, "q of heads, k and v of kv_heads times one head_dim"),
-        ("attention", ((2, 9), (4, 8), (4, 8)), HEADS, "q of heads, k and v of kv_heads times one head_dim"),
+        ("attention", ((2, 8), (4, 8)), HEADS, QKV),
+        ("attention", ((2, 8), (4, 8), (5, 8)), HEADS, QKV),
+        ("attention", ((2, 8), (4, 6), (4, 6)), HEADS, QKV),
+        ("attention", ((2, 9), (4, 8), (4, 8)), HEADS, QKV),
+        ("attention", ((2, 8), (4, 8), (4, 7)), HEADS, QKV),
+        ("attention", ((2, 8), (4, 8), (4, 8)), {**HEADS, "heads": 0}, "heads, a whole number >= 1"),
         ("attention", ((3, 8), (4, 8), (4, 8)), {**HEADS, "batch": 2}, "rows a multiple of the batch"),
         ("attention", ((2, 8), (3, 8), (3, 8)), {**HEADS, "batch": 2}, "rows a multiple of the batch"),
         ("attention", ((2, 12), (4, 8), (4, 8)), {**HEADS, "heads": 3}, "heads a multiple of kv_heads"),
@@ -214,7 +258,7 @@ def test_shapes_that_do_not_fit(kind: str, shapes: Shapes, attributes: dict[str,
 
 def test_every_kind_of_a_graph_has_shapes_that_do_not_fit() -> None:
     (mark,) = test_shapes_that_do_not_fit.pytestmark  # type: ignore[attr-defined]
-    assert {kind for kind, *_ in mark.args[1]} == set(GRAPH_KINDS)
+    assert {kind for kind, *_ in mark.args[1]} == set(graph_kinds())
 
 
 # Graphs ---------------------------------------------------------------------------------------------------------------
@@ -233,8 +277,10 @@ def test_a_graph_is_built_in_order_of_dependence() -> None:
     assert list(graph.dag.edges) == [("n", "s")]
     assert graph.dag.nodes["n"]["op"] is graph.ops["n"]
     assert graph.dag.edges["n", "s"]["tensor"] == "n"
-    assert graph.bytes_of("norm", "input") == 6 + 12
+    assert graph.bytes_of("norm", Role.INPUT) == 6 + 12
     assert graph.bytes_of("activation") == 12 + 24
+    with pytest.raises(GraphError, match="bytes_of: unknown role 'weights'; did you mean 'weight'"):
+        graph.bytes_of("weights")
 
 
 def refusal(*step: Any, **attributes: Any) -> str:
@@ -246,8 +292,8 @@ def refusal(*step: Any, **attributes: Any) -> str:
 
 
 def test_mistakes_in_building_are_told() -> None:
-    kinds = ", ".join(GRAPH_KINDS)
-    assert refusal("y", "softmax", ("x",)) == f"op 'y': unknown op kind 'softmax'; op kinds are: {kinds}"
+    kinds = ", ".join(graph_kinds())
+    assert refusal("y", "sort", ("x",)) == f"op 'y': unknown op kind 'sort'; op kinds are: {kinds}"
     assert refusal("y", "read", ("x",)) == f"op 'y': unknown op kind 'read'; op kinds are: {kinds}"
     assert refusal("y", "add", ("x", "z")) == "op 'y': reads ['z'], which nothing before it makes"
     assert refusal("x", "quantize", ("t0",)) == "tensor 'x' is given twice"

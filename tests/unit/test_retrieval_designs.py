@@ -232,8 +232,8 @@ def test_peak_and_launch_of_a_gpu(name: str, tflops: int, launch: int) -> None:
 def test_every_rate_of_the_toy_is_one() -> None:
     toy = load_design("toy_retrieval")
     ones = {
-        "lxe": [work("matmul", m=2, k=3, n=4), work("attention", pairs=3, heads=2, head_dim=2), work("score", mac=24),
-                work("compare", comparisons=24), work("add", rows=4, d=6)],
+        "lxe": [work("matmul", m=2, k=3, n=4), work("attention", queries=1, keys=3, heads=2, qk_dim=2),
+                work("score", mac=24), work("compare", comparisons=24), work("add", rows=4, d=6)],
         "buffer": [work("read", bytes=24)],
         "hcu": [work("hash_compare", current=1, cached=3, bits=8)],
         "wtu": [work("threshold", rows=2, columns=4, passes=4)],

@@ -209,7 +209,8 @@ def test_the_same_tiles_are_the_same_numbers():
     for selection in (FULL, BEYOND):
         schedule = mappers.lower(graph, TOY, selection=selection)
         for name, array in replay(schedule, tensors).items():
-            np.testing.assert_array_equal(array, expected[name], err_msg=name)
+            # FP32 sums of whole matrices and of their pieces are added in other orders.
+            np.testing.assert_allclose(array, expected[name], rtol=0, atol=1e-5, err_msg=name)
     with pytest.raises(ScheduleError, match="leaves out what the selection does not keep"):
         replay(mappers.lower(graph, TOY, selection=given(0.5, 1.0)), tensors)
 

@@ -66,7 +66,8 @@ def test_counts_of_a_task_follow_its_pattern() -> None:
     """Firings 1 to 5 work on 4, 4, 10, 4, 4 elements."""
     task = Task("a", "u", 5, sequence((work("add", rows=1, d=4), 2), (work("add", rows=1, d=10), 1)))
     assert task.counts() == {"flop": 26}
-    both = Task("b", "u", 3, sequence((work("attention", pairs=1, heads=2, head_dim=4), 1), (work("drain", d=8), 1)))
+    one = work("attention", queries=1, keys=1, heads=2, qk_dim=4)
+    both = Task("b", "u", 3, sequence((one, 1), (work("drain", d=8), 1)))
     assert both.counts() == {"mac": 32, "exp": 4}
 
 
@@ -76,6 +77,10 @@ def test_slices_walk_boxes_row_by_row_and_are_cut_at_the_end() -> None:
         (range(0, 2), range(0, 4)), (range(0, 2), range(4, 5)), (range(2, 3), range(0, 4)), (range(2, 3), range(4, 5)),
         (range(7, 8), range(0, 2)), (range(7, 8), range(2, 4)),
     ]  # fmt: skip
+    cube = Task("a", "u", 8, ADD, tiles=((range(2), range(0, 3, 2), range(2)),))
+    assert [tuple(r.start for r in box) for box in cube.slices()] == [
+        (0, 0, 0), (0, 0, 1), (0, 2, 0), (0, 2, 1), (1, 0, 0), (1, 0, 1), (1, 2, 0), (1, 2, 1),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_slices_walk_boxes_row_by_row_and_are_cut_at_the_end() -> None:
     [
         (work("matmul", m=1, k=2, n=3), True),
         (work("add", rows=1, d=1), True),
-        (work("attention_values", pairs=1, heads=1, head_dim=2), True),
+        (work("attention_values", queries=1, keys=1, heads=1, qk_dim=2), True),
         (work("read", bytes=4), False), (work("write", bytes=4), False), (work("move", bytes=4), False),
         (work("enter"), False), (work("drain", d=4), False), (work("embedding", rows=1, d=4), False),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from archsim import load_model
 from dataflow import Graph, GraphError, Model, Vision, frame, prefill, question
-from dataflow.mask import causal_pairs
+from dataflow.mask import Mask
 
 VIDEO = load_model("videollm_online_8b")
 TOY = load_model("toy_video")
@@ -56,7 +56,7 @@ def test_the_encoder_s_work_on_one_frame() -> None:
     assert encoder == 190_706_614_272
     assert graph.tensors["vision.pixels"].shape == (576, 768)
     attention = graph.ops["vision.layer23.attention"]
-    assert (attention.work["pairs"], attention.work["heads"], attention.work["head_dim"]) == (576 * 576, 16, 64)
+    assert (attention.work.pairs, attention.work["heads"], attention.work["qk_dim"]) == (576 * 576, 16, 64)
     assert attention.attributes["causal"] is False
 
 
@@ -160,7 +160,7 @@ def test_a_question_stands_after_what_is_cached(batch: int) -> None:
     assert graph.tensors["layer1.k_cache.past"].shape == (batch * 5, 2)
     assert graph.tensors["layer1.k_cache"].shape == (batch * 9, 2)
     assert graph.ops["layer1.k_rope"].attributes["past"] == 5
-    assert graph.ops["layer1.attention"].work["pairs"] == batch * (6 + 7 + 8 + 9)
+    assert graph.ops["layer1.attention"].work.pairs == batch * (6 + 7 + 8 + 9)
     assert graph.tensors["lm_head"].shape == (batch, 8)
     assert macs(graph, start="layer", kind="matmul") == batch * 4 * TOY.layer_macs_per_token
 
@@ -169,7 +169,7 @@ def test_a_question_stands_after_what_is_cached(batch: int) -> None:
 def test_frames_and_questions_are_pieces_of_one_causal_triangle(batch: int) -> None:
     pieces = [frame(TOY, context=3, batch=batch), frame(TOY, context=6, batch=batch)]
     pieces.append(question(TOY, context=11, prompt=5, batch=batch))
-    assert sum(piece.ops["layer0.attention"].work["pairs"] for piece in pieces) == batch * causal_pairs(11, 11)
+    assert sum(piece.ops["layer0.attention"].work.pairs for piece in pieces) == batch * Mask().pairs(11, 11)
 
 
 @pytest.mark.parametrize(

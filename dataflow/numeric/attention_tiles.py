@@ -1,0 +1,80 @@
+"""AttentionTiles: one attention between its tiles, as a replay computes it. Does not know the order of tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dataflow.kinds.attention import heads_of
+from dataflow.numeric.cover import visible
+from dataflow.numeric.replay import Step
+from dataflow.op import Box, Operands
+from kernels.online_softmax import SoftmaxState, online_softmax_finish, online_softmax_start, online_softmax_step
+from kernels.two_pass_softmax import add_weighted_values, masked_scores, softmax_weights
+
+
+@dataclass(slots=True)
+class AttentionTiles:
+    """The softmax states of groups of queries, or the scores of the first pass.
+
+    q [batch, queries, heads, qk_dim]; k and v [batch, keys, heads, width], each KV head repeated for the heads that
+    share it; seen bool [queries, keys]; output [batch, queries, heads, v_dim] is filled in place; scores
+    [batch, queries, heads, keys] are kept from the first pass to the second; groups: states of the online softmax, one
+    for each sequence, by the (batch, heads, queries) of their queries.
+    """
+
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    seen: np.ndarray
+    output: np.ndarray
+    scores: np.ndarray
+    groups: dict[Box, list[SoftmaxState]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(x: Operands, output: np.ndarray) -> AttentionTiles:
+        """The attention of these operands before its first tile; `output` [batch x queries, heads x v_dim]."""
+        q, k, v = heads_of(x)
+        share = x.work["heads"] // x.work["kv_heads"]
+        k, v = (np.repeat(rows, share, axis=2) for rows in (k, v))
+        # NaN until a tile of the first pass has computed the score.
+        scores = np.full((*q.shape[:3], k.shape[1]), np.nan, np.float32)
+        return AttentionTiles(q, k, v, visible(x.work), output.reshape(*q.shape[:3], v.shape[3]), scores)
+
+    def advance(self, step: Step) -> None:
+        """Computes one tile: keys go into states, scores or sums; a drain turns the states of a group into its rows."""
+        batch, heads, queries = (slice(along.start, along.stop) for along in step.box[:3])
+        q, output, scores = (array[batch, queries, heads] for array in (self.q, self.output, self.scores))
+        scale = float(self.q.shape[3] ** -0.5)
+        if step.kind == "drain":
+            for rows, state in zip(output, self.groups.pop(step.box), strict=True):
+                rows[:] = online_softmax_finish(state)
+            return
+        keys = slice(step.box[3].start, step.box[3].stop)
+        k, v, seen = self.k[batch, keys, heads], self.v[batch, keys, heads], self.seen[queries, keys]
+        if step.kind == "attention":
+            group, rows = step.box[:3], zip(q, k, v, strict=True)
+            states = self.groups.get(group) or [online_softmax_start(*q.shape[1:3], width=v.shape[3]) for _ in q]
+            self.groups[group] = [
+                _through(state, *one, seen=seen, scale=scale) for state, one in zip(states, rows, strict=True)
+            ]
+            return
+        for i in range(len(q)):
+            if step.kind == "attention_scores":
+                # The sums of the second pass begin at zero.
+                output[i] = 0
+                scores[i, :, :, keys] = masked_scores(q[i], k[i], scale=scale, visible=seen)
+            else:
+                # The weights of a tile of keys need the maximum and the total over all keys of the first pass.
+                weights = softmax_weights(scores[i])[:, :, keys]
+                output[i] = add_weighted_values(output[i], weights, v[i])
+
+
+def _through(
+    state: SoftmaxState, q: np.ndarray, k: np.ndarray, v: np.ndarray, *, seen: np.ndarray, scale: float
+) -> SoftmaxState:
+    """The state after these keys, one by one."""
+    for key in range(len(k)):
+        state = online_softmax_step(state, q, key_row=k[key], value_row=v[key], scale=scale, visible=seen[:, key])
+    return state

@@ -1,0 +1,69 @@
+"""Role: what a tensor is to memory, and what follows from that."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from dataflow.errors import GraphError, guess
+
+
+class Role(StrEnum):
+    """What a tensor is to memory. The last three are roles of traffic alone: no tensor of a graph has them."""
+
+    WEIGHT = "weight"  # a matrix of a layer
+    EXPERT = "expert"  # the matrices of all experts, of which a token reads those that it is routed to
+    EMBEDDING = "embedding"  # a table that is looked up by row
+    LM_HEAD = "lm_head"
+    NORM = "norm"  # the scales of a norm
+    CACHE = "cache"  # keys and values of past tokens
+    STATE = "state"  # what a recurrent layer carries from one token to the next
+    ACTIVATION = "activation"
+    INPUT = "input"  # ids and pixels
+    METADATA = "metadata"  # what a selection reads beside keys and values
+    FETCHED = "fetched"  # cached keys and values on their way from the tier beyond
+    EVICTED = "evicted"  # and on their way there
+
+    @property
+    def of_tensor(self) -> bool:
+        """True where a tensor of a graph can have it."""
+        return self not in (Role.METADATA, Role.FETCHED, Role.EVICTED)
+
+    @property
+    def learned(self) -> bool:
+        """True for the weights of a model, which no step changes."""
+        return self in (Role.WEIGHT, Role.EXPERT, Role.EMBEDDING, Role.LM_HEAD, Role.NORM)
+
+    @property
+    def stored(self) -> bool:
+        """True where it lies in memory from one step to the next."""
+        return self.learned or self in (Role.CACHE, Role.STATE)
+
+    @property
+    def gathered(self) -> bool:
+        """True where only the rows asked for are read."""
+        return self in (Role.EMBEDDING, Role.EXPERT)
+
+    @property
+    def grows(self) -> bool:
+        """True where each step adds to it."""
+        return self is Role.CACHE
+
+    @property
+    def multiplied(self) -> bool:
+        """True for the operands of products: what a mapping has to read from memory, however it is made.
+
+        Not the scales of norms, which an accelerator may hold beside the unit that reads them.
+        """
+        return self.stored and not self.gathered and self is not Role.NORM
+
+
+LEARNED = tuple(role for role in Role if role.learned)
+STORED = tuple(role for role in Role if role.stored)
+
+
+def tensor_role(name: str, where: str) -> Role:
+    """The role of this name. Raises GraphError at `where` for a name that no tensor's role has."""
+    known = {role.value: role for role in Role if role.of_tensor}
+    if name not in known:
+        raise GraphError(f"{where}: unknown role '{name}'; {guess(str(name), known, otherwise='roles are')}")
+    return known[name]
