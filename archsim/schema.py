@@ -37,9 +37,13 @@ def schema_lines(path: str | None) -> list[str]:
     """Every key of a file or kind: unit, example, default and meaning."""
     model = schema_of(path)
     lines = [f"{path or 'design'}: {(model.__doc__ or '').splitlines()[0]}"]
+    properties = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
         written = [one for one in _metadata(field) if isinstance(one, Written)]
         unit = f"{written[0].unit}, such as {written[0].example}" if written else _plain(field.annotation)
+        # A name of a table that users extend is a str, whose names only the schema knows.
+        if field.annotation is str:
+            unit = " | ".join(properties[field.alias or name].get("enum", [unit]))
         default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)!r}"
         lines.append(f"  {field.alias or name:<24} {unit} ({default}): {field.description or 'what this is'}")
     if model is Design:

@@ -157,11 +157,17 @@ CHOSEN = ["simulate", "toy_retrieval", "toy_video", "--phase", "frame", "--conte
     [
         (["--help"], {"torch", "matplotlib", "numba"}),
         (["check", "tellme_kv260"], {"torch", "matplotlib", "numba"}),
+        (["check", "resv"], {"torch", "matplotlib", "numba"}),
+        (["list", "selections"], {"torch", "matplotlib", "numba"}),
+        (["schema", "selection"], {"torch", "matplotlib", "numba"}),
         ([*DECODE, "--engine", "simpy"], {"torch", "matplotlib", "numba"}),
         (DECODE, {"torch", "matplotlib", "simpy"}),
         (CHOSEN, {"torch", "matplotlib", "simpy"}),
     ],
-    ids=["help", "check", "simulate by simpy", "simulate", "simulate a selection"],
+    ids=[
+        "help", "check", "check a selection", "list selections", "schema of selections", "simulate by simpy",
+        "simulate", "simulate a selection",
+    ],
 )
 def test_commands_start_without_heavy_libraries(command, heavy):
     code = (
@@ -170,6 +176,14 @@ def test_commands_start_without_heavy_libraries(command, heavy):
     )
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_names_of_the_rules_of_selection_import_none_of_them():
+    code = (
+        "import sys; from kernels.selection import ALGORITHMS; heavy = {'numpy', 'numba'} & set(sys.modules); "
+        "rules = {text.split(':')[0] for text in ALGORITHMS.values()} & set(sys.modules); sys.exit(bool(heavy | rules))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_a_package_of_the_same_name_in_the_way_is_named(tmp_path):

@@ -1,38 +1,33 @@
 """RuleRun: one step of a selection's rule, run on a stream of keys or replayed from a recording.
 
-Knows rules, streams and recordings, and turns a kernel's ValueError into an InputError at the YAML key it names. It
-compiles kernels, so it is imported only when a rule runs. Does not know in which memory tokens lie.
+Knows streams, recordings and what each rule says of itself; no rule by name. It compiles kernels, so it is imported
+only when a rule runs. Does not know in which memory tokens lie.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from types import NoneType
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 
-from archsim.errors import InputError, quoted
+from archsim.errors import InputError
 from archsim.selection.keys import SEGMENT, DrawnKeys, KeySource, RecordedKeys, sampled_heads
 from archsim.selection.layer_cache import LayerCache
+from archsim.selection.rule import FileState, Rule
 from archsim.selection.selection import Selection, Use
-from dataflow.errors import GraphError, guess
+from dataflow.errors import GraphError
 from dataflow.op import Work, work
 from dataflow.task import UNLIMITED
-from kernels.selection import ALGORITHMS, Algorithm, CacheShape, Counters, SelectedKeys, State, select, start, update
-from kernels.selection.clusters import HashClusters, clusters_of
+from kernels.selection.algorithm import CacheShape, Counters, SelectedKeys, State, select, start, update
 from kernels.selection.quality import mean_quality
 from kernels.selection.recordings import load_selection, load_stream
 from kernels.selection.streams import Stream, Video, drawn_needles
 
-LEARNING = ("h2o", "infllm")  # rules that learn from the queries of the tokens cached before the step
 JUDGED = 4  # newest rows of the step, whose attention is compared with dense attention
-LEARNED = 10  # newest tokens of each segment, whose queries such a rule learns from
+LEARNED = 10  # newest tokens of each segment, whose queries a rule that learns from queries is given
 MASS = 0.9  # share of dense attention that a question puts on its needle
-TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "nothing"}
 
 Quality = tuple[float | None, float | None, float | None]
 
@@ -55,43 +50,26 @@ class RuleRun:
 
 
 def run_rule(selection: Selection, cache: LayerCache, *, use: Use, judged: bool) -> RuleRun:
-    """The rule's step for the new rows of the cache, remembered by rule, files and cache.
+    """The rule's step for the new rows of the cache, remembered by rule and cache.
 
     Sweeps over hardware ask for the same step many times. Raises InputError as selection_step does.
     """
-    # What is left out does not change what the rule does, so variants that differ in it share a run.
-    rule = selection.model_dump(exclude={"source", "kept", "resident", "assumed", "fitted"})
-    files = [_file_state(path) for path in (selection.recording, selection.recorded_selection)]
-    # As text, because lru_cache needs a key that is hashable.
-    return _run_rule(json.dumps(rule, sort_keys=True), str(files), cache, use, judged)
-
-
-def _file_state(path: str | None) -> tuple[int, int] | None:
-    """Time of the last write and size of a file, which change when another file takes its path."""
-    if path is None or not Path(path).exists():
-        return None
-    found = Path(path).stat()
-    return found.st_mtime_ns, found.st_size
-
-
-def _selection_of(rule: str) -> Selection:
-    return Selection.model_validate({"source": "", **json.loads(rule)})
+    return _run_rule(Rule.of(selection), cache, use, judged)
 
 
 @lru_cache(maxsize=64)
-def _run_rule(rule: str, files: str, cache: LayerCache, use: Use, judged: bool) -> RuleRun:
-    selection = _selection_of(rule)
+def _run_rule(rule: Rule, cache: LayerCache, use: Use, judged: bool) -> RuleRun:
     shape = CacheShape(cache.tokens, cache.heads, cache.kv_heads, cache.head_dim, cache.element_bytes)
-    if selection.recorded_selection is not None:
-        step = _replayed(selection, shape, cache.rows)
+    if rule.recorded_selection is not None:
+        step = _replayed(rule, shape, cache.rows)
     else:
-        step = _chosen(selection, (rule, files), shape, cache.rows, use)
+        step = _chosen(rule, shape, cache.rows, use)
     mask, counters = step.selected.of_kv_heads(shape.kv_heads), step.selected.counts
     try:
         works = _works(counters)
     except GraphError as problem:  # only recorded counts can be impossible
-        message = f"{selection.recorded_selection}: the step's counts cannot be ({problem}); record them anew"
-        raise InputError(_at(selection, f"recorded_selection: {message}")) from problem
+        message = f"{rule.recorded_selection}: the step's counts cannot be ({problem}); record them anew"
+        raise InputError(rule.at(f"recorded_selection: {message}")) from problem
     # A rule may score keys that it does not keep. Those bytes of K are read for the choice, so they count as metadata.
     scored = max(0, counters.kv_read_bytes - 2 * int(mask.sum()) * shape.row_bytes)
     quality = _quality(step, shape, cache.rows) if judged else (None, None, None)
@@ -109,19 +87,19 @@ class _Step(NamedTuple):
     queries: np.ndarray | None
 
 
-def _chosen(selection: Selection, identity: tuple[str, str], shape: CacheShape, rows: int, use: Use) -> _Step:
+def _chosen(rule: Rule, shape: CacheShape, rows: int, use: Use) -> _Step:
     """The rule's step on the stream of the selection."""
-    options = _options(selection, shape)
-    if selection.recording is not None:
-        _recorded(selection, shape)  # raises where the recording is too short for the step
+    options = rule.options(shape)
+    if rule.recording is not None:
+        _recorded(rule, shape)  # raises where the recording is too short for the step
     cached = shape.tokens - rows
     # Needle places are drawn among the tokens of this step, so each length is a stream of its own. Without needles a
     # longer stream begins as a shorter one does, and the steps of a generation share their history.
-    needle_tokens = shape.tokens if selection.stream.needles and selection.recording is None else 0
+    needle_tokens = shape.tokens if rule.stream.needles and rule.recording is None else 0
     extents = (shape.heads, shape.kv_heads, shape.head_dim, shape.element_bytes)
-    keys, state = _history(*identity, extents, cached // SEGMENT, rows, needle_tokens)
+    keys, state = _history(rule, extents, cached // SEGMENT, rows, needle_tokens)
     if state.tokens < cached:
-        state = _absorbed(selection, state, keys, last=cached)
+        state = _absorbed(state, keys, last=cached)
     new = keys.keys(cached, shape.tokens)
     queries = keys.queries(new, cached)
     if use != "frame" and len(keys.questions):
@@ -130,76 +108,75 @@ def _chosen(selection: Selection, identity: tuple[str, str], shape: CacheShape, 
     state = update(state, new, queries=queries)
     selected = select(state, queries)
     selected = SelectedKeys(selected.mask, state.counts + selected.counts)
-    clusters = clusters_of(state) if isinstance(options, HashClusters) else None
-    return _Step(selected, clusters, _group_tokens(options, clusters), keys, queries)
+    clusters = options.clusters(state)
+    return _Step(selected, clusters, options.group_tokens(clusters), keys, queries)
 
 
 @lru_cache(maxsize=1)
 def _history(
-    rule: str, files: str, extents: tuple[int, int, int, int], segments: int, rows: int, needle_tokens: int
+    rule: Rule, extents: tuple[int, int, int, int], segments: int, rows: int, needle_tokens: int
 ) -> tuple[KeySource, State]:
     """The keys, and the rule's state after this many whole segments, which the steps of a generation share."""
-    selection = _selection_of(rule)
     # Room for the cached tokens after the last whole segment, always less than one segment, and for the new rows.
     room = CacheShape((segments + 1) * SEGMENT + rows, *extents)
     keys: KeySource
-    if selection.recording is None:
-        keys = _drawn(selection, room, needle_tokens or room.tokens)
+    if rule.recording is None:
+        keys = _drawn(rule, room, needle_tokens or room.tokens)
     else:
-        keys = _recorded(selection, CacheShape(segments * SEGMENT + rows, *extents))
-    state = start(room, _options(selection, room))
+        keys = _recorded(rule, CacheShape(segments * SEGMENT + rows, *extents))
+    state = start(room, rule.options(room))
     for first in range(0, segments * SEGMENT, SEGMENT):
-        state = _absorbed(selection, state, keys, last=first + SEGMENT)
+        state = _absorbed(state, keys, last=first + SEGMENT)
     return keys, state
 
 
-def _absorbed(selection: Selection, state: State, keys: KeySource, *, last: int) -> State:
+def _absorbed(state: State, keys: KeySource, *, last: int) -> State:
     """The state after the tokens before `last` are added."""
     new = keys.keys(state.tokens, last)
     learned = new[-LEARNED:]
-    queries = keys.queries(learned, last - len(learned)) if selection.algorithm in LEARNING else None
+    queries = keys.queries(learned, last - len(learned)) if state.options.learns_from_queries else None
     return update(state, new, queries=queries)
 
 
-def _drawn(selection: Selection, shape: CacheShape, tokens: int) -> DrawnKeys:
+def _drawn(rule: Rule, shape: CacheShape, tokens: int) -> DrawnKeys:
     """The stream drawn as the selection says, with needles hidden among its first `tokens` tokens."""
-    options = selection.stream.model_dump(exclude={"needles"})
+    options = rule.stream.model_dump(exclude={"needles"})
     video = Video(heads=shape.heads, kv_heads=shape.kv_heads, head_dim=shape.head_dim, **options)
     try:
-        needles = drawn_needles(video, selection.stream.needles, tokens=tokens)
+        needles = drawn_needles(video, rule.stream.needles, tokens=tokens)
     except ValueError as problem:
-        raise _at_key(selection, "stream", problem, ["needles"]) from problem
+        raise rule.error("stream", problem, ["needles"]) from problem
     return DrawnKeys(video, needles, needles.questions(shape.heads, tokens=tokens, mass=MASS))
 
 
 @lru_cache(maxsize=1)
-def _stream(path: str, file_state: tuple[int, int] | None, heads: int, kv_heads: int, head_dim: int) -> Stream:
+def _stream(path: str, file_state: FileState, heads: int, kv_heads: int, head_dim: int) -> Stream:
     # `file_state` is there for the cache: a file that was written again is read again. Any length is taken here.
     return load_stream(path, shape=CacheShape(UNLIMITED, heads, kv_heads, head_dim))
 
 
-def _recorded(selection: Selection, shape: CacheShape) -> RecordedKeys:
+def _recorded(rule: Rule, shape: CacheShape) -> RecordedKeys:
     """The recorded stream. Raises InputError where its heads differ from the shape's or it is shorter."""
-    path = selection.recording
+    path = rule.recording
     assert path is not None
     try:
-        stream = _stream(path, _file_state(path), shape.heads, shape.kv_heads, shape.head_dim)
+        stream = _stream(path, rule.files[0], shape.heads, shape.kv_heads, shape.head_dim)
     except ValueError as problem:
-        raise _at_key(selection, "recording", problem, []) from problem
+        raise rule.error("recording", problem, []) from problem
     if len(stream.keys) < shape.tokens:
         message = f"{len(stream.keys)} recorded, the step has {shape.tokens}; record as many or take a shorter context"
-        raise InputError(_at(selection, f"recording: {path}: tokens: {message}"))
+        raise InputError(rule.at(f"recording: {path}: tokens: {message}"))
     return RecordedKeys(stream)
 
 
-def _replayed(selection: Selection, shape: CacheShape, rows: int) -> _Step:
+def _replayed(rule: Rule, shape: CacheShape, rows: int) -> _Step:
     """The recorded step whose cache has this length. Raises InputError where there is none."""
-    path = selection.recorded_selection
+    path = rule.recorded_selection
     assert path is not None
     try:
         steps = load_selection(path)
     except ValueError as problem:
-        raise _at_key(selection, "recorded_selection", problem, []) from problem
+        raise rule.error("recorded_selection", problem, []) from problem
     fitting = [s for s in steps if s.mask.shape[1] == shape.tokens and len(s.mask) in (shape.kv_heads, shape.heads)]
     if not fitting:
         shapes = ([step.mask.shape[axis] for step in steps] or [0] for axis in (0, 1))
@@ -208,10 +185,10 @@ def _replayed(selection: Selection, shape: CacheShape, rows: int) -> _Step:
             f"{path}: {len(steps)} steps recorded, of {tokens} tokens and {heads} heads; give "
             f"one of {shape.tokens} tokens, the step's own among them, and {shape.kv_heads} or {shape.heads} heads"
         )
-        raise InputError(_at(selection, f"recorded_selection: {message}"))
-    if selection.recording is None:
+        raise InputError(rule.at(f"recorded_selection: {message}"))
+    if rule.recording is None:
         return _Step(fitting[0], None, 1.0, None, None)
-    keys, cached = _recorded(selection, shape), shape.tokens - rows
+    keys, cached = _recorded(rule, shape), shape.tokens - rows
     return _Step(fitting[0], None, 1.0, keys, keys.queries(keys.keys(cached, shape.tokens), cached))
 
 
@@ -242,50 +219,3 @@ def _works(counters: Counters) -> tuple[Work, ...]:
     works += [work("threshold", rows=rows, columns=columns, passes=passes) for rows, columns, passes in counters.ranked]
     works.append(work("compare", comparisons=counters.comparisons + counters.additions - ranked))
     return tuple(item for item in works if item.elements)
-
-
-def _group_tokens(options: Algorithm, clusters: np.ndarray | None) -> float:
-    """Tokens of a cluster on average, or of a page, block or frame; 1 for rules of single tokens."""
-    if clusters is not None:
-        return float(np.mean(clusters.shape[1] / (clusters.max(axis=1) + 1)))
-    named = [getattr(options, name) for name in ("page", "block", "frame") if hasattr(options, name)]
-    return float(named[0]) if named else 1.0
-
-
-def _options(selection: Selection, shape: CacheShape) -> Algorithm:
-    """The rule with its settings. Raises InputError for settings that the rule or a cache of this shape cannot have."""
-    rule = ALGORITHMS[selection.algorithm]
-    kinds = {field.name: get_args(field.type) or (field.type,) for field in fields(rule)}
-    known = {name: types for name, types in kinds.items() if set(types) <= set(TYPES)}  # YAML gives no arrays
-    problems = []
-    for name, value in selection.settings.items():
-        if name not in known:
-            hint = guess(name, known, otherwise="settings are") if known else "the rule has none"
-            problems.append(_at(selection, f"settings.{name}: unknown setting; {hint}"))
-        # By exact type, because True is an int; a whole number passes where a float is asked.
-        elif not any(type(value) is kind or (kind is float and type(value) is int) for kind in known[name]):
-            expected = " or ".join(TYPES[kind] for kind in known[name])
-            problems.append(_at(selection, f"settings.{name}: expected {expected}, got {quoted(value)}"))
-    if problems:
-        raise InputError(problems)
-    try:
-        options: Algorithm = rule(**selection.settings)
-        options.check(shape)
-    except ValueError as problem:
-        raise _at_key(selection, "settings", problem, list(known)) from problem
-    if isinstance(options, HashClusters) and options.buckets is None:
-        message = "got nothing, which sorts the scores; no unit has a time for that; give a number such as 20"
-        raise InputError(_at(selection, f"settings.buckets: {message}"))
-    return options
-
-
-def _at(selection: Selection, problem: str) -> str:
-    return f"selection '{selection.name}': {problem}"
-
-
-def _at_key(selection: Selection, path: str, problem: Exception, keys: list[str]) -> InputError:
-    """A kernel's ValueError as an InputError at the YAML key that it names: one of `keys` under `path`, else `path`."""
-    # Kernels begin a message with the option's name and a colon, or with the name and an index.
-    text = str(problem)
-    named = text.split(":")[0].split("[")[0] in keys
-    return InputError(_at(selection, f"{path}{'.' if named else ': '}{text}"))

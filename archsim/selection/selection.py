@@ -9,17 +9,25 @@ from functools import reduce
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticKnownError
 
 from archsim.files.provenance import FROZEN, Fitted, Sourced
 from archsim.files.shipped import found
 from dataflow.errors import PathProblems, quoted
+from kernels.selection import ALGORITHMS
 
-# The names of kernels.selection.ALGORITHMS, which is not imported because that compiles; a test holds them equal.
-Algorithm = Literal[
-    "full", "topk", "streaming_llm", "duo_attention", "h2o", "quest", "infllm", "rekv", "infinigen",
-    "double_sparsity", "lserve", "resv",
-]  # fmt: skip
 Use = Literal["frame", "question", "text"]
+
+
+def _named(value: Any) -> Any:
+    if not isinstance(value, str) or value not in ALGORITHMS:
+        *names, last = map(repr, ALGORITHMS)
+        raise PydanticKnownError("literal_error", {"expected": f"{', '.join(names)} or {last}"})
+    return value
+
+
+def _list_names(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(ALGORITHMS)
 
 
 def _setting(value: Any) -> Any:
@@ -28,6 +36,8 @@ def _setting(value: Any) -> Any:
     return value
 
 
+# No Literal, because the table grows where a user adds a rule.
+Algorithm = Annotated[str, BeforeValidator(_named), Field(json_schema_extra=_list_names)]
 # Any, checked above, so that pydantic turns no setting into another type; a schema is then to be given by hand.
 Setting = Annotated[Any, BeforeValidator(_setting), WithJsonSchema({"type": ["number", "string", "boolean", "null"]})]
 # Strict: a text such as "0.3" is no number.

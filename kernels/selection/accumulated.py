@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.selection.algorithm import CacheShape, Counters, State, check_count
+from kernels.selection.algorithm import Algorithm, CacheShape, Counters, State, check_count
 from kernels.selection.ranking import keep_highest, scores_of
 
 # The sums are counted as FP32 numbers in memory, although they are computed in FP64 here.
@@ -45,7 +45,7 @@ def _attention(keys: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class HeavyHitters:
+class HeavyHitters(Algorithm):
     """Keep the last `recent` tokens and, of the others, the `heavy` that received the most attention, per KV head.
 
     An update adds the new tokens, evicts, and then adds the attention of its queries to the tokens left; an update
@@ -57,12 +57,14 @@ class HeavyHitters:
 
     The second token receives more attention from the first query, so the first token is evicted:
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> state = start(CacheShape(3, 1, 1, 1), HeavyHitters(heavy=1, recent=1))
     >>> state = update(state, np.array([[[0.0]], [[1.0]]]), queries=np.ones((1, 1, 1)))
     >>> select(update(state, np.zeros((1, 1, 1))), np.ones((1, 1, 1))).mask.tolist()
     [[False, True, True]]
     """
+
+    learns_from_queries = True
 
     heavy: int = 2048
     recent: int = 2048

@@ -1,11 +1,12 @@
 """The parts shared by all selections of cached tokens: cache shape, kept tokens, counters, and the three calls.
 
-Knows start, update and select, their checks, and the bytes of K and V. Does not know any rule: the options do.
+Knows start, update and select, their checks, and the bytes of K and V. Does not know any rule: options do,
+and say of themselves what they learn from and what they keep together.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -121,7 +122,16 @@ class State:
 
 
 class Algorithm(Protocol):
-    """A rule: a frozen dataclass whose fields are its options. start, update and select check arguments and call it."""
+    """A rule: a frozen dataclass whose fields are its options. start, update and select check arguments and call it.
+
+    A rule inherits from this class and states what differs from a rule of single tokens that learns from keys alone.
+    learns_from_queries: True where queries of an update change what is kept after later updates without queries ·
+    groups_by: the option that says how many tokens are kept together, such as "page"; "" for single tokens or clusters.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    learns_from_queries: ClassVar[bool] = False
+    groups_by: ClassVar[str] = ""
 
     def check(self, shape: CacheShape) -> None:
         """Raise ValueError for options that are wrong for every cache or for this one."""
@@ -137,6 +147,23 @@ class Algorithm(Protocol):
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Any) -> int:
         """Return the bytes held beside K and V, all heads."""
+
+    def check_timed(self) -> None:
+        """Raise ValueError for options with which the rule does work that no unit has a time for."""
+        return
+
+    def clusters(self, state: State) -> np.ndarray | None:
+        """Return the cluster of each token in each KV head, int64 [kv_heads, tokens] from 0 on; None without clusters.
+
+        KV heads that cluster apart have numbers of their own.
+        """
+        return None
+
+    def group_tokens(self, clusters: np.ndarray | None) -> float:
+        """Return the average tokens of a cluster, given those of a state, or of a page, block or frame; else 1."""
+        if clusters is not None:
+            return float(np.mean(clusters.shape[1] / (clusters.max(axis=1) + 1)))
+        return float(getattr(self, self.groups_by)) if self.groups_by else 1.0
 
 
 class Growing:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.selection.algorithm import CacheShape, Counters, Growing, State, check_count
+from kernels.selection.algorithm import Algorithm, CacheShape, Counters, Growing, State, check_count
 from kernels.selection.positions import sink_and_recent
 from kernels.selection.ranking import keep_highest, scores_of
 
@@ -38,7 +38,7 @@ class Blocks:
 
 
 @dataclass(frozen=True, slots=True)
-class BlockMeans:
+class BlockMeans(Algorithm):
     """Keep the first `sinks` tokens, the last `window`, and the `blocks` blocks whose vectors score highest.
 
     A block is `block` tokens between sinks and window. Its vector, per KV head, is the mean of its `representatives`
@@ -51,13 +51,16 @@ class BlockMeans:
 
     Of the blocks (5, 1) and (2, 3), the first has the key with the highest score for q = 1:
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> options = BlockMeans(sinks=1, window=1, block=2, blocks=1, representatives=1)
     >>> keys, query = np.array([0, 5, 1, 2, 3, 0]).reshape(6, 1, 1), np.ones((1, 1, 1))
     >>> state = update(start(CacheShape(6, 1, 1, 1), options), keys, queries=query)
     >>> select(state, query).mask.tolist()
     [[True, True, True, False, False, True]]
     """
+
+    learns_from_queries = True
+    groups_by = "block"
 
     sinks: int = 128
     window: int = 4096
@@ -136,7 +139,7 @@ class Frames:
 
 
 @dataclass(frozen=True, slots=True)
-class FrameMeans:
+class FrameMeans(Algorithm):
     """Keep the `frames` frames whose mean key, of all heads concatenated, has the highest product with the mean query.
 
     A frame is `frame` tokens; tokens of an incomplete frame are kept. The mean query is the mean over rows. All heads
@@ -145,12 +148,14 @@ class FrameMeans:
     64 of them. Not modelled: the local window in which the video is encoded.
     Raises ValueError for more frames than the cache has.
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> keys = np.array([1, 1, 4, 0, 7]).reshape(5, 1, 1)
     >>> state = update(start(CacheShape(6, 1, 1, 1), FrameMeans(frame=2, frames=1)), keys)
     >>> select(state, np.ones((1, 1, 1))).mask.tolist()
     [[False, False, True, True, True]]
     """
+
+    groups_by = "frame"
 
     frame: int = 196
     frames: int = 64

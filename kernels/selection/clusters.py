@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from kernels.selection.algorithm import CacheShape, Counters, Growing, State, check_count, check_share
+from kernels.selection.algorithm import Algorithm, CacheShape, Counters, Growing, State, check_count, check_share
 from kernels.selection.positions import sink_and_recent
 from kernels.selection.ranking import ONE_THREAD, scores_of
 from kernels.selection.threshold import NEGATIVE, keep_to_ratio
@@ -115,17 +115,8 @@ class Clusters:
     tables: tuple[Table, ...]
 
 
-def clusters_of(state: State) -> np.ndarray:
-    """Return the cluster of each token in each KV head, int64 [kv_heads, tokens], from a state of HashClusters.
-
-    KV heads that cluster apart have numbers of their own.
-    """
-    rows = [table.members.array[: state.tokens] for table in state.held.tables]
-    return np.broadcast_to(np.array(rows), (state.shape.kv_heads, state.tokens))
-
-
 @dataclass(frozen=True, slots=True)
-class HashClusters:
+class HashClusters(Algorithm):
     """Cluster keys by their hashes, and keep the clusters that carry `ratio` of a row's weighted scores.
 
     1. `bits` random hyperplanes, drawn from `seed`, hash each key. 2. A key joins a cluster at a distance below
@@ -152,7 +143,7 @@ class HashClusters:
 
     Keys 4, 4, -2 are two clusters; shifted by the lowest score, the first has all the weight:
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> state = update(start(CacheShape(4, 1, 1, 1), HashClusters()), np.array([4, 4, -2]).reshape(3, 1, 1))
     >>> kept = select(state, np.ones((1, 1, 1)))
     >>> kept.mask.tolist(), state.counts.hash_comparisons, kept.counts.ranked
@@ -183,6 +174,15 @@ class HashClusters:
             raise ValueError(f"ties: {self.ties!r} decides nothing; take 'nearest' or 'first'")
         check_count("recent", self.recent, least=0, most=shape.tokens)
         check_count("seed", self.seed, least=0)
+
+    def check_timed(self) -> None:
+        if self.buckets is None:
+            message = "got nothing, which sorts the scores; no unit has a time for that; give a number such as 20"
+            raise ValueError(f"buckets: {message}")
+
+    def clusters(self, state: State) -> np.ndarray:
+        rows = [table.members.array[: state.tokens] for table in state.held.tables]
+        return np.broadcast_to(np.array(rows), (state.shape.kv_heads, state.tokens))
 
     def _sets(self, shape: CacheShape) -> list[slice]:
         """Return the KV heads of each set."""

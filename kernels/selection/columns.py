@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.selection.algorithm import CacheShape, Counters, Growing, State, check_count, check_share
+from kernels.selection.algorithm import Algorithm, CacheShape, Counters, Growing, State, check_count, check_share
 from kernels.selection.ranking import keep_highest, keep_scored, keep_within
 
 
@@ -19,13 +19,13 @@ def _reading(state: State, queries: np.ndarray, *, width: int) -> Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class HighestScores:
+class HighestScores(Algorithm):
     """Keep the `tokens` tokens of the highest q . k, per query head and row: the best choice for a given budget.
 
     Bytes per KV head: n d b of K for the scores, and d b of V for each kept token. The default budget has no source.
     Raises ValueError for a budget larger than the cache.
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> keys = np.array([0, 4, 1, 4]).reshape(4, 1, 1)
     >>> kept = select(update(start(CacheShape(4, 1, 1, 1), HighestScores(tokens=2)), keys), np.ones((1, 1, 1)))
     >>> kept.mask.tolist(), kept.counts.kv_read_bytes, kept.counts.multiply_adds
@@ -70,7 +70,7 @@ def rank_channels(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelChannels:
+class LabelChannels(Algorithm):
     """Keep the `tokens` tokens of the highest score from ceil(d / group) channels, per query head and row.
 
     channels: those of the label cache for each KV head, from rank_channels. () takes the first channels, which gives
@@ -79,7 +79,7 @@ class LabelChannels:
     labels of 4 bits.
     Raises ValueError for a budget larger than the cache, or channels that are not ceil(d / group) per KV head.
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> keys = np.array([[9, 0], [0, 2], [0, 1]]).reshape(3, 1, 2)
     >>> options = LabelChannels(group=2, tokens=1, channels=((1,),))
     >>> kept = select(update(start(CacheShape(4, 1, 1, 2), options), keys), np.ones((1, 1, 2)))
@@ -145,7 +145,7 @@ def dominant_rotation(queries: np.ndarray, *, kv_heads: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PartialColumns:
+class PartialColumns(Algorithm):
     """Keep the tokens whose score from a few rotated columns is within alpha of the row's highest, at most limit n.
 
     Per query head and row. columns: share of the columns of K that is stored again, rotated: round(columns d), at least
@@ -157,7 +157,7 @@ class PartialColumns:
     one number of tokens for all heads. The rotation takes no work, since the source folds it into the projections.
     Raises ValueError for shares outside 0 to 1, a negative alpha, or a rotation of another shape.
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> keys = np.array([0, 9, 6, 4]).reshape(4, 1, 1)
     >>> options = PartialColumns(columns=1, alpha=4, limit=1)
     >>> select(update(start(CacheShape(4, 1, 1, 1), options), keys), np.ones((1, 1, 1))).mask.tolist()

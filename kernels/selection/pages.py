@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.selection.algorithm import CacheShape, Counters, Growing, State, check_count
+from kernels.selection.algorithm import Algorithm, CacheShape, Counters, Growing, State, check_count
 from kernels.selection.positions import check_gates, retrieving_heads, sink_and_recent
 from kernels.selection.ranking import keep_highest, scores_of
 
@@ -96,7 +96,7 @@ def page_bounds(state: State, queries: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class PageBounds:
+class PageBounds(Algorithm):
     """Keep the `pages` pages with the highest upper bound of q . k, per query head and row.
 
     The page of the newest token, full or not, is always kept. Bytes per KV head and step: (2 d n/p + 2 k p d) b for one
@@ -107,12 +107,14 @@ class PageBounds:
 
     Keys 0, 4 | 1, 1 | 0, and q = 1: bounds 4 and 1, so the first page is kept besides the open one.
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> keys = np.array([0, 4, 1, 1, 0]).reshape(5, 1, 1)
     >>> state = update(start(CacheShape(6, 1, 1, 1), PageBounds(page=2, pages=2)), keys)
     >>> select(state, np.ones((1, 1, 1))).mask.tolist()
     [[True, True, False, False, True]]
     """
+
+    groups_by = "page"
 
     page: int = 16
     pages: int = 128
@@ -152,7 +154,7 @@ class Gated:
 
 
 @dataclass(frozen=True, slots=True)
-class GatedPages:
+class GatedPages(Algorithm):
     """KV heads whose gate reaches the quantile keep `pages` pages for `reuse` steps; the others keep sinks and recent.
 
     A page ranks by the best bound of its sub-chunks. Every `reuse`-th update with queries chooses, and the selects use
@@ -162,13 +164,15 @@ class GatedPages:
     Source: LServe, arXiv 2502.14866: page 64, sub-chunk 16, 4096 tokens, 4 steps. Not modelled: quantised K and V.
     Raises ValueError for a page that is no multiple of the sub-chunk, or a budget larger than the cache.
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> options = GatedPages(page=2, sub_chunk=1, pages=2, sinks=1, recent=1, gates=(0.0, 1.0))
     >>> keys = np.array([0, 4, 1, 1, 0]).reshape(5, 1, 1).repeat(2, axis=1)
     >>> state = update(start(CacheShape(6, 2, 2, 1), options), keys)
     >>> select(state, np.ones((1, 2, 1))).mask.astype(int).tolist()
     [[1, 0, 0, 0, 1], [1, 1, 0, 0, 1]]
     """
+
+    groups_by = "page"
 
     page: int = 64
     sub_chunk: int = 16

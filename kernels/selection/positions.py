@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.selection.algorithm import CacheShape, Counters, State, check_count, check_share
+from kernels.selection.algorithm import Algorithm, CacheShape, Counters, State, check_count, check_share
 
 
 def sink_and_recent(tokens: int, sinks: int, recent: int) -> np.ndarray:
@@ -21,7 +21,7 @@ def sink_and_recent(tokens: int, sinks: int, recent: int) -> np.ndarray:
     return (position < sinks) | (position >= tokens - recent)
 
 
-class _Stateless:
+class _Stateless(Algorithm):
     """A rule that learns nothing from the keys."""
 
     def check(self, shape: CacheShape) -> None:
@@ -41,7 +41,7 @@ class _Stateless:
 class Everything(_Stateless):
     """Keep all tokens: full attention, 2 n d b bytes per KV head.
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> state = update(start(CacheShape(8, 1, 1, 2), Everything()), np.ones((3, 1, 2)))
     >>> kept = select(state, np.ones((1, 1, 2)))
     >>> kept.mask.tolist(), kept.counts.kv_read_bytes
@@ -60,7 +60,7 @@ class SinkWindow(_Stateless):
     cache, not by the position in the text; a caller who wants that rotates the kept keys by their order.
     Raises ValueError when sinks + window is more than the cache holds.
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> state = update(start(CacheShape(8, 1, 1, 2), SinkWindow(sinks=1, window=2)), np.ones((5, 1, 2)))
     >>> select(state, np.ones((1, 1, 2))).mask.tolist()
     [[True, False, False, True, True]]
@@ -110,7 +110,7 @@ class GatedHeads(_Stateless):
     arXiv 2410.10819. Not modelled: a quantile over all layers, as in the source; here it is over one layer's heads.
     Raises ValueError for gates that are not one per KV head or outside 0 to 1, or sinks + recent beyond the cache.
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> options = GatedHeads(sinks=1, recent=1, gates=(0.2, 1.0))
     >>> state = update(start(CacheShape(8, 2, 2, 1), options), np.ones((3, 2, 1)))
     >>> select(state, np.ones((1, 2, 1))).mask.tolist()

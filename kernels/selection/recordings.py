@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.selection.algorithm import CacheShape, Counters, SelectedKeys, State
+from kernels.selection.algorithm import Algorithm, CacheShape, Counters, SelectedKeys, State
 from kernels.selection.streams import Stream, recorded_stream
 
 _STREAM = ("keys", "values", "queries", "frame", "questions", "needles", "mass")
@@ -152,13 +152,13 @@ def _sets(path: str | PathLike[str], name: str, rows: np.ndarray, steps: int) ->
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Replay:
+class Replay(Algorithm):
     """Keep what a recorded selection kept, one step per update; keys and queries have no effect.
 
     The counts are the recorded ones, except kv_read_bytes, which follow from the kept tokens. Raises ValueError when
     there are more updates than steps, or a step was recorded for another number of tokens or heads.
 
-    >>> from kernels.selection import CacheShape, select, start, update
+    >>> from kernels.selection.algorithm import CacheShape, select, start, update
     >>> options = Replay((SelectedKeys(np.array([[True, False]]), Counters(comparisons=7)),))
     >>> kept = select(update(start(CacheShape(2, 1, 1, 1), options), np.ones((2, 1, 1))), np.ones((1, 1, 1)))
     >>> kept.mask.tolist(), kept.counts.comparisons, kept.counts.kv_read_bytes

@@ -10,7 +10,8 @@ import pytest
 
 import archsim
 from dataflow import frame
-from kernels.selection import ALGORITHMS, CacheShape, select, start, update
+from kernels.selection import ALGORITHMS, rule
+from kernels.selection.algorithm import CacheShape, select, start, update
 from kernels.selection.streams import video_stream
 from mappers.registry import lower
 
@@ -23,10 +24,10 @@ def stream():
     return video_stream(0, TOKENS // FRAME, heads=32, kv_heads=8, head_dim=128)
 
 
-@pytest.mark.parametrize("rule", ALGORITHMS)
-def test_32_layers_of_a_frame(benchmark, stream, rule):
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_32_layers_of_a_frame(benchmark, stream, name):
     shape = CacheShape(TOKENS, 32, 8, 128)
-    state = start(shape, ALGORITHMS[rule]())
+    state = start(shape, rule(name)())
     before = TOKENS - LAYERS * FRAME
     for first in range(0, before, PART):
         end = min(first + PART, before)

@@ -12,8 +12,9 @@ import kernels
 from archsim.units.selector import ThresholdUnit
 from dataflow.op import work
 from kernels import selection as retrieval
-from kernels.selection import ALGORITHMS, CacheShape, select, start, update
+from kernels.selection import ALGORITHMS, rule
 from kernels.selection.accumulated import HeavyHitters
+from kernels.selection.algorithm import CacheShape, select, start, update
 from kernels.selection.blocks import BlockMeans, FrameMeans
 from kernels.selection.clusters import HashClusters
 from kernels.selection.columns import HighestScores, LabelChannels, PartialColumns, dominant_rotation, rank_channels
@@ -62,7 +63,7 @@ def dense(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def test_every_algorithm_is_listed_with_a_pair_and_has_a_whole_budget_here() -> None:
     assert set(ALL) == set(ALGORITHMS) <= {pair.name for pair in kernels.PAIRS}
-    assert all(type(options) is ALGORITHMS[name] for name, several in ALL.items() for options in several)
+    assert all(type(options) is rule(name) for name, several in ALL.items() for options in several)
 
 
 @pytest.mark.parametrize(
@@ -183,9 +184,12 @@ def test_ranked_channels_recall_more_than_the_first_ones() -> None:
     assert ranked > first + 0.2
 
 
-@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(retrieval.__path__)])
+EXAMPLES = [retrieval.__name__, *(m.name for m in pkgutil.iter_modules(retrieval.__path__, "kernels.selection."))]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_docstring_examples_of_retrieval(name: str) -> None:
-    module = importlib.import_module(f"kernels.selection.{name}")
+    module = importlib.import_module(name)
     things = [t for t in vars(module).values() if callable(t) and getattr(t, "__module__", "") == module.__name__]
     assert [t.__name__ for t in things if not t.__doc__ and not t.__name__.startswith("_")] == []
     assert doctest.testmod(module).failed == 0

@@ -26,7 +26,8 @@ import archsim, kernels, mappers
 import kernels.selection, kernels.ternary
 from dataflow import decode, prefill
 from dataflow.numeric.evaluate import evaluate, random_tensors, replay
-from kernels.selection import ALGORITHMS, walk
+from kernels.selection import rule
+from kernels.selection.algorithm import walk
 from kernels.selection.streams import video_stream
 
 for module in pkgutil.walk_packages(kernels.__path__, "kernels."):
@@ -42,7 +43,7 @@ for graph in (prefill(model, prompt=3), decode(model, context=3)):
     # An INT8 rounding at a tie may fall the other way after FP32 sums in another order.
     np.testing.assert_allclose(again["lm_head"], logits, rtol=0, atol=0.02 * np.abs(logits).max())
 stream = video_stream(0, 4, heads=2, kv_heads=1, head_dim=8)
-(*_, kept) = walk(stream.shape, ALGORITHMS["resv"](), keys=stream.keys, queries=stream.queries, chunk=10)
+(*_, kept) = walk(stream.shape, rule("resv")(), keys=stream.keys, queries=stream.queries, chunk=10)
 assert kept.mask.any()
 assert "torch" not in sys.modules
 """

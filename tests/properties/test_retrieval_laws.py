@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from archsim.units.selector import HashComparator
 from dataflow.op import work
-from kernels.selection import ALGORITHMS, CacheShape, Counters, SelectedKeys, State, draws, select, start, update
+from kernels.selection import ALGORITHMS, draws
 from kernels.selection.accumulated import HeavyHitters
+from kernels.selection.algorithm import CacheShape, Counters, SelectedKeys, State, select, start, update
 from kernels.selection.blocks import BlockMeans, FrameMeans
 from kernels.selection.clusters import HashClusters
 from kernels.selection.columns import HighestScores, LabelChannels, PartialColumns

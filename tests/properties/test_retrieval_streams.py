@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from kernels.selection import ALGORITHMS, CacheShape, SelectedKeys, select, start, update
+from kernels.selection import ALGORITHMS, rule
+from kernels.selection.algorithm import CacheShape, SelectedKeys, select, start, update
 from kernels.selection.blocks import BlockMeans, FrameMeans
 from kernels.selection.clusters import HashClusters
 from kernels.selection.columns import HighestScores
@@ -172,7 +173,7 @@ def test_every_algorithm_walks_a_stream_longer_than_its_budgets(name: str) -> No
         "lserve": {"page": 16, "pages": 2, "sinks": 4, "recent": 20},
     }
     stream = video_stream(9, 20, **HEADS)
-    kept = held(stream, ALGORITHMS[name](**budgets.get(name, {})), stream.queries[-1:])
+    kept = held(stream, rule(name)(**budgets.get(name, {})), stream.queries[-1:])
     assert kept.mask.shape in ((3, 200), (6, 200))
     assert 0 < kept.ratio(3) <= 1
     assert (kept.ratio(3) == 1) == (name == "full")

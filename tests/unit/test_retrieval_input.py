@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.selection import ALGORITHMS, CacheShape, Counters, SelectedKeys, select, start, update, walk
+from kernels.selection import ALGORITHMS, rule
 from kernels.selection.accumulated import HeavyHitters
+from kernels.selection.algorithm import CacheShape, Counters, SelectedKeys, select, start, update, walk
 from kernels.selection.blocks import BlockMeans, FrameMeans
 from kernels.selection.clusters import HashClusters
 from kernels.selection.columns import HighestScores, LabelChannels, PartialColumns
@@ -71,7 +72,7 @@ def test_options_that_cannot_be_are_refused(options, message: str) -> None:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_defaults_fit_a_cache_of_40_000_tokens(name: str) -> None:
-    state = start(CacheShape(40_000, 8, 2, 16), ALGORITHMS[name]())
+    state = start(CacheShape(40_000, 8, 2, 16), rule(name)())
     state = update(state, np.ones((1, 2, 16)), queries=np.ones((1, 8, 16)))
     assert select(state, np.ones((1, 8, 16))).mask.all()
 

@@ -12,8 +12,8 @@ from archsim.selection.layer_cache import LayerCache
 from archsim.selection.selection import load_selection
 from archsim.selection.step import SelectionStep, selection_step, stretches
 from archsim.units.selector import HashComparator, ThresholdUnit
-from kernels.selection import ALGORITHMS, Counters, SelectedKeys, select, start, update, walk
-from kernels.selection.algorithm import CacheShape
+from kernels.selection import rule
+from kernels.selection.algorithm import CacheShape, Counters, SelectedKeys, select, start, update, walk
 from kernels.selection.clusters import HashClusters
 from kernels.selection.quality import mass_recall, output_error, top_recall
 from kernels.selection.recordings import save_selection, save_stream
@@ -53,7 +53,7 @@ def stream(tokens: int, **options) -> Stream:
 
 def ran(name: str, drawn: Stream, *, cached: int, rows: int):
     """The rule's states before and after the step and what is kept, part by part as selection_step promises."""
-    options = ALGORITHMS[name](**SMALL[name])
+    options = rule(name)(**SMALL[name])
     state = start(CacheShape(cached + rows, 4, 2, 16), options)
     for first in range(0, cached, 320):
         last = min(first + 320, cached)
@@ -203,7 +203,7 @@ def test_quality_is_that_of_the_last_rows() -> None:
     """Row by row over what each sees: the newest of four rows everything, the one before it all but the last token."""
     heads = {"heads": 6, "kv_heads": 3}
     drawn = stream(510, **heads)
-    state = start(CacheShape(510, 6, 3, 16), ALGORITHMS["quest"](page=4, pages=3))
+    state = start(CacheShape(510, 6, 3, 16), rule("quest")(page=4, pages=3))
     state = update(state, drawn.keys)
     mask = select(state, drawn.queries[500:]).mask
     mask[:, 500:] = True
