@@ -1,6 +1,6 @@
 """archsim: accelerators as YAML, kernels beside them, and a cycle-approximate event model that joins the two.
 
-For users: load_design, load_model, load_selection, simulate, simulate_generation, size_fifos. The packages dataflow
+For users: load_design, load_model, load_selection, simulate, simulate_steps, size_fifos. The packages dataflow
 and mappers stand beside it.
 """
 
@@ -35,11 +35,11 @@ from archsim.errors import (  # noqa: E402
 )
 from archsim.fifos.sizes import FifoSizes, size_fifos  # noqa: E402
 from archsim.files.shipped import load_model  # noqa: E402
-from archsim.report.report import Report, simulate, simulate_generation  # noqa: E402
+from archsim.report.report import Report, simulate, simulate_steps  # noqa: E402
 from archsim.selection.selection import Selection, load_selection  # noqa: E402
 
 __all__ = [
     "Deadlock", "Design", "DesignError", "FifoSizes", "GraphError", "InputError", "MappingError", "Report",
-    "ScheduleError", "Selection", "load_design", "load_model", "load_selection", "simulate", "simulate_generation",
+    "ScheduleError", "Selection", "load_design", "load_model", "load_selection", "simulate", "simulate_steps",
     "size_fifos",
 ]  # fmt: skip

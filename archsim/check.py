@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 
 from archsim.design.design import Design, load_design
 from archsim.design.silicon import Silicon
@@ -12,8 +12,12 @@ from archsim.published import load_published
 from archsim.quantity import show, show_limit
 from archsim.selection.selection import Selection, load_selection
 from archsim.units import KINDS, CoreArray, TableLookup, WeightBuffer, WeightLoader
+from dataflow.models.phases import PHASES
+from dataflow.op import OP_KINDS, OpKind
+from dataflow.phase import Phase, asked_by
+from kernels.selection import ALGORITHMS, rule
 
-LISTS = ("designs", "models", "selections", "published", "kinds", "mappers")
+LISTS = ("designs", "models", "selections", "published", "kinds", "ops", "phases", "rules", "mappers")
 
 
 def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
@@ -113,8 +117,23 @@ def _notes(design: Design) -> list[str]:
     return notes
 
 
-def listing(what: str, *, mappers: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
-    """The names of what is shipped, a line each; `mappers` gives each mapper's options and their values.
+def _first_line(documented: object) -> str:
+    return (documented.__doc__ or "").strip().partition("\n")[0]
+
+
+def _about_op(name: str, kind: OpKind) -> list[str]:
+    needs = "" if kind.shape else "; only mappers schedule it"
+    free = f"; needs no unit: {kind.free}" if kind.free else ""
+    return [f"{name:<18} ({', '.join(kind.extents)}) {kind.meaning}{needs}{free}"]
+
+
+def _about_phase(phase: type[Phase]) -> list[str]:
+    lines = [f"{phase.name:<18} {_first_line(phase)}"]
+    return lines + [f"  --{name:<15} {meaning}" for name, meaning in asked_by(phase).items()]
+
+
+def listing(what: str, *, mappers: list[str]) -> list[str]:
+    """The names of what there is, a line each; `mappers` are the lines of the mappers.
 
     Raises InputError on anything but the known lists.
     """
@@ -127,11 +146,13 @@ def listing(what: str, *, mappers: Mapping[str, Mapping[str, Sequence[str]]]) ->
     if what == "published":
         return list(shipped("published"))
     if what == "kinds":
-        return [f"{name:<18} {(kind.__doc__ or '').splitlines()[0]}" for name, kind in KINDS.items()]
+        return [f"{name:<18} {_first_line(kind)}" for name, kind in KINDS.items()]
+    if what == "ops":
+        return [line for name, kind in OP_KINDS.items() for line in _about_op(name, kind)]
+    if what == "phases":
+        return [line for phase in PHASES.values() for line in _about_phase(phase)]
+    if what == "rules":
+        return [f"{name:<18} {_first_line(rule(name))}" for name in ALGORITHMS]
     if what == "mappers":
-        told = {
-            name: (f"{option} {' | '.join(values)}" for option, values in options.items())
-            for name, options in mappers.items()
-        }
-        return [f"{name}: {'; '.join(options)}" for name, options in told.items()]
+        return mappers
     raise InputError(f"no list of '{what}'; lists are: {', '.join(LISTS)}")

@@ -6,6 +6,7 @@ tolerance.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import time
@@ -31,14 +32,6 @@ DONE, FAULT, WRONG, UNFIT, DEADLOCK, OUTSIDE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 13
 # The base of typer's complaints about the command line; where it lives differs between its releases.
 Complaint: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Design AI accelerators together with the kernels that run on them.",
-)
-
 DesignName = Annotated[str, typer.Argument(metavar="DESIGN", help="a shipped design's name, or a path to a YAML file")]
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="a shipped model's name, or a path to a YAML file")]
 SetOption = Annotated[
@@ -53,33 +46,26 @@ MapperOption = Annotated[
 ]
 
 
-PHASES = "prefill, decode, frame, question, or attention (of one layer alone)"
-PhaseOption = Annotated[str, typer.Option(help=f"generate, {PHASES}")]
-OnePhaseOption = Annotated[str, typer.Option("--phase", help=PHASES)]
+PhaseOption = Annotated[str, typer.Option(help="what the model does; `list phases` shows them with their fields")]
 SelectionOption = Annotated[
     str | None, typer.Option(help="which cached keys a step attends to: a shipped name, or a path")
 ]
-PromptOption = Annotated[
-    int | None, typer.Option(help="tokens of the prompt (prefill, generate, question); queries (attention)")
-]
-TokensOption = Annotated[int | None, typer.Option(help="tokens to make, the first by the prefill (generate)")]
-ContextOption = Annotated[
-    int | None,
-    typer.Option(
-        help="keys that the last token attends to, its own included (decode, frame, question); keys (attention)"
-    ),
-]
 BatchOption = Annotated[int, typer.Option(help="sequences at once")]
-MaskOption = Annotated[str | None, typer.Option(help="causal, full, or a window such as 128 (attention)")]
 MapperName = Annotated[str | None, typer.Option(help="the mapper, if not the design's own")]
 EngineOption = Annotated[
     str, typer.Option(help="auto, compiled, simpy, or recurrence (where each task has its own unit)")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="prints JSON instead of text")]
+WithOption = Annotated[
+    list[str] | None,
+    typer.Option("--with", metavar="FILE", help="Python code that adds kinds, ops, mappers, phases or rules"),
+]
 
 
-@app.command()
-def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="paths or shipped names")]) -> None:
+def check(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="paths or shipped names")],
+    with_: WithOption = None,
+) -> None:
     """Lists all problems of YAML files.
 
     Takes designs, models, selections and published figures; says what they assume.
@@ -97,16 +83,11 @@ def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="pa
         raise InputError(problems)
 
 
-@app.command()
 def simulate(
     design: DesignName,
     model: ModelName,
     phase: PhaseOption,
-    prompt: PromptOption = None,
-    context: ContextOption = None,
-    tokens: TokensOption = None,
     batch: BatchOption = 1,
-    mask: MaskOption = None,
     mapper: MapperName = None,
     selection: SelectionOption = None,
     engine: EngineOption = "auto",
@@ -116,6 +97,8 @@ def simulate(
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="writes summary, ops, design and manifest to this folder")
     ] = None,
+    with_: WithOption = None,
+    **asked: Any,
 ) -> None:
     """Simulates a phase of a model on a design.
 
@@ -127,8 +110,8 @@ def simulate(
 
     chosen, network, options = _loaded(design, model, set_, option, selection)
     report = run(
-        chosen, network, phase=phase, prompt=prompt, context=context, tokens=tokens, batch=batch, mask=mask,
-        mapper=mapper, engine=engine, options=options, progress=_told_now_and_then(),
+        chosen, network, phase=phase, batch=batch, mapper=mapper, engine=engine, options=options,
+        progress=_told_now_and_then(), **asked,
     )  # fmt: skip
     if output is not None:
         named = {"design": design, "model": model} | ({"selection": selection} if selection else {})
@@ -137,15 +120,11 @@ def simulate(
     print(json.dumps(as_json(report), indent=1) if json_ else report)
 
 
-@app.command("size-fifos")
 def size_fifos(
     design: DesignName,
     model: ModelName,
-    phase: OnePhaseOption,
-    prompt: PromptOption = None,
-    context: ContextOption = None,
+    phase: PhaseOption,
     batch: BatchOption = 1,
-    mask: MaskOption = None,
     mapper: MapperName = None,
     selection: SelectionOption = None,
     engine: EngineOption = "auto",
@@ -153,6 +132,8 @@ def size_fifos(
     option: MapperOption = None,
     target: Annotated[str, typer.Option(help="full rate, a number of cycles, or a rate: 25 token/s")] = "full rate",
     json_: JsonOption = False,
+    with_: WithOption = None,
+    **asked: Any,
 ) -> None:
     """Finds minimal FIFO depths for a target.
 
@@ -160,11 +141,10 @@ def size_fifos(
     """
     from archsim import size_fifos as sized
     from mappers import lower
-    from mappers.experiment.run import phase_graph
+    from mappers.experiment.run import one_graph
 
     chosen, network, options = _loaded(design, model, set_, option, selection)
-    graph = phase_graph(network, phase, prompt=prompt, context=context, batch=batch, mask=mask)
-    schedule = lower(graph, chosen, mapper=mapper, **options)
+    schedule = lower(one_graph(network, phase, {"batch": batch, **asked}), chosen, mapper=mapper, **options)
     sizes = sized(schedule, chosen, target=target, engine=engine, progress=_told_now_and_then())
     print(json.dumps(sizes.as_json(), indent=1) if json_ else sizes)
 
@@ -206,10 +186,10 @@ def _told_now_and_then() -> Callable[[str], None]:
     return told
 
 
-@app.command()
 def compare(
     published: Annotated[list[str] | None, typer.Argument(metavar="PUBLISHED...", help="names or paths")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="prints JSON instead of text")] = False,
+    json_: JsonOption = False,
+    with_: WithOption = None,
 ) -> None:
     """Compares published figures with simulated.
 
@@ -232,7 +212,8 @@ def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
 
     def simulated(run: Conditions) -> Report:
         choice = f", {run.selection}" if run.selection else ""
-        print(f"simulating {run.phase} of {run.context or run.prompt} tokens on {run.design}{choice}", file=sys.stderr)
+        tokens = run.phase.facts()["context"] or run.phase.facts()["prompt"]
+        print(f"simulating {run.phase.name} of {tokens} tokens on {run.design}{choice}", file=sys.stderr)
         return run_published(run)
 
     rows = []
@@ -261,23 +242,26 @@ def _in_unit(value: float, written: str) -> str:
     return f"{value * scale:.3g}"
 
 
-@app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="designs, models, selections, published, kinds or mappers")],
+    what: Annotated[
+        str,
+        typer.Argument(help="designs, models, selections, published, kinds, ops, phases, rules or mappers"),
+    ],
+    with_: WithOption = None,
 ) -> None:
-    """Lists what is shipped."""
+    """Lists what there is."""
     from archsim.check import listing
-    from mappers.registry import MAPPERS, options_of
+    from mappers.registry import mapper_lines
 
-    print("\n".join(listing(what, mappers={name: options_of(name) for name in MAPPERS})))
+    print("\n".join(listing(what, mappers=mapper_lines())))
 
 
-@app.command()
 def schema(
     path: Annotated[
         str | None, typer.Argument(metavar="PATH", help="design, model, selection, published, links, or a kind of unit")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="prints JSON Schema instead of text")] = False,
+    with_: WithOption = None,
 ) -> None:
     """Lists the keys of YAML files and units.
 
@@ -310,10 +294,72 @@ def _pairs(option: str, written: list[str], *, typed: bool) -> dict[str, Any]:
     return pairs
 
 
+def _with_phase_fields(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each field of a phase, those of the user's own phases included."""
+    from dataflow.models.phases import PHASES, field_types
+    from dataflow.phase import asked_by
+
+    meanings: dict[str, dict[str, list[str]]] = {}
+    types: dict[str, type] = {}
+    for phase in PHASES.values():
+        types |= field_types(phase)
+        for name, meaning in asked_by(phase).items():
+            meanings.setdefault(name, {}).setdefault(meaning, []).append(phase.name)
+
+    def called(**given: Any) -> None:
+        command(**given)
+
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    for name, told in meanings.items():
+        help_ = "; ".join(f"{meaning} ({', '.join(phases)})" for meaning, phases in told.items())
+        kind: Any = types[name]
+        asked = Annotated[kind | None, typer.Option(f"--{name.replace('_', '-')}", help=help_)]
+        place = [p.name for p in own].index("batch")
+        own.insert(place, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=asked))
+    called.__doc__ = command.__doc__
+    # typer reads both to make its options.
+    called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    )
+    called.__annotations__ = {p.name: p.annotation for p in own}
+    return called
+
+
+def _app() -> typer.Typer:
+    """The commands; made anew for each command line, because --with may add phases."""
+    app = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        help="Design AI accelerators together with the kernels that run on them.",
+    )
+    app.command("check")(check)
+    app.command("simulate")(_with_phase_fields(simulate))
+    app.command("size-fifos")(_with_phase_fields(size_fifos))
+    app.command("compare")(compare)
+    app.command("list")(list_)
+    app.command("schema")(schema)
+    return app
+
+
+def _load_extensions(words: list[str]) -> None:
+    """Runs the files of every --with before the command line is read. Raises InputError."""
+    following = zip(words, [*words[1:], ""], strict=True)
+    files = [after if word == "--with" else word.removeprefix("--with=") for word, after in following
+             if word == "--with" or word.startswith("--with=")]  # fmt: skip
+    if files:
+        from mappers.extend import load_file
+
+        for name in files:
+            load_file(name)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     try:
-        status = app(args=argv, prog_name="archsim", standalone_mode=False)
+        _load_extensions(sys.argv[1:] if argv is None else argv)
+        status = _app()(args=argv, prog_name="archsim", standalone_mode=False)
         return status if isinstance(status, int) else DONE
     except typer.Exit as stop:
         return stop.exit_code

@@ -16,7 +16,9 @@ from archsim.files.shipped import found
 from archsim.files.validate import validate
 from archsim.quantity import parse
 from archsim.report.report import Report
-from dataflow.errors import PathProblems
+from dataflow.errors import InputError, PathProblems
+from dataflow.models.phases import PHASES, field_types, phase_named
+from dataflow.phase import Phase
 
 STILL = 0.01  # a known miss may move by this much of its ratio before its test fails
 
@@ -65,14 +67,11 @@ def _op_seconds(report: Report, op: Name) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The run behind a published number, by names; `prompt` and `context` as the phase takes them."""
+    """The run behind a published number: its design, model and selection by names."""
 
     design: str
     model: str
-    phase: str
-    prompt: int | None
-    context: int | None
-    batch: int
+    phase: Phase
     selection: str | None
     options: tuple[tuple[str, str], ...]
 
@@ -104,9 +103,12 @@ class Point(BaseModel):
     op: str | None = Field(None, description="the op whose time op_seconds is")
     part: str | None = Field(None, description="the part, as a report names it, that is under way for part_share")
     than: Than | None = Field(None, description="the run that times_slower compares with")
-    phase: Literal["prefill", "decode", "frame", "question"] = Field(description="the phase to simulate")
-    tokens: Tokens = Field(description="prompt of a prefill, context of the others")
-    prompt: Tokens | None = Field(None, description="prompt of a question")
+    phase: str = Field(description="the phase to simulate; `archsim list phases` lists them with their fields")
+    tokens: Tokens | None = Field(None, description="context of the phase, or prompt where it has no context")
+    prompt: Tokens | None = Field(None, description="prompt of a phase that also has a context")
+    fields: dict[str, int | bool | str] = Field(
+        default_factory=dict, description="other fields of the phase -> value, as on the command line"
+    )
     batch: Tokens = Field(1, description="sequences at once")
     selection: str | None = Field(None, description="which cached keys a step attends to, where the mapper chooses")
     options: dict[str, str] = Field(default_factory=dict, description="options of the mapper")
@@ -123,8 +125,10 @@ class Point(BaseModel):
         for key, metric in (("op", "op_seconds"), ("part", "part_share"), ("than", "times_slower")):
             if (self.metric == metric) != (getattr(self, key) is not None):
                 problems.append((key, f"stands with metric {metric} and with no other"))
-        if (self.phase == "question") != (self.prompt is not None):
-            problems.append(("prompt", "stands with phase question and with no other"))
+        try:
+            self.asked()
+        except InputError as error:
+            problems += [("phase", problem) for problem in error.problems]
         try:
             value_of(self.value, METRICS[self.metric][0])
         except ValueError as error:
@@ -133,12 +137,18 @@ class Point(BaseModel):
             raise PathProblems(problems)
         return self
 
+    def asked(self) -> Phase:
+        """The phase that this point describes. Raises InputError."""
+        written = {"prompt": self.prompt, "batch": self.batch, **self.fields}
+        if self.phase in PHASES and self.tokens is not None:
+            written["context" if "context" in field_types(PHASES[self.phase]) else "prompt"] = self.tokens
+        return phase_named(self.phase, written)
+
     def run_on(self, design: str, model: str) -> Conditions:
         """The run that this point describes, on the design and model of its file."""
-        prompt, context = (self.tokens, None) if self.phase == "prefill" else (self.prompt, self.tokens)
         # A sorted tuple: points with the same options in another order share one run.
         options = tuple(sorted(self.options.items()))
-        return Conditions(design, model, self.phase, prompt, context, self.batch, self.selection, options)
+        return Conditions(design, model, self.asked(), self.selection, options)
 
 
 class Published(BaseModel):

@@ -9,20 +9,35 @@ from dataflow.errors import GraphError, InputError, ScheduleError
 from dataflow.format import FORMATS, Format, beat_layout
 from dataflow.graph import Graph, Op, Tensor
 from dataflow.mask import Mask
-from dataflow.models.attention import attention
+from dataflow.models.attention import LayerAttention, attention
 from dataflow.models.model import Model
-from dataflow.models.phases import decode, frame, layer_attention, next_step, prefill, question
+from dataflow.models.phases import (
+    PHASES,
+    Decode,
+    Frame,
+    Generate,
+    Prefill,
+    Question,
+    decode,
+    frame,
+    next_step,
+    phase_named,
+    prefill,
+    question,
+)
 from dataflow.models.vision import Vision
 from dataflow.op import OP_KINDS, OpKind, Work, work
 from dataflow.pattern import Pattern, every, sequence, total
+from dataflow.phase import Phase, asks
 from dataflow.role import Role
 from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import UNLIMITED, Stream, Task
 
 __all__ = [
-    "CASCADES", "FORMATS", "OP_KINDS", "UNLIMITED", "Cascade", "Expression", "Format", "Graph", "GraphError",
-    "InputError", "Mask", "Model", "Op", "OpKind", "Pattern", "Role", "Schedule", "ScheduleError", "Section", "Stream",
-    "Task", "Tensor", "Vision", "Work", "attention", "beat_layout", "decode", "every", "frame", "kinds",
-    "layer_attention", "next_step", "passes", "prefill", "question", "sequence", "total", "work",
+    "CASCADES", "FORMATS", "OP_KINDS", "PHASES", "UNLIMITED", "Cascade", "Decode", "Expression", "Format", "Frame",
+    "Generate", "Graph", "GraphError", "InputError", "LayerAttention", "Mask", "Model", "Op", "OpKind", "Pattern",
+    "Phase", "Prefill", "Question", "Role", "Schedule", "ScheduleError", "Section", "Stream", "Task", "Tensor",
+    "Vision", "Work", "asks", "attention", "beat_layout", "decode", "every", "frame", "kinds", "next_step", "passes",
+    "phase_named", "prefill", "question", "sequence", "total", "work",
 ]  # fmt: skip

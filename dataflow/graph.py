@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dataflow.errors import GraphError
 from dataflow.format import Format
 from dataflow.op import OP_KINDS, Counts, Work, graph_kinds, work
+from dataflow.phase import NO_PHASE, Phase
 from dataflow.role import Role, tensor_role
 
 if TYPE_CHECKING:
@@ -46,20 +47,20 @@ class Op:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-# `about` of a graph that is no phase of a model: it makes no tokens.
-NO_PHASE = {"phase": "graph", "prompt": None, "context": None, "batch": 1, "tokens": None}
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class Graph:
-    """A DAG of operations over named tensors; `about` tells reports the phase, its lengths and the batch.
+    """A DAG of operations over named tensors.
 
+    `phase` is the phase of a model that it computes, if any, `tokens` those of the phase in all sequences, and
+    `weight_bytes` what the whole model takes in memory: more than this graph's own weights.
     Tensors and ops are added in order of dependence (`add_tensor`, `add`). Each op is checked against the shape rule of
     its kind when it is added. Raises GraphError.
     """
 
     name: str
-    about: Mapping[str, Any] = field(default_factory=lambda: dict(NO_PHASE))
+    phase: Phase = NO_PHASE
+    tokens: int | None = None
+    weight_bytes: int | None = None
     tensors: dict[str, Tensor] = field(default_factory=dict)
     ops: dict[str, Op] = field(default_factory=dict)
 

@@ -64,7 +64,8 @@ def test_fewer_numbers_are_fitted_than_points_are_published():
 
 # What each mapper is made to run, and a model for it; a design without weights in ternary has another.
 RUNS = {
-    "temporal": ("bitnet_b158_large", [{"phase": "prefill", "prompt": 2}, {"phase": "decode", "context": 2}]),
+    "temporal": ("toy_llm", [{"phase": "prefill", "prompt": 2}, {"phase": "question", "context": 4, "prompt": 2}]),
+    "table_lookup": ("bitnet_b158_large", [{"phase": "prefill", "prompt": 2}, {"phase": "decode", "context": 2}]),
     "streaming": ("bitnet_b158_large", [{"phase": "attention", "prompt": 2, "context": 3}]),
     "retrieval": ("toy_video", [{"phase": "frame", "context": 8}, {"phase": "question", "context": 8, "prompt": 2},
                                 {"phase": "decode", "context": 8}, {"phase": "prefill", "prompt": 2}]),
@@ -75,7 +76,7 @@ RUNS = {
 def test_every_design_runs_a_model_made_for_it(name):
     design = archsim.load_design(name)
     made_for, phases = RUNS[design.mapper]
-    model = archsim.load_model("toy_llm" if name == "toy" else made_for)
+    model = archsim.load_model(made_for)
     for phase in phases:
         assert run(design, model, **phase).cycles > 0
 

@@ -34,15 +34,15 @@ def name(path: Path) -> str:
 # Inside a package each entry, a file or a folder, imports only from itself and from entries before it.
 WITHIN = {
     "dataflow": (
-        "errors", "format", "role", "mask", "op", "kinds", "pattern", "task", "graph", "cascade", "selection_summary",
-        "section_rules", "section", "schedule", "models", "numeric",
+        "errors", "format", "role", "mask", "op", "kinds", "pattern", "task", "phase", "graph", "cascade",
+        "selection_summary", "section_rules", "section", "schedule", "models", "numeric",
     ),
     "archsim": (
         "quantity", "errors", "files", "units", "design", "selection", "engine", "run", "report", "fifos", "published",
         "schema", "check", "cli",
     ),
     "mappers": (
-        "build", "op_by_op", "table_lookup", "temporal", "streaming", "retrieval", "registry", "experiment",
+        "mapper", "build", "temporal", "table_lookup", "streaming", "retrieval", "registry", "extend", "experiment",
     ),
 }  # fmt: skip
 FAMILIES = ("table_lookup", "streaming", "retrieval")  # of mappers; none knows another

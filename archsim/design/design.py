@@ -17,7 +17,7 @@ from archsim.files.document import Document
 from archsim.files.provenance import FROZEN, Fitted, Sourced
 from archsim.files.shipped import found
 from archsim.quantity import Bits, Count, Frequency, Limit, Watts, parse
-from archsim.units import AnyUnit, Unit
+from archsim.units import AnyUnit, Unit, any_unit
 from dataflow.errors import PathProblems
 
 
@@ -117,6 +117,13 @@ class Design(Sourced):
         """The amount of the resource that all units and the rest use together."""
         assert self.resources is not None
         return self.resources.total(resource, self.units)
+
+
+def know_kinds() -> None:
+    """Reads designs with all kinds of units that KINDS has by now."""
+    mapping: Any = dict
+    Design.model_fields["units"].annotation = mapping[str, any_unit()]
+    Design.model_rebuild(force=True)
 
 
 def load_design(name: str) -> Design:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from archsim.fifos.memory import FifoMemory
+from dataflow.phase import Phase
 from dataflow.schedule import Schedule
 from dataflow.task import UNLIMITED, Stream
 
@@ -70,7 +70,7 @@ class MinimalDepths:
 
     design: str
     model: str
-    about: Mapping[str, Any]
+    phase: Phase
     clock_hz: Fraction
     target: str | int
     target_cycles: int

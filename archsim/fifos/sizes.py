@@ -95,7 +95,7 @@ def size_fifos(
     return FifoSizes(
         design=design.name,
         model=schedule.graph.name,
-        about=schedule.graph.about,
+        phase=schedule.graph.phase,
         clock_hz=design.clock,
         target=target,
         target_cycles=limit,
@@ -126,7 +126,7 @@ def _target_cycles(target: str | int, schedule: Schedule, design: Design) -> int
         rate = parse(target, "rate of tokens", clock_hz=design.clock)
     except InputError as error:
         raise InputError(f"target: {error}; a target is {right}") from None
-    tokens: int | None = schedule.graph.about["tokens"]
+    tokens: int | None = schedule.graph.tokens
     if tokens is None:
         graph = schedule.graph.name
         raise InputError(f"target: graph '{graph}' makes no tokens, got {quoted(target)}; give a number of cycles")
@@ -135,7 +135,7 @@ def _target_cycles(target: str | int, schedule: Schedule, design: Design) -> int
 
 
 def _with_rate(cycles: int, schedule: Schedule, design: Design) -> str:
-    tokens = schedule.graph.about["tokens"]
+    tokens = schedule.graph.tokens
     if tokens is None or not cycles:
         return f"{cycles:,} cycles"
     return f"{cycles:,} cycles ({show(tokens * design.clock / cycles, 'rate of tokens')})"

@@ -30,12 +30,11 @@ def screen(sizes: MinimalDepths) -> str:
 
 
 def _head(sizes: MinimalDepths) -> list[str]:
-    about = [f"{key} {sizes.about[key]}" for key in ("prompt", "context", "batch", "mask") if sizes.about.get(key)]
     now = "deadlock" if sizes.cycles_now is None else _cycles(sizes, sizes.cycles_now) + _over(sizes, sizes.cycles_now)
     in_all = "no limit" if sizes.bytes_now is None else f"{sizes.bytes_now:,} B"
     named = f": {sizes.target}" if isinstance(sizes.target, str) else ""
     lines = [
-        " · ".join(["FIFO sizes", sizes.design, sizes.model, str(sizes.about["phase"]), *about]),
+        " · ".join(["FIFO sizes", sizes.design, sizes.model, *sizes.phase.title()]),
         f"target      {_cycles(sizes, sizes.target_cycles)}{named}",
         f"no limit    {_cycles(sizes, sizes.unbounded_cycles)}",
         f"as given    {now}",
@@ -58,7 +57,7 @@ def _head(sizes: MinimalDepths) -> list[str]:
 
 def _cycles(sizes: MinimalDepths, cycles: int) -> str:
     time = cycles / sizes.clock_hz
-    tokens = sizes.about["tokens"]
+    tokens = sizes.schedule.graph.tokens
     rate = f", {show(tokens / time, 'rate of tokens')}" if tokens and cycles else ""
     return f"{cycles:,} cycles ({show(time, 'time')}{rate})"
 
@@ -147,7 +146,8 @@ def as_json(sizes: MinimalDepths) -> dict[str, Any]:
     return {
         "design": sizes.design,
         "model": sizes.model,
-        **{key: sizes.about.get(key) for key in ("phase", "prompt", "context", "batch", "mask")},
+        "phase": sizes.phase.name,
+        **sizes.phase.facts(),
         "options": dict(sizes.schedule.options),
         "approximated": list(sizes.schedule.approximated),
         "clock_hz": float(sizes.clock_hz),

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from archsim.run.totals import OpReport, UnitReport
+from dataflow.phase import Phase
 from dataflow.selection_summary import SelectionSummary
 
 
@@ -15,6 +16,7 @@ from dataflow.selection_summary import SelectionSummary
 class Figures:
     """The totals of a run.
 
+    `tokens` are those of the phase: the prompts' in a prefill, those made in a decode or a generation.
     `traffic` is bytes per memory, direction and role of the tensor; `carried` is bytes per channel.
     `parts` splits the cycles by kind of work under way, and kinds that overlap get equal shares; `under_way` has the
     cycles of each kind in full. `selected` says which cached keys the last step attends to; `skipped` counts the work
@@ -29,7 +31,8 @@ class Figures:
 
     design: str
     model: str
-    about: Mapping[str, Any]
+    phase: Phase
+    tokens: int | None
     options: Mapping[str, Any]
     clock_hz: Fraction
     cycles: int
@@ -80,17 +83,11 @@ class Figures:
     @property
     def decode_tokens_per_second(self) -> float | None:
         """Tokens of all sequences that the decode steps make over their time; None where the phase has none."""
-        return self.about["batch"] / self.tpot_seconds if self.tpot_seconds else None
+        return self.phase.batch / self.tpot_seconds if self.tpot_seconds else None
 
     @property
     def _decode_cycles(self) -> int:
         return sum(cycles for _, cycles in self.steps)
-
-    @property
-    def tokens(self) -> int | None:
-        """Tokens of the phase: the prompts' in a prefill, those made in a decode or a generation, else None."""
-        tokens: int | None = self.about["tokens"]
-        return tokens
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -100,8 +97,7 @@ class Figures:
     @property
     def frames_per_second(self) -> float | None:
         """Frames of all sequences over the time; None where the phase has none."""
-        frames = self.about.get("frames")
-        return None if frames is None else frames / self.seconds
+        return None if self.phase.frames is None else self.phase.frames / self.seconds
 
     @property
     def energy_joules(self) -> float | None:

@@ -17,11 +17,8 @@ def as_json(report: Figures) -> dict[str, Any]:
     return {
         "design": report.design,
         "model": report.model,
-        "phase": report.about["phase"],
-        "prompt": report.about["prompt"],
-        "context": report.about["context"],
-        "batch": report.about["batch"],
-        "mask": report.about.get("mask"),
+        "phase": report.phase.name,
+        **report.phase.facts(),
         "options": {name: str(value) for name, value in report.options.items()},
         "clock_hz": float(report.clock_hz),
         "cycles": report.cycles,

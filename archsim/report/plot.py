@@ -32,7 +32,7 @@ def time_by_part(report: Figures) -> Figure:
     axes.set_xlim(0, 1.25 * max(shares))
     axes.set_xlabel("share of the time, %")
     total = show(report.cycles / report.clock_hz, "time")
-    axes.set_title(f"{report.model} on {report.design}: {report.about['phase']}, {total}", loc="left", fontsize=10)
+    axes.set_title(f"{report.model} on {report.design}: {report.phase.name}, {total}", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

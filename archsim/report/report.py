@@ -6,8 +6,7 @@ and nothing carries over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from archsim.design.design import Design
 from archsim.engine import engine_for
@@ -19,6 +18,8 @@ from archsim.run.laws import LawBroken, broken_by_totals
 from archsim.run.results import ScheduleRun
 from archsim.run.schedule_run import run_schedule
 from archsim.run.totals import Totals
+from dataflow.errors import ScheduleError
+from dataflow.phase import Phase
 from dataflow.schedule import Schedule
 
 
@@ -31,7 +32,7 @@ class Report(Figures):
         return screen(self)
 
     def __repr__(self) -> str:
-        return f"<Report {self.design} {self.model} {self.about['phase']}: {self.cycles} cycles>"
+        return f"<Report {self.design} {self.model} {self.phase.name}: {self.cycles} cycles>"
 
     def _repr_html_(self) -> str:
         return html(self)
@@ -47,43 +48,51 @@ def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Rep
     run = run_schedule(schedule, design, engine=engine)
     totals = Totals(design)
     totals.add(run)
-    about = schedule.graph.about
+    graph = schedule.graph
     return _report(
-        totals, run, about, engine,
-        prefill_cycles=run.cycles if about["phase"] == "prefill" else None,
-        steps=((about["context"], run.cycles),) if about["phase"] == "decode" else (),
+        totals, run, engine, phase=graph.phase, tokens=graph.tokens,
+        prefill_cycles=run.cycles if graph.phase.first_token else None,
+        steps=(_step(run),) if graph.phase.one_token else (),
     )  # fmt: skip
 
 
-def simulate_generation(
-    prefill: Schedule, steps: Iterable[Schedule], design: Design, *, engine: str = "auto"
-) -> Report:
-    """The report of a prefill and the decode steps after it, each run when its turn comes and then let go.
+def simulate_steps(schedules: Iterable[Schedule], design: Design, *, phase: Phase, engine: str = "auto") -> Report:
+    """The report of a phase of many steps, each run when its turn comes and then let go.
 
     A section, task or op that two successive steps share as one object is simulated once. Raises as simulate.
     """
     engine = engine_for(engine, None)
     totals, memo = Totals(design), Memo()
-    run = run_schedule(prefill, design, engine=engine, memo=memo)
-    totals.add(run, label="prefill: ")
-    prefill_cycles = run.cycles
-    cycles: list[tuple[int, int]] = []
-    for step in steps:
-        run = run_schedule(step, design, engine=engine, memo=memo)
-        totals.add(run, label="decode: ")
-        cycles.append((step.graph.about["context"], run.cycles))
-    prompt, batch = prefill.graph.about["prompt"], prefill.graph.about["batch"]
-    made = batch * (1 + len(cycles))
-    about = {"phase": "generate", "prompt": prompt, "context": None, "batch": batch, "tokens": made}
-    return _report(totals, run, about, engine, prefill_cycles=prefill_cycles, steps=tuple(cycles))
+    prefill_cycles: int | None = None
+    steps: list[tuple[int, int]] = []
+    run: ScheduleRun | None = None
+    for schedule in schedules:
+        run = run_schedule(schedule, design, engine=engine, memo=memo)
+        own = schedule.graph.phase
+        totals.add(run, label=f"{own.name}: ")
+        if own.first_token:
+            prefill_cycles = run.cycles
+        if own.one_token:
+            steps.append(_step(run))
+    if run is None:
+        raise ScheduleError(f"phase '{phase.name}': no step; a phase of many steps has one at least")
+    return _report(
+        totals, run, engine, phase=phase, tokens=phase.tokens_made, prefill_cycles=prefill_cycles, steps=tuple(steps)
+    )
+
+
+def _step(run: ScheduleRun) -> tuple[int, int]:
+    """The context and the cycles of a step that makes one token."""
+    return run.schedule.graph.phase.facts()["context"], run.cycles
 
 
 def _report(
     totals: Totals,
     run: ScheduleRun,
-    about: Mapping[str, Any],
     engine: str,
     *,
+    phase: Phase,
+    tokens: int | None,
     prefill_cycles: int | None,
     steps: tuple[tuple[int, int], ...],
 ) -> Report:
@@ -92,7 +101,8 @@ def _report(
     report = Report(
         design=design.name,
         model=run.schedule.graph.name,
-        about=about,
+        phase=phase,
+        tokens=tokens,
         options=run.schedule.options,
         clock_hz=design.clock,
         cycles=totals.cycles,

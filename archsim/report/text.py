@@ -17,8 +17,7 @@ def screen(report: Figures) -> str:
 
 
 def _head(report: Figures) -> list[str]:
-    about = [f"{key} {report.about[key]}" for key in ("prompt", "context", "batch", "mask") if report.about.get(key)]
-    title = " · ".join([report.design, report.model, str(report.about["phase"]), *about])
+    title = " · ".join([report.design, report.model, *report.phase.title()])
     energy, busiest = report.energy_joules, report.units[report.bottleneck]
     lines = [
         title,
@@ -43,23 +42,17 @@ def _throughput(report: Figures) -> str:
         return "no tokens in this graph"
     tokens = f"{report.tokens} token{'s' * (report.tokens != 1)}"
     if report.frames_per_second is not None:
-        frames = report.about["frames"]
+        frames = report.phase.frames
         return f"{report.frames_per_second:.3g} frame/s ({frames} frame{'s' * (frames != 1)}, {tokens} in all)"
-    of_phase = {
-        "prefill": f"{tokens} read",
-        "question": f"{tokens} read",
-        "attention": f"{report.tokens} queries",
-        "generate": f"{tokens} made, the prefill's time included",
-    }
-    done = of_phase.get(report.about["phase"], f"{tokens} made")
+    done = report.phase.done.format(tokens=tokens, n=report.tokens)
     return f"{show(Fraction(report.tokens_per_second), 'rate of tokens')} ({done})"
 
 
 def _per_token(report: Figures) -> list[str]:
     """The time to first token and the time per output token of a generation; nothing for other phases."""
-    if report.about["phase"] != "generate":
+    if not report.phase.many_steps or report.ttft_seconds is None:
         return []
-    lines = [f"first token {show(Fraction(report.ttft_seconds or 0), 'time')} (TTFT, the prefill)"]
+    lines = [f"first token {show(Fraction(report.ttft_seconds), 'time')} (TTFT, the prefill)"]
     if report.tpot_seconds is not None and report.decode_tokens_per_second is not None:
         mean, first, last = (
             show(Fraction(seconds), "time")
@@ -76,7 +69,7 @@ def _selected(report: Figures) -> list[str]:
     chosen = report.selected
     if chosen is None:
         return []
-    step = "of the last step: " if report.about["phase"] == "generate" else ""
+    step = "of the last step: " if report.phase.many_steps else ""
     lines = [f"selection   {step}{chosen.algorithm} keeps {chosen.kept:.1%} of the cached keys and values"]
     if chosen.hit_rate is not None:
         hits, misses = (_decimal(size) for size in (chosen.hit_bytes, chosen.miss_bytes))

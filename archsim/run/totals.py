@@ -208,8 +208,9 @@ class Totals:
             idle = sums.idle + count * self.cycles - sums.served
             energy = Fraction(sums.energy) if sums.modelled else None
             found[name] = UnitReport(
-                unit.kind, count, sums.busy, sums.starved, sums.blocked, idle, energy, ceil(sums.busiest), sums.waits
-            )
+                unit.named_kind, count, sums.busy, sums.starved, sums.blocked, idle, energy, ceil(sums.busiest),
+                sums.waits,
+            )  # fmt: skip
         return found
 
     def traffic(self) -> dict[str, dict[tuple[str, str], int]]:

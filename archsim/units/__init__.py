@@ -1,6 +1,6 @@
 """The kinds of hardware: KINDS lists them by name, and a design's units are read as AnyUnit."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
@@ -18,35 +18,26 @@ from archsim.units.unit import Unit
 from archsim.units.vector import Norm, Vector
 
 KINDS: dict[str, type[Unit]] = {
-    "channel": Channel,
-    "core_array": CoreArray,
-    "decode_attention": DecodeAttention,
-    "gpu": Gpu,
-    "hash_comparator": HashComparator,
-    "host": Host,
-    "kv_manager": KvManager,
-    "matmul_array": MatmulArray,
-    "memory": Memory,
-    "node": Node,
-    "norm": Norm,
-    "prefill_attention": PrefillAttention,
-    "scratchpad": Scratchpad,
-    "table_lookup": TableLookup,
-    "threshold_unit": ThresholdUnit,
-    "vector": Vector,
-    "weight_buffer": WeightBuffer,
-    "weight_loader": WeightLoader,
-}
+    kind.model_fields["kind"].annotation.__args__[0]: kind  # type: ignore[union-attr]
+    for kind in (
+        Channel, CoreArray, DecodeAttention, Gpu, HashComparator, Host, KvManager, MatmulArray, Memory, Node, Norm,
+        PrefillAttention, Scratchpad, TableLookup, ThresholdUnit, Vector, WeightBuffer, WeightLoader,
+    )
+}  # fmt: skip
 
-# Written out, because a type checker cannot read the members from KINDS; a test keeps the two equal.
-AnyUnit = Annotated[
-    Channel | CoreArray | DecodeAttention | Gpu | HashComparator | Host | KvManager | MatmulArray | Memory | Node | Norm
-    | PrefillAttention | Scratchpad | TableLookup | ThresholdUnit | Vector | WeightBuffer | WeightLoader,
-    Field(discriminator="kind"),
-]  # fmt: skip
+
+def any_unit() -> Any:
+    """The type of a unit of any kind, told apart by `kind`."""
+    return Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
+
+
+if TYPE_CHECKING:
+    AnyUnit = Unit  # a type checker cannot read the members from KINDS
+else:
+    AnyUnit = any_unit()
 
 __all__ = [
     "KINDS", "AnyUnit", "Channel", "CoreArray", "DecodeAttention", "Gpu", "HashComparator", "Host", "KvManager",
     "MatmulArray", "Memory", "Node", "Norm", "PrefillAttention", "Scratchpad", "TableLookup", "ThresholdUnit", "Unit",
-    "Vector", "WeightBuffer", "WeightLoader",
+    "Vector", "WeightBuffer", "WeightLoader", "any_unit",
 ]  # fmt: skip

@@ -55,6 +55,11 @@ class Unit(BaseModel):
         return self
 
     @property
+    def named_kind(self) -> str:
+        """The name of its kind, as designs write it."""
+        return str(vars(self)["kind"])
+
+    @property
     def does(self) -> tuple[str, ...]:
         """The op kinds that this unit does."""
         return self.kinds

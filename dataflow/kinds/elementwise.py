@@ -84,6 +84,6 @@ KINDS = {
     "silu_mul": rowwise("silu(gate) x up", flop=3, shape=same_shape(2), tile=_activation("silu_mul")),
     "gelu": rowwise("GELU in its tanh form", flop=8, shape=same_shape(1), tile=_activation("gelu")),
     "relu": rowwise("the larger of x and 0", flop=1, shape=same_shape(1), tile=_activation("relu")),
-    "square": rowwise("x x x", flop=1, shape=same_shape(1), tile=_activation("square")),
+    "square": rowwise("x times x", flop=1, shape=same_shape(1), tile=_activation("square")),
     "rope": rowwise("turns pairs of a head by the position of the row", flop=3, shape=_rope_shape, tile=_rope),
 }

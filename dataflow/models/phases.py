@@ -1,96 +1,222 @@
-"""The phases of a model as graphs: prefill, decode, frame, question, and the attention of one layer.
+"""The phases of a model: prefill, decode, frame, question, the attention of one layer, and a whole generation.
 
 Knows what each phase computes and the limits of a model. Does not know the ops of a layer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar, get_type_hints
 
-from dataflow.errors import GraphError
-from dataflow.format import format_named
+from dataflow.errors import GraphError, InputError, quoted
 from dataflow.graph import Graph, Op, Tensor
-from dataflow.models.attention import attention
+from dataflow.models.attention import LayerAttention
 from dataflow.models.decoder import add_attention, add_decoder, add_embedding
 from dataflow.models.encoder import add_encoder
+from dataflow.models.limits import refuse, token_problems
 from dataflow.models.model import Model
+from dataflow.phase import Phase, asked_by, asks
+
+LAST = "keys that the last token attends to, its own included"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prefill(Phase):
+    """`prompt` tokens per sequence; the LM head on each last row makes the first output token."""
+
+    name: ClassVar[str] = "prefill"
+    done: ClassVar[str] = "{tokens} read"
+    first_token: ClassVar[bool] = True
+
+    prompt: int = asks("tokens of the prompt")
+
+    @property
+    def context(self) -> int:
+        """Keys that the last token attends to."""
+        return self.prompt
+
+    def graph(self, model: Model) -> Graph:
+        """The graph. Raises GraphError if the prompt is empty or longer than the model's context."""
+        refuse(token_problems(model, self.batch, prompt=self.prompt))
+        return _text(model, self, rows=self.prompt, cached=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decode(Phase):
+    """One token per sequence, which attends to `context` keys: the cache holds one fewer before the step."""
+
+    name: ClassVar[str] = "decode"
+    one_token: ClassVar[bool] = True
+
+    context: int = asks(LAST)
+
+    def graph(self, model: Model) -> Graph:
+        """The graph. Raises GraphError if the context is empty or longer than the model's."""
+        refuse(token_problems(model, self.batch, context=self.context))
+        return _text(model, self, rows=1, cached=self.context - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame(Phase):
+    """One video frame per sequence: the encoder on its patches, then the decoder on its rows.
+
+    The LM head on the last row decides whether to answer. The last row attends to `context` keys, the frame's included.
+    """
+
+    name: ClassVar[str] = "frame"
+    use: ClassVar[str] = "frame"
+
+    context: int = asks(LAST)
+
+    @property
+    def frames(self) -> int:
+        """A frame for each sequence."""
+        return self.batch
+
+    def graph(self, model: Model) -> Graph:
+        """The graph. Raises GraphError also if the model has no vision or the context is shorter than the frame."""
+        if model.vision is None:
+            raise GraphError(f"vision: model '{model.name}' has none; a frame takes a model with a vision encoder")
+        rows = model.vision.frame_tokens
+        refuse(_longer(model, self.batch, rows, f"the {rows} tokens of a frame", context=self.context))
+        graph = _graph(model, self, tokens=self.batch * rows)
+        x = add_encoder(model, graph, batch=self.batch)
+        return add_decoder(model, graph, x, cached=self.batch * (self.context - rows), batch=self.batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question(Phase):
+    """`prompt` more tokens per sequence behind a cache; the last attends to `context` keys, its own included."""
+
+    name: ClassVar[str] = "question"
+    done: ClassVar[str] = "{tokens} read"
+    use: ClassVar[str] = "question"
+
+    context: int = asks(LAST)
+    prompt: int = asks("tokens of the prompt")
+
+    def graph(self, model: Model) -> Graph:
+        """The graph. Raises GraphError also if the context is shorter than the prompt."""
+        rows = self.prompt
+        refuse(_longer(model, self.batch, rows, f"the {rows} tokens of the prompt", prompt=rows, context=self.context))
+        return _text(model, self, rows=rows, cached=self.context - rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generate(Phase):
+    """`tokens` tokens after a prompt: a prefill, which makes the first, and a decode step for each of the others."""
+
+    name: ClassVar[str] = "generate"
+    done: ClassVar[str] = "{tokens} made, the prefill's time included"
+    many_steps: ClassVar[bool] = True
+
+    prompt: int = asks("tokens of the prompt")
+    tokens: int = asks("tokens to make, the first by the prefill")
+
+    @property
+    def tokens_made(self) -> int:
+        """Tokens of all sequences."""
+        return self.batch * self.tokens
+
+    def steps(self, model: Model) -> Iterator[Graph]:
+        """The prefill, then decode steps at contexts of prompt + 1 to prompt + tokens - 1."""
+        yield Prefill(prompt=self.prompt, batch=self.batch).graph(model)
+        step: Graph | None = None
+        for context in range(self.prompt + 1, self.prompt + self.tokens):
+            step = Decode(context=context, batch=self.batch).graph(model) if step is None else next_step(model, step)
+            yield step
+
+    def ends(self, model: Model) -> tuple[Graph, ...]:
+        """The prefill and the last step: contexts only grow. Raises GraphError with all that the model cannot do."""
+        self._check(model)
+        prefill, last = Prefill(prompt=self.prompt, batch=self.batch).graph(model), self.prompt + self.tokens - 1
+        return (prefill, Decode(context=last, batch=self.batch).graph(model)) if self.tokens > 1 else (prefill,)
+
+    def _check(self, model: Model) -> None:
+        prompt, tokens, most = self.prompt, self.tokens, model.max_context
+        # Capped, because the message below says more about too many tokens: how many are possible.
+        problems = token_problems(model, self.batch, prompt=prompt, tokens=min(tokens, most))
+        # The prefill makes the first token, so the step of the last one attends to tokens - 1 keys beyond the prompt.
+        keys = prompt + tokens - 1
+        if 1 <= prompt <= most < keys and tokens >= 1:
+            problems.append(
+                f"tokens: the last of {tokens} after a prompt of {prompt} attends to {keys} keys, model "
+                f"'{model.name}' takes at most {most}; use at most {most + 1 - prompt} tokens"
+            )
+        refuse(problems)
+
+
+# The phases by name; users add phases of their own by mappers.extend.
+PHASES: dict[str, type[Phase]] = {
+    phase.name: phase for phase in (Prefill, Decode, LayerAttention, Frame, Question, Generate)
+}
+TYPES = {int: "a whole number", bool: "true or false", str: "text"}
+
+
+def field_types(phase: type[Phase]) -> dict[str, type]:
+    """The fields of a phase with their types: int, bool or str."""
+    hints = get_type_hints(phase)
+    return {f.name: next(kind for kind in TYPES if hints[f.name] in (kind, kind | None)) for f in fields(phase)}
+
+
+def phase_named(name: str, asked: Mapping[str, Any]) -> Phase:
+    """The phase of this name with these fields; None stands for a field that is not given.
+
+    Raises InputError with all that the phase needs and is not given, or is given and does not take.
+    """
+    if name not in PHASES:
+        raise InputError(f"unknown phase {quoted(name)}; phases are: {', '.join(PHASES)}")
+    phase = PHASES[name]
+    given = {key: value for key, value in asked.items() if value is not None}
+    meanings, types = asked_by(phase), field_types(phase)
+    needed = [f.name for f in fields(phase) if f.default is MISSING]
+    wanted = " and ".join(f"--{key}" for key in needed) or "nothing more"
+    problems = [f"phase {name} takes --{key}: {meanings[key]}" for key in needed if key not in given]
+    problems += [f"phase {name} takes {wanted}, not --{key}" for key in given if key not in types]
+    problems += [
+        f"{key}: expected {TYPES[types[key]]}, got {quoted(value)}"
+        for key, value in given.items()
+        if key in types and type(value) is not types[key]
+    ]
+    refuse(problems, InputError)
+    return phase(**given)
 
 
 def prefill(model: Model, *, prompt: int, batch: int = 1) -> Graph:
-    """The graph of a prefill: `prompt` tokens per sequence; the LM head on each last row makes the first output token.
-
-    Raises GraphError if the prompt is empty or longer than the model's context.
-    """
-    check_tokens(model, "prompt", prompt, batch)
-    about = _about(model, "prefill", prompt=prompt, context=prompt, batch=batch, tokens=batch * prompt)
-    return _text(model, about, rows=batch * prompt, cached=0, batch=batch)
+    """The graph of a Prefill."""
+    return Prefill(prompt=prompt, batch=batch).graph(model)
 
 
 def decode(model: Model, *, context: int, batch: int = 1) -> Graph:
-    """The graph of a decode step: one token per sequence, which attends to `context` keys, its own included.
-
-    The cache holds context - 1 keys before the step and `context` after it. Raises GraphError as prefill does.
-    """
-    check_tokens(model, "context", context, batch)
-    return _text(model, _decode_about(model, context, batch), rows=batch, cached=batch * (context - 1), batch=batch)
+    """The graph of a Decode step."""
+    return Decode(context=context, batch=batch).graph(model)
 
 
 def question(model: Model, *, context: int, prompt: int, batch: int = 1) -> Graph:
-    """The graph of a question: `prompt` more tokens per sequence; the last attends to `context` keys, its own included.
-
-    The cache holds context - prompt keys of each sequence before. The LM head runs on each last row. Raises GraphError
-    as prefill does, and if the context is shorter than the prompt.
-    """
-    problems = _token_problems(model, batch, prompt=prompt, context=context)
-    # Compared only where both are possible, so that one mistake gives one message.
-    if not problems and context < prompt:
-        problems.append(
-            f"context: the {prompt} tokens of the prompt attend to each other; expected {prompt} or more, got {context}"
-        )
-    _refuse(problems)
-    about = _about(model, "question", prompt=prompt, context=context, batch=batch, tokens=batch * prompt)
-    return _text(model, about, rows=batch * prompt, cached=batch * (context - prompt), batch=batch)
+    """The graph of a Question."""
+    return Question(context=context, prompt=prompt, batch=batch).graph(model)
 
 
 def frame(model: Model, *, context: int, batch: int = 1) -> Graph:
-    """The graph of one video frame per sequence; its last row attends to `context` keys, those of the frame included.
-
-    The encoder runs on the patches, then the decoder on frame_tokens new rows per sequence; the cache holds context -
-    frame_tokens keys of each before. The LM head on the last row decides whether to answer. Raises GraphError as
-    prefill does, and if the model has no vision or the context is shorter than the frame.
-    """
-    if model.vision is None:
-        raise GraphError(f"vision: model '{model.name}' has none; a frame takes a model with a vision encoder")
-    rows, problems = model.vision.frame_tokens, _token_problems(model, batch, context=context)
-    if not problems and context < rows:
-        problems.append(
-            f"context: the {rows} tokens of a frame attend to each other; expected {rows} or more, got {context}"
-        )
-    _refuse(problems)
-    about = _about(model, "frame", prompt=None, context=context, batch=batch, tokens=batch * rows)
-    graph = Graph(model.name, {**about, "frames": batch})
-    x = add_encoder(model, graph, batch=batch)
-    return add_decoder(model, graph, x, cached=batch * (context - rows), batch=batch)
-
-
-def _text(model: Model, about: dict[str, Any], *, rows: int, cached: int, batch: int) -> Graph:
-    graph = Graph(model.name, about)
-    return add_decoder(model, graph, add_embedding(model, graph, rows=rows), cached=cached, batch=batch)
+    """The graph of a Frame."""
+    return Frame(context=context, batch=batch).graph(model)
 
 
 def next_step(model: Model, step: Graph) -> Graph:
     """The graph of the decode step after this one, equal to `decode` with one more key.
 
     Both graphs share every tensor and op that does not depend on the context. The attention of one layer is built and
-    the other layers take its extents. Raises GraphError as prefill does.
+    the other layers take its extents. Raises GraphError as decode does.
     """
-    context, batch = step.about["context"] + 1, step.about["batch"]
-    check_tokens(model, "context", context, batch)
+    assert isinstance(step.phase, Decode), "the step before is a decode step"
+    phase = Decode(context=step.phase.context + 1, batch=step.phase.batch)
+    context, batch = phase.context, phase.batch
+    refuse(token_problems(model, batch, context=context))
     if context == 2:
-        return decode(model, context=context, batch=batch)  # the first step has no past keys to replace
-    about = _decode_about(model, context, batch)
-    built = Graph(model.name, about)  # layer 0 alone stands for all: layers differ in their names only
+        return phase.graph(model)  # the first step has no past keys to replace
+    built = Graph(model.name)  # layer 0 alone stands for all: layers differ in their names only
     q, k, v = (step.ops[f"layer0.{name}"].inputs[0] for name in ("q_rope", "k_rope", "v_cache"))
     for name in (q, k, v):
         built.add_tensor(step.tensors[name])
@@ -106,16 +232,7 @@ def next_step(model: Model, step: Graph) -> Graph:
             for same in _in_each_layer(name, model.layers):
                 was = ops[same]
                 ops[same] = Op(same, op.kind, was.inputs, was.outputs, op.work, op.attributes)
-    return Graph(model.name, about, tensors, ops)
-
-
-def _decode_about(model: Model, context: int, batch: int) -> dict[str, Any]:
-    return _about(model, "decode", prompt=None, context=context, batch=batch, tokens=batch)
-
-
-def _about(model: Model, phase: str, **extents: int | None) -> dict[str, Any]:
-    """`about` of a phase's graph; in every phase the weights of the whole model lie in memory."""
-    return {"phase": phase, **extents, "weight_bytes": model.weight_bytes}
+    return Graph(model.name, phase, step.tokens, step.weight_bytes, tensors, ops)
 
 
 # Cached, because every step of a generation asks for the same few names.
@@ -125,49 +242,23 @@ def _in_each_layer(name: str, layers: int) -> tuple[str, ...]:
     return tuple(f"layer{layer}.{name.partition('.')[2]}" for layer in range(layers))
 
 
-def check_tokens(model: Model, what: str, tokens: int, batch: int) -> None:
-    """Raises GraphError if the number of tokens is beyond the model's context or below one, or the batch is empty."""
-    _refuse(_token_problems(model, batch, **{what: tokens}))
+def _graph(model: Model, phase: Phase, *, tokens: int) -> Graph:
+    """An empty graph of a phase; in every phase the weights of the whole model lie in memory."""
+    return Graph(model.name, phase, tokens, model.weight_bytes)
 
 
-def check_generation(model: Model, *, prompt: int, tokens: int, batch: int) -> None:
-    """Raises GraphError with every reason why the model cannot make this many tokens after a prompt of this length."""
-    # Capped, because the message below says more about too many tokens: how many are possible.
-    problems = _token_problems(model, batch, prompt=prompt, tokens=min(tokens, model.max_context))
-    # The prefill makes the first token, so the step of the last one attends to tokens - 1 keys beyond the prompt.
-    keys, most = prompt + tokens - 1, model.max_context
-    if 1 <= prompt <= most < keys and tokens >= 1:
-        problems.append(
-            f"tokens: the last of {tokens} after a prompt of {prompt} attends to {keys} keys, model '{model.name}' "
-            f"takes at most {most}; use at most {most + 1 - prompt} tokens"
-        )
-    _refuse(problems)
+def _text(model: Model, phase: Phase, *, rows: int, cached: int) -> Graph:
+    """The decoder on `rows` new tokens of each sequence behind `cached` ones."""
+    batch = phase.batch
+    graph = _graph(model, phase, tokens=batch * rows)
+    x = add_embedding(model, graph, rows=batch * rows)
+    return add_decoder(model, graph, x, cached=batch * cached, batch=batch)
 
 
-def _token_problems(model: Model, batch: int, **asked: int) -> list[str]:
-    problems = [
-        f"{what}: model '{model.name}' takes 1 to {model.max_context} tokens, got {tokens}"
-        for what, tokens in asked.items()
-        if not 1 <= tokens <= model.max_context
-    ]
-    return problems + ([f"batch: at least one sequence, got {batch}"] if batch < 1 else [])
-
-
-def _refuse(problems: list[str]) -> None:
-    if problems:
-        raise GraphError(problems)
-
-
-def layer_attention(
-    model: Model, *, prompt: int, context: int, batch: int = 1, causal: bool = True, window: int | None = None
-) -> Graph:
-    """The attention of one layer of a model: `prompt` queries per sequence over `context` keys.
-
-    Raises GraphError if prompt or context are beyond the model's context, or an extent is impossible.
-    """
-    check_tokens(model, "prompt", prompt, batch)
-    check_tokens(model, "context", context, batch)
-    return attention(
-        queries=prompt, keys=context, head_dim=model.head_dim, heads=model.heads, kv_heads=model.kv_heads, batch=batch,
-        causal=causal, window=window, format=format_named(model.activations), name=model.name,
-    )  # fmt: skip
+def _longer(model: Model, batch: int, rows: int, what: str, **asked: int) -> list[str]:
+    """The problems of the extents, and of a context that is shorter than the new rows."""
+    problems = token_problems(model, batch, **asked)
+    # Compared only where both are possible, so that one mistake gives one message.
+    if not problems and asked["context"] < rows:
+        problems.append(f"context: {what} attend to each other; expected {rows} or more, got {asked['context']}")
+    return problems

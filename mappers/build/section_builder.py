@@ -18,8 +18,8 @@ from dataflow.role import Role
 from dataflow.section import Section
 from dataflow.task import Stream, Task
 
-# single: a matrix is loaded before its linear; double: during the linear before, which needs room for two matrices.
 Buffering = Literal["single", "double"]
+WEIGHT_BUFFERING = "a matrix is loaded before its linear, or during the linear before, which needs room for two"
 
 
 @dataclass(slots=True)

@@ -16,18 +16,15 @@ from archsim.selection.selection import Selection, load_selection
 from archsim.units import Memory
 from dataflow.models.model import Model
 from mappers.experiment.row import Row
-from mappers.experiment.run import run
+from mappers.experiment.run import SELECTION, run
 from mappers.experiment.sweep_request import (
-    OF_PHASE,
     OPTION_PREFIX,
     SELECTION_PREFIX,
     SweepRequest,
     as_lists,
     checked,
     inner_path,
-    is_of_design,
 )
-from mappers.registry import SELECTION
 
 # Paths that decide how a selection's rule runs, and keys of a selection that do not. Combinations that share a run of
 # the rule are made one after another, because only the last runs are kept (archsim/selection/rule_run.py).
@@ -103,7 +100,7 @@ def _of_the_rule(path: str) -> bool:
 
 def _report(request: SweepRequest, settings: Mapping[str, Any]) -> Report:
     """The report of one combination. Raises InputError where it is refused."""
-    own = {path: value for path, value in settings.items() if is_of_design(path)}
+    own = {path: value for path, value in settings.items() if request.is_of_design(path)}
     chosen = settings.get(SELECTION, request.selection)
     selection = load_selection(chosen) if isinstance(chosen, str) else chosen
     changes, options = (
@@ -116,5 +113,5 @@ def _report(request: SweepRequest, settings: Mapping[str, Any]) -> Report:
         phase=request.phase,
         selection=selection.with_(changes) if selection and changes else selection,
         options={**request.options, **options},
-        **{**request.asked, **{path: value for path, value in settings.items() if path in OF_PHASE}},
+        **{**request.asked, **{path: value for path, value in settings.items() if path in request.of_phase}},
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,11 +14,11 @@ from archsim.files.edits import edited
 from archsim.selection.selection import Selection, load_selection
 from dataflow.errors import guess
 from dataflow.models.model import Model
-from mappers.experiment.run import check_phase
-from mappers.registry import MAPPERS, SELECTION, options_of
+from dataflow.models.phases import PHASES, field_types, phase_named
+from mappers.experiment.run import SELECTION
+from mappers.mapper import options_of
+from mappers.registry import MAPPERS, takes_selection
 
-OF_PHASE = ("prompt", "context", "tokens", "batch", "mask")  # paths that are what the phase takes
-OF_RUN = (*OF_PHASE, "mapper", "engine")  # what `run` takes besides
 SELECTION_PREFIX, OPTION_PREFIX = f"{SELECTION}.", "option."
 
 
@@ -34,6 +33,15 @@ class SweepRequest:
     selection: Selection | None
     options: Mapping[str, Any]
     asked: Mapping[str, Any]
+
+    @property
+    def of_phase(self) -> tuple[str, ...]:
+        """Paths that are fields of a phase: of any, so that a field of another phase is refused by its name."""
+        return tuple(dict.fromkeys(name for phase in PHASES.values() for name in field_types(phase)))
+
+    def is_of_design(self, path: str) -> bool:
+        """True for a path of the design: of nothing that the phase, the selection or the mapper takes."""
+        return path not in (*self.of_phase, SELECTION) and not path.startswith((SELECTION_PREFIX, OPTION_PREFIX))
 
     def values(self, name: str, given: Any) -> list[Any]:
         """Every value that is swept at a path, or the one that is given."""
@@ -53,11 +61,6 @@ def as_lists(over: Mapping[str, Any]) -> dict[str, list[Any]]:
     return found
 
 
-def is_of_design(path: str) -> bool:
-    """True for a path of the design: of nothing that the phase, the selection or the mapper takes."""
-    return path not in (*OF_PHASE, SELECTION) and not path.startswith((SELECTION_PREFIX, OPTION_PREFIX))
-
-
 def inner_path(start: str, path: str) -> str:
     """What follows the start of a path; nothing where it starts otherwise."""
     return path.removeprefix(start) if path.startswith(start) else ""
@@ -65,10 +68,11 @@ def inner_path(start: str, path: str) -> str:
 
 def checked(request: SweepRequest) -> SweepRequest:
     """The request. Raises InputError with every mistake that would make all combinations fail."""
+    of_run = (*request.of_phase, "mapper", "engine")  # what `run` takes besides
     problems = [
-        f"sweep takes no '{name}'; {guess(name, OF_RUN, otherwise='it takes')}"
+        f"sweep takes no '{name}'; {guess(name, of_run, otherwise='it takes')}"
         for name in request.asked
-        if name not in OF_RUN
+        if name not in of_run
     ]
     fixed = [name for name, value in {**request.asked, SELECTION: request.selection}.items() if value is not None]
     fixed += [OPTION_PREFIX + name for name in request.options]
@@ -82,7 +86,7 @@ def checked(request: SweepRequest) -> SweepRequest:
     problems += [
         problem
         for path in request.over
-        if is_of_design(path)
+        if request.is_of_design(path)
         for problem in _path_problems(request.design, path, path, opens=2)
     ]
     problems += _selection_problems(request)
@@ -93,20 +97,17 @@ def checked(request: SweepRequest) -> SweepRequest:
 
 
 def _phase_problems(request: SweepRequest) -> list[str]:
-    given = {name: 1 if name in request.over else request.asked.get(name) for name in OF_PHASE if name != "batch"}
-    problems: list[str] = []
-    try:
-        check_phase(request.phase, **given)
-    except InputError as problem:
-        problems += problem.problems
-    for name in OF_PHASE:
-        expected, kind = ("text", str) if name == "mask" else ("a whole number", int)
-        problems += [
-            f"{name}: expected {expected}, got {quoted(value)}"
-            for value in request.values(name, request.asked.get(name))
-            if isinstance(value, bool) or not isinstance(value, kind)
-        ]
-    return problems
+    """What is wrong with the fields of the phase: with the first value of each, and with every other value alone."""
+    lists = {name: request.values(name, request.asked.get(name)) for name in request.of_phase}
+    first = {name: values[0] for name, values in lists.items() if values}
+    problems: dict[str, None] = {}
+    for name, values in {"": [None], **lists}.items():
+        for value in values:
+            try:
+                phase_named(request.phase, {**first, name: value} if name else first)
+            except InputError as problem:
+                problems.update(dict.fromkeys(problem.problems))
+    return list(problems)
 
 
 def _path_problems(holder: Design | Selection, path: str, typed: str, *, opens: int) -> list[str]:
@@ -154,7 +155,7 @@ def _mapper_problems(request: SweepRequest) -> list[str]:
     known = [name for name in mappers if name in MAPPERS]
     if not known:
         return [f"unknown mapper {quoted(name)}; mappers are: {', '.join(MAPPERS)}" for name in mappers]
-    there = dict.fromkeys(name for mapper in known for name in options_of(mapper))
+    there = dict.fromkeys(name for mapper in known for name in options_of(MAPPERS[mapper]))
     told = f"mapper {' or '.join(map(quoted, known))}"
     options = [OPTION_PREFIX + name for name in request.options]
     paths = [*([SELECTION] if request.selection else []), *options, *request.over]
@@ -163,7 +164,7 @@ def _mapper_problems(request: SweepRequest) -> list[str]:
         for path in paths
         if path.startswith(OPTION_PREFIX) and inner_path(OPTION_PREFIX, path) not in there
     ]
-    if not any(SELECTION in signature(MAPPERS[mapper]).parameters for mapper in known):
+    if not any(map(takes_selection, known)):
         chosen = [path for path in paths if path == SELECTION or path.startswith(SELECTION_PREFIX)]
         problems += [f"{path}: {told} does not choose among cached keys" for path in chosen]
     return problems

@@ -25,7 +25,6 @@ Prediction = Literal["this", "previous"]
 Layout = Literal["clustered", "scattered"]
 
 FETCHES = 32  # pieces of a layer's fetch: attention starts on the first while the others arrive
-USES: dict[str, Use] = {"frame": "frame", "question": "question"}  # phase -> use; every other phase is text
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,15 +189,14 @@ def plan_cache(
     free = max(0, main.capacity - _weight_bytes(graph)) if main.cache_region is None else main.cache_region
     region = free // (len(found) * batch * kv_heads * cache.token_bytes)  # tokens of a sequence that have room
     resident, after = (min(round(selection.resident * tokens), region) for tokens in (before, before + rows))
-    use = USES.get(str(graph.about["phase"]), "text")
+    use: Use = graph.phase.use  # type: ignore[assignment]
     step = selection_step(selection, cache, use=use, resident=resident)
     return CachePlan(tuple(found), batch, cache, resident, after, use, step, prediction, layout)
 
 
 def _weight_bytes(graph: Graph) -> int:
     """Bytes of weights in the main memory: the whole model's, or this graph's where it is no phase of a model."""
-    whole: int = graph.about.get("weight_bytes", graph.bytes_of(*LEARNED))
-    return whole
+    return graph.bytes_of(*LEARNED) if graph.weight_bytes is None else graph.weight_bytes
 
 
 def check_capacities(graph: Graph, design: Design, tiers: Tiers, plan: CachePlan | None) -> None:

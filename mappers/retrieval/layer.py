@@ -61,7 +61,7 @@ class LayerBuilder(SectionBuilder):
     @property
     def piece_bytes(self) -> int:
         """Bytes of a piece of weights, or of keys and values, on their way through the chip."""
-        return self.design.units[self.tiers.buffer].capacity // PIECES  # type: ignore[union-attr]
+        return self.design.units[self.tiers.buffer].capacity // PIECES  # type: ignore[attr-defined]
 
     def _compute(
         self,
@@ -238,7 +238,7 @@ class LayerBuilder(SectionBuilder):
             return
         self.part = "eviction"
         total = plan.batch * plan.evicted * plan.bytes_of_a_layer_token
-        request = self.design.units[beyond].request_bytes or total  # type: ignore[union-attr]
+        request = self.design.units[beyond].request_bytes or total  # type: ignore[attr-defined]
         # Pieces of whole requests, so that cutting the stretch adds no request.
         sizes = chunks(total, request * -(-total // (request * FETCHES)))
         self.task("evict", self.tiers.main, _each("read", sizes), role=Role.EVICTED)

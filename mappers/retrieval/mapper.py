@@ -8,7 +8,9 @@ chip. layer.py joins the tasks of a layer, cache.py says what a selection keeps.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
@@ -18,49 +20,49 @@ from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.selection_summary import SelectionSummary
 from mappers.build.layers import layers_of
+from mappers.mapper import Mapper, option
 from mappers.retrieval.cache import CachePlan, Layout, Prediction, Tiers, check_capacities, plan_cache
 from mappers.retrieval.layer import LayerBuilder
 
 WHOLE = "full"  # the shipped selection that keeps everything
 
 
-def retrieval(
-    graph: Graph,
-    design: Design,
-    *,
-    selection: Selection | None = None,
-    prediction: Prediction = "this",
-    layout: Layout = "clustered",
-) -> Schedule:
-    """The schedule of a graph whose decoder layers attend to what a selection keeps of their cache.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieval(Mapper):
+    """A graph whose decoder layers attend to what a selection keeps of their cache, over tiers of memory.
 
-    `selection` is the shipped `full` unless another is given. `prediction` "this" selects with the layer's own query,
-    so that attention to fetched tokens waits for the fetch; "previous" selects with a query of the layer before, so
-    that the fetch runs beside all of that layer. `layout` is how the tier beyond holds the tokens: "clustered", the
-    tokens of a cluster side by side, one request for each cluster; or "scattered", in the order of time.
-
-    Raises MappingError where the design has no tiers, no unit does a kind, or weights or cache do not fit.
+    With prediction "this" attention to fetched tokens waits for the fetch; with "previous" the fetch runs beside all of
+    the layer before. Raises MappingError where the design has no tiers, no unit does a kind, or weights or cache do not
+    fit.
     """
-    tiers = Tiers.of(design)
-    used = load_selection(WHOLE) if selection is None else selection
-    plan = plan_cache(graph, design, tiers, used, prediction=prediction, layout=layout)
-    if plan is None and selection is not None:
-        raise MappingError(
-            f"selection '{selection.name}': no attention of '{graph.name}' has a cache to choose from",
-            ways_out=("no selection", "a phase of a model with a cache"),
-        )
-    check_capacities(graph, design, tiers, plan)
-    return Schedule(
-        graph,
-        design.name,
-        "retrieval",
-        tuple(_sections(graph, design, tiers, plan)),
-        recomputed=plan.recomputed() if plan else {},
-        skipped=plan.skipped() if plan else {},
-        selected=_summary(plan, used, tiers) if plan and plan.cache.cached else None,
-        approximated=tuple(_approximated(graph, plan, used)),
-        options={"selection": used, "prediction": prediction, "layout": layout},
+
+    name: ClassVar[str] = "retrieval"
+
+    selection: Selection | None = option("what a step attends to; the shipped `full` unless given", default=None)
+    prediction: Prediction = option("selects with the query of this layer, or of the one before", default="this")
+    layout: Layout = option(
+        "the tier beyond holds a cluster's tokens side by side, or all in order of time", default="clustered"
     )
+
+    def lower(self, graph: Graph, design: Design) -> Schedule:
+        """The schedule."""
+        tiers, selection = Tiers.of(design), self.selection
+        used = load_selection(WHOLE) if selection is None else selection
+        plan = plan_cache(graph, design, tiers, used, prediction=self.prediction, layout=self.layout)
+        if plan is None and selection is not None:
+            raise MappingError(
+                f"selection '{selection.name}': no attention of '{graph.name}' has a cache to choose from",
+                ways_out=("no selection", "a phase of a model with a cache"),
+            )
+        check_capacities(graph, design, tiers, plan)
+        return Schedule(
+            graph, design.name, self.name, tuple(_sections(graph, design, tiers, plan)),
+            recomputed=plan.recomputed() if plan else {},
+            skipped=plan.skipped() if plan else {},
+            selected=_summary(plan, used, tiers) if plan and plan.cache.cached else None,
+            approximated=tuple(_approximated(graph, plan, used)),
+            options={**self.options(), "selection": used},
+        )  # fmt: skip
 
 
 def _sections(graph: Graph, design: Design, tiers: Tiers, plan: CachePlan | None) -> Iterator[Section]:

@@ -7,7 +7,8 @@ algorithm, where the complete row must be held. Does not know how long anything 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
@@ -20,6 +21,7 @@ from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import UNLIMITED
 from mappers.build.section_builder import SectionBuilder
+from mappers.mapper import Mapper, option
 from mappers.streaming.pipeline import Pipeline
 
 Form = Literal["memory_free", "naive", "scaled", "reordered", "reordered_without_max"]
@@ -28,47 +30,38 @@ Heads = Literal["parallel", "sequential"]
 RESIDENT = "q, k and v lie beside the nodes that read them: loading them takes no time and no FIFO"
 
 
-def streaming(graph: Graph, design: Design, *, form: Form = "memory_free", heads: Heads = "parallel") -> Schedule:
-    """The schedule of a graph's attention ops as streams; a token is one score or one vector over the head dimension.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streaming(Mapper):
+    """A graph's attention ops as streams; a token is one score or one vector of values. Masked keys are skipped.
 
-    `form` is the algorithm (see dataflow.CASCADES). `heads` gives each head of each sequence a pipeline of its own
-    ("parallel") or sends them through one pipeline, one after another ("sequential"). Masked keys are skipped.
-
-    Raises MappingError for an unknown option, ops other than attention, tensors that lie in memory, nodes that the
-    design lacks or has twice, and FIFOs without a depth.
+    Raises MappingError for ops other than attention, tensors that lie in memory, nodes that the design lacks or has
+    twice, and FIFOs without a depth.
     """
-    _check_options(form, heads)
-    ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
-    _check_graph(graph, ops)
-    if design.links:
-        raise MappingError("links: this mapper joins any two nodes by a FIFO", ways_out=("depths under fifos",))
-    cascade = CASCADES[form]
-    units = _units(cascade, design)
-    depths = _depths(cascade, design)
-    pipelines = [list(_pipelines(op, cascade, heads)) for op in ops]
-    for op, of_op in zip(ops, pipelines, strict=True):
-        _check_count(op, units, len(of_op), design)
-    return Schedule(
-        graph,
-        design.name,
-        "streaming",
-        # A section for each attention op: they run one after another on the same nodes.
-        tuple(_section(graph, design, op, of_op, depths, units) for op, of_op in zip(ops, pipelines, strict=True)),
-        recomputed=_recomputed(graph, [pipeline for of_op in pipelines for pipeline in of_op]),
-        approximated=(RESIDENT, *_unbounded(design, depths)),
-        options={"form": form, "heads": heads},
+
+    name: ClassVar[str] = "streaming"
+
+    form: Form = option("the algorithm, a name of dataflow.CASCADES", default="memory_free")
+    heads: Heads = option(
+        "a pipeline for each head of each sequence, or one for all, one after another", default="parallel"
     )
 
-
-def _check_options(form: str, heads: str) -> None:
-    known = {"form": (form, tuple(CASCADES)), "heads": (heads, get_args(Heads))}
-    problems = [
-        f"option {option}: expected {' or '.join(values)}, got '{value}'"
-        for option, (value, values) in known.items()
-        if value not in values
-    ]
-    if problems:
-        raise MappingError("\n".join(problems))
+    def lower(self, graph: Graph, design: Design) -> Schedule:
+        """The schedule, a section for each attention op: they run one after another on the same nodes."""
+        ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
+        _check_graph(graph, ops)
+        if design.links:
+            raise MappingError("links: this mapper joins any two nodes by a FIFO", ways_out=("depths under fifos",))
+        cascade = CASCADES[self.form]
+        units, depths = _units(cascade, design), _depths(cascade, design)
+        pipelines = [list(_pipelines(op, cascade, self.heads)) for op in ops]
+        for op, of_op in zip(ops, pipelines, strict=True):
+            _check_count(op, units, len(of_op), design)
+        return Schedule(
+            graph, design.name, self.name,
+            tuple(_section(graph, design, op, of_op, depths, units) for op, of_op in zip(ops, pipelines, strict=True)),
+            recomputed=_recomputed(graph, [pipeline for of_op in pipelines for pipeline in of_op]),
+            approximated=(RESIDENT, *_unbounded(design, depths)), options=self.options(),
+        )  # fmt: skip
 
 
 def _check_graph(graph: Graph, ops: list[Op]) -> None:

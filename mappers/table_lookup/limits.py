@@ -146,7 +146,7 @@ def _layout(shapes: Shapes) -> Iterator[MappingError]:
 
 
 def _sequences(shapes: Shapes) -> Iterator[MappingError]:
-    batch = shapes.graph.about["batch"]
+    batch = shapes.graph.phase.batch
     if batch != 1:
         yield MappingError(
             f"'{shapes.design.name}' serves one sequence",

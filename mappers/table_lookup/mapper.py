@@ -7,15 +7,20 @@ issued before attention, and the loads that run ahead under double buffering.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from archsim.design.design import Design
+from archsim.errors import MappingError
 from dataflow.graph import Graph
+from dataflow.models.phases import Decode, Prefill
 from dataflow.op import Counts, work
+from dataflow.phase import Phase
 from dataflow.role import Role
 from dataflow.schedule import Schedule
 from dataflow.section import Section
-from mappers.build.section_builder import Buffering
+from mappers.build.section_builder import WEIGHT_BUFFERING, Buffering
+from mappers.mapper import Mapper, option
 from mappers.table_lookup import attention, linear, norm_embedding_head
 from mappers.table_lookup.builder import VECTOR_ELEMENTS, CallBuilder
 from mappers.table_lookup.limits import problems
@@ -31,38 +36,46 @@ QUANTIZED = {
 FUSED = {"q": "q_rope", "k": "k_rope", "o": "attention_residual", "gate": "silu", "down": "ffn_residual"}
 
 
-def lower_table_lookup(
-    graph: Graph, design: Design, *, weight_buffering: Buffering, attention_order: AttentionOrder
-) -> Schedule:
-    """The schedule of a decoder's prefill or decode on a table-lookup accelerator. Raises MappingError."""
-    shapes = Shapes.of(graph, design, weight_buffering, attention_order)
-    for problem in problems(shapes):
-        raise problem
-    return Schedule(
-        graph,
-        design.name,
-        "temporal",
-        _sections(shapes),
-        recomputed=_recomputed(shapes),
-        approximated=(
-            "on the host, sampling, the embedding's gather, RoPE tables and launches take no time; the LM head does",
-            f"INT8 FIFO: {TOKEN_ELEMENTS} elements, or all that move in a cycle, are one token; "
-            "the time changes by 0.1 % against single ones",
-            "every memory port has as many requests in flight as a weight port; "
-            "the queue before attention holds two groups of queries",
-        ),
-        options={"weight_buffering": weight_buffering, "attention_order": attention_order},
+APPROXIMATED = (
+    "on the host, sampling, the embedding's gather, RoPE tables and launches take no time; the LM head does",
+    f"INT8 FIFO: {TOKEN_ELEMENTS} elements, or all that move in a cycle, are one token; "
+    "the time changes by 0.1 % against single ones",
+    "every memory port has as many requests in flight as a weight port; "
+    "the queue before attention holds two groups of queries",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableLookupPipeline(Mapper):
+    """A decoder's prefill or decode as fused linears on a table-lookup accelerator.
+
+    Raises MappingError with the resource, the demand, the capacity and the ways out.
+    """
+
+    name: ClassVar[str] = "table_lookup"
+    phases: ClassVar[tuple[type[Phase], ...] | None] = (Prefill, Decode)
+
+    weight_buffering: Buffering = option(WEIGHT_BUFFERING, default="single")
+    attention_order: AttentionOrder = option(
+        "a prefill attends newest queries first and skips masked keys, or oldest first to every key", default="reversed"
     )
 
+    def lower(self, graph: Graph, design: Design) -> Schedule:
+        """The schedule."""
+        # Depths that no stream would use are refused, not ignored.
+        if design.fifos:
+            raise MappingError("fifos: this mapper joins units by the design's links", ways_out=("links with a depth",))
+        shapes = Shapes.of(graph, design, self.weight_buffering, self.attention_order)
+        for problem in problems(shapes):
+            raise problem
+        return Schedule(
+            graph, design.name, self.name, _sections(shapes), recomputed=_recomputed(shapes),
+            approximated=APPROXIMATED, options=self.options(),
+        )  # fmt: skip
 
-def at_context(schedule: Schedule, graph: Graph, design: Design) -> Schedule:
-    """The schedule of a decode step that differs from this schedule's in its context alone.
-
-    Equal to lowering it anew, but only the tasks of attention are made; all tasks that do not change are shared. Does
-    not check again whether the context fits: the caller has lowered the longest one.
-    """
-    sections = tuple(_attended(section, graph, design) for section in schedule.sections)
-    return replace(schedule, graph=graph, sections=sections)
+    def step(self, previous: Schedule, graph: Graph, design: Design) -> Schedule:
+        """As Mapper.step; only the tasks of attention are made, all tasks that do not change are shared."""
+        return replace(previous, graph=graph, sections=tuple(_attended(s, graph, design) for s in previous.sections))
 
 
 def _attended(section: Section, graph: Graph, design: Design) -> Section:

@@ -12,6 +12,7 @@ from archsim.units import PrefillAttention, WeightLoader
 from dataflow.format import Format
 from dataflow.graph import Graph
 from dataflow.mask import Mask
+from dataflow.models.phases import Prefill
 from mappers.build.section_builder import Buffering
 from mappers.table_lookup.builder import UnitNames
 
@@ -65,7 +66,7 @@ class Shapes:
             kv_heads=attention.work["kv_heads"],
             head_dim=attention.work["qk_dim"],
             rows=rows,
-            padded=padded if graph.about["phase"] == "prefill" else rows,
+            padded=padded if isinstance(graph.phase, Prefill) else rows,
             keys=graph.tensors["layer0.k_cache"].shape[0],
             mask=mask,
             group=prefill.query_parallel,
@@ -76,7 +77,7 @@ class Shapes:
     @property
     def prefill(self) -> bool:
         """True where the graph is a prefill, False where it is a decode step."""
-        return bool(self.graph.about["phase"] == "prefill")
+        return isinstance(self.graph.phase, Prefill)
 
     @property
     def seen(self) -> range:

@@ -64,7 +64,10 @@ def test_a_target_that_cannot_be_is_told_in_a_line(target, capsys):
 
 def test_what_does_not_map_is_told_as_by_simulate(capsys):
     error = said(capsys, *SIZE[:3], "--phase", "decode", "--prompt", "3", status=WRONG).err
-    assert error == "phase decode takes --context, the number of tokens\nphase decode takes --context, not --prompt\n"
+    assert error == (
+        "phase decode takes --context: keys that the last token attends to, its own included\n"
+        "phase decode takes --context, not --prompt\n"
+    )
     assert "unknown engine" in said(capsys, *SIZE, "--engine", "fast", status=WRONG).err
     small = [*SIZE, "--set", "units.ddr.capacity=16 B"]
     assert said(capsys, *small, status=UNFIT).err == said(capsys, "simulate", *small[1:], status=UNFIT).err

@@ -14,7 +14,7 @@ from test_evaluate import TOY, Decoder, assert_same
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
 import archsim
-from dataflow import Model, Vision, decode, frame, prefill, question
+from dataflow import Model, Question, Vision, decode, frame, prefill, question
 from dataflow.numeric.evaluate import evaluate, operands_of, random_tensors
 from dataflow.op import OP_KINDS
 
@@ -194,7 +194,8 @@ def test_drawn_networks_and_dialogues_equal_one_pass(data):
 def test_a_question_at_the_start_is_a_prefill():
     asked, read = question(TOY, context=5, prompt=5, batch=2), prefill(TOY, prompt=5, batch=2)
     assert (asked.ops, asked.tensors) == (read.ops, read.tensors)
-    assert asked.about == {**read.about, "phase": "question"}
+    assert asked.phase == Question(context=5, prompt=5, batch=2)
+    assert (asked.tokens, asked.weight_bytes) == (read.tokens, read.weight_bytes)
 
 
 def test_a_question_of_one_token_is_a_decode_step():

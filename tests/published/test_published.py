@@ -8,6 +8,7 @@ import pytest
 from archsim.errors import DesignError
 from archsim.files.shipped import shipped
 from archsim.published import Comparison, Conditions, Point, Published, compare, load_published
+from dataflow import LayerAttention, Prefill, Question
 from mappers.experiment.run import run_published
 
 README = Path(__file__).parent.parent.parent / "README.md"
@@ -87,9 +88,11 @@ def test_verdicts_on_both_sides_of_each_gate(simulated, changes, verdict):
 def test_a_point_names_its_run():
     asked = point(phase="question", tokens=40, prompt=5, batch=2, selection="resv", options={"b": "1", "a": "2"})
     options = (("a", "2"), ("b", "1"))
-    assert asked.run_on("x", "y") == Conditions("x", "y", "question", 5, 40, 2, "resv", options)
-    read = point(phase="prefill", tokens=40).run_on("x", "y")
-    assert (read.prompt, read.context, read.batch, read.selection) == (40, None, 1, None)
+    assert asked.run_on("x", "y") == Conditions("x", "y", Question(context=40, prompt=5, batch=2), "resv", options)
+    assert point(phase="prefill", tokens=40).run_on("x", "y") == Conditions("x", "y", Prefill(prompt=40), None, ())
+    fields = {"context": 9, "mask": "full"}
+    masked = point(phase="attention", tokens=None, prompt=2, fields=fields)
+    assert masked.asked() == LayerAttention(prompt=2, context=9, mask="full")
 
 
 def test_a_part_that_no_run_has_is_refused():
@@ -104,7 +107,9 @@ def test_a_part_that_no_run_has_is_refused():
     [
         ({"metric": "part_share", "value": "48 %"}, "part: stands with metric part_share"),
         ({"than": {"design": "toy"}}, "than: stands with metric times_slower"),
-        ({"prompt": 3}, "prompt: stands with phase question"),
+        ({"prompt": 3}, "phase: phase decode takes --context, not --prompt"),
+        ({"phase": "training"}, "phase: unknown phase 'training'; phases are"),
+        ({"fields": {"drafts": 4}}, "phase: phase decode takes --context, not --drafts"),
         ({"metric": "times_slower", "than": {}, "value": "7 %"}, "expected a ratio such as '7.3 x', got '7 %'"),
         ({"metric": "frames_per_second", "value": "0 frame/s"}, "expected a rate of frames such as"),
     ],

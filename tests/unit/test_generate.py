@@ -9,6 +9,7 @@ import pytest
 
 import archsim
 import dataflow
+import dataflow.models.phases
 import mappers
 from archsim.engine.flat import flatten
 from archsim.engine.memo import Memo
@@ -17,8 +18,10 @@ from archsim.run import schedule_run as runs
 from archsim.run.bound import bound, lower_bound
 from archsim.run.laws import LawBroken
 from dataflow import Graph, ScheduleError, Section, Stream, Task, every, sequence, work
-from dataflow.models.phases import next_step
+from dataflow.models.phases import Generate, next_step
+from mappers.mapper import Mapper
 from mappers.registry import lower_step
+from mappers.temporal import Temporal
 
 TOY, TOY_LLM = archsim.load_design("toy"), archsim.load_model("toy_llm")
 JOULES = {
@@ -61,7 +64,7 @@ def test_toy_generation_counted_by_hand():
     assert report.cycles == report.prefill_cycles + decode_cycles(3) + decode_cycles(4) + decode_cycles(5)
     assert report.mapped == 4 * (1 + 2 * 28 + 2)  # embedding, 28 ops a layer, last norm and head
     assert report.tokens == 4
-    assert report.about == {"phase": "generate", "prompt": 2, "context": None, "batch": 1, "tokens": 4}
+    assert (report.phase, report.tokens) == (Generate(prompt=2, tokens=4), 4)
     megahertz = 10**6
     assert report.ttft_seconds == report.prefill_cycles / megahertz
     assert report.tpot_seconds == decode_cycles(4) / megahertz
@@ -142,7 +145,7 @@ def test_a_generation_is_the_sum_of_its_parts(design, model, options, prompt, to
     assert whole.prefill_cycles == prefill.cycles
     for name, (peak, *rest) in whole.peaks.items():
         phase, _, stream = name.partition(": ")
-        mine = [part.peaks[stream] for part in parts if part.about["phase"] == phase]
+        mine = [part.peaks[stream] for part in parts if part.phase.name == phase]
         assert (peak, rest) == (max(one[0] for one in mine), [*mine[0][1:]]), name
     assert list(whole.ops) == list(expected_ops(prefill, steps))
 
@@ -230,10 +233,10 @@ def test_every_step_is_checked_against_the_laws(monkeypatch):
     with pytest.raises(LawBroken, match="busy \\+ starved"):
         mappers.run(TOY, TOY_LLM, phase="generate", prompt=2, tokens=4)
     broken(lambda r: r, 0)
-    lost = mappers.experiment.run.next_step
+    lost = dataflow.models.phases.next_step
     short = lambda model, step: lost(model, lost(model, step))  # noqa: E731
-    monkeypatch.setattr("mappers.registry.AT_CONTEXT", {"temporal": lambda like, graph, _: replace(like, graph=graph)})
-    monkeypatch.setattr("mappers.experiment.run.next_step", short)
+    monkeypatch.setattr(Temporal, "step", lambda _, previous, graph, design: replace(previous, graph=graph))
+    monkeypatch.setattr("dataflow.models.phases.next_step", short)
     with pytest.raises(LawBroken, match="mac: scheduled"):
         mappers.run(TOY, TOY_LLM, phase="generate", prompt=2, tokens=4)
 
@@ -268,7 +271,8 @@ def graphs():
 
 
 def test_steps_are_let_go():
-    first, steps = mappers.generation(TOY, TOY_LLM, prompt=2, tokens=20)
+    phase = Generate(prompt=2, tokens=20)
+    steps = mappers.step_schedules(TOY, TOY_LLM, phase)
     alive = [graphs()]
 
     def watched():
@@ -276,8 +280,8 @@ def test_steps_are_let_go():
             alive.append(graphs())
             yield step
 
-    archsim.simulate_generation(first, watched(), TOY)
-    assert len(alive) == 20
+    archsim.simulate_steps(watched(), TOY, phase=phase)
+    assert len(alive) == 21
     assert max(alive) - alive[0] <= 4
 
 
@@ -341,7 +345,7 @@ def test_what_a_section_shares_with_another_is_the_same_object():
 
 def test_a_mapper_without_steps_of_its_own_lowers_each(monkeypatch):
     shared = mappers.run(TOY, TOY_LLM, phase="generate", prompt=2, tokens=4)
-    monkeypatch.setattr("mappers.registry.AT_CONTEXT", {})
+    monkeypatch.setattr(Temporal, "step", Mapper.step)
     alone = mappers.run(TOY, TOY_LLM, phase="generate", prompt=2, tokens=4)
     assert alone.firings_run > shared.firings_run
     assert replace(alone, firings_run=shared.firings_run) == shared

@@ -9,7 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsim import load_model
-from dataflow import FORMATS, OP_KINDS, Graph, GraphError, Model, Tensor, Work, attention, decode, prefill, work
+from dataflow import (
+    FORMATS,
+    OP_KINDS,
+    Graph,
+    GraphError,
+    Model,
+    Prefill,
+    Tensor,
+    Work,
+    attention,
+    decode,
+    prefill,
+    work,
+)
 from dataflow.kinds.movement import NODE_KINDS
 from dataflow.mask import Mask
 from dataflow.op import graph_kinds
@@ -324,8 +337,9 @@ def test_prefill_of_the_ternary_network(prompt: int) -> None:
     pairs = prompt * (prompt + 1) // 2
     assert macs(graph, "attention") == 24 * 2 * pairs * 1536
     assert graph.counts()["exp"] == 24 * pairs * 16
-    said = {"phase": "prefill", "prompt": prompt, "context": prompt, "batch": 1, "tokens": prompt}
-    assert graph.about == {**said, "weight_bytes": model.weight_bytes}
+    assert graph.phase == Prefill(prompt=prompt)
+    assert graph.phase.facts() == {"prompt": prompt, "context": prompt, "batch": 1, "mask": None}
+    assert (graph.tokens, graph.weight_bytes) == (prompt, model.weight_bytes)
     assert graph.bytes_of("cache") == 24 * 2 * prompt * 1536 * 2
 
 

@@ -59,7 +59,7 @@ def test_every_byte_that_is_kept_moves_once(selection, prediction, layout, batch
         decode(VIDEO, context=CONTEXT, batch=batch),
     ):
         report = run(TOY, selection, graph, prediction=prediction, layout=layout)
-        new = {"frame": FRAME, "question": 4, "decode": 1}[graph.about["phase"]]
+        new = {"frame": FRAME, "question": 4, "decode": 1}[graph.phase.name]
         kept, cached = report.selected, (CONTEXT - new) * LAYERS * batch * TOKEN_BYTES
         assert kept.hit_bytes + kept.miss_bytes == round(kept.kept * cached)
         assert report.traffic["dram"]["read", "cache"] == kept.hit_bytes + kept.miss_bytes

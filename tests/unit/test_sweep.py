@@ -78,9 +78,9 @@ def test_each_phase_is_swept():
     (row,) = sweep(TEMPORAL, LLM, phase="generate", over={"tokens": [4]}, prompt=2)
     assert row.report.cycles == mappers.run(TEMPORAL, LLM, phase="generate", prompt=2, tokens=4).cycles
     row, other = sweep(TOY, VIDEO, phase="question", over={"batch": [1, 2]}, prompt=2, context=9, engine="simpy")
-    assert (row.report.about["batch"], other.report.about["batch"], other.report.engine) == (1, 2, "simpy")
+    assert (row.report.phase.batch, other.report.phase.batch, other.report.engine) == (1, 2, "simpy")
     (row,) = sweep(TEMPORAL, LLM, phase="attention", over={"mask": ["full"]}, prompt=2, context=2)
-    assert row.report.about["mask"] == "full"
+    assert row.report.phase.mask == "full"
     (row,) = sweep(TEMPORAL, LLM, phase="decode", over={}, context=3)
     assert (row.settings, row.report.cycles) == ({}, 726)
 
@@ -270,7 +270,7 @@ WRONG = {
     "option.predicton: mapper 'retrieval' has no such option; did you mean 'prediction'?": {
         "over": {"option.predicton": ["this"]}
     },
-    "option.predicton: mapper 'temporal' has no such option; options are: weight_buffering, attention_order": {
+    "option.predicton: mapper 'temporal' has no such option; options are: weight_buffering": {
         "over": {}, "options": {"predicton": "this"}, "mapper": "temporal", "selection": None,
     },
     "option.layout: is given as one value and as values to sweep; give one of the two": {
@@ -280,13 +280,15 @@ WRONG = {
     "selection.settings.ratio: mapper 'temporal' does not choose among cached keys": {
         "over": {RATIO: [1]}, "mapper": "temporal",
     },
-    "unknown mapper 'temporl'; mappers are: retrieval, streaming, temporal": {"over": {}, "mapper": "temporl"},
+    "unknown mapper 'temporl'; mappers are: retrieval, streaming, table_lookup, temporal": {
+        "over": {}, "mapper": "temporl",
+    },
     "context: is given as one value and as values to sweep; give one of the two": {"over": {"context": [8]}},
     "context: expected a whole number, got '8'\ncontext: expected a whole number, got true": {
         "over": {"context": ["8", True]}, "context": None,
     },
     "batch: expected a whole number, got 1.5": {"over": {}, "batch": 1.5},
-    "phase frame takes --context, the number of tokens": {"over": {}, "context": None},
+    "phase frame takes --context: keys that the last token attends to, its own included": {"over": {}, "context": None},
     "phase frame takes --context, not --prompt": {"over": {"prompt": [8]}},
     "unknown phase 'fram'; phases are: prefill, decode, attention, frame, question, generate": {
         "over": {}, "phase": "fram",
@@ -294,7 +296,7 @@ WRONG = {
     "sweep takes no 'contxt'; did you mean 'context'?": {"over": {}, "contxt": 8},
     "sweep takes no 'contxt'; did you mean 'context'?\n"
     "units.pcie.bandwidth: no values; give at least one\n"
-    "phase frame takes --context, the number of tokens\n"
+    "phase frame takes --context: keys that the last token attends to, its own included\n"
     "units.pci.bandwidth: no 'pci' under 'units'; did you mean 'pcie'?\n"
     "selection.settngs: no 'settngs' at the top; did you mean 'settings'?\n"
     "option.predicton: mapper 'retrieval' has no such option; did you mean 'prediction'?": {

@@ -144,13 +144,13 @@ def test_an_encoder_of_a_ternary_network_is_ternary() -> None:
 
 
 def test_what_a_frame_and_a_question_say_about_themselves() -> None:
-    assert frame(TOY, context=9, batch=2).about == {
-        "phase": "frame", "prompt": None, "context": 9, "batch": 2, "tokens": 6, "frames": 2,
-        "weight_bytes": TOY.weight_bytes,
-    }  # fmt: skip
-    assert question(TOY, context=9, prompt=4, batch=2).about == {
-        "phase": "question", "prompt": 4, "context": 9, "batch": 2, "tokens": 8, "weight_bytes": TOY.weight_bytes,
-    }  # fmt: skip
+    one, other = frame(TOY, context=9, batch=2), question(TOY, context=9, prompt=4, batch=2)
+    assert (one.phase.name, one.phase.frames, other.phase.name, other.phase.frames) == ("frame", 2, "question", None)
+    assert one.phase.facts() == {"prompt": None, "context": 9, "batch": 2, "mask": None}
+    assert other.phase.facts() == {"prompt": 4, "context": 9, "batch": 2, "mask": None}
+    assert other.phase.title() == ["question", "prompt 4", "context 9", "batch 2"]
+    assert (one.tokens, other.tokens) == (6, 8)
+    assert one.weight_bytes == other.weight_bytes == TOY.weight_bytes
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -251,4 +251,4 @@ def test_bytes_of_the_whole_model_are_those_of_all_its_phases(name: str) -> None
     graphs = [prefill(model, prompt=2), *([frame(model, context=30)] if model.vision else [])]
     stored = {t.name: t.bytes for graph in graphs for t in graph.tensors.values() if t.role in WEIGHTS}
     assert model.weight_bytes == sum(stored.values())
-    assert all(graph.about["weight_bytes"] == model.weight_bytes for graph in graphs)
+    assert all(graph.weight_bytes == model.weight_bytes for graph in graphs)

@@ -1,0 +1,76 @@
+"""Phase: what is asked of a model, and how reports speak of it. The phases themselves stand in dataflow/models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from dataflow.errors import InputError
+
+HELP = "help"
+NOT_FACTS = ("tokens",)  # a field that a report has already, as the tokens of the whole
+FIRST_FACTS = ("prompt", "context", "batch", "mask")  # of every phase, None where it has none
+
+
+def asks(what: str, **default: Any) -> Any:
+    """A field of a phase; `what` is its meaning on the command line, `default` its default where it has one."""
+    return field(metadata={HELP: what}, **default)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A graph that is no phase of a model. A phase of one is a subclass with a name, fields and `graph`.
+
+    The command line, sweeps and published conditions ask for its fields, by `asks`; they are whole numbers, text or
+    true and false. A phase of many steps has `many_steps`, `steps` and `ends` instead of `graph`.
+    """
+
+    name: ClassVar[str] = "graph"
+    done: ClassVar[str] = "{tokens} made"  # what a report says of its throughput; n is the number of tokens
+    use: ClassVar[str] = "text"  # what its new rows are to a selection: text, frame or question
+    first_token: ClassVar[bool] = False  # True where it ends with the first token of an answer
+    one_token: ClassVar[bool] = False  # True for the step that makes one more token
+    many_steps: ClassVar[bool] = False
+
+    batch: int = asks("sequences at once", default=1)
+
+    def graph(self, model: Any) -> Any:
+        """The Graph of this phase of a Model. Raises GraphError where the model cannot run it."""
+        if self.many_steps:
+            raise InputError(f"phase {self.name} has a graph for each of its steps; take steps(model)")
+        raise NotImplementedError(f"phase '{self.name}' has no graph(model)")
+
+    def steps(self, model: Any) -> Any:
+        """The Graphs of a phase of many steps, one after another, each made when it is asked for."""
+        raise NotImplementedError(f"phase '{self.name}' has many steps and no steps(model)")
+
+    def ends(self, model: Any) -> Any:
+        """Of a phase of many steps the Graphs that need most: what holds these holds all steps."""
+        raise NotImplementedError(f"phase '{self.name}' has many steps and no ends(model)")
+
+    @property
+    def frames(self) -> int | None:
+        """Video frames; None where there are none."""
+        return None
+
+    @property
+    def tokens_made(self) -> int | None:
+        """Of a phase of many steps the tokens that it makes; None where it makes none."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of the phase beside its name."""
+        own = [f.name for f in fields(self) if f.name not in (*FIRST_FACTS, *NOT_FACTS)]
+        return {name: getattr(self, name, None) for name in (*FIRST_FACTS, *own)}
+
+    def title(self) -> list[str]:
+        """The name, and what is asked, as the heading of a report."""
+        return [self.name, *(f"{name} {value}" for name, value in self.facts().items() if value)]
+
+
+NO_PHASE = Phase()
+
+
+def asked_by(phase: type[Phase]) -> dict[str, str]:
+    """The fields of a phase but the batch, with their meanings; first those that must be given."""
+    return {f.name: f.metadata[HELP] for f in fields(phase) if f.name != "batch"}
