@@ -355,6 +355,15 @@ def _load_extensions(words: list[str]) -> None:
             load_file(name)
 
 
+def _fault_of_extension(error: Exception) -> str:
+    """Where a file of --with raised the error; nothing where archsim did."""
+    from mappers.extend import FILES
+
+    *_, last = traceback.extract_tb(error.__traceback__)
+    at = f"--with {last.filename}:{last.lineno}"
+    return f"{at}: {type(error).__name__}: {error}" if str(Path(last.filename).resolve()) in FILES else ""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     try:
@@ -383,7 +392,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return DONE
-    except Exception:
+    except Exception as error:
+        if told := _fault_of_extension(error):
+            print(told, file=sys.stderr)
+            return WRONG
         traceback.print_exc()
         print("archsim: internal fault; the lines above say where", file=sys.stderr)
         return FAULT

@@ -30,14 +30,14 @@ from dataflow.op import OP_KINDS, OpKind, Work, work
 from dataflow.pattern import Pattern, every, sequence, total
 from dataflow.phase import Phase, asks
 from dataflow.role import Role
-from dataflow.schedule import Schedule
+from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
 from dataflow.task import UNLIMITED, Stream, Task
 
 __all__ = [
     "CASCADES", "FORMATS", "OP_KINDS", "PHASES", "UNLIMITED", "Cascade", "Decode", "Expression", "Format", "Frame",
     "Generate", "Graph", "GraphError", "InputError", "LayerAttention", "Mask", "Model", "Op", "OpKind", "Pattern",
-    "Phase", "Prefill", "Question", "Role", "Schedule", "ScheduleError", "Section", "Stream", "Task", "Tensor",
-    "Vision", "Work", "asks", "attention", "beat_layout", "decode", "every", "frame", "kinds", "next_step", "passes",
-    "phase_named", "prefill", "question", "sequence", "total", "work",
+    "Phase", "Prefill", "Question", "Role", "Schedule", "ScheduleError", "Section", "Skipped", "Stream", "Task",
+    "Tensor", "Vision", "Work", "asks", "attention", "beat_layout", "decode", "every", "frame", "kinds", "next_step",
+    "passes", "phase_named", "prefill", "question", "sequence", "total", "work",
 ]  # fmt: skip

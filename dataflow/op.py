@@ -88,8 +88,9 @@ class OpKind:
     An op is cut into tiles along `axes`, which are extents; tiles add up over those in `sums`, and one element of
     `rows` is the least that a mapping row by row computes. `tile` gives the numbers of a tile, with the axes not in
     `sums`; `evaluate` those of a whole op that has no tiles. Both import the kernels when they are called, because
-    these compile. `reads` gives the rows of an input that the op needs where these are not all.
-    `free` says why a kind needs no unit; `elementwise` marks what a lane does an element a cycle.
+    these compile. `reads` gives the rows of an input that the op needs where these are not all. `elementwise` marks
+    what a lane does an element a cycle. `free` says why a kind needs no unit; with `simplifies` a report repeats it,
+    because elements move.
     """
 
     meaning: str
@@ -106,6 +107,7 @@ class OpKind:
     evaluate: Callable[[Operands], np.ndarray] | None = None
     reads: Callable[[Work, int], int] | None = None
     free: str = ""
+    simplifies: bool = False
     elementwise: bool = False
 
 

@@ -17,13 +17,26 @@ from dataflow.selection_summary import SelectionSummary
 from dataflow.task import Stream
 
 
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Work of the graph that a schedule leaves out, and bytes of a role that it does not read, with the reason."""
+
+    reason: str
+    counts: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        wrong = [f"{what} {n}" for what, n in self.counts.items() if n < 0]
+        if not self.reason.strip() or wrong:
+            told = f"counts of zero or more, got {', '.join(wrong)}" if wrong else "a reason"
+            raise ScheduleError(f"work that is skipped has {told}")
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Schedule:
     """The sections of a graph on a design, one after another.
 
-    `recomputed` counts work beyond the graph's (padding, repeated quantisation, the scores of a selection). `skipped`
-    counts the graph's work that is left out because a selection drops its keys and, under "cache", the bytes that are
-    not read. `selected` describes what the selection keeps. `approximated` lists what is simplified; `options` are the
+    `recomputed` counts work beyond the graph's, and `recomputed_for` says what it is; `skipped` is the work that is
+    left out. `selected` describes what a selection keeps. `approximated` lists what is simplified; `options` are the
     mapper's.
     """
 
@@ -32,7 +45,8 @@ class Schedule:
     mapper: str
     sections: tuple[Section, ...]
     recomputed: Mapping[str, int] = field(default_factory=dict)
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    recomputed_for: str = "padding, repeats or steps of the algorithm"
+    skipped: tuple[Skipped, ...] = ()
     selected: SelectionSummary | None = None
     approximated: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -44,6 +58,14 @@ class Schedule:
             for task in section.tasks:
                 for what, n in task.counts().items():
                     out[what] = out.get(what, 0) + n * section.repeat
+        return out
+
+    def left_out(self) -> Counts:
+        """What is skipped, for all reasons together."""
+        out: Counts = {}
+        for skipped in self.skipped:
+            for what, n in skipped.counts.items():
+                out[what] = out.get(what, 0) + n
         return out
 
     def fifos(self) -> dict[str, tuple[Stream, ...]]:

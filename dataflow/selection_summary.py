@@ -19,7 +19,9 @@ class SelectionSummary:
     selection's own numbers.
     """
 
+    name: str
     algorithm: str
+    keys: str  # those that the selection ran on: recorded or random
     kept: float
     memory: str
     beyond: str | None  # None where the tiers of the design end with the main memory

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsim.design.design import Design
-from archsim.errors import MappingError
+from archsim.errors import MappingError, quoted
 from archsim.selection.selection import Selection
 from dataflow.errors import guess
 from dataflow.graph import Graph
@@ -30,7 +30,10 @@ def lower(graph: Graph, design: Design, *, mapper: str | Mapper | None = None, *
     """
     chosen = mapper if isinstance(mapper, Mapper) else mapper_named(mapper or design.mapper, options)
     refuse_phase(chosen, graph)
-    return chosen.lower(graph, design)
+    made = chosen.lower(graph, design)
+    if not isinstance(made, Schedule):
+        raise MappingError(f"mapper '{chosen.name}': lower gave {quoted(made)}; expected a Schedule")
+    return made
 
 
 def lower_step(graph: Graph, design: Design, *, previous: Schedule) -> Schedule:

@@ -176,6 +176,11 @@ def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design
     unit = design.units[task.unit]
     runs = []
     for count, (item, taken, given) in merged(task):
+        if item.kind not in unit.does:
+            raise ScheduleError(
+                f"task '{task.name}': unit '{task.unit}' of kind {unit.named_kind} does no {item.kind}; it does "
+                f"{', '.join(unit.does) or 'nothing'}"
+            )
         cycles = unit.cycles(item)
         if cycles == 0 and unit.arbitration == "first_come":
             raise ScheduleError(

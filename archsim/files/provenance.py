@@ -66,6 +66,11 @@ class Sourced(BaseModel):
         """The document that this was read from."""
         return self._document
 
+    @property
+    def seed(self) -> int | None:
+        """The seed of what is drawn for it; None where nothing is."""
+        return None
+
     def with_(self, changes: Mapping[str, Any]) -> Self:
         """A variant with the values at these dotted paths replaced, read anew so that every derived number follows.
 

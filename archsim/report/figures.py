@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from archsim.run.totals import OpReport, UnitReport
+from dataflow.errors import InputError, guess, quoted
 from dataflow.phase import Phase
 from dataflow.selection_summary import SelectionSummary
 
@@ -16,13 +17,13 @@ from dataflow.selection_summary import SelectionSummary
 class Figures:
     """The totals of a run.
 
-    `tokens` are those of the phase: the prompts' in a prefill, those made in a decode or a generation.
-    `traffic` is bytes per memory, direction and role of the tensor; `carried` is bytes per channel.
-    `parts` splits the cycles by kind of work under way, and kinds that overlap get equal shares; `under_way` has the
-    cycles of each kind in full. `selected` says which cached keys the last step attends to; `skipped` counts the work
-    on all other keys. `peaks` has for each stream the most places taken, its depth and the bytes of a token;
-    `sections` has name, repetitions and the cycles of one run. `prefill_cycles` is None without a prefill; `steps` has
-    (context, cycles) of each decode step.
+    `tokens` are those of the phase: the prompts' in a prefill, those made in a decode or a generation. `traffic` is
+    bytes per memory, direction and role of the tensor; `carried` is bytes per channel. `parts` splits the cycles by
+    kind of work under way, and kinds that overlap get equal shares; `under_way` has the cycles of each kind in full.
+    `selected` says which cached keys the last step attends to; `recomputed_for` says what the work beyond the graph is,
+    and `skipped` has the work that is left out by its reason. `peaks` has for each stream the most places taken, its
+    depth and the bytes of a token; `sections` has name, repetitions and the cycles of one run. `prefill_cycles` is None
+    without a prefill; `steps` has (context, cycles) of each decode step.
     The ops, streams and sections of a generation are named "prefill: ..." or "decode: ...". An op of the decode steps
     starts in the first step, ends in the last, and is busy in all; a peak is the largest of all steps.
     The engine ran `firings_run` of the `firings` one by one; the others repeat those exactly. `cold` says that SimPy
@@ -48,7 +49,8 @@ class Figures:
     mapped: int
     approximated: tuple[str, ...]
     recomputed: Mapping[str, int]
-    skipped: Mapping[str, int]
+    recomputed_for: str
+    skipped: Mapping[str, Mapping[str, int]]
     selected: SelectionSummary | None
     under_way: Mapping[str, int]
     assumed: Mapping[str, str]
@@ -118,5 +120,8 @@ class Figures:
         return sum(n for (way, _), n in self.traffic[memory].items() if way == direction)
 
     def op(self, name: str) -> OpReport:
-        """The op of this name."""
-        return next(op for op in self.ops if op.name == name)
+        """The op of this name. Raises InputError where there is none."""
+        found = {op.name: op for op in self.ops}
+        if name not in found:
+            raise InputError(f"no op {quoted(name)}; {guess(str(name), found, otherwise='ops are')}")
+        return found[name]

@@ -15,6 +15,7 @@ from typing import Any
 from archsim.design.design import Design
 from archsim.errors import InputError
 from archsim.files.document import write
+from archsim.files.provenance import Sourced
 from archsim.report.figures import Figures
 from archsim.report.json import OP_FIELDS, as_json
 from dataflow.models.model import Model
@@ -25,13 +26,15 @@ PACKAGES = ("archsim", "numpy", "numba", "simpy", "pydantic", "pint", "PyYAML")
 def write_folder(
     folder: Path, report: Figures, design: Design, *, model: Model, inputs: dict[str, str]
 ) -> tuple[str, ...]:
-    """Writes summary.json, ops.csv, design.yaml, selection.yaml (where there is one) and manifest.json; their names.
+    """Writes summary.json, ops.csv, design.yaml, the options that are files, and manifest.json; returns their names.
 
     The manifest has hashes of everything that was read, with the changes by --set, and of everything that was written,
     and the seed of the keys that a selection ran on: nothing else is drawn. Raises InputError where the folder cannot
     be written.
     """
-    resolved, selection = write(design.document.data), report.options.get("selection")
+    resolved = write(design.document.data)
+    # Options that were read from a file of their own, such as a selection.
+    read_options = {name: value for name, value in report.options.items() if isinstance(value, Sourced)}
     summary = as_json(report)
     files = {
         "summary.json": _json({key: value for key, value in summary.items() if key != "ops"}),
@@ -39,15 +42,15 @@ def write_folder(
         "design.yaml": resolved,
     }
     read = {"design": resolved, "model": model.model_dump_json()}
-    if selection is not None:
-        files["selection.yaml"] = read["selection"] = write(selection.document.data)
-        inputs = {"selection": selection.name, **inputs}
+    for name, value in read_options.items():
+        files[f"{name}.yaml"] = read[name] = write(value.document.data)
+        inputs = {name: value.document.data["name"], **inputs}
     manifest = {
         "inputs": {noun: {"given": inputs[noun], "sha256": _sha256(text)} for noun, text in read.items()},
         "outputs": {name: {"sha256": _sha256(text)} for name, text in files.items()},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "engine": report.engine,
-        "seed": None if selection is None else selection.stream.seed,
+        "seed": next((value.seed for value in read_options.values()), None),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

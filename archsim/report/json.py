@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -57,7 +58,8 @@ def as_json(report: Figures) -> dict[str, Any]:
             "mapped": report.mapped,
             "approximated": list(report.approximated),
             "recomputed": dict(report.recomputed),
-            "skipped": dict(report.skipped),
+            "skipped": _summed(report.skipped),
+            "skipped_for": {reason: dict(counts) for reason, counts in report.skipped.items()},
         },
         "assumed": dict(report.assumed),
         "fitted": dict(report.fitted),
@@ -66,6 +68,14 @@ def as_json(report: Figures) -> dict[str, Any]:
         "engine": report.engine,
         "version": version("archsim"),
     }
+
+
+def _summed(by_reason: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for counts in by_reason.values():
+        for what, n in counts.items():
+            sums[what] = sums.get(what, 0) + n
+    return sums
 
 
 def _selected_json(report: Figures) -> dict[str, Any] | None:

@@ -118,6 +118,7 @@ def _report(
         mapped=totals.mapped,
         approximated=(*totals.approximated, *design.not_derived()),
         recomputed=totals.recomputed,
+        recomputed_for=" and ".join(totals.recomputed_for),
         skipped=totals.skipped,
         selected=selected,
         under_way=totals.under_way(),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from html import escape
 
 from archsim.quantity import show
 from archsim.report.figures import Figures
 from archsim.run.totals import UnitReport
+from dataflow.role import Role
 
 
 def screen(report: Figures) -> str:
@@ -78,14 +80,10 @@ def _selected(report: Figures) -> list[str]:
         lines[0] += fetched if chosen.miss_bytes else "nothing is fetched"
     if chosen.mass_recall is not None and chosen.kept < 1:
         lines.append(
-            f"quality     on {_keys(report)} keys: {chosen.mass_recall:.1%} of dense attention's mass and "
+            f"quality     on {chosen.keys} keys: {chosen.mass_recall:.1%} of dense attention's mass and "
             f"{chosen.top_recall:.1%} of its highest scores kept; relative output error {chosen.output_error:.2g}"
         )
     return lines
-
-
-def _keys(report: Figures) -> str:
-    return "recorded" if report.options["selection"].recording else "random"
 
 
 def _decimal(size: int) -> str:
@@ -156,28 +154,26 @@ def _traffic(report: Figures) -> list[str]:
             inside = ", ".join(f"{role} {n:,}" for role, n in sorted(roles.items(), key=lambda item: -item[1]))
             lines.append(f"{memory} {way:<8} {sum(roles.values()):>13,} B: {inside or 'none'}")
     # Only where a selection fetches over channels does their rate say something that busy time does not.
-    for channel, moved in report.carried.items() if "selection" in report.options else ():
+    for channel, moved in report.carried.items() if report.selected else ():
         if busy := report.units[channel].busy_cycles:
             rate = show(moved * report.clock_hz / busy, "rate of bytes")
             lines.append(f"{channel} moved    {moved:>13,} B at {rate} while it is busy")
     return lines
 
 
+def _counted(counts: Mapping[str, int]) -> str:
+    """Counts, and bytes by the role of what they are of."""
+    return ", ".join(f"{n:,} {'B of ' if what in set(Role) else ''}{what}" for what, n in counts.items())
+
+
 def _honesty(report: Figures) -> list[str]:
-    extra, left = (
-        ", ".join(f"{n:,} {'B of ' if what == 'cache' else ''}{what}" for what, n in counts.items())
-        for counts in (report.recomputed, report.skipped)
-    )
-    # The report cannot tell which of these it is; `_recomputed` of each mapper lists what it counts.
-    why = "scores of the selection" if "selection" in report.options else "padding, repeats or steps of the algorithm"
-    beyond = f"{extra} ({why})" if extra else "none"
+    extra = _counted(report.recomputed)
+    beyond = f"{extra} ({report.recomputed_for})" if extra else "none"
     lines = [f"coverage    all {report.mapped} ops mapped; work beyond the graph: {beyond}"]
-    if left:
-        lines.append(f"left out    {left}: work on keys that the selection does not keep")
+    lines += [f"left out    {_counted(counts)}: {reason}" for reason, counts in report.skipped.items()]
     lines += [f"simplified  {item}" for item in report.approximated]
     if report.assumed:
-        selection = report.options.get("selection")
-        files = report.design + (f" {selection.name}" if selection else "")
+        files = report.design + (f" {report.selected.name}" if report.selected else "")
         lines.append(f"assumed     {len(report.assumed)} numbers; `archsim check {files}` lists them with reasons")
     lines += [f"fitted      {path}, to the published point {point}" for path, point in report.fitted.items()]
     run = f"{report.firings_run:,} of {report.firings:,} firings simulated one by one"

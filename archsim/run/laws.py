@@ -12,6 +12,7 @@ from archsim.design.design import Design
 from archsim.run.results import ScheduleRun, SectionRun
 from archsim.run.totals import UnitReport
 from dataflow.op import OP_KINDS
+from dataflow.schedule import Schedule
 
 
 class LawBroken(AssertionError):
@@ -52,7 +53,10 @@ def broken_by_links(run: SectionRun, design: Design) -> Iterator[str]:
 
 
 def broken_by_work(run: ScheduleRun) -> Iterator[str]:
-    """Broken laws of a schedule: its tasks do all work of the graph, serve each op and read each stored tensor."""
+    """What a schedule lacks: its tasks do all work of the graph, serve each op and read each stored tensor.
+
+    That is no fault of the event model but a mistake of whoever made the schedule.
+    """
     done: dict[str, int | Fraction] = {}
     read: dict[str, int | Fraction] = {}
     # Tallies cover one run of a section, so repetitions are multiplied in here.
@@ -62,27 +66,43 @@ def broken_by_work(run: ScheduleRun) -> Iterator[str]:
         for (_, way, role), n in part.traffic.sums.items():
             if way == "read":
                 read[role] = read.get(role, 0) + part.section.repeat * n
-    schedule = run.schedule
-    for how, declared in (("recomputed", schedule.recomputed), ("skipped", schedule.skipped)):
-        for what, n in declared.items():
-            if n < 0:
-                yield f"{what}: {n} are declared as {how}; a count is never below zero"
-    if schedule.skipped and schedule.selected is None:
-        yield f"work is skipped ({', '.join(schedule.skipped)}) and no selection says why"
+    schedule, left_out = run.schedule, run.schedule.left_out()
+    for what, n in schedule.recomputed.items():
+        if n < 0:
+            yield f"{what}: {n} are declared as recomputed; a count is never below zero"
     # Arithmetic must match exactly. Bytes depend on the mapping: only those that must be read are checked, below.
     for what in sorted({"mac", "flop", "exp"} & (set(run.asked.sums) | set(done))):
-        expected = run.asked.sums.get(what, 0) + schedule.recomputed.get(what, 0) - schedule.skipped.get(what, 0)
+        expected = run.asked.sums.get(what, 0) + schedule.recomputed.get(what, 0) - left_out.get(what, 0)
         if done.get(what, 0) != expected:
             scheduled = done.get(what, 0)
-            yield f"{what}: scheduled {scheduled}, the graph with what is recomputed and skipped asks {expected}"
-    for name in schedule.graph.ops.keys() - set().union(*(part.served.sums.keys() for part in run.sections)):
+            told = f"{what}: scheduled {scheduled}, the graph with what is recomputed and skipped asks {expected}"
+            yield told + _first_difference(schedule, what)
+    served = set().union(*(part.served.sums.keys() for part in run.sections))
+    for name in sorted(served - schedule.graph.ops.keys()):
+        yield f"a task serves op '{name}', which graph '{schedule.graph.name}' does not have"
+    for name in schedule.graph.ops.keys() - served:
         if not OP_KINDS[schedule.graph.ops[name].kind].free:
             yield f"op '{name}' is served by no task"
     # Tensors that lie in memory before the step must be read in every mapping, unless a selection skips them.
     for role, stored in run.stored.sums.items():
-        compulsory = stored - schedule.skipped.get(role, 0)
+        compulsory = stored - left_out.get(role, 0)
         if read.get(role, 0) < compulsory:
             yield f"{role}: {read.get(role, 0)} bytes are read, what is stored and needed is {compulsory}"
+
+
+def _first_difference(schedule: Schedule, what: str) -> str:
+    """The first op whose tasks count something else than it does; nothing where work is recomputed or left out."""
+    if schedule.recomputed or schedule.skipped:
+        return ""
+    done: dict[str, int] = {}
+    for section in schedule.sections:
+        for task in section.tasks:
+            for name in task.ops:
+                done[name] = done.get(name, 0) + task.counts().get(what, 0)
+    for name, op in schedule.graph.ops.items():
+        if done.get(name, 0) != op.work.counts().get(what, 0):
+            return f"; op '{name}' asks {op.work.counts().get(what, 0)}, its tasks do {done.get(name, 0)}"
+    return ""
 
 
 def broken_by_totals(units: Mapping[str, UnitReport], cycles: int) -> Iterator[str]:

@@ -19,6 +19,7 @@ from archsim.run.bound import bound
 from archsim.run.laws import LawBroken, broken_by_links, broken_by_section, broken_by_work
 from archsim.run.results import MAPPED, ScheduleRun, SectionRun
 from archsim.run.tally import tally
+from dataflow.errors import ScheduleError
 from dataflow.graph import Graph, Op, Tensor
 from dataflow.op import OP_KINDS, Counts, Work
 from dataflow.schedule import Schedule
@@ -30,7 +31,8 @@ def run_schedule(schedule: Schedule, design: Design, *, engine: str, memo: Memo 
     """A run of the schedule on the design, checked against the laws of the event model.
 
     `memo` holds results of earlier runs on the same design and engine. Raises Deadlock where the schedule cannot go on,
-    ScheduleError where it does not fit the design's units, and LawBroken where a law does not hold.
+    ScheduleError where it does not fit the design's units or does other work than its graph, and LawBroken where a law
+    of the event model does not hold.
     """
     memo = Memo() if memo is None else memo
     # Sections of successive steps are paired by place: the steps of a generation have the same sections in order.
@@ -43,7 +45,9 @@ def run_schedule(schedule: Schedule, design: Design, *, engine: str, memo: Memo 
     asked = tally("asked", tuple(graph.ops.values()), _asked(), of_graph)
     stored = tally("stored", tuple(graph.tensors.values()), _stored(graph), of_graph)
     result = ScheduleRun(schedule, sections, asked, stored)
-    _raise_if_broken(broken_by_work(result))
+    lacking = [f"schedule of '{graph.name}' by '{schedule.mapper}': {told}" for told in broken_by_work(result)]
+    if lacking:
+        raise ScheduleError(lacking)
     return result
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from archsim.design.design import Design
 from archsim.run.results import MAPPED, ScheduleRun, SectionRun
-from dataflow.op import computes
+from dataflow.op import OP_KINDS, computes
 from dataflow.task import UNLIMITED, Stream
 
 
@@ -123,7 +123,8 @@ class Totals:
     firings_run: int = 0
     mapped: int = 0
     recomputed: dict[str, int] = field(default_factory=dict)
-    skipped: dict[str, int] = field(default_factory=dict)
+    recomputed_for: dict[str, None] = field(default_factory=dict)
+    skipped: dict[str, dict[str, int]] = field(default_factory=dict)  # by reason
     approximated: dict[str, None] = field(default_factory=dict)
     sections: list[tuple[str, int, int]] = field(default_factory=list)
     _units: dict[str, _UnitSums] = field(init=False)
@@ -148,8 +149,11 @@ class Totals:
             self.sections.append((label + section.name, section.repeat, section_run.result.cycles))
         self.mapped += int(run.asked.sums.get(MAPPED, 0))
         _add(self.recomputed, run.schedule.recomputed, 1)
-        _add(self.skipped, run.schedule.skipped, 1)
-        self.approximated.update(dict.fromkeys(run.schedule.approximated))
+        if run.schedule.recomputed:
+            self.recomputed_for[run.schedule.recomputed_for] = None
+        for skipped in run.schedule.skipped:
+            _add(self.skipped.setdefault(skipped.reason, {}), skipped.counts, 1)
+        self.approximated.update(dict.fromkeys([*run.schedule.approximated, *_free_moves(run)]))
 
     def _add_section(self, run: SectionRun, times: int) -> None:
         cycles = times * run.result.cycles
@@ -277,6 +281,13 @@ class Totals:
                 max(time.end for time in times),
                 sum(time.busy for time in times),
             )
+
+
+def _free_moves(run: ScheduleRun) -> Iterator[str]:
+    """What is said of kinds that take no time although elements move."""
+    for kind in dict.fromkeys(op.kind for op in run.schedule.graph.ops.values()):
+        if OP_KINDS[kind].simplifies:
+            yield f"{kind} takes no time: {OP_KINDS[kind].free}"
 
 
 class _TaskTime(NamedTuple):

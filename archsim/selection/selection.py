@@ -104,6 +104,11 @@ class Selection(Sourced):
             raise PathProblems([("kept", "shares stand beside a recorded_selection; give one of the two")])
         return self
 
+    @property
+    def seed(self) -> int:
+        """The seed of the stream of keys."""
+        return self.stream.seed
+
     def __str__(self) -> str:
         """The name, and the paths that a variant changed with their values."""
         values = {path: reduce(lambda at, key: at[key], path.split("."), self._document.data) for path in self._changed}

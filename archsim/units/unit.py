@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from archsim.errors import MappingError
 from archsim.quantity import CyclesTime, Joules, Limit, Written, parse
 from dataflow.errors import PathProblems
 from dataflow.op import Work, elementwise_kinds
@@ -25,7 +26,8 @@ CycleFraction = Annotated[
 class Unit(BaseModel):
     """Something that does work at a rate. A kind is a subclass with its parameters and `_cycles`.
 
-    Raises TypeError for work that it does not do. Mappers ask `does` first, so that would be a bug of ours.
+    Raises TypeError for work that it does not do: schedules are checked against `does` before they run. Raises
+    MappingError where `_cycles` gives no time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,7 +70,13 @@ class Unit(BaseModel):
         """Cycles that this work holds one server of the unit, rounded up once."""
         if work.kind not in self.does:
             raise TypeError(f"a {type(self).__name__} does not do '{work.kind}'; it does {', '.join(self.does)}")
-        return ceil(self._cycles(work))
+        found = self._cycles(work)
+        if not isinstance(found, int | Fraction) or found < 0:
+            raise MappingError(
+                f"takes {found!r} cycles for {work}; expected an int or a Fraction of zero or more, which are exact",
+                where=f"a unit of kind {self.named_kind}",
+            )
+        return ceil(found)
 
     def _cycles(self, work: Work) -> Fraction | int:
         raise NotImplementedError

@@ -60,10 +60,13 @@ def _append(x: Operands) -> np.ndarray:
     return np.concatenate([*past, new], axis=1).reshape(-1, d)
 
 
-def _free(meaning: str, why: str, shape: ShapeRule, evaluate: Callable[[Operands], np.ndarray]) -> OpKind:
+def _free(
+    meaning: str, why: str, shape: ShapeRule, evaluate: Callable[[Operands], np.ndarray], *, simplifies: bool = False
+) -> OpKind:
     return OpKind(
-        meaning=meaning, extents=ROWS_D, count=lambda _: {}, elements=area, shape=shape, evaluate=evaluate, free=why
-    )
+        meaning=meaning, extents=ROWS_D, count=lambda _: {}, elements=area, shape=shape, evaluate=evaluate, free=why,
+        simplifies=simplifies,
+    )  # fmt: skip
 
 
 KINDS = {
@@ -78,6 +81,6 @@ KINDS = {
     ),
     "transpose": _free(
         "the axes in another order", "whoever reads the elements reads them in the other order, at the same rate",
-        _transpose_shape, lambda x: x.inputs[0].transpose(x.attributes["axes"]),
+        _transpose_shape, lambda x: x.inputs[0].transpose(x.attributes["axes"]), simplifies=True,
     ),
 }  # fmt: skip

@@ -40,7 +40,10 @@ def evaluate(graph: Graph, tensors: Arrays) -> dict[str, np.ndarray]:
 
 def evaluate_op(graph: Graph, op: Op, arrays: Arrays) -> np.ndarray:
     """The output of one op, from the arrays of the tensors that it reads."""
-    return _whole(operands_of(graph, op, arrays))
+    try:
+        return _whole(operands_of(graph, op, arrays))
+    except KeyError as error:
+        raise GraphError(f"op '{op.name}': the numbers of a {op.kind} need {error}, which it is not given") from None
 
 
 def _whole(x: Operands) -> np.ndarray:

@@ -46,10 +46,12 @@ def steps(schedule: Schedule) -> Iterator[Step]:
     schedule leaves out work of the graph.
     """
     if schedule.skipped:
-        left = ", ".join(f"{n:,} {what}" for what, n in schedule.skipped.items())
+        left = "; ".join(
+            f"{', '.join(f'{n:,} {what}' for what, n in skipped.counts.items())}: {skipped.reason}"
+            for skipped in schedule.skipped
+        )
         raise ScheduleError(
-            f"the schedule leaves out what the selection does not keep ({left}), so its numbers are not the graph's; "
-            "replay one that keeps everything"
+            f"the schedule leaves out work ({left}), so its numbers are not the graph's; replay one that does all of it"
         )
     progress = _Progress(schedule)
     for section in schedule.sections:

@@ -6,6 +6,8 @@ Knows in which order combinations are cheapest. Refused combinations are rows to
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -25,6 +27,7 @@ from mappers.experiment.sweep_request import (
     checked,
     inner_path,
 )
+from mappers.extend import FILES, load_file
 
 # Paths that decide how a selection's rule runs, and keys of a selection that do not. Combinations that share a run of
 # the rule are made one after another, because only the last runs are kept (archsim/selection/rule_run.py).
@@ -40,14 +43,16 @@ def sweep(
     over: Mapping[str, Sequence[Any]],
     selection: Selection | None = None,
     options: Mapping[str, Any] | None = None,
+    jobs: int = 1,
     **asked: Any,
 ) -> list[Row]:
     """A row for each combination of the values of `over`, the last path varying fastest.
 
     A path is one of the design ("units.pcie.bandwidth"), of the selection ("selection.settings.ratio"), "selection"
     itself (shipped names, paths, or Selections), an option of the mapper ("option.prediction"), or what the phase takes
-    ("context"); `asked` is what `run` takes besides. A combination that is refused is a row with its problem. An
-    interrupt loses the rows; `sweep_rows` hands out each when it is done.
+    ("context"); `asked` is what `run` takes besides. A combination that is refused is a row with its problem. With
+    `jobs` that many processes run combinations at once, with the files of --with loaded in each. An interrupt loses the
+    rows; `sweep_rows` hands out each when it is done.
 
     Raises InputError, before anything runs, with every path that is not there, list that is empty, and value that no
     phase takes.
@@ -58,7 +63,7 @@ def sweep(
     ([0.000726, None], "context: model 'toy_llm' takes 1 to 64 tokens, got 1000")
     """
     request = SweepRequest(design, model, phase, as_lists(over), selection, dict(options or {}), asked)
-    return [row for _, row in sorted(_rows(checked(request)), key=lambda placed: placed[0])]
+    return [row for _, row in sorted(_rows(checked(request), jobs), key=lambda placed: placed[0])]
 
 
 def sweep_rows(
@@ -69,6 +74,7 @@ def sweep_rows(
     over: Mapping[str, Sequence[Any]],
     selection: Selection | None = None,
     options: Mapping[str, Any] | None = None,
+    jobs: int = 1,
     **asked: Any,
 ) -> Iterator[Row]:
     """The rows of `sweep`, each when it is done: those that the caller holds stay when the rest is interrupted.
@@ -77,21 +83,43 @@ def sweep_rows(
     from that the order is that of `sweep`. Raises as `sweep`, at the call.
     """
     request = SweepRequest(design, model, phase, as_lists(over), selection, dict(options or {}), asked)
-    return (row for _, row in _rows(checked(request)))
+    return (row for _, row in _rows(checked(request), jobs))
 
 
-def _rows(request: SweepRequest) -> Iterator[tuple[int, Row]]:
+def _rows(request: SweepRequest, jobs: int) -> Iterator[tuple[int, Row]]:
     """Each combination's place in the order of the paths, and its row; those that share a rule run side by side."""
     over = request.over
     ruling = [i for i, path in enumerate(over) if _of_the_rule(path)]
-    memories = tuple(request.design.of_kind(Memory))
     placed = enumerate(product(*(range(len(values)) for values in over.values())))
-    for place, chosen in sorted(placed, key=lambda one: [one[1][i] for i in ruling]):
-        settings = {path: values[i] for (path, values), i in zip(over.items(), chosen, strict=True)}
+    ordered = sorted(placed, key=lambda one: [one[1][i] for i in ruling])
+    places = [place for place, _ in ordered]
+    settings = [
+        {path: values[i] for (path, values), i in zip(over.items(), chosen, strict=True)} for _, chosen in ordered
+    ]
+    if jobs == 1:
+        yield from zip(places, (_row(request, one) for one in settings), strict=True)
+        return
+    with ProcessPoolExecutor(jobs, initializer=_ready, initargs=(tuple(FILES),)) as pool:
+        # Neighbours go to one process together, because they may share a run of the rule.
+        share = max(1, len(settings) // (4 * jobs))
         try:
-            yield place, Row(settings, _report(request, settings), None, memories)
-        except InputError as problem:
-            yield place, Row(settings, None, str(problem), memories)
+            yield from zip(places, pool.map(partial(_row, request), settings, chunksize=share), strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _ready(files: tuple[str, ...]) -> None:
+    """Loads in a new process what the user's files add; one that was forked has it already."""
+    for file in files:
+        load_file(file)
+
+
+def _row(request: SweepRequest, settings: Mapping[str, Any]) -> Row:
+    memories = tuple(request.design.of_kind(Memory))
+    try:
+        return Row(settings, _report(request, settings), None, memories)
+    except InputError as problem:
+        return Row(settings, None, str(problem), memories)
 
 
 def _of_the_rule(path: str) -> bool:

@@ -16,7 +16,7 @@ from archsim.design.design import Design
 from archsim.errors import MappingError
 from archsim.selection.selection import Selection, load_selection
 from dataflow.graph import Graph, Op
-from dataflow.schedule import Schedule
+from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
 from dataflow.selection_summary import SelectionSummary
 from mappers.build.layers import layers_of
@@ -24,6 +24,7 @@ from mappers.mapper import Mapper, option
 from mappers.retrieval.cache import CachePlan, Layout, Prediction, Tiers, check_capacities, plan_cache
 from mappers.retrieval.layer import LayerBuilder
 
+NOT_KEPT = "work on keys that the selection does not keep"
 WHOLE = "full"  # the shipped selection that keeps everything
 
 
@@ -57,8 +58,8 @@ class Retrieval(Mapper):
         check_capacities(graph, design, tiers, plan)
         return Schedule(
             graph, design.name, self.name, tuple(_sections(graph, design, tiers, plan)),
-            recomputed=plan.recomputed() if plan else {},
-            skipped=plan.skipped() if plan else {},
+            recomputed=plan.recomputed() if plan else {}, recomputed_for="scores of the selection",
+            skipped=(Skipped(NOT_KEPT, left),) if plan and (left := plan.skipped()) else (),
             selected=_summary(plan, used, tiers) if plan and plan.cache.cached else None,
             approximated=tuple(_approximated(graph, plan, used)),
             options={**self.options(), "selection": used},
@@ -90,7 +91,9 @@ def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSu
     # With prediction another layer's query chooses. How good that choice is, is not known.
     judged = plan.prediction == "this" or not step.works
     return SelectionSummary(
+        name=selection.name,
         algorithm=selection.algorithm,
+        keys="recorded" if selection.recording else "random",
         kept=float(Fraction(step.kept, plan.cache.cached * plan.cache.kv_heads)),
         memory=tiers.main,
         beyond=tiers.beyond,

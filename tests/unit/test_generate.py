@@ -237,7 +237,7 @@ def test_every_step_is_checked_against_the_laws(monkeypatch):
     short = lambda model, step: lost(model, lost(model, step))  # noqa: E731
     monkeypatch.setattr(Temporal, "step", lambda _, previous, graph, design: replace(previous, graph=graph))
     monkeypatch.setattr("dataflow.models.phases.next_step", short)
-    with pytest.raises(LawBroken, match="mac: scheduled"):
+    with pytest.raises(ScheduleError, match="mac: scheduled"):
         mappers.run(TOY, TOY_LLM, phase="generate", prompt=2, tokens=4)
 
 
@@ -251,7 +251,7 @@ def test_what_is_stored_is_asked_anew_where_other_ops_make_the_tensors():
     other = replace(graph, ops={"z": replace(graph.ops["y"], name="z", outputs=("z",))})
     memo = Memo()
     runs.run_schedule(mappers.lower(graph, TOY), TOY, engine="simpy", memo=memo)
-    with pytest.raises(LawBroken, match="weight: 40 bytes are read, what is stored and needed is 70"):
+    with pytest.raises(ScheduleError, match="weight: 40 bytes are read, what is stored and needed is 70"):
         runs.run_schedule(mappers.lower(other, TOY), TOY, engine="simpy", memo=memo)
 
 
