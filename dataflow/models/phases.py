@@ -6,7 +6,7 @@ Knows what each phase computes and the limits of a model. Does not know the ops 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar, get_type_hints
 
@@ -182,6 +182,12 @@ def phase_named(name: str, asked: Mapping[str, Any]) -> Phase:
     ]
     refuse(problems, InputError)
     return phase(**given)
+
+
+def graph_of(phase: Phase, model: Model) -> Graph:
+    """The graph of a phase, which bears the phase also where it is built from another one."""
+    graph: Graph = phase.graph(model)
+    return graph if type(graph.phase) is type(phase) else replace(graph, phase=phase)
 
 
 def prefill(model: Model, *, prompt: int, batch: int = 1) -> Graph:

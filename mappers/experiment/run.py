@@ -15,7 +15,7 @@ from archsim.report.report import Report, simulate, simulate_steps
 from archsim.selection.selection import Selection, load_selection
 from dataflow.graph import Graph
 from dataflow.models.model import Model
-from dataflow.models.phases import PHASES, phase_named
+from dataflow.models.phases import PHASES, graph_of, phase_named
 from dataflow.phase import Phase
 from dataflow.schedule import Schedule
 from mappers.mapper import Mapper
@@ -41,8 +41,7 @@ def one_graph(model: Model, phase: str, asked: Mapping[str, Any]) -> Graph:
     """The graph of the phase of this name with these fields. Raises InputError where it has many steps."""
     if phase in PHASES and PHASES[phase].many_steps:
         raise InputError(f"phase {phase} has a graph for each of its steps; take the phase of one step, such as decode")
-    graph: Graph = phase_named(phase, asked).graph(model)
-    return graph
+    return graph_of(phase_named(phase, asked), model)
 
 
 def step_schedules(
@@ -111,7 +110,7 @@ def run(
     chosen = chosen_phase(phase, asked)
     options = {**(options or {}), **({} if selection is None else {SELECTION: selection})}
     if not chosen.many_steps:
-        schedule = lower(chosen.graph(model), design, mapper=mapper, **options)
+        schedule = lower(graph_of(chosen, model), design, mapper=mapper, **options)
         return simulate(schedule, design, engine=_engine(engine, schedule, schedule.run_firings))
     schedules = step_schedules(design, model, chosen, mapper=mapper, options=options)
     first = next(schedules)

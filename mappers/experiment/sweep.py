@@ -6,7 +6,6 @@ Knows in which order combinations are cheapest. Refused combinations are rows to
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
 from typing import Any
@@ -99,6 +98,8 @@ def _rows(request: SweepRequest, jobs: int) -> Iterator[tuple[int, Row]]:
     if jobs == 1:
         yield from zip(places, (_row(request, one) for one in settings), strict=True)
         return
+    from concurrent.futures import ProcessPoolExecutor  # here, because most commands start no process
+
     with ProcessPoolExecutor(jobs, initializer=_ready, initargs=(tuple(FILES),)) as pool:
         # Neighbours go to one process together, because they may share a run of the rule.
         share = max(1, len(settings) // (4 * jobs))
