@@ -63,6 +63,11 @@ class Phase:
         own = [f.name for f in fields(self) if f.name not in (*FIRST_FACTS, *NOT_FACTS)]
         return {name: getattr(self, name, None) for name in (*FIRST_FACTS, *own)}
 
+    def follows(self, other: Phase) -> bool:
+        """True where both make one more token and differ in the context alone."""
+        same = type(self) is type(other) and self.one_token
+        return same and {**self.facts(), "context": None} == {**other.facts(), "context": None}
+
     def title(self) -> list[str]:
         """The name, and what is asked, as the heading of a report."""
         return [self.name, *(f"{name} {value}" for name, value in self.facts().items() if value)]

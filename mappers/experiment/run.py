@@ -73,7 +73,7 @@ def step_schedules(
 def _lowered(steps: Iterator[Graph], design: Design, asked: Mapping[str, Any]) -> Iterator[Schedule]:
     previous: Schedule | None = None
     for graph in steps:
-        if previous is not None and graph.phase.one_token and previous.graph.phase.one_token:
+        if previous is not None and graph.phase.follows(previous.graph.phase):
             previous = lower_step(graph, design, previous=previous)
         else:
             previous = lower(graph, design, **asked)
