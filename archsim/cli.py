@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,7 +116,9 @@ def simulate(
     )  # fmt: skip
     if output is not None:
         named = {"design": design, "model": model} | ({"selection": selection} if selection else {})
-        written = write_folder(output, report, chosen, model=network, inputs=named)
+        written = write_folder(
+            output, report, chosen, model=network, inputs=named, extensions=_hashes(with_) if with_ else None
+        )
         print(f"wrote {', '.join(written)} to {output}", file=sys.stderr)
     print(json.dumps(as_json(report), indent=1) if json_ else report)
 
@@ -345,9 +348,9 @@ def _app() -> typer.Typer:
 
 def _load_extensions(words: list[str]) -> None:
     """Runs the files of every --with before the command line is read. Raises InputError."""
-    following = zip(words, [*words[1:], ""], strict=True)
-    files = [after if word == "--with" else word.removeprefix("--with=") for word, after in following
-             if word == "--with" or word.startswith("--with=")]  # fmt: skip
+    # A --with at the end, without a file, is refused with the rest of the command line.
+    files = [after if word == "--with" else word.removeprefix("--with=") for word, after in pairwise([*words, ""])
+             if (word == "--with" and after) or word.startswith("--with=")]  # fmt: skip
     if files:
         from mappers.extend import load_file
 
@@ -362,6 +365,13 @@ def _fault_of_extension(error: Exception) -> str:
     *_, last = traceback.extract_tb(error.__traceback__)
     at = f"--with {last.filename}:{last.lineno}"
     return f"{at}: {type(error).__name__}: {error}" if str(Path(last.filename).resolve()) in FILES else ""
+
+
+def _hashes(files: list[str]) -> dict[str, str]:
+    """The files of --with, as they are given, with the hashes of what was run."""
+    from mappers.extend import FILES
+
+    return {name: FILES[str(Path(name).resolve())] for name in files}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -36,7 +36,8 @@ def schema_of(path: str | None) -> type[BaseModel]:
 def schema_lines(path: str | None) -> list[str]:
     """Every key of a file or kind: unit, example, default and meaning."""
     model = schema_of(path)
-    lines = [f"{path or 'design'}: {(model.__doc__ or '').splitlines()[0]}"]
+    meaning = (model.__doc__ or "").partition("\n")[0]
+    lines = [f"{path or 'design'}: {meaning}"]
     properties = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
         written = [one for one in _metadata(field) if isinstance(one, Written)]

@@ -70,6 +70,7 @@ def mapper_lines() -> list[str]:
     """A line for each mapper, and one for each of its options."""
     lines = []
     for name, mapper in MAPPERS.items():
-        lines.append(f"{name:<14} {(mapper.__doc__ or '').splitlines()[0]}")
+        meaning = (mapper.__doc__ or "").partition("\n")[0]
+        lines.append(f"{name:<14} {meaning}")
         lines += [f"  {o.name:<18} {o.told}: {o.meaning}" for o in options_of(mapper).values()]
     return lines

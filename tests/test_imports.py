@@ -42,7 +42,8 @@ WITHIN = {
         "schema", "check", "cli",
     ),
     "mappers": (
-        "mapper", "build", "temporal", "table_lookup", "streaming", "retrieval", "registry", "extend", "experiment",
+        "mapper", "build", "temporal", "table_lookup", "streaming", "retrieval", "registry", "additions", "extend",
+        "experiment",
     ),
 }  # fmt: skip
 FAMILIES = ("table_lookup", "streaming", "retrieval")  # of mappers; none knows another

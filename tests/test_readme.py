@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+from archsim.units import KINDS
+from mappers.extend import restore, snapshot
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -16,8 +19,14 @@ def test_the_gate_runs_the_readme_s_own_test_command():
 
 def test_the_examples_run_one_after_the_other():
     names: dict = {}
-    for block in re.findall(r"```python\n(.*?)```", README, re.S):
-        exec(block, names)
+    saved = snapshot()
+    try:
+        for block in re.findall(r"```python\n(.*?)```", README, re.S):
+            exec(block, names)
+        assert {"sorter"} < set(KINDS)
+        assert names["dataflow"].PHASES["verify"] is names["Verify"]
+    finally:
+        restore(saved)
     assert names["report"].cycles > 0
     assert 0 < len(names["best"]) <= len(names["rows"]) == 6
     assert not any(row.problem for row in names["rows"])

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,19 @@ PACKAGES = ("archsim", "numpy", "numba", "simpy", "pydantic", "pint", "PyYAML")
 
 
 def write_folder(
-    folder: Path, report: Figures, design: Design, *, model: Model, inputs: dict[str, str]
+    folder: Path,
+    report: Figures,
+    design: Design,
+    *,
+    model: Model,
+    inputs: Mapping[str, str],
+    extensions: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
     """Writes summary.json, ops.csv, design.yaml, the options that are files, and manifest.json; returns their names.
 
     The manifest has hashes of everything that was read, with the changes by --set, and of everything that was written,
-    and the seed of the keys that a selection ran on: nothing else is drawn. Raises InputError where the folder cannot
-    be written.
+    and the seed of the keys that a selection ran on: nothing else is drawn. `extensions` are the files of --with and
+    their hashes. Raises InputError where the folder cannot be written.
     """
     resolved = write(design.document.data)
     # Options that were read from a file of their own, such as a selection.
@@ -51,6 +58,7 @@ def write_folder(
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "engine": report.engine,
         "seed": next((value.seed for value in read_options.values()), None),
+        **({"with": dict(extensions)} if extensions else {}),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

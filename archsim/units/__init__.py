@@ -14,7 +14,7 @@ from archsim.units.node import Node
 from archsim.units.scratchpad import Scratchpad
 from archsim.units.selector import HashComparator, KvManager, ThresholdUnit
 from archsim.units.table_lookup import TableLookup, WeightBuffer, WeightLoader
-from archsim.units.unit import Unit
+from archsim.units.unit import Unit, ceil_div
 from archsim.units.vector import Norm, Vector
 
 KINDS: dict[str, type[Unit]] = {
@@ -39,5 +39,5 @@ else:
 __all__ = [
     "KINDS", "AnyUnit", "Channel", "CoreArray", "DecodeAttention", "Gpu", "HashComparator", "Host", "KvManager",
     "MatmulArray", "Memory", "Node", "Norm", "PrefillAttention", "Scratchpad", "TableLookup", "ThresholdUnit", "Unit",
-    "Vector", "WeightBuffer", "WeightLoader", "any_unit",
+    "Vector", "WeightBuffer", "WeightLoader", "any_unit", "ceil_div",
 ]  # fmt: skip

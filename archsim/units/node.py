@@ -30,7 +30,7 @@ class Node(Unit):
     kind: Literal["node"]
     arbitration: Literal["placed"] = Field("placed", description="placed: every task has a node of its own")
     ops: Annotated[tuple[str, ...], BeforeValidator(_node_kinds)] = Field(
-        description=f"the patterns that it can do, of: {', '.join(NODE_KINDS)}"
+        description=f"the patterns that it can do, of: {', '.join(NODE_KINDS)}", examples=[["map", "zip"]]
     )
     interval_cycles: Count = Field(description="initiation interval: cycles from one start of a firing to the next")
 

@@ -20,7 +20,9 @@ class Vector(Unit):
     """
 
     kind: Literal["vector"]
-    ops: Annotated[tuple[str, ...], BeforeValidator(only_elementwise)] = Field(description="the op kinds that it does")
+    ops: Annotated[tuple[str, ...], BeforeValidator(only_elementwise)] = Field(
+        description="the op kinds that it does", examples=[["add", "mul"]]
+    )
     lanes: Count = Field(description="elements per cycle")
     loop_elements: Annotated[int, Field(ge=0, strict=True)] = Field(
         0, description="elements of the innermost loop, which pays the fill each time it is entered; 0 if flat"

@@ -20,17 +20,20 @@ def add_embedding(model: Model, graph: Graph, *, rows: int) -> str:
     return graph.add("embedding", "embedding", ids_and_table, format=format_named(model.activations))
 
 
-def add_decoder(model: Model, graph: Graph, x: str, *, cached: int, batch: int) -> Graph:
+def add_decoder(
+    model: Model, graph: Graph, x: str, *, cached: int, batch: int, every_row: bool = False
+) -> Graph:
     """Adds all layers on the new rows x, the final norm and the LM head on each sequence's last row; returns the graph.
 
-    Each cache holds `cached` rows before, of all sequences together.
+    Each cache holds `cached` rows before, of all sequences together. With `every_row` the LM head is on every new row.
     """
     act = format_named(model.activations)
     for layer in range(model.layers):
         x = _layer(model, graph, f"layer{layer}", x, cached=cached, batch=batch)
     x = _norm(model, graph, "final_norm", x, model.hidden)
     # Only the last row of a sequence predicts its next token.
-    x = graph.add("last_row", "select", (x,), format=act, batch=batch)
+    if not every_row:
+        x = graph.add("last_row", "select", (x,), format=act, batch=batch)
     graph.add_tensor(Tensor("lm_head.w", (model.vocab, model.hidden), format_named(model.lm_head), Role.LM_HEAD))
     graph.add("lm_head", "matmul", (x, "lm_head.w"), format=FP32)
     return graph

@@ -17,7 +17,7 @@ from dataflow.models.decoder import add_attention, add_decoder, add_embedding
 from dataflow.models.encoder import add_encoder
 from dataflow.models.limits import refuse, token_problems
 from dataflow.models.model import Model
-from dataflow.phase import Phase, asked_by, asks
+from dataflow.phase import HELP, Phase, asked_by, asks
 
 LAST = "keys that the last token attends to, its own included"
 
@@ -156,9 +156,19 @@ TYPES = {int: "a whole number", bool: "true or false", str: "text"}
 
 
 def field_types(phase: type[Phase]) -> dict[str, type]:
-    """The fields of a phase with their types: int, bool or str."""
+    """The fields of a phase with their types: int, bool or str. Raises InputError for one without type or meaning."""
     hints = get_type_hints(phase)
-    return {f.name: next(kind for kind in TYPES if hints[f.name] in (kind, kind | None)) for f in fields(phase)}
+    found, problems = {}, []
+    for f in fields(phase):
+        kinds = [kind for kind in TYPES if hints[f.name] in (kind, kind | None)]
+        if not kinds:
+            problems.append(f"phase '{phase.name}': field '{f.name}': its type is none of int, bool, str")
+        elif not f.metadata.get(HELP):
+            problems.append(f"phase '{phase.name}': field '{f.name}': has no meaning; write asks(meaning)")
+        else:
+            found[f.name] = kinds[0]
+    refuse(problems, InputError)
+    return found
 
 
 def phase_named(name: str, asked: Mapping[str, Any]) -> Phase:

@@ -21,8 +21,8 @@ def sink_and_recent(tokens: int, sinks: int, recent: int) -> np.ndarray:
     return (position < sinks) | (position >= tokens - recent)
 
 
-class _Stateless(Algorithm):
-    """A rule that learns nothing from the keys."""
+class Stateless(Algorithm):
+    """A rule that learns nothing from the keys and holds nothing: it needs `choose`, and `check` for its options."""
 
     def check(self, shape: CacheShape) -> None:
         pass
@@ -38,7 +38,7 @@ class _Stateless(Algorithm):
 
 
 @dataclass(frozen=True, slots=True)
-class Everything(_Stateless):
+class Everything(Stateless):
     """Keep all tokens: full attention, 2 n d b bytes per KV head.
 
     >>> from kernels.selection.algorithm import CacheShape, select, start, update
@@ -53,7 +53,7 @@ class Everything(_Stateless):
 
 
 @dataclass(frozen=True, slots=True)
-class SinkWindow(_Stateless):
+class SinkWindow(Stateless):
     """Keep the first `sinks` and the last `window` tokens, per KV head: 2 (S + W) d b bytes.
 
     Source: StreamingLLM, arXiv 2309.17453, S = 4 and W = 512. Not modelled: the source applies RoPE by the slot in the
@@ -101,7 +101,7 @@ def retrieving_heads(gates: tuple[float, ...], kv_heads: int, *, sparsity: float
 
 
 @dataclass(frozen=True, slots=True)
-class GatedHeads(_Stateless):
+class GatedHeads(Stateless):
     """KV heads whose gate reaches the quantile keep everything, the others the first `sinks` and the last `recent`.
 
     gates: one per KV head of this layer, 0 to 1, known beforehand. () ranks the heads by their index, which gives the

@@ -1,1 +1,6 @@
 """What every mapper builds with: tasks and streams joined into a section, and the layers that repeat."""
+
+from mappers.build.layers import layers_of
+from mappers.build.section_builder import SectionBuilder, chunks
+
+__all__ = ["SectionBuilder", "chunks", "layers_of"]
