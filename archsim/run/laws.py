@@ -59,9 +59,8 @@ def broken_by_work(run: ScheduleRun) -> Iterator[str]:
     for part in run.sections:
         for what, n in part.work.sums.items():
             done[what] = done.get(what, 0) + part.section.repeat * n
-        for (_, way, role), n in part.traffic.sums.items():
-            if way == "read":
-                read[role] = read.get(role, 0) + part.section.repeat * n
+        for role, n in part.read.sums.items():
+            read[role] = read.get(role, 0) + part.section.repeat * n
     schedule = run.schedule
     for how, declared in (("recomputed", schedule.recomputed), ("skipped", schedule.skipped)):
         for what, n in declared.items():

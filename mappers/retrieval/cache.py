@@ -51,9 +51,9 @@ class Tiers:
 class CachePlan:
     """The attention ops that read a cache, what one layer and sequence keeps of it, and where the cache lies.
 
-    `attentions`: equal ops, one in each layer. `cache.cached`: the tokens that can be chosen, which are those that the
-    window of the attention, if any, lets the new row see. `stored`: all tokens of a sequence after the step. `resident`:
-    how many of its newest tokens lie in the main memory before the step; `resident_after`: after it.
+    `attentions`: equal ops, one in each layer. `cache.cached`: the tokens that can be chosen, of a window those that
+    it lets the new row see. `stored`: all tokens of a sequence after the step. `resident`: how many of its newest
+    tokens lie in the main memory before the step; `resident_after`: after it.
     """
 
     attentions: tuple[Op, ...]
@@ -110,8 +110,8 @@ class CachePlan:
         """Attention of the new rows among themselves, over all sequences and heads."""
         rows, heads = self.cache.rows, self.cache.heads
         return work(
-            "attention", self.attentions[0].work.mask, batch=self.batch, heads=heads, kv_heads=self.cache.kv_heads, queries=rows, keys=rows,
-            qk_dim=self.cache.head_dim,
+            "attention", self.attentions[0].work.mask, batch=self.batch, heads=heads, kv_heads=self.cache.kv_heads,
+            queries=rows, keys=rows, qk_dim=self.cache.head_dim,
         )  # fmt: skip
 
     def kept_work(self, tokens: int) -> Work:
@@ -186,8 +186,8 @@ def plan_cache(
     batch, heads, kv_heads = (op.attributes[name] for name in ("batch", "heads", "kv_heads"))
     if op.work["v_dim"] != op.work["qk_dim"]:
         raise MappingError(
-            f"keys of {op.work['qk_dim']} elements and values of {op.work['v_dim']}; a cached token is a key and a value "
-            "of one width",
+            f"keys of {op.work['qk_dim']} elements and values of {op.work['v_dim']}; a cached token is a key and a "
+            "value of one width",
             where=f"op '{op.name}'", ways_out=("values as wide as keys",),
         )  # fmt: skip
     keys, rows = graph.tensors[op.inputs[1]], graph.tensors[op.inputs[0]].shape[0] // batch
@@ -209,7 +209,7 @@ def plan_cache(
 
 
 def _visible(op: Op, cached: int) -> int:
-    """How many of the cached tokens the new rows see, the newest ones. Raises MappingError where rows differ in this."""
+    """How many of the cached tokens the new rows see, the newest ones. Raises MappingError where rows differ."""
     mask, rows, keys = op.work.mask, op.work["queries"], op.work["keys"]
     assert mask is not None
     if mask.window is None or mask.window >= keys or not cached:

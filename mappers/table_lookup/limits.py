@@ -171,8 +171,8 @@ def _widths(shapes: Shapes) -> Iterator[MappingError]:
     attention = shapes.graph.ops["layer0.attention"].work
     if attention["v_dim"] != attention["qk_dim"]:
         yield MappingError(
-            f"keys of {attention['qk_dim']} elements and values of {attention['v_dim']}; the attention engines read rows "
-            "of one width",
+            f"keys of {attention['qk_dim']} elements and values of {attention['v_dim']}; the attention engines read "
+            "rows of one width",
             where="op 'layer0.attention'",
             ways_out=("values as wide as keys",),
         )

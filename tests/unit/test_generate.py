@@ -46,7 +46,7 @@ WINDOWED = [
     pytest.param(TOY.with_(JOULES), TOY_LLM.model_copy(update={"window": 3}), SINGLE, id="toy-window"),
     pytest.param(TELLME, SMALL.model_copy(update={"window": 3}), SINGLE, id="tellme-window"),
     pytest.param(LARGER, SMALL.model_copy(update={"window": 7}), DOUBLE, id="tellme-double-window"),
-    pytest.param(TELLME, SMALL.model_copy(update={"window": 3}), {"attention_order": "plain"}, id="tellme-plain-window"),
+    pytest.param(TELLME, SMALL.model_copy(update={"window": 3}), {"attention_order": "plain"}, id="plain-window"),
 ]
 
 
