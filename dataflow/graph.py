@@ -139,31 +139,55 @@ class Graph:
         found: dict[Role, int] = {}
         reads = OP_KINDS[op.kind].reads
         for place, name in enumerate(op.inputs):
-            tensor = self.tensors[name]
+            tensor = self._in_memory(name)
             if not tensor.role.stored:
                 continue
             shape = tensor.shape
             if tensor.role.gathered:  # a gather reads one row of the table for each row that it makes
                 shape = self.tensors[op.name].shape
-            elif reads is not None:
+            elif reads is not None and tensor.name == name:
                 shape = (reads(op.work, place), *shape[1:])
             found[tensor.role] = found.get(tensor.role, 0) + tensor.format.bytes(shape)
         return found
+
+    def _in_memory(self, name: str) -> Tensor:
+        """The tensor that lies in memory where an op reads this one: behind a reshape or transpose its operand."""
+        tensor = self.tensors[name]
+        while not tensor.role.stored and tensor.name in self.ops:
+            maker = self.ops[tensor.name]
+            if maker.kind not in ("reshape", "transpose"):
+                break
+            tensor = self.tensors[maker.inputs[0]]
+        return tensor
 
     def bytes_loaded(self, op: Op) -> int:
         """Bytes that the op reads from memory, all roles together."""
         return sum(self.loads(op).values())
 
     def rows_not_read(self) -> dict[str, int]:
-        """Rows of past keys and values that no query sees, by tensor; tensors that are read whole are left out."""
-        found: dict[str, int] = {}
+        """Rows of keys and values that no query sees, by tensor; of a cache those of its past rows, by their tensor.
+
+        Tensors that some op reads whole are left out.
+        """
+        if not any(op.work.mask and op.work.mask.window for op in self.ops.values()):
+            return {}
+        unread: dict[str, int] = {}
+        whole: set[str] = set()
         for op in self.ops.values():
-            mask = op.work.mask
-            if mask is None or mask.window is None:
+            if op.kind == "append":
+                continue  # it is free: whoever reads its output reads its past rows
+            reads = OP_KINDS[op.kind].reads
+            if reads is None:
+                whole.update(op.inputs)
                 continue
-            rows = op.work["batch"] * (op.work["keys"] - mask.needed(op.work["queries"], op.work["keys"]))
-            for cache in (self.ops[name] for name in op.inputs[1:] if rows and name in self.ops):
-                found.update(dict.fromkeys(cache.inputs[1:] if cache.kind == "append" else (), rows))
+            for place, name in enumerate(op.inputs):
+                rows = self.tensors[name].shape[0] - reads(op.work, place)
+                unread[name] = min(rows, unread.get(name, rows))
+        found: dict[str, int] = {}
+        for name in (name for name, rows in unread.items() if rows and name not in whole):
+            cache = self.ops.get(name)
+            past = (name,) if cache is None or cache.kind != "append" else cache.inputs[1:]
+            found.update({source: min(unread[name], self.tensors[source].shape[0]) for source in past})
         return found
 
     def bytes_stored(self, op: Op) -> int:

@@ -40,6 +40,7 @@ class Mask:
         """
         if not self.causal:
             return queries * keys
+        queries = min(queries, keys)  # more queries than keys: the oldest ones stand before the first key
         # Query i sees past + i + 1 keys until the window cuts it, so the first `whole` queries sum to a triangle.
         width, past = keys if self.window is None else min(self.window, keys), keys - queries
         whole = min(queries, max(0, width - past))  # queries that the window does not cut

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from math import prod
 
+from dataflow.errors import guess
 from dataflow.op import computes
 from dataflow.pattern import Pattern, total
+from dataflow.role import Role
 from dataflow.task import Stream, Task
 
+ROLES = [role.value for role in Role]
 Orders = Mapping[str, tuple[tuple[str, int], ...]]
 
 
@@ -80,6 +83,8 @@ def _task_problems(task: Task, repeat: int) -> Iterator[str]:
         return  # the other rules count over the firings
     if task.ops and len(task.ops) != repeat:
         yield f"task '{task.name}' names {len(task.ops)} ops for {repeat} repetitions"
+    if task.role is not None and task.role not in ROLES:
+        yield f"task '{task.name}' has the role '{task.role}'; {guess(task.role, ROLES, otherwise='roles are')}"
     for kind, patterns in (("takes", task.takes), ("gives", task.gives)):
         for stream, pattern in patterns.items():
             if any(n < 0 for n, _ in pattern):

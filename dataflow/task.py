@@ -23,11 +23,11 @@ class Task:
     `ops` names the op of the graph for each repetition of the section (one name if it does not repeat, none for a task
     that serves no single op). `takes` and `gives` say per stream how many tokens each firing consumes and makes.
     `tiles` is the part of the op that each firing with arithmetic computes: boxes with a range for each axis of the
-    op's kind, walked with the last axis fastest; the step of a range is the size of a tile. A prefill with the schedule
-    option attention_order reversed counts queries and keys from the newest token. Rows beyond the tensor's are padding.
-    `role` is that of the tensor that a read or write moves, `expression` the one that a node of a streamed attention
-    computes. `part` is the heading under which a report sums the task's time, its name where none is given; it is empty
-    for a task that only runs ahead of others.
+    op's kind, walked with the last axis fastest; the step of a range is the size of a tile. With the schedule option
+    attention_order reversed, the tiles of an attention count queries and keys from the newest token. Rows beyond the
+    tensor's are padding. `role` is that of the tensor that a read or write moves, `expression` the one that a node of a
+    streamed attention computes. `part` is the heading under which a report sums the task's time, its name where none is
+    given; it is empty for a task that only runs ahead of others.
     """
 
     name: str

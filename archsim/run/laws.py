@@ -63,9 +63,8 @@ def broken_by_work(run: ScheduleRun) -> Iterator[str]:
     for part in run.sections:
         for what, n in part.work.sums.items():
             done[what] = done.get(what, 0) + part.section.repeat * n
-        for (_, way, role), n in part.traffic.sums.items():
-            if way == "read":
-                read[role] = read.get(role, 0) + part.section.repeat * n
+        for role, n in part.read.sums.items():
+            read[role] = read.get(role, 0) + part.section.repeat * n
     schedule, left_out = run.schedule, run.schedule.left_out()
     for what, n in schedule.recomputed.items():
         if n < 0:

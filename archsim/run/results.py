@@ -21,8 +21,9 @@ MAPPED = "ops"  # a key of `asked` beside mac, flop and exp
 class SectionRun:
     """One run of a section; its repetitions are not multiplied in.
 
-    Tallies of its tasks: `work` by what is counted; `traffic`, bytes by (unit, direction, role); `energy`, joules by
-    unit, with the key (unit, None) where a task's energy is not modelled; `served`, tasks by the op that they serve.
+    Tallies of its tasks: `work` by what is counted; `traffic`, bytes by (unit, direction, role); `read`, bytes by role,
+    without those that another task has read before and a stream brings; `energy`, joules by unit, with the key
+    (unit, None) where a task's energy is not modelled; `served`, tasks by the op that they serve.
     `active`: cycles by the set of parts under way, ("waiting",) where there is none.
     """
 
@@ -32,6 +33,7 @@ class SectionRun:
     result: SectionResult
     work: Tally[Task]
     traffic: Tally[Task]
+    read: Tally[Task]
     energy: Tally[Task]
     served: Tally[Task]
     active: Mapping[tuple[str, ...], int]

@@ -64,6 +64,7 @@ def _run_section(section: Section, design: Design, engine: str, memo: Memo) -> S
         result,
         work=tally("work", section.tasks, Task.counts, memo),
         traffic=tally("traffic", section.tasks, _traffic, memo),
+        read=tally("read", section.tasks, _read(section), memo),
         energy=tally("energy", section.tasks, lambda task: _energy(task, design), memo),
         served=tally("served", section.tasks, lambda task: dict.fromkeys(task.ops, 1), memo),
         active=_active(section, result),
@@ -115,6 +116,17 @@ def _stored(graph: Graph) -> Callable[[Tensor], Counts]:
 def _traffic(task: Task) -> Mapping[tuple[str, str, str], int]:
     moved = {way: n for way, n in task.counts().items() if way in ("read", "written", "moved")}
     return {(task.unit, way, task.role or ""): n for way, n in moved.items()}
+
+
+def _read(section: Section) -> Callable[[Task], Counts]:
+    """Counts the bytes that a task reads, by role; nothing where a stream brings them: they were read before."""
+    bringing = {stream.name for stream in section.streams if stream.bytes_per_token}
+
+    def read(task: Task) -> Counts:
+        size = 0 if bringing.intersection(task.takes) else task.counts().get("read", 0)
+        return {task.role or "": size} if size else {}
+
+    return read
 
 
 def _energy(task: Task, design: Design) -> Mapping[str | tuple[str, None], int | Fraction]:

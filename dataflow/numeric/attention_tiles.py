@@ -38,9 +38,11 @@ class AttentionTiles:
         q, k, v = heads_of(x)
         share = x.work["heads"] // x.work["kv_heads"]
         k, v = (np.repeat(rows, share, axis=2) for rows in (k, v))
-        # NaN until a tile of the first pass has computed the score.
-        scores = np.full((*q.shape[:3], k.shape[1]), np.nan, np.float32)
-        return AttentionTiles(q, k, v, visible(x.work), output.reshape(*q.shape[:3], v.shape[3]), scores)
+        seen = visible(x.work)
+        # NaN until a tile of the first pass has computed the score; masked pairs may be in no tile.
+        unknown = np.where(seen, np.float32(np.nan), np.float32(-np.inf))[None, :, None]
+        scores = np.repeat(np.repeat(unknown, len(q), axis=0), q.shape[2], axis=2)
+        return AttentionTiles(q, k, v, seen, output.reshape(*q.shape[:3], v.shape[3]), scores)
 
     def advance(self, step: Step) -> None:
         """Computes one tile: keys go into states, scores or sums; a drain turns the states of a group into its rows."""

@@ -16,7 +16,6 @@ from archsim.selection.selection import Selection, Use
 from archsim.selection.step import SelectionStep, selection_step
 from archsim.units import Memory
 from dataflow.graph import Graph, Op
-from dataflow.mask import Mask
 from dataflow.op import Counts, Work, work
 from dataflow.role import LEARNED
 from mappers.build.section_builder import chunks
@@ -52,13 +51,15 @@ class Tiers:
 class CachePlan:
     """The attention ops that read a cache, what one layer and sequence keeps of it, and where the cache lies.
 
-    `attentions`: equal ops, one in each layer. `resident`: how many of each sequence's newest tokens lie in the main
-    memory before the step; `resident_after`: after it.
+    `attentions`: equal ops, one in each layer. `cache.cached`: the tokens that can be chosen, of a window those that
+    it lets the new row see. `stored`: all tokens of a sequence after the step. `resident`: how many of its newest
+    tokens lie in the main memory before the step; `resident_after`: after it.
     """
 
     attentions: tuple[Op, ...]
     batch: int
     cache: LayerCache
+    stored: int
     resident: int
     resident_after: int
     use: Use
@@ -70,6 +71,11 @@ class CachePlan:
     def layers(self) -> int:
         """Layers that have a cache."""
         return len(self.attentions)
+
+    @property
+    def unseen(self) -> int:
+        """Tokens of a sequence that lie in the cache and that the window hides from the step."""
+        return self.stored - self.cache.tokens
 
     @property
     def evicted(self) -> int:
@@ -104,8 +110,8 @@ class CachePlan:
         """Attention of the new rows among themselves, over all sequences and heads."""
         rows, heads = self.cache.rows, self.cache.heads
         return work(
-            "attention", Mask(), batch=self.batch, heads=heads, kv_heads=self.cache.kv_heads, queries=rows, keys=rows,
-            qk_dim=self.cache.head_dim,
+            "attention", self.attentions[0].work.mask, batch=self.batch, heads=heads, kv_heads=self.cache.kv_heads,
+            queries=rows, keys=rows, qk_dim=self.cache.head_dim,
         )  # fmt: skip
 
     def kept_work(self, tokens: int) -> Work:
@@ -162,7 +168,8 @@ def plan_cache(
 ) -> CachePlan | None:
     """What the selection keeps in this graph's step; None where no attention has a cache.
 
-    Raises MappingError where attention ops over caches differ, or an element of a cache is no whole number of bytes.
+    Raises MappingError where attention ops over caches differ, keys and values differ in width, a window shows each new
+    row other cached tokens, or an element of a cache is no whole number of bytes.
     """
     # Attention over a cache reads keys that an append op joined to it; that of a vision tower does not.
     appended = {name for name, op in graph.ops.items() if op.kind == "append"}
@@ -177,6 +184,12 @@ def plan_cache(
                 ways_out=("caches of one length in all layers",),
             )  # fmt: skip
     batch, heads, kv_heads = (op.attributes[name] for name in ("batch", "heads", "kv_heads"))
+    if op.work["v_dim"] != op.work["qk_dim"]:
+        raise MappingError(
+            f"keys of {op.work['qk_dim']} elements and values of {op.work['v_dim']}; a cached token is a key and a "
+            "value of one width",
+            where=f"op '{op.name}'", ways_out=("values as wide as keys",),
+        )  # fmt: skip
     keys, rows = graph.tensors[op.inputs[1]], graph.tensors[op.inputs[0]].shape[0] // batch
     if keys.format.bits % 8:
         raise MappingError(
@@ -184,14 +197,31 @@ def plan_cache(
             ways_out=("a cache in bf16, fp16, fp32 or int8",),
         )
     head_dim, before = keys.shape[1] // kv_heads, keys.shape[0] // batch - rows
-    cache = LayerCache(heads, kv_heads, head_dim, int(keys.format.bits // 8), before, rows)
+    visible = _visible(op, before)
+    cache = LayerCache(heads, kv_heads, head_dim, int(keys.format.bits // 8), visible, rows)
     main: Memory = design.units[tiers.main]  # type: ignore[assignment]
     free = max(0, main.capacity - _weight_bytes(graph)) if main.cache_region is None else main.cache_region
     region = free // (len(found) * batch * kv_heads * cache.token_bytes)  # tokens of a sequence that have room
     resident, after = (min(round(selection.resident * tokens), region) for tokens in (before, before + rows))
     use: Use = graph.phase.use  # type: ignore[assignment]
-    step = selection_step(selection, cache, use=use, resident=resident)
-    return CachePlan(tuple(found), batch, cache, resident, after, use, step, prediction, layout)
+    step = selection_step(selection, cache, use=use, resident=min(resident, visible))
+    return CachePlan(tuple(found), batch, cache, before + rows, resident, after, use, step, prediction, layout)
+
+
+def _visible(op: Op, cached: int) -> int:
+    """How many of the cached tokens the new rows see, the newest ones. Raises MappingError where rows differ."""
+    mask, rows, keys = op.work.mask, op.work["queries"], op.work["keys"]
+    assert mask is not None
+    if mask.window is None or mask.window >= keys or not cached:
+        return cached
+    if rows > 1:
+        raise MappingError(
+            f"a {mask} shows each of the {rows} new rows of a sequence other ones of the {cached} cached tokens; "
+            "a selection chooses for all rows together",
+            where=f"op '{op.name}'",
+            ways_out=("one new row, as a decode step has", f"a context of at most {mask.window} tokens", "no window"),
+        )
+    return mask.window - 1  # and its own key
 
 
 def _weight_bytes(graph: Graph) -> int:
@@ -214,12 +244,12 @@ def check_capacities(graph: Graph, design: Design, tiers: Tiers, plan: CachePlan
             resource=f"units.{tiers.main}.capacity", demand=demand, capacity=main.capacity, dimension="bytes",
             ways_out=("a smaller model", "a smaller cache_region", "a larger capacity"),
         )  # fmt: skip
-    away = plan.cache.tokens - plan.resident_after if plan else 0
+    away = plan.stored - plan.resident_after if plan else 0
     if plan is None or not away:
         return
     if tiers.beyond is None:
         raise MappingError(
-            f"no memory holds {away} of the {plan.cache.tokens} cached tokens of '{graph.name}'",
+            f"no memory holds {away} of the {plan.stored} cached tokens of '{graph.name}'",
             resource=f"units.{tiers.main}", demand=held + away * token, capacity=held, dimension="bytes",
             ways_out=("a tier beyond the main memory", "a larger cache_region", "a shorter context", "a smaller batch"),
         )  # fmt: skip

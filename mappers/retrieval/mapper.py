@@ -121,6 +121,8 @@ def _approximated(graph: Graph, plan: CachePlan | None, selection: Selection) ->
         yield "evicted tokens are written to the tier beyond in one stretch, over the link that fetches use"
     if plan is None or not plan.cache.cached:
         return
+    if plan.unseen and selection.algorithm != WHOLE:
+        yield "the selection runs on the tokens that the window shows, as if there were no older ones"
     shares = selection.kept or {}
     if plan.use in shares:
         yield (

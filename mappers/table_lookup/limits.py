@@ -168,6 +168,14 @@ def _weights(shapes: Shapes) -> Iterator[MappingError]:
 
 
 def _widths(shapes: Shapes) -> Iterator[MappingError]:
+    attention = shapes.graph.ops["layer0.attention"].work
+    if attention["v_dim"] != attention["qk_dim"]:
+        yield MappingError(
+            f"keys of {attention['qk_dim']} elements and values of {attention['v_dim']}; the attention engines read "
+            "rows of one width",
+            where="op 'layer0.attention'",
+            ways_out=("values as wide as keys",),
+        )
     for linear in LINEARS:
         n, k = shapes.shape(linear)
         # Both: a row enters the quantiser and leaves the look-up in whole vectors.
@@ -210,8 +218,9 @@ def _context(shapes: Shapes) -> Iterator[MappingError]:
         what, path, limit = "a prompt", f"units.{shapes.names.prefill}.max_context", prefill.max_context
         keys = shapes.keys
     else:
-        what, path, limit = "a context", f"units.{shapes.names.decode}.score_depth", decode.score_depth
         keys = len(shapes.seen)
+        what = "a window" if keys < shapes.keys else "a context"
+        path, limit = f"units.{shapes.names.decode}.score_depth", decode.score_depth
     if keys > limit:
         yield MappingError(
             f"{what} of {keys} tokens",

@@ -75,16 +75,15 @@ class TableLookupPipeline(Mapper):
 
     def step(self, previous: Schedule, graph: Graph, design: Design) -> Schedule:
         """As Mapper.step; only the tasks of attention are made, all tasks that do not change are shared."""
-        return replace(previous, graph=graph, sections=tuple(_attended(s, graph, design) for s in previous.sections))
+        shapes = Shapes.of(graph, design, self.weight_buffering, self.attention_order)
+        return replace(previous, graph=graph, sections=tuple(_attended(s, shapes) for s in previous.sections))
 
 
-def _attended(section: Section, graph: Graph, design: Design) -> Section:
-    """The section with its attention, if it has one, over the keys of this graph."""
+def _attended(section: Section, shapes: Shapes) -> Section:
+    """The section with its attention, if it has one, over the keys of these shapes."""
     known = {task.name: task for task in section.tasks}
     if "attention.scores" not in known:
         return section
-    # Neither option changes the attention of a decode step.
-    shapes = Shapes.of(graph, design, "single", "reversed")
     builder = _builder(shapes, [op.removesuffix("attention") for op in known["attention.scores"].ops])
     _attention(shapes, builder, [])
     changed = {}

@@ -81,8 +81,9 @@ class Shapes:
 
     @property
     def seen(self) -> range:
-        """The keys that the one query of a decode step sees."""
-        return self.mask.seen(0, queries=1, keys=self.keys)
+        """The keys that the one query of a decode step sees; in reversed order they count from its own key on."""
+        seen = self.mask.seen(0, queries=1, keys=self.keys)
+        return range(len(seen)) if self.order == "reversed" else seen
 
     def groups(self) -> list[tuple[range, range]]:
         """The groups of a prompt's queries, each with the keys that it is scored against.

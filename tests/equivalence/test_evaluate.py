@@ -24,7 +24,8 @@ GQA = Model(
     weights="bf16", embedding="bf16", lm_head="bf16", activations="bf16", cache="bf16", tied_embeddings=False,
     sub_norms=False, norm_eps=1e-4, rope_base=500.0,
 )  # fmt: skip
-MODELS = {model.name: model for model in (TOY, BITNET, GQA)}
+WINDOWED = GQA.model_copy(update={"name": "windowed", "window": 4})
+MODELS = {model.name: model for model in (TOY, BITNET, GQA, WINDOWED)}
 
 
 class Decoder(torch.nn.Module):
@@ -81,8 +82,11 @@ class Decoder(torch.nn.Module):
         q, k = self.rope(f"{name}.q_rope", q), self.rope(f"{name}.k_rope", k)
         self.note(f"{name}.k_cache", k)
         self.note(f"{name}.v_cache", v)
+        places = torch.arange(x.shape[1])
+        age = places[:, None] - places  # of a key, as a query sees it
+        mask = (age >= 0) & (age < (self.model.window or x.shape[1]))
         seen = torch.nn.functional.scaled_dot_product_attention(
-            *map(self.heads, (q, k, v)), is_causal=True, enable_gqa=True
+            *map(self.heads, (q, k, v)), attn_mask=mask, enable_gqa=True
         )
         seen = self.note(f"{name}.attention", seen.transpose(1, 2).flatten(2))
         if self.model.sub_norms:
@@ -159,6 +163,7 @@ def test_drawn_networks_equal_torch(data):
             "vocab": data.draw(extent),
             "weights": "ternary" if ternary else "fp16",
             "sub_norms": data.draw(st.booleans()),
+            "window": data.draw(st.none() | st.integers(1, 14)),
             "rope_base": data.draw(st.sampled_from([100.0, 1e4, 5e5])),
         }
     )

@@ -42,6 +42,7 @@ MODELS = {
     "mha": SMALL,
     "gqa": SMALL.model_copy(update={"kv_heads": 1}),
     "gqa of two": SMALL.model_copy(update={"heads": 4, "kv_heads": 2, "head_dim": 24}),
+    "window of four": SMALL.model_copy(update={"kv_heads": 1, "window": 4}),
 }
 LOOKUP = archsim.load_design("tellme_kv260")
 
@@ -79,9 +80,10 @@ def test_table_lookup_prefill(model, order, prompt):
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
+@pytest.mark.parametrize("order", ["reversed", "plain"])
 @pytest.mark.parametrize("context", [1, 5, 20])
-def test_table_lookup_decode(model, context):
-    check(mappers.lower(decode(model, context=context), LOOKUP), seed=context)
+def test_table_lookup_decode(model, context, order):
+    check(mappers.lower(decode(model, context=context), LOOKUP, attention_order=order), seed=context)
 
 
 @pytest.mark.parametrize("graph", [prefill(SMALL, prompt=9), decode(SMALL, context=9)], ids=["prefill", "decode"])

@@ -41,6 +41,13 @@ MACHINES = [
     pytest.param(LARGER, SMALL, DOUBLE, id="tellme-double"),
     pytest.param(TELLME, SMALL, {"attention_order": "plain"}, id="tellme-plain"),
 ]
+# Their windows begin to cut in the course of the steps below.
+WINDOWED = [
+    pytest.param(TOY.with_(JOULES), TOY_LLM.model_copy(update={"window": 3}), SINGLE, id="toy-window"),
+    pytest.param(TELLME, SMALL.model_copy(update={"window": 3}), SINGLE, id="tellme-window"),
+    pytest.param(LARGER, SMALL.model_copy(update={"window": 7}), DOUBLE, id="tellme-double-window"),
+    pytest.param(TELLME, SMALL.model_copy(update={"window": 3}), {"attention_order": "plain"}, id="plain-window"),
+]
 
 
 def cycles_by_hand(rows, keys, pairs):
@@ -114,7 +121,7 @@ def test_a_batch_makes_a_token_each():
 
 
 @pytest.mark.parametrize("prompt, tokens", [(1, 4), (5, 3)])
-@pytest.mark.parametrize("design, model, options", MACHINES)
+@pytest.mark.parametrize("design, model, options", MACHINES + WINDOWED)
 def test_a_generation_is_the_sum_of_its_parts(design, model, options, prompt, tokens):
     whole = mappers.run(design, model, phase="generate", prompt=prompt, tokens=tokens, options=options)
     prefill = mappers.run(design, model, phase="prefill", prompt=prompt, options=options)

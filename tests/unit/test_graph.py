@@ -312,6 +312,16 @@ def test_mistakes_in_building_are_told() -> None:
     assert refusal("x", "quantize", ("t0",)) == "tensor 'x' is given twice"
 
 
+def test_a_tensor_of_no_role_of_tensors_is_refused() -> None:
+    for role, told in (("weights", "did you mean 'weight'?"), ("metadata", "roles are: weight, expert, embedding, ")):
+        with pytest.raises(GraphError) as raised:
+            Graph("g").add_tensor(Tensor("w", (2, 3), FP16, role))  # type: ignore[arg-type]
+        assert str(raised.value).startswith(f"tensor 'w': unknown role '{role}'; {told}")
+    assert refusal("y", "quantize", ("t0",), role="weights") == (
+        "tensor 'y': unknown role 'weights'; did you mean 'weight'?"
+    )
+
+
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0), (-1, 2)])
 def test_an_empty_tensor_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(GraphError) as raised:

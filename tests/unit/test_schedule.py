@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dataflow import Graph, Pattern, Schedule, ScheduleError, Section, Stream, Task, Work, every, sequence, total, work
 from dataflow.op import computes
+from dataflow.role import Role
 
 ONE = every(work("copy", d=1))
 ADD = every(work("add", rows=1, d=4))
@@ -142,6 +143,15 @@ WIDE = Stream("s", 9)
             ["task 'c' names 1 ops for 2 repetitions"],
         ),
         (
+            {"tasks": (A, B, Task("c", "ua", 1, ONE, role="weights"))},
+            ["task 'c' has the role 'weights'; did you mean 'weight'?"],
+        ),
+        (
+            {"tasks": (A, B, Task("c", "ua", 1, ONE, role="x"))},
+            ["task 'c' has the role 'x'; roles are: weight, expert, embedding, lm_head, norm, cache, state, "
+             "activation, input, metadata, fetched, evicted"],
+        ),
+        (
             {"tasks": (A, B, Task("c", "ua", 3, ADD, tiles=((range(2), range(1)),)))},
             ["task 'c' has 3 computing firings and 2 tiles; each firing computes one tile"],
         ),
@@ -214,6 +224,11 @@ WIDE = Stream("s", 9)
 )  # fmt: skip
 def test_each_mistake_has_its_message(changes: dict[str, Any], expected: list[str]) -> None:
     assert problems(**changes) == expected
+
+
+def test_a_task_may_have_any_role_also_by_name() -> None:
+    for role in (None, *Role, *(role.value for role in Role)):
+        assert chain(tasks=(A, B, Task("c", "ua", 1, ONE, role=role)))
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -37,7 +37,7 @@ def test_two_processes_give_the_rows_of_one(monkeypatch):
         load_file(file)
     rows = swept(1)
     assert swept(2) == rows
-    # Four drafted tokens do not fit a context of three. On a machine whose rates are 1, blocks of rows take no less time.
+    # Four drafted tokens do not fit a context of three. At rates of 1, blocks of rows take no less time.
     assert [row["problem"] is None for row in rows] == [True] * 4 + [True] * 2 + [False] * 2 + [True] * 4
     seconds = [row["seconds"] for row in rows]
     assert seconds[0] == seconds[1] < seconds[2]
