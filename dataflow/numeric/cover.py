@@ -29,13 +29,17 @@ def whole_of(work: Work) -> Box:
     return tuple(map(range, sizes_of(work)))
 
 
-def cuts_of(op: Op, boxes: Iterable[Box]) -> Cuts:
-    """The places at which these boxes cut the op; attention is cut at every query and key, because of its mask."""
+def cuts_of(op: Op, boxes: Iterable[Box], *, backwards: bool) -> Cuts:
+    """The places at which the tiles of these boxes cut the op, `backwards` as in box_below.
+
+    Attention is cut at every query and key, because of its mask.
+    """
     sizes = sizes_of(op.work)
     found = [{0, size} for size in sizes]
-    for box in boxes:
-        for ends, along in zip(found, box, strict=True):
-            ends.update((along.start, along.stop))
+    for axis, along in {(axis, along) for box in boxes for axis, along in enumerate(box)}:
+        ends = {*along, along.stop}
+        turned = {sizes[axis] - end for end in ends} if backwards and axis >= 2 else ends
+        found[axis].update(min(max(end, 0), sizes[axis]) for end in turned)
     if op.work.mask is not None:
         found[2:] = [set(range(size + 1)) for size in sizes[2:]]
     return tuple(tuple(sorted(ends)) for ends in found)
@@ -47,15 +51,18 @@ class Cover:
 
     `needed` marks the cells that count: all but masked pairs. `groups` are the groups of queries (batch, heads,
     queries) that have seen keys and are not drained. `makers` has the tasks of each complete cover, `unfinished` those
-    since the last one. `once`: the tiles add to sums, so a tile done twice would count twice.
+    since the last one. `once`: the tiles add to sums, so a tile done twice would count twice. `sizes` are the extents
+    of the axes, `total` the places that count.
     """
 
     op: Op
     axes: tuple[str, ...]
+    sizes: tuple[int, ...]
     cuts: Cuts
     counts: np.ndarray
     needed: np.ndarray
     once: bool
+    total: int = 0
     groups: list[Box] = field(default_factory=list)
     makers: list[set[tuple[int, str]]] = field(default_factory=list)
     unfinished: set[tuple[int, str]] = field(default_factory=set)
@@ -68,7 +75,10 @@ class Cover:
         needed = np.ones(shape, dtype=bool)
         if op.work.mask is not None:
             needed &= visible(op.work)
-        return Cover(op, record.axes, cuts, np.zeros(shape, dtype=np.int32), needed, bool(record.sums))
+        counts = np.zeros(shape, dtype=np.int32)
+        cover = Cover(op, record.axes, sizes_of(op.work), cuts, counts, needed, bool(record.sums))
+        cover.total = cover.places(cover.cells(whole_of(op.work)))
+        return cover
 
     def cells(self, box: Box) -> tuple[slice, ...]:
         """The cells of a box."""
@@ -77,9 +87,8 @@ class Cover:
             for ends, along in zip(self.cuts, box, strict=True)
         )
 
-    def places(self, box: Box) -> int:
-        """The places of a box that count."""
-        cells = self.cells(box)
+    def places(self, cells: tuple[slice, ...]) -> int:
+        """The places of these cells that count."""
         lengths = [np.diff(np.array(ends))[part] for ends, part in zip(self.cuts, cells, strict=True)]
         found = self.needed[cells].astype(np.int64)
         for axis, length in enumerate(lengths):
@@ -145,10 +154,10 @@ def visible(work: Work) -> np.ndarray:
     return seen
 
 
-def boxes_below(box: Box, sizes: Iterable[int], *, backwards: bool) -> Box:
+def box_below(box: Box, sizes: Iterable[int], *, backwards: bool) -> Box:
     """The part of a box that lies below the extents; with `backwards`, queries and keys count from the newest on.
 
-    >>> boxes_below((range(1), range(1), range(8, 16), range(3)), (1, 1, 13, 4), backwards=True)
+    >>> box_below((range(1), range(1), range(8, 16), range(3)), (1, 1, 13, 4), backwards=True)
     (range(0, 1), range(0, 1), range(0, 5), range(1, 4))
     """
     return tuple(

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain, cycle, islice, repeat
 from math import prod
 
 from dataflow.errors import ScheduleError
 from dataflow.graph import Graph, Op
-from dataflow.numeric.cover import Cover, Cuts, boxes_below, cuts_of, sizes_of, whole_of
+from dataflow.numeric.cover import Cover, Cuts, box_below, cuts_of, whole_of
 from dataflow.op import OP_KINDS, Box, Work, computes
 from dataflow.schedule import Schedule
 from dataflow.section import Section
@@ -116,7 +115,7 @@ class _Progress:
         self.graph = schedule.graph
         self.newest_first = schedule.options.get("attention_order") == "reversed"
         self.covers: dict[str, Cover] = {}
-        self.shares: dict[tuple[str, str], dict[str, Fraction]] = {}
+        self.amounts: dict[Work, dict[str, int]] = {}
         self.cuts = self._cuts(schedule)
         self.run = 0
 
@@ -127,19 +126,16 @@ class _Progress:
             for task in section.tasks:
                 for name in dict.fromkeys(task.ops if task.tiles else ()):
                     if name in self.graph.ops:
-                        op = self.graph.ops[name]
-                        boxes.setdefault(name, []).extend(self._below(op, tile, task) for tile in task.slices())
-        return {name: cuts_of(self.graph.ops[name], found) for name, found in boxes.items()}
+                        boxes.setdefault(name, []).extend(task.tiles)
+                        _check_axes(task, self.graph.ops[name])
+        return {
+            name: cuts_of(op, found, backwards=self._backwards(op))
+            for name, found in boxes.items()
+            for op in [self.graph.ops[name]]
+        }
 
-    def _below(self, op: Op, tile: Box, task: Task) -> Box:
-        """The tile on the graph's axes. Raises ScheduleError where it has another number of axes."""
-        sizes, axes = sizes_of(op.work), OP_KINDS[op.kind].axes
-        if len(tile) != len(axes):
-            raise ScheduleError(
-                f"task '{task.name}': a tile of {len(tile)} ranges of op '{op.name}'; a tile of a {op.kind} has one "
-                f"for each of ({', '.join(axes)})"
-            )
-        return boxes_below(tile, sizes, backwards=op.kind == "attention" and self.newest_first)
+    def _backwards(self, op: Op) -> bool:
+        return op.kind == "attention" and self.newest_first
 
     def steps(self, task: Task, op: Op, waited_for: frozenset[str]) -> Iterator[Step]:
         """The steps of one task; afterwards its part of the op counts as computed."""
@@ -165,11 +161,12 @@ class _Progress:
         group: Box = ()
         slices, cover = task.slices(), next(iter(covers.values()))
         drains = any(item.kind == "drain" for item, _ in task.work)
+        computing = {item for item, _ in task.work if computes(item)}
         for item in _firings(task):
-            if computes(item):
+            if item in computing:
                 cover = covers[item.kind]
-                box = self._placed(task, cover, item, next(slices))
-                cover.counts[cover.cells(box)] += 1
+                box, cells = self._placed(task, cover, item, next(slices))
+                cover.counts[cells] += 1
                 group = box[:-1]
                 if item.kind == "attention" and all(group) and group not in cover.groups:
                     cover.groups.append(group)
@@ -187,39 +184,40 @@ class _Progress:
             cover.groups.remove(group)
             yield Step(op, "drain", group)
 
-    def _placed(self, task: Task, cover: Cover, item: Work, tile: Box) -> Box:
-        """The tile on the graph's axes. Raises ScheduleError if the firing's work is not that of its tile."""
-        op, box, size = cover.op, self._below(cover.op, tile, task), prod(map(len, tile))
+    def _placed(self, task: Task, cover: Cover, item: Work, tile: Box) -> tuple[Box, tuple[slice, ...]]:
+        """The tile on the graph's axes and its cells. Raises ScheduleError if the firing's work is not that of it."""
+        op, size = cover.op, prod(map(len, tile))
+        box = box_below(tile, cover.sizes, backwards=self._backwards(op))
+        cells = cover.cells(box)
         # Masked pairs may be skipped, or computed and charged.
-        asked = [size] if op.work.mask is None else [size, cover.places(box)]
-        each, done = self._share(cover, item.kind), _amounts(item)
-        if done not in [{what: n * places for what, n in each.items()} for places in asked]:
+        asked = {size} if op.work.mask is None else {size, cover.places(cells)}
+        whole = self._amounts(Work(item.kind, op.work.extents, op.work.mask))
+        done = self._amounts(item)
+        # The arithmetic of an op is spread evenly over its places.
+        if not any(all(done[what] * cover.total == n * part for what, n in whole.items()) for part in asked):
             raise ScheduleError(
                 f"task '{task.name}': a firing of {item} computes a tile of {' x '.join(str(len(r)) for r in tile)} of "
                 f"op '{op.name}', which is {op.work}; the work of a firing is that of its tile"
             )
         # Rows may be padding, and with them the keys of a padded prompt; other axes may not.
-        for axis, along, extent in zip(cover.axes, tile, sizes_of(op.work), strict=True):
-            if axis not in ("m", "rows", "queries", "keys") and along.stop > extent:
+        for axis, along, extent in zip(cover.axes, tile, cover.sizes, strict=True):
+            if along.stop > extent and axis not in ("m", "rows", "queries", "keys"):
                 raise ScheduleError(
                     f"task '{task.name}': a tile ends at {axis} {along.stop}, op '{op.name}' at {extent}"
                 )
-        return box
+        return box, cells
 
-    def _share(self, cover: Cover, kind: str) -> dict[str, Fraction]:
-        """What a place of the op counts: its arithmetic is spread evenly over its places."""
-        op = cover.op
-        if (op.name, kind) not in self.shares:
-            places = cover.places(whole_of(op.work))
-            whole = _amounts(Work(kind, op.work.extents, op.work.mask))
-            self.shares[op.name, kind] = {what: Fraction(n, places) for what, n in whole.items()}
-        return self.shares[op.name, kind]
+    def _amounts(self, item: Work) -> dict[str, int]:
+        """What must be in proportion between an op and its tiles: all that is counted, or elements where nothing is."""
+        if item not in self.amounts:
+            self.amounts[item] = item.counts() if computes(item) else {"elements": item.elements}
+        return self.amounts[item]
 
     def _cover(self, op: Op, kind: str) -> Cover:
         # The first pass covers its scores, which another task may read before the op itself is covered.
         name = f"{op.name} scores" if kind == "attention_scores" else op.name
         if name not in self.covers:
-            self.covers[name] = Cover.of(op, self.cuts.get(op.name) or cuts_of(op, ()))
+            self.covers[name] = Cover.of(op, self.cuts.get(op.name) or cuts_of(op, (), backwards=False))
         return self.covers[name]
 
     def _check_made(self, task: Task, name: str, waited_for: frozenset[str]) -> None:
@@ -246,9 +244,15 @@ class _Progress:
             raise ScheduleError(problems)
 
 
-def _amounts(item: Work) -> dict[str, int | Fraction]:
-    """What must be in proportion between an op and its tiles: all that is counted, or elements where nothing is."""
-    return dict(item.counts()) if computes(item) else {"elements": item.elements}
+def _check_axes(task: Task, op: Op) -> None:
+    """Raises ScheduleError where a tile of the op has another number of ranges than its kind has axes."""
+    axes = OP_KINDS[op.kind].axes
+    for box in task.tiles:
+        if len(box) != len(axes):
+            raise ScheduleError(
+                f"task '{task.name}': a tile of {len(box)} ranges of op '{op.name}'; a tile of a {op.kind} has one "
+                f"for each of ({', '.join(axes)})"
+            )
 
 
 def _misplaced_drain(task: Task, group: Box, what: str) -> ScheduleError:
