@@ -42,7 +42,7 @@ class Mask:
             return queries * keys
         queries = min(queries, keys)  # more queries than keys: the oldest ones stand before the first key
         # Query i sees past + i + 1 keys until the window cuts it, so the first `whole` queries sum to a triangle.
-        width, past = keys if self.window is None else min(self.window, keys), keys - queries
+        width, past = keys if self.window is None else self.window, keys - queries
         whole = min(queries, max(0, width - past))  # queries that the window does not cut
         return whole * past + whole * (whole + 1) // 2 + (queries - whole) * width
 

@@ -43,7 +43,7 @@ def sees(mask: Mask, query: int, key: int, *, queries: int, keys: int) -> bool:
 
 def masks(keys: int) -> st.SearchStrategy[Mask]:
     windows = st.integers(1, keys + 2).map(lambda window: Mask(window=window))
-    return st.one_of(st.just(Mask()), st.just(EVERY_KEY), windows)
+    return st.one_of(windows, st.just(Mask()), st.just(EVERY_KEY))
 
 
 # A walk of each kind: a word for every single thing that it does; "element" for what its rule of elements counts.
@@ -281,7 +281,9 @@ def attentions(draw: st.DrawFn, *, role: Role = Role.CACHE) -> Graph:
     batch, kv_heads, share, qk_dim, v_dim = (draw(st.integers(1, 3)) for _ in range(5))
     keys = draw(st.integers(1, 7))
     mask = draw(masks(keys))
-    queries = draw(st.integers(1, keys if mask.causal else keys + 2))
+    # Few queries more often than many, so that windows leave keys that no query sees.
+    queries = draw(st.integers(1, 2) | st.integers(1, 9))
+    queries = min(queries, keys) if mask.causal else queries
     graph = Graph("attention")
     heads = share * kv_heads
     graph.add_tensor(Tensor("q", (batch * queries, heads * qk_dim), FP16))
@@ -317,7 +319,7 @@ def bytes_of(tensor: Tensor, rows: int) -> int:
     return int(-(-bits // 8))
 
 
-@DRAWN
+@settings(DRAWN, max_examples=150)
 @given(graph=attentions())
 def test_attention_reads_the_rows_that_some_query_sees(graph: Graph) -> None:
     op = graph.ops["x"]
@@ -340,9 +342,9 @@ def test_what_is_not_stored_is_not_loaded(graph: Graph) -> None:
 def test_rows_of_a_cache_that_one_of_its_readers_needs_are_read() -> None:
     """A window of 2 over 5 keys leaves 3, a window of 4 leaves 1; who reads all, or squares all, leaves none."""
 
-    def left(*windows: int | None, squared: bool = False) -> dict[str, int]:
+    def left(*windows: int | None, squared: bool = False, new: int = 2) -> dict[str, int]:
         graph = Graph("two")
-        for name, rows, role in (("q", 2, Role.INPUT), ("new", 2, Role.ACTIVATION), ("past", 8, Role.CACHE)):
+        for name, rows, role in (("q", 2, Role.INPUT), ("new", new, Role.ACTIVATION), ("past", 8, Role.CACHE)):
             graph.add_tensor(Tensor(name, (rows, 3), FP16, role))
         graph.add("cache", "append", ("new", "past"), format=FP16, role=Role.CACHE, batch=2)
         for i, window in enumerate(windows):
@@ -354,7 +356,7 @@ def test_rows_of_a_cache_that_one_of_its_readers_needs_are_read() -> None:
 
     assert left(2) == {"past": 2 * 3}
     assert left(2, 4) == left(4, 2) == {"past": 2 * 1}
-    assert left(1) == {"past": 8}
+    assert left(1) == left(1, new=6) == {"past": 8}
     assert left(2, None) == left(None, 2) == left(2, squared=True) == left(5) == {}
 
 

@@ -387,9 +387,8 @@ MACHINES = [
 
 
 @pytest.mark.parametrize("design, model, asked", MACHINES)
-@pytest.mark.parametrize("phase", [{"phase": "prefill", "prompt": 12}, {"phase": "decode", "context": 12},
-                                   {"phase": "generate", "prompt": 9, "tokens": 4}],
-                         ids=["prefill", "decode", "generate"])  # fmt: skip
+@pytest.mark.parametrize("phase", [{"phase": "prefill", "prompt": 12}, {"phase": "decode", "context": 12}],
+                         ids=["prefill", "decode"])  # fmt: skip
 def test_a_window_of_the_whole_context_changes_nothing(
     phase: dict[str, Any], design: Any, model: Model, asked: dict[str, Any]
 ) -> None:
@@ -402,11 +401,11 @@ def test_a_window_of_the_whole_context_changes_nothing(
 def test_a_generation_in_which_the_window_begins_to_cut_is_its_steps(
     design: Any, model: Model, asked: dict[str, Any]
 ) -> None:
-    model, contexts = windowed(model, 6), range(5, 10)
-    whole = mappers.run(design, model, phase="generate", prompt=4, tokens=6, **asked)
+    model, contexts = windowed(model, 6), range(6, 9)
+    whole = mappers.run(design, model, phase="generate", prompt=5, tokens=4, **asked)
     parts = [mappers.run(design, model, phase="decode", context=context, **asked) for context in contexts]
     assert whole.steps == tuple(step for part in parts for step in part.steps)
-    parts = [mappers.run(design, model, phase="prefill", prompt=4, **asked), *parts]
+    parts = [mappers.run(design, model, phase="prefill", prompt=5, **asked), *parts]
     assert whole.cycles == sum(part.cycles for part in parts)
     assert whole.mapped == sum(part.mapped for part in parts)
     for unit, traffic in whole.traffic.items():
@@ -437,7 +436,7 @@ def keys_of_groups(prompt: int, window: int | None, *, group: int = 8) -> list[i
     return found
 
 
-@pytest.mark.parametrize("prompt", [40, 37, 3])
+@pytest.mark.parametrize("prompt", [40, 37])
 @pytest.mark.parametrize("window", [1, 7, 8, 9, 40, 64, None])
 @pytest.mark.parametrize("order", ["reversed", "plain"])
 def test_pairs_that_a_windowed_prompt_is_scored_for(order: str, window: int | None, prompt: int) -> None:
@@ -456,8 +455,8 @@ def test_pairs_that_a_windowed_prompt_is_scored_for(order: str, window: int | No
     each = model.layers * model.heads  # pairs of all heads
     assert graph.counts()["exp"] == each * asked
     assert schedule.recomputed.get("exp", 0) == each * (8 * sum(by_group) - asked)
-    report = archsim.simulate(schedule, TELLME)
-    assert cache_read(report, "ddr") == cache_bytes(SMALL, sum(by_group))
+    read = schedule.sections[1].repeat * sum(tasks[f"attention.{rows}.read"].counts()["read"] for rows in "kv")
+    assert read == cache_bytes(SMALL, sum(by_group))
 
 
 def test_keys_of_groups_counted_by_hand() -> None:
