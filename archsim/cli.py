@@ -331,12 +331,9 @@ def _with_phase_fields(command: Callable[..., None]) -> Callable[..., None]:
 def _app() -> typer.Typer:
     """The commands; made anew for each command line, because --with may add phases."""
     app = typer.Typer(
-        add_completion=False,
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
+        add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
         help="Design AI accelerators together with the kernels that run on them.",
-    )
+    )  # fmt: skip
     app.command("check")(check)
     app.command("simulate")(_with_phase_fields(simulate))
     app.command("size-fifos")(_with_phase_fields(size_fifos))

@@ -236,12 +236,9 @@ def two_passes(rng: np.random.Generator, size: int) -> Arguments:
     # A query without any key has no softmax.
     visible[np.arange(queries), rng.integers(keys, size=queries)] = True
     return {
-        "q": _normal(rng, queries, kv_heads * share, qk_dim),
-        "k": _normal(rng, keys, kv_heads, qk_dim),
-        "v": _normal(rng, keys, kv_heads, v_dim),
-        "scale": qk_dim**-0.5,
-        "visible": visible,
-    }
+        "q": _normal(rng, queries, kv_heads * share, qk_dim), "k": _normal(rng, keys, kv_heads, qk_dim),
+        "v": _normal(rng, keys, kv_heads, v_dim), "scale": qk_dim**-0.5, "visible": visible,
+    }  # fmt: skip
 
 
 def softmax_step(rng: np.random.Generator, size: int) -> Arguments:
@@ -252,10 +249,7 @@ def softmax_step(rng: np.random.Generator, size: int) -> Arguments:
     total = rng.uniform(1, 50, (queries, heads)).astype(np.float32)
     state = SoftmaxState(_normal(rng, queries, heads), total, _normal(rng, queries, heads, v_dim))
     return {
-        "state": state,
-        "q_group": _normal(rng, queries, heads, qk_dim),
-        "key_row": _normal(rng, kv_heads, qk_dim),
-        "value_row": _normal(rng, kv_heads, v_dim),
-        "scale": qk_dim**-0.5,
+        "state": state, "q_group": _normal(rng, queries, heads, qk_dim), "key_row": _normal(rng, kv_heads, qk_dim),
+        "value_row": _normal(rng, kv_heads, v_dim), "scale": qk_dim**-0.5,
         "visible": rng.integers(0, 2, queries).astype(bool),
-    }
+    }  # fmt: skip

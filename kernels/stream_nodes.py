@@ -89,14 +89,7 @@ def rescaled_weighted_sum(state: Token, pair: tuple[Token, Token], row: np.ndarr
 
 # Each takes (state, *tokens) and returns (state, token); the state is None before the first step of a row.
 NODES: Mapping[str, Step] = {
-    "score": score,
-    "exp": exp,
-    "exp_below_max": exp_below_max,
-    "max": maximum,
-    "sum": total,
-    "divide": divide,
-    "weighted_sum": weighted_sum,
-    "running_max": running_max,
-    "rescaled_sum": rescaled_sum,
+    "score": score, "exp": exp, "exp_below_max": exp_below_max, "max": maximum, "sum": total, "divide": divide,
+    "weighted_sum": weighted_sum, "running_max": running_max, "rescaled_sum": rescaled_sum,
     "rescaled_weighted_sum": rescaled_weighted_sum,
-}
+}  # fmt: skip

@@ -72,13 +72,9 @@ def _memory(graph: Graph, design: Design) -> str:
     demand = graph.bytes_of(*STORED)
     if demand > capacity:
         raise MappingError(
-            f"weights and cache of '{graph.name}'",
-            resource=f"units.{memory}.capacity",
-            demand=demand,
-            capacity=capacity,
-            dimension="bytes",
-            ways_out=("a smaller model", "a larger capacity"),
-        )
+            f"weights and cache of '{graph.name}'", resource=f"units.{memory}.capacity", demand=demand,
+            capacity=capacity, dimension="bytes", ways_out=("a smaller model", "a larger capacity"),
+        )  # fmt: skip
     return memory
 
 

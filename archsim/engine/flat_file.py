@@ -40,12 +40,9 @@ def save(flat: Flat, path: str | os.PathLike[str]) -> None:
     if found:
         raise InputError(found)
     names = {
-        "section": flat.section,
-        "tasks": [t.name for t in flat.tasks],
-        "units": [u.name for u in flat.units],
-        "of": [u.of for u in flat.units],
-        "streams": [s.name for s in flat.streams],
-    }
+        "section": flat.section, "tasks": [t.name for t in flat.tasks], "units": [u.name for u in flat.units],
+        "of": [u.of for u in flat.units], "streams": [s.name for s in flat.streams],
+    }  # fmt: skip
     try:
         made = arrays(flat)
     except OverflowError:

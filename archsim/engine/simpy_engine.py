@@ -338,9 +338,7 @@ def _result(
         waits = {key: n for key, n in sorted(server.stalls.items()) if key[0] != IDLE}
         units[server.flat.name] = UnitResult(server.busy, sums[STARVED], sums[BLOCKED], sums[IDLE], waits)
     return SectionResult(
-        cycles,
-        sum(t.flat.firings for t in tasks),
-        units,
+        cycles, sum(t.flat.firings for t in tasks), units,
         {t.flat.name: TaskResult(t.start, t.end, t.flat.busy_cycles) for t in tasks},
         {q.name: StreamResult(q.given, q.taken, q.depth - q.least_room) for q in queues},
-    )
+    )  # fmt: skip

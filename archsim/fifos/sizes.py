@@ -171,17 +171,11 @@ def _fifos(
         # The queue has one depth for all its streams: alone it gets its minimal one, and never less than it was given.
         short = min(s.depth for s in streams) < minimal
         yield FifoSize(
-            name=name,
-            streams=streams,
-            floor=search.floors[name],
-            peak=peaks[name],
-            minimal=minimal,
+            name=name, streams=streams, floor=search.floors[name], peak=peaks[name], minimal=minimal,
             proof=FLOOR if name not in proofs else DEADLOCK if less is None else less,
-            alone_cycles=search.trials.cycles({name: max(given, minimal)}) if short else None,
-            at_host=name in at_host,
-            memory_now=memory(name, given),
-            memory=memory(name, minimal),
-        )
+            alone_cycles=search.trials.cycles({name: max(given, minimal)}) if short else None, at_host=name in at_host,
+            memory_now=memory(name, given), memory=memory(name, minimal),
+        )  # fmt: skip
 
 
 def _at_host(schedule: Schedule, design: Design, trials: DepthTrials) -> set[str]:

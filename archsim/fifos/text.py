@@ -36,15 +36,13 @@ def _head(sizes: MinimalDepths) -> list[str]:
     lines = [
         " · ".join(["FIFO sizes", sizes.design, sizes.model, *sizes.phase.title()]),
         f"target      {_cycles(sizes, sizes.target_cycles)}{named}",
-        f"no limit    {_cycles(sizes, sizes.unbounded_cycles)}",
-        f"as given    {now}",
-        f"minimal     {_cycles(sizes, sizes.cycles)}",
-        *_held_back(sizes),
+        f"no limit    {_cycles(sizes, sizes.unbounded_cycles)}", f"as given    {now}",
+        f"minimal     {_cycles(sizes, sizes.cycles)}", *_held_back(sizes),
         f"memory      as given {in_all}{_memory(sizes, sizes.memory_now)}",
         f"            minimal  {sizes.bytes:,} B{_memory(sizes, sizes.memory)}",
         "proof       with one place less in any one queue this run misses the target, deadlocks or is refused",
         f"searched    {sizes.runs:,} runs of a section, {sizes.firings:,} firings",
-    ]
+    ]  # fmt: skip
     if sizes.schedule.options:
         lines.insert(1, "options     " + ", ".join(f"{k}={v}" for k, v in sizes.schedule.options.items()))
     lines += [f"simplified  {item}" for item in sizes.schedule.approximated]
@@ -144,46 +142,27 @@ def html(sizes: MinimalDepths) -> str:
 def as_json(sizes: MinimalDepths) -> dict[str, Any]:
     """The answer as plain data; null where a depth is unlimited, a run deadlocks or nothing is known."""
     return {
-        "design": sizes.design,
-        "model": sizes.model,
-        "phase": sizes.phase.name,
-        **sizes.phase.facts(),
-        "options": dict(sizes.schedule.options),
-        "approximated": list(sizes.schedule.approximated),
-        "clock_hz": float(sizes.clock_hz),
-        "target": sizes.target,
-        "target_cycles": sizes.target_cycles,
-        "unbounded_cycles": sizes.unbounded_cycles,
-        "cycles_now": sizes.cycles_now,
-        "cycles": sizes.cycles,
-        "bytes_now": sizes.bytes_now,
-        "bytes": sizes.bytes,
-        "memory_now": _memory_json(sizes.memory_now),
+        "design": sizes.design, "model": sizes.model, "phase": sizes.phase.name, **sizes.phase.facts(),
+        "options": dict(sizes.schedule.options), "approximated": list(sizes.schedule.approximated),
+        "clock_hz": float(sizes.clock_hz), "target": sizes.target, "target_cycles": sizes.target_cycles,
+        "unbounded_cycles": sizes.unbounded_cycles, "cycles_now": sizes.cycles_now, "cycles": sizes.cycles,
+        "bytes_now": sizes.bytes_now, "bytes": sizes.bytes, "memory_now": _memory_json(sizes.memory_now),
         "memory": _memory_json(sizes.memory),
         "budget": None if sizes.budget is None else {name: float(n) for name, n in sizes.budget.items()},
-        "held_back_by": [fifo.name for fifo in sizes.held_back_by],
-        "first_come": list(sizes.first_come),
-        "fifos": {fifo.name: _fifo_json(fifo) for fifo in sizes.fifos},
-        "runs": sizes.runs,
-        "firings": sizes.firings,
+        "held_back_by": [fifo.name for fifo in sizes.held_back_by], "first_come": list(sizes.first_come),
+        "fifos": {fifo.name: _fifo_json(fifo) for fifo in sizes.fifos}, "runs": sizes.runs, "firings": sizes.firings,
         "version": version("archsim"),
-    }
+    }  # fmt: skip
 
 
 def _fifo_json(fifo: FifoSize) -> dict[str, Any]:
     return {
         "streams": [stream.name for stream in fifo.streams],
-        "depth_now": None if fifo.depth == UNLIMITED else fifo.depth,
-        "minimal": fifo.minimal,
-        "floor": fifo.floor,
-        "peak": fifo.peak,
-        "bytes_per_token": fifo.bytes_per_token,
-        "one_place_less": fifo.proof,
-        "alone_cycles": fifo.alone_cycles,
-        "at_host": fifo.at_host,
-        "memory_now": _memory_json(fifo.memory_now),
+        "depth_now": None if fifo.depth == UNLIMITED else fifo.depth, "minimal": fifo.minimal, "floor": fifo.floor,
+        "peak": fifo.peak, "bytes_per_token": fifo.bytes_per_token, "one_place_less": fifo.proof,
+        "alone_cycles": fifo.alone_cycles, "at_host": fifo.at_host, "memory_now": _memory_json(fifo.memory_now),
         "memory": _memory_json(fifo.memory),
-    }
+    }  # fmt: skip
 
 
 def _memory_json(memory: FifoMemory | None) -> dict[str, Any] | None:

@@ -92,14 +92,9 @@ def _selected_json(report: Figures) -> dict[str, Any] | None:
 
 def _unit_json(unit: UnitReport) -> dict[str, Any]:
     return {
-        "kind": unit.kind,
-        "count": unit.count,
-        "busy_cycles": unit.busy_cycles,
-        "busiest_cycles": unit.busiest_cycles,
-        "starved_cycles": unit.starved_cycles,
-        "blocked_cycles": unit.blocked_cycles,
-        "idle_cycles": unit.idle_cycles,
+        "kind": unit.kind, "count": unit.count, "busy_cycles": unit.busy_cycles, "busiest_cycles": unit.busiest_cycles,
+        "starved_cycles": unit.starved_cycles, "blocked_cycles": unit.blocked_cycles, "idle_cycles": unit.idle_cycles,
         "utilization": unit.utilization,
         "energy_joules": None if unit.energy_joules is None else float(unit.energy_joules),
         "waits": [{"cause": c, "stream": s, "cycles": n} for (c, s), n in sorted(unit.waits.items())],
-    }
+    }  # fmt: skip

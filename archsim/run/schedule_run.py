@@ -58,17 +58,13 @@ def _run_section(section: Section, design: Design, engine: str, memo: Memo) -> S
     flat = flatten(section, design, memo)
     result = run(flat, engine=engine, memo=memo)
     done = SectionRun(
-        section,
-        flat,
-        bound(flat, memo),
-        result,
-        work=tally("work", section.tasks, Task.counts, memo),
+        section, flat, bound(flat, memo), result, work=tally("work", section.tasks, Task.counts, memo),
         traffic=tally("traffic", section.tasks, _traffic, memo),
         read=tally("read", section.tasks, _read(section), memo),
         energy=tally("energy", section.tasks, lambda task: _energy(task, design), memo),
         served=tally("served", section.tasks, lambda task: dict.fromkeys(task.ops, 1), memo),
         active=_active(section, result),
-    )
+    )  # fmt: skip
     _raise_if_broken(chain(broken_by_section(done), broken_by_links(done, design)))
     return memo.keep(done)
 

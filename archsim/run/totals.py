@@ -274,13 +274,9 @@ class Totals:
             # The load of an op's weights may run far ahead of it, so only tasks that compute date the op.
             times = [time for time in times if time.computes] or times
             yield OpReport(
-                label + op,
-                kinds[op],
-                _busiest_unit(times),
-                min(time.start for time in times),
-                max(time.end for time in times),
-                sum(time.busy for time in times),
-            )
+                label + op, kinds[op], _busiest_unit(times), min(time.start for time in times),
+                max(time.end for time in times), sum(time.busy for time in times),
+            )  # fmt: skip
 
 
 def _free_moves(run: ScheduleRun) -> Iterator[str]:

@@ -100,12 +100,9 @@ class WeightLoader(Unit):
     def layout(self) -> Format:
         """The format in which the weights lie in memory."""
         return beat_layout(
-            beat_bits=self.beat_bits,
-            vectors_per_beat=self.vectors_per_beat,
-            block_inputs=self.block_inputs,
-            region_blocks=self.region_blocks,
-            region_outputs=self.region_outputs,
-        )
+            beat_bits=self.beat_bits, vectors_per_beat=self.vectors_per_beat, block_inputs=self.block_inputs,
+            region_blocks=self.region_blocks, region_outputs=self.region_outputs,
+        )  # fmt: skip
 
     def _cycles(self, work: Work) -> int:
         return ceil_div(8 * work["bytes"], self.ports * self.port_bits)

@@ -69,15 +69,9 @@ def add_attention(model: Model, graph: Graph, name: str, qkv: tuple[str, str, st
     k = graph.add(f"{name}.k_rope", "rope", (k,), format=act, heads=model.kv_heads, base=base, past=past, batch=batch)
     keys, values = (_cached(model, graph, f"{name}.{n}_cache", new, cached, batch) for n, new in (("k", k), ("v", v)))
     return graph.add(
-        f"{name}.attention",
-        "attention",
-        (q, keys, values),
-        format=act,
-        batch=batch,
-        heads=model.heads,
-        kv_heads=model.kv_heads,
-        window=model.window,
-    )
+        f"{name}.attention", "attention", (q, keys, values), format=act, batch=batch, heads=model.heads,
+        kv_heads=model.kv_heads, window=model.window,
+    )  # fmt: skip
 
 
 def _norm(model: Model, graph: Graph, name: str, x: str, width: int) -> str:

@@ -27,19 +27,14 @@ __all__ = ["ALGORITHMS", "rule"]
 
 # As "module:class", because the modules compile code and the command line needs only the names.
 ALGORITHMS: dict[str, str | type[Algorithm]] = {
-    "full": "kernels.selection.positions:Everything",
-    "topk": "kernels.selection.columns:HighestScores",
+    "full": "kernels.selection.positions:Everything", "topk": "kernels.selection.columns:HighestScores",
     "streaming_llm": "kernels.selection.positions:SinkWindow",
-    "duo_attention": "kernels.selection.positions:GatedHeads",
-    "h2o": "kernels.selection.accumulated:HeavyHitters",
-    "quest": "kernels.selection.pages:PageBounds",
-    "infllm": "kernels.selection.blocks:BlockMeans",
-    "rekv": "kernels.selection.blocks:FrameMeans",
-    "infinigen": "kernels.selection.columns:PartialColumns",
-    "double_sparsity": "kernels.selection.columns:LabelChannels",
-    "lserve": "kernels.selection.pages:GatedPages",
+    "duo_attention": "kernels.selection.positions:GatedHeads", "h2o": "kernels.selection.accumulated:HeavyHitters",
+    "quest": "kernels.selection.pages:PageBounds", "infllm": "kernels.selection.blocks:BlockMeans",
+    "rekv": "kernels.selection.blocks:FrameMeans", "infinigen": "kernels.selection.columns:PartialColumns",
+    "double_sparsity": "kernels.selection.columns:LabelChannels", "lserve": "kernels.selection.pages:GatedPages",
     "resv": "kernels.selection.clusters:HashClusters",
-}
+}  # fmt: skip
 
 
 def rule(name: str) -> type[Algorithm]:

@@ -233,12 +233,9 @@ class HashClusters(Algorithm):
         means_read = int((~opened).sum()) * dims * state.shape.element_bytes
         comparisons = new * old + new * (new - 1) // 2
         done = Counters(
-            metadata_read_bytes=old * self._hash_bytes + means_read,
-            multiply_adds=(new + rehashed) * dims * self.bits,
-            additions=new * dims,
-            hash_comparisons=comparisons,
-            hashed=((new, old, self.bits),),
-        )
+            metadata_read_bytes=old * self._hash_bytes + means_read, multiply_adds=(new + rehashed) * dims * self.bits,
+            additions=new * dims, hash_comparisons=comparisons, hashed=((new, old, self.bits),),
+        )  # fmt: skip
         return Table(table.members.append(joined, state.tokens), sums, hashes, counts), done
 
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
@@ -258,13 +255,9 @@ class HashClusters(Algorithm):
         # q . mean = q . sum / count. In FP64, because keep_to_ratio sums in FP64.
         scores = products.reshape(-1, clusters) / table.counts.astype(np.float64)
         kept, _, passes = keep_to_ratio(
-            scores,
-            table.counts,
-            ratio=self.ratio,
-            buckets=self.buckets,
-            negative=self.negative,
+            scores, table.counts, ratio=self.ratio, buckets=self.buckets, negative=self.negative,
             scale=shape.head_dim**-0.5,
-        )
+        )  # fmt: skip
         # Each row takes one pass for its sum and range, and one for each bucket down to the threshold.
         return kept, Counters(
             metadata_read_bytes=table.sums.size * shape.element_bytes,

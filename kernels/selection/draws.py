@@ -159,17 +159,11 @@ def hash_clusters(rng: np.random.Generator, size: int) -> Arguments:
     stream = _stream(rng, min(size, 30))
     bits = _upto(rng, 64)
     options = HashClusters(
-        bits=bits,
-        hamming=_upto(rng, bits // 2 + 1, least=0),
-        ratio=_upto(rng, 8, least=0) / 8,
-        buckets=None if rng.integers(2) else _upto(rng, 25),
-        negative=str(rng.choice(NEGATIVE)),
-        ties=("nearest", "first")[int(rng.integers(2))],
-        rehash=bool(rng.integers(2)),
-        apart=bool(rng.integers(2)),
-        recent=_upto(rng, stream[0].tokens, least=0),
-        seed=_upto(rng, 99),
-    )
+        bits=bits, hamming=_upto(rng, bits // 2 + 1, least=0), ratio=_upto(rng, 8, least=0) / 8,
+        buckets=None if rng.integers(2) else _upto(rng, 25), negative=str(rng.choice(NEGATIVE)),
+        ties=("nearest", "first")[int(rng.integers(2))], rehash=bool(rng.integers(2)), apart=bool(rng.integers(2)),
+        recent=_upto(rng, stream[0].tokens, least=0), seed=_upto(rng, 99),
+    )  # fmt: skip
     return _with_options(stream, options)
 
 
@@ -177,13 +171,10 @@ def weighted_rows(rng: np.random.Generator, size: int) -> Arguments:
     """Return rows of whole scores with counts, a ratio in eighths, and 1 to 25 buckets or none."""
     rows, columns = _upto(rng, size), _upto(rng, size)
     return {
-        "scores": rng.integers(-20, 40, (rows, columns)).astype(np.float64),
-        "counts": rng.integers(1, 9, columns),
-        "ratio": _upto(rng, 8, least=0) / 8,
-        "buckets": None if rng.integers(2) else _upto(rng, 25),
-        "negative": str(rng.choice(NEGATIVE)),
-        "scale": 0.125,
-    }
+        "scores": rng.integers(-20, 40, (rows, columns)).astype(np.float64), "counts": rng.integers(1, 9, columns),
+        "ratio": _upto(rng, 8, least=0) / 8, "buckets": None if rng.integers(2) else _upto(rng, 25),
+        "negative": str(rng.choice(NEGATIVE)), "scale": 0.125,
+    }  # fmt: skip
 
 
 def masked(rng: np.random.Generator, size: int) -> Arguments:

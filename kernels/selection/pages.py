@@ -68,12 +68,9 @@ def widen(bounds: Bounds, keys: np.ndarray, *, page: int, tokens: int) -> Bounds
         low, high = np.concatenate([bounds.open_low, low]), np.concatenate([bounds.open_high, high])
     closed = bounds.closed
     return Bounds(
-        bounds.low.append(low[:-1], closed),
-        bounds.high.append(high[:-1], closed),
-        low[-1:].astype(np.float32),
-        high[-1:].astype(np.float32),
-        closed + len(low) - 1,
-    )
+        bounds.low.append(low[:-1], closed), bounds.high.append(high[:-1], closed), low[-1:].astype(np.float32),
+        high[-1:].astype(np.float32), closed + len(low) - 1,
+    )  # fmt: skip
 
 
 def _check_pages(pages: int, page: int, shape: CacheShape) -> None:

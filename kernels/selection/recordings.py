@@ -68,14 +68,9 @@ def load_stream(path: str | PathLike[str], *, shape: CacheShape | None = None) -
             raise ValueError(f"{path}: {name}: elements of {arrays[name].dtype}; give numbers")
     try:
         stream = recorded_stream(
-            arrays["keys"],
-            arrays["values"],
-            queries=arrays["queries"],
-            frame=int(arrays["frame"]),
-            questions=arrays["questions"],
-            needles=arrays["needles"],
-            mass=float(arrays["mass"]),
-        )
+            arrays["keys"], arrays["values"], queries=arrays["queries"], frame=int(arrays["frame"]),
+            questions=arrays["questions"], needles=arrays["needles"], mass=float(arrays["mass"]),
+        )  # fmt: skip
     except ValueError as problem:
         raise ValueError(f"{path}: {problem}") from problem
     if shape is not None:

@@ -137,10 +137,8 @@ def _report(request: SweepRequest, settings: Mapping[str, Any]) -> Report:
         for prefix in (SELECTION_PREFIX, OPTION_PREFIX)
     )
     return run(
-        request.design.with_(own) if own else request.design,
-        request.model,
-        phase=request.phase,
+        request.design.with_(own) if own else request.design, request.model, phase=request.phase,
         selection=selection.with_(changes) if selection and changes else selection,
         options={**request.options, **options},
         **{**request.asked, **{path: value for path, value in settings.items() if path in request.of_phase}},
-    )
+    )  # fmt: skip

@@ -187,14 +187,10 @@ def _section(
         builder.task(sink, units["sink"], nothing, firings=pipeline.rows, op=op.name, expression="sink")
         for (source, reader), (_, depth) in depths.items():
             builder.stream(
-                pipeline.prefix + source,
-                pipeline.prefix + reader,
-                depth,
-                gives=pipeline.gives(source),
-                takes=pipeline.takes(source, reader),
-                name=pipeline.prefix + _name((source, reader)),
+                pipeline.prefix + source, pipeline.prefix + reader, depth, gives=pipeline.gives(source),
+                takes=pipeline.takes(source, reader), name=pipeline.prefix + _name((source, reader)),
                 token_bytes=scalar.bytes((pipeline.width(source),)),
-            )
+            )  # fmt: skip
     return builder.section(op.name)
 
 

@@ -66,13 +66,9 @@ def decode_attention(
     # The last firing drains the result, without a score or a value row.
     each_row = sequence((1, context), (0, 1))
     builder.stream(
-        scores,
-        values,
-        unit.score_depth,
-        takes=each_row,
-        token_bytes=heads * builder.activation_bytes,
+        scores, values, unit.score_depth, takes=each_row, token_bytes=heads * builder.activation_bytes,
         fifo=f"{name} scores",
-    )
+    )  # fmt: skip
     q = _rows_read(builder, "q", scores, 1, row, sequence((1, 1), (0, context - 1)), 1)
     k = _rows_read(builder, "k", scores, context, kv_row, sequence((1, context)), _cached_rows(builder, kv_row))
     v = _rows_read(builder, "v", values, context, kv_row, each_row, _cached_rows(builder, kv_row))
@@ -116,9 +112,6 @@ def _cache_after_queries(builder: CallBuilder, q: str, rows: int, caches: tuple[
     others = builder.tasks[q].firings - rows
     for cache in caches:
         builder.stream(
-            q,
-            cache,
-            1,
-            gives=sequence((0, rows - 1), (1, 1), (0, others)),
+            q, cache, 1, gives=sequence((0, rows - 1), (1, 1), (0, others)),
             takes=sequence((1, 1), (0, builder.tasks[cache].firings - 1)),
-        )
+        )  # fmt: skip

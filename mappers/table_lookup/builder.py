@@ -71,21 +71,13 @@ class UnitNames:
         dequantiser = sink(lookup, list(vectors))
         elementwise = sink(dequantiser, list(vectors))
         return UnitNames(
-            memory=_only_unit(design, Memory),
-            loader=_only_unit(design, WeightLoader),
-            buffer=_only_unit(design, WeightBuffer),
-            lookup=lookup,
-            quantiser=quantiser,
-            dequantiser=dequantiser,
-            elementwise=elementwise,
-            norm=_only_unit(design, Norm),
-            prefill=_only_unit(design, PrefillAttention),
-            decode=_only_unit(design, DecodeAttention),
-            host=_only_unit(design, Host),
-            reader=source(quantiser, list(channels)),
-            operand_reader=source(elementwise, list(channels)),
+            memory=_only_unit(design, Memory), loader=_only_unit(design, WeightLoader),
+            buffer=_only_unit(design, WeightBuffer), lookup=lookup, quantiser=quantiser, dequantiser=dequantiser,
+            elementwise=elementwise, norm=_only_unit(design, Norm), prefill=_only_unit(design, PrefillAttention),
+            decode=_only_unit(design, DecodeAttention), host=_only_unit(design, Host),
+            reader=source(quantiser, list(channels)), operand_reader=source(elementwise, list(channels)),
             writer=sink(elementwise, list(channels)),
-        )
+        )  # fmt: skip
 
 
 def _only_unit(design: Design, kind: type[Unit]) -> str:

@@ -114,12 +114,9 @@ def _layout(shapes: Shapes) -> Iterator[MappingError]:
         if available < stored:
             path = f"units.{names.buffer}.{field}"
             yield MappingError(
-                "a region of the stored layout is larger than one of the buffer",
-                resource=path,
-                demand=stored,
-                capacity=available,
-                ways_out=(f"{path}={stored}",),
-            )
+                "a region of the stored layout is larger than one of the buffer", resource=path, demand=stored,
+                capacity=available, ways_out=(f"{path}={stored}",),
+            )  # fmt: skip
     if loader.block_inputs % lookup.group_size:
         yield MappingError(
             f"units.{names.lookup}.group_size: {lookup.group_size} does not divide the {loader.block_inputs} weights "
@@ -149,12 +146,9 @@ def _sequences(shapes: Shapes) -> Iterator[MappingError]:
     batch = shapes.graph.phase.batch
     if batch != 1:
         yield MappingError(
-            f"'{shapes.design.name}' serves one sequence",
-            resource="sequences",
-            demand=batch,
-            capacity=1,
+            f"'{shapes.design.name}' serves one sequence", resource="sequences", demand=batch, capacity=1,
             ways_out=("--batch 1", "another design"),
-        )
+        )  # fmt: skip
 
 
 def _weights(shapes: Shapes) -> Iterator[MappingError]:
@@ -201,13 +195,10 @@ def _buffer(shapes: Shapes) -> Iterator[MappingError]:
         path = f"units.{shapes.names.buffer}.regions"
         n, k = shapes.shape(linear)
         yield MappingError(
-            f"{'two matrices' if double else 'a matrix'} of {n} x {k} weights",
-            where=f"op 'layer0.{linear}'",
-            resource=path,
-            demand=demand,
-            capacity=buffer.regions,
+            f"{'two matrices' if double else 'a matrix'} of {n} x {k} weights", where=f"op 'layer0.{linear}'",
+            resource=path, demand=demand, capacity=buffer.regions,
             ways_out=(*(("weight_buffering=single",) if double else ()), f"{path}={demand}"),
-        )
+        )  # fmt: skip
 
 
 def _context(shapes: Shapes) -> Iterator[MappingError]:
@@ -223,12 +214,9 @@ def _context(shapes: Shapes) -> Iterator[MappingError]:
         path, limit = f"units.{shapes.names.decode}.score_depth", decode.score_depth
     if keys > limit:
         yield MappingError(
-            f"{what} of {keys} tokens",
-            resource=path,
-            demand=keys,
-            capacity=limit,
+            f"{what} of {keys} tokens", resource=path, demand=keys, capacity=limit,
             ways_out=(f"at most {limit} tokens", f"{path}={keys}"),
-        )
+        )  # fmt: skip
 
 
 def _capacity(shapes: Shapes) -> Iterator[MappingError]:
@@ -238,10 +226,7 @@ def _capacity(shapes: Shapes) -> Iterator[MappingError]:
     demand = weights + shapes.graph.bytes_of(*(role for role in STORED if role is not Role.WEIGHT))
     if demand > memory.capacity:
         yield MappingError(
-            f"weights and cache of '{shapes.graph.name}'",
-            resource=f"units.{shapes.names.memory}.capacity",
-            demand=demand,
-            capacity=memory.capacity,
-            dimension="bytes",
+            f"weights and cache of '{shapes.graph.name}'", resource=f"units.{shapes.names.memory}.capacity",
+            demand=demand, capacity=memory.capacity, dimension="bytes",
             ways_out=("a smaller model", "a larger capacity"),
-        )
+        )  # fmt: skip

@@ -59,34 +59,22 @@ def linear(builder: CallBuilder, op: Linear, after: Sequence[str]) -> None:
     token = _token_elements(builder, lookup_unit)
     groups = VECTOR_ELEMENTS // token
     quantize = builder.task(
-        f"{op.name}.quantise",
-        names.quantiser,
-        [(work("enter"), 1), (work("quantize", rows=1, d=token), groups)],
-        firings=op.rows * vectors_in * (1 + groups),
-        op=op.quantize,
-        tiles=((range(op.rows), range(0, op.k, token)),),
-    )
+        f"{op.name}.quantise", names.quantiser, [(work("enter"), 1), (work("quantize", rows=1, d=token), groups)],
+        firings=op.rows * vectors_in * (1 + groups), op=op.quantize, tiles=((range(op.rows), range(0, op.k, token)),),
+    )  # fmt: skip
     # A vector is taken when its loop is entered; the firings that quantise its elements take none.
     builder.link(move, quantize, takes=sequence((1, 1), (0, groups)))
     lookup, firings = _lookup(builder, op, lookup_unit, token, quantize)
     tile = ((range(op.rows), range(0, op.n, VECTOR_ELEMENTS)),)
     scale = builder.task(
-        f"{op.name}.dequantise",
-        names.dequantiser,
-        work("dequantize", rows=1, d=VECTOR_ELEMENTS),
-        firings=op.rows * vectors_out,
-        op=op.dequantize,
-        tiles=tile,
-    )
+        f"{op.name}.dequantise", names.dequantiser, work("dequantize", rows=1, d=VECTOR_ELEMENTS),
+        firings=op.rows * vectors_out, op=op.dequantize, tiles=tile,
+    )  # fmt: skip
     builder.link(lookup, scale, gives=sequence((0, firings - vectors_out), (1, vectors_out)))
     fused = builder.task(
-        f"{op.name}.elementwise",
-        names.elementwise,
-        op.fused_work or work("copy", d=VECTOR_ELEMENTS),
-        firings=op.rows * vectors_out,
-        op=op.fused,
-        tiles=tile if op.fused else (),
-    )
+        f"{op.name}.elementwise", names.elementwise, op.fused_work or work("copy", d=VECTOR_ELEMENTS),
+        firings=op.rows * vectors_out, op=op.fused, tiles=tile if op.fused else (),
+    )  # fmt: skip
     builder.link(scale, fused)
     first = [read]
     if op.operand_bytes:
@@ -142,13 +130,9 @@ def _lookup(builder: CallBuilder, op: Linear, unit: TableLookup, token: int, qua
     works.append((work("drain", d=VECTOR_ELEMENTS), drains))
     firings = sum(n for _, n in works)
     lookup = builder.task(
-        f"{op.name}.lookup",
-        builder.names.lookup,
-        works,
-        firings=op.rows * firings,
-        op=op.name,
+        f"{op.name}.lookup", builder.names.lookup, works, firings=op.rows * firings, op=op.name,
         tiles=((range(op.rows), range(0, op.k, block), range(0, op.n, op.n)),),
-    )
+    )  # fmt: skip
     made = sequence((0, 1), (1, VECTOR_ELEMENTS // token))
     builder.link(quantize, lookup, token=token, gives=made, takes=sequence(*takes))
     return lookup, firings
@@ -160,13 +144,9 @@ def _reads(builder: CallBuilder, name: str, channel: str, rows: int, vectors: in
     read, runs = builder.bursts(f"{name}.read", "read", vectors * size, times=rows, role=Role.ACTIVATION)
     move = builder.task(f"{name}.move", channel, work("move", bytes=size), firings=rows * vectors)
     builder.stream(
-        read,
-        move,
-        builder.bytes_in_flight // size,
-        token_bytes=size,
-        gives=sequence(*((b // size, n) for b, n in runs)),
-        fifo=f"{channel} requests",
-    )
+        read, move, builder.bytes_in_flight // size, token_bytes=size,
+        gives=sequence(*((b // size, n) for b, n in runs)), fifo=f"{channel} requests",
+    )  # fmt: skip
     return read, move
 
 
@@ -177,11 +157,7 @@ def _writes(builder: CallBuilder, op: Linear, producer: str) -> str:
     builder.link(producer, move)
     write, runs = builder.bursts(f"{op.name}.out.write", "write", vectors * size, times=op.rows, role=op.role)
     builder.stream(
-        move,
-        write,
-        builder.bytes_in_flight // size,
-        token_bytes=size,
-        takes=sequence(*((b // size, n) for b, n in runs)),
-        fifo=f"{writer} requests",
-    )
+        move, write, builder.bytes_in_flight // size, token_bytes=size,
+        takes=sequence(*((b // size, n) for b, n in runs)), fifo=f"{writer} requests",
+    )  # fmt: skip
     return write

@@ -196,17 +196,10 @@ def _linear(shapes: Shapes, name: str) -> Linear:
     # The second operand per row: one table for all heads, or the other input of an addition or a gate.
     operand = {"rope": shapes.head_dim * shapes.activation_bytes, "add": row_bytes, "silu_mul": row_bytes}
     return Linear(
-        name=name,
-        quantize=QUANTIZED[name],
-        dequantize=f"{name}_scale",
-        fused=fused,
-        rows=shapes.padded,
-        k=k,
-        n=n,
+        name=name, quantize=QUANTIZED[name], dequantize=f"{name}_scale", fused=fused, rows=shapes.padded, k=k, n=n,
         fused_work=work(op.kind, rows=1, d=VECTOR_ELEMENTS) if op else None,
-        operand_bytes=operand[op.kind] if op else 0,
-        role=Role.CACHE if name in ("k", "v") else Role.ACTIVATION,
-    )
+        operand_bytes=operand[op.kind] if op else 0, role=Role.CACHE if name in ("k", "v") else Role.ACTIVATION,
+    )  # fmt: skip
 
 
 def _recomputed(shapes: Shapes) -> Counts:

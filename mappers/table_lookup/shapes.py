@@ -61,16 +61,10 @@ class Shapes:
         padded = ceil(rows / prefill.query_parallel) * prefill.query_parallel
         return Shapes(
             graph, design, names, buffering, order,
-            layers=sum(1 for op in graph.ops.values() if op.kind == "attention"),
-            heads=attention.work["heads"],
-            kv_heads=attention.work["kv_heads"],
-            head_dim=attention.work["qk_dim"],
-            rows=rows,
-            padded=padded if isinstance(graph.phase, Prefill) else rows,
-            keys=graph.tensors["layer0.k_cache"].shape[0],
-            mask=mask,
-            group=prefill.query_parallel,
-            layout=loader.layout,
+            layers=sum(1 for op in graph.ops.values() if op.kind == "attention"), heads=attention.work["heads"],
+            kv_heads=attention.work["kv_heads"], head_dim=attention.work["qk_dim"], rows=rows,
+            padded=padded if isinstance(graph.phase, Prefill) else rows, keys=graph.tensors["layer0.k_cache"].shape[0],
+            mask=mask, group=prefill.query_parallel, layout=loader.layout,
             activation_bytes=graph.tensors["embedding"].format.bytes((1,)),
         )  # fmt: skip
 

@@ -39,13 +39,11 @@ def section_result(flat: Flat, packed: Arrays, outcome: Outcome) -> SectionResul
     np.add.at(moved, packed.gives[:, 0], given)
     start, end, peak = outcome.start.tolist(), outcome.end.tolist(), outcome.peak.tolist()
     return SectionResult(
-        outcome.cycle,
-        outcome.fired,
-        _units(flat, outcome, busy),
+        outcome.cycle, outcome.fired, _units(flat, outcome, busy),
         {task.name: TaskResult(*row) for task, *row in zip(flat.tasks, start, end, busy, strict=True)},
         {s.name: StreamResult(n, n, most) for s, n, most in zip(flat.streams, moved.tolist(), peak, strict=True)},
         outcome.skipped,
-    )
+    )  # fmt: skip
 
 
 def _units(flat: Flat, outcome: Outcome, busy: list[int]) -> dict[str, UnitResult]:

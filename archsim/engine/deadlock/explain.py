@@ -43,13 +43,9 @@ def explain(flat: Flat, stuck: Stuck, attempt: Callable[[Flat], SectionResult | 
         # The compiled engine, which does the untimed runs unless it is cold, counts to 2^62; SimPy gets stuck beyond.
         way_out, said = None, [f"way out: not looked for; {error}"]
     return Deadlock(
-        "\n".join([*lines, *said]),
-        section=flat.section,
-        cycle=stuck.cycle,
-        wait_cycle=_waits(flat, cycle),
-        others=_waits(flat, others),
-        way_out=way_out,
-    )
+        "\n".join([*lines, *said]), section=flat.section, cycle=stuck.cycle, wait_cycle=_waits(flat, cycle),
+        others=_waits(flat, others), way_out=way_out,
+    )  # fmt: skip
 
 
 def _wait_graph(flat: Flat, waiting: Sequence[Waiting]) -> networkx.DiGraph:

@@ -158,13 +158,9 @@ def _kept(
         for query in q[:, head]:
             scores = [float(k[c.tokens, kv_head].sum(dim=0) @ query) / len(c.tokens) for c in clusters]
             row, _, number = keep_row(
-                scores,
-                [len(c.tokens) for c in clusters],
-                ratio=options.ratio,
-                buckets=options.buckets,
-                negative=options.negative,
-                scale=shape.head_dim**-0.5,
-            )
+                scores, [len(c.tokens) for c in clusters], ratio=options.ratio, buckets=options.buckets,
+                negative=options.negative, scale=shape.head_dim**-0.5,
+            )  # fmt: skip
             kept |= row
             passes.append(number)
     return [clusters[j].tokens for j in kept], passes
@@ -189,11 +185,7 @@ def _counts(
     walked = sum(passes) if options.buckets else 0
     read = len(old) * -(-options.bits // 8) + (joined + len(grown)) * dims * shape.element_bytes
     return Counters(
-        metadata_read_bytes=read,
-        multiply_adds=hashed * dims * options.bits + rows * len(grown) * shape.head_dim,
-        additions=new * dims,
-        comparisons=(walked + rows) * len(grown),
-        hash_comparisons=compared,
-        hashed=((new, len(old), options.bits),),
-        ranked=((rows, len(grown), walked),) if options.buckets else (),
-    )
+        metadata_read_bytes=read, multiply_adds=hashed * dims * options.bits + rows * len(grown) * shape.head_dim,
+        additions=new * dims, comparisons=(walked + rows) * len(grown), hash_comparisons=compared,
+        hashed=((new, len(old), options.bits),), ranked=((rows, len(grown), walked),) if options.buckets else (),
+    )  # fmt: skip
