@@ -14,7 +14,7 @@ from archsim.selection.selection import Selection, load_selection
 from archsim.units import KINDS, CoreArray, TableLookup, WeightBuffer, WeightLoader
 from dataflow.models.phases import PHASES
 from dataflow.op import OP_KINDS, OpKind
-from dataflow.phase import Phase, asked_by
+from dataflow.phase import Phase, asked_by, flag
 from kernels.selection import ALGORITHMS, rule
 
 LISTS = ("designs", "models", "selections", "published", "kinds", "ops", "phases", "rules", "mappers")
@@ -129,7 +129,7 @@ def _about_op(name: str, kind: OpKind) -> list[str]:
 
 def _about_phase(phase: type[Phase]) -> list[str]:
     lines = [f"{phase.name:<18} {_first_line(phase)}"]
-    return lines + [f"  --{name:<15} {meaning}" for name, meaning in asked_by(phase).items()]
+    return lines + [f"  {flag(name):<17} {meaning}" for name, meaning in asked_by(phase).items()]
 
 
 def listing(what: str, *, mappers: list[str]) -> list[str]:

@@ -300,7 +300,7 @@ def _pairs(option: str, written: list[str], *, typed: bool) -> dict[str, Any]:
 def _with_phase_fields(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for each field of a phase, those of the user's own phases included."""
     from dataflow.models.phases import PHASES, field_types
-    from dataflow.phase import asked_by
+    from dataflow.phase import asked_by, flag
 
     meanings: dict[str, dict[str, list[str]]] = {}
     types: dict[str, type] = {}
@@ -316,7 +316,8 @@ def _with_phase_fields(command: Callable[..., None]) -> Callable[..., None]:
     for name, told in meanings.items():
         help_ = "; ".join(f"{meaning} ({', '.join(phases)})" for meaning, phases in told.items())
         kind: Any = types[name]
-        asked = Annotated[kind | None, typer.Option(f"--{name.replace('_', '-')}", help=help_)]
+        written = f"{flag(name)}/--no-{flag(name)[2:]}" if kind is bool else flag(name)
+        asked = Annotated[kind | None, typer.Option(written, help=help_)]
         place = [p.name for p in own].index("batch")
         own.insert(place, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=asked))
     called.__doc__ = command.__doc__
@@ -359,9 +360,9 @@ def _fault_of_extension(error: Exception) -> str:
     """Where a file of --with raised the error; nothing where archsim did."""
     from mappers.extend import FILES
 
-    *_, last = traceback.extract_tb(error.__traceback__)
-    at = f"--with {last.filename}:{last.lineno}"
-    return f"{at}: {type(error).__name__}: {error}" if str(Path(last.filename).resolve()) in FILES else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    within = [frame for frame in frames if str(Path(frame.filename).resolve()) in FILES]
+    return f"--with {within[-1].filename}:{within[-1].lineno}: {type(error).__name__}: {error}" if within else ""
 
 
 def _hashes(files: list[str]) -> dict[str, str]:

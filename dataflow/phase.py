@@ -76,6 +76,15 @@ class Phase:
 NO_PHASE = Phase()
 
 
+def flag(name: str) -> str:
+    """A field of a phase as the command line asks for it.
+
+    >>> flag("draft_tokens")
+    '--draft-tokens'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
 def asked_by(phase: type[Phase]) -> dict[str, str]:
     """The fields of a phase but the batch, with their meanings; first those that must be given."""
     return {f.name: f.metadata[HELP] for f in fields(phase) if f.name != "batch"}

@@ -84,7 +84,7 @@ class Option:
             taken = given in self.values if isinstance(given, str) else False
         elif self.kind is int and isinstance(given, str) and given.removeprefix("-").isdecimal() and given.isascii():
             given, taken = int(given), True
-        elif self.kind is bool and given in WORDS:
+        elif self.kind is bool and isinstance(given, str) and given in WORDS:
             given, taken = WORDS[given], True
         else:
             taken = type(given) is self.kind or (given is None and self.default is None)

@@ -28,6 +28,10 @@ def lower(graph: Graph, design: Design, *, mapper: str | Mapper | None = None, *
 
     Raises MappingError where the mapper or an option is not known, or the graph does not fit.
     """
+    if isinstance(mapper, Mapper) and options:
+        told = ", ".join(options)
+        call = f"{type(mapper).__name__}({told}=...)"
+        raise MappingError(f"{told}: given beside a mapper, which has its own options; write {call}")
     chosen = mapper if isinstance(mapper, Mapper) else mapper_named(mapper or design.mapper, options)
     refuse_phase(chosen, graph)
     made = chosen.lower(graph, design)

@@ -29,11 +29,12 @@ class LayerAttention(Phase):
 
     prompt: int = asks("queries")
     context: int = asks("keys")
-    mask: str | None = asks("causal, full, or a window such as 128", default=None)
+    mask: str | None = asks("causal, full, or a window such as 128; the model's own unless given", default=None)
 
     def graph(self, model: Model) -> Graph:
         """The graph. Raises GraphError if prompt or context are beyond the model's, or an extent is impossible."""
-        seen = _mask(self.mask)
+        # Unless it is asked for, the mask is the model's own.
+        seen = Mask(window=model.window) if self.mask is None else _mask(self.mask)
         refuse(token_problems(model, self.batch, prompt=self.prompt, context=self.context))
         return attention(
             queries=self.prompt, keys=self.context, head_dim=model.head_dim, heads=model.heads,
@@ -42,8 +43,8 @@ class LayerAttention(Phase):
         )  # fmt: skip
 
 
-def _mask(written: str | None) -> Mask:
-    if written is None or written in ("causal", "full"):
+def _mask(written: str) -> Mask:
+    if written in ("causal", "full"):
         return Mask(causal=written != "full")
     if not WINDOW.fullmatch(written):
         raise InputError(f"--mask: expected causal, full or a window in keys such as 128, got '{written}'")

@@ -17,7 +17,7 @@ from dataflow.models.decoder import add_attention, add_decoder, add_embedding
 from dataflow.models.encoder import add_encoder
 from dataflow.models.limits import refuse, token_problems
 from dataflow.models.model import Model
-from dataflow.phase import HELP, Phase, asked_by, asks
+from dataflow.phase import HELP, Phase, asked_by, asks, flag
 
 LAST = "keys that the last token attends to, its own included"
 
@@ -182,9 +182,9 @@ def phase_named(name: str, asked: Mapping[str, Any]) -> Phase:
     given = {key: value for key, value in asked.items() if value is not None}
     meanings, types = asked_by(phase), field_types(phase)
     needed = [f.name for f in fields(phase) if f.default is MISSING]
-    wanted = " and ".join(f"--{key}" for key in needed) or "nothing more"
-    problems = [f"phase {name} takes --{key}: {meanings[key]}" for key in needed if key not in given]
-    problems += [f"phase {name} takes {wanted}, not --{key}" for key in given if key not in types]
+    wanted = " and ".join(map(flag, needed)) or "nothing more"
+    problems = [f"phase {name} takes {flag(key)}: {meanings[key]}" for key in needed if key not in given]
+    problems += [f"phase {name} takes {wanted}, not {flag(key)}" for key in given if key not in types]
     problems += [
         f"{key}: expected {TYPES[types[key]]}, got {quoted(value)}"
         for key, value in given.items()
@@ -196,7 +196,9 @@ def phase_named(name: str, asked: Mapping[str, Any]) -> Phase:
 
 def graph_of(phase: Phase, model: Model) -> Graph:
     """The graph of a phase, which bears the phase also where it is built from another one."""
-    graph: Graph = phase.graph(model)
+    graph = phase.graph(model)
+    if not isinstance(graph, Graph):
+        raise GraphError(f"phase '{phase.name}': graph gave {quoted(graph)}; expected a Graph")
     return graph if type(graph.phase) is type(phase) else replace(graph, phase=phase)
 
 

@@ -15,7 +15,7 @@ from archsim.report.report import Report, simulate, simulate_steps
 from archsim.selection.selection import Selection, load_selection
 from dataflow.graph import Graph
 from dataflow.models.model import Model
-from dataflow.models.phases import PHASES, graph_of, phase_named
+from dataflow.models.phases import PHASES, Decode, graph_of, phase_named
 from dataflow.phase import Phase
 from dataflow.schedule import Schedule
 from mappers.mapper import Mapper
@@ -73,7 +73,8 @@ def step_schedules(
 def _lowered(steps: Iterator[Graph], design: Design, asked: Mapping[str, Any]) -> Iterator[Schedule]:
     previous: Schedule | None = None
     for graph in steps:
-        if previous is not None and graph.phase.follows(previous.graph.phase):
+        # Only of decode steps is it known that nothing but attention depends on the context.
+        if previous is not None and type(graph.phase) is Decode and graph.phase.follows(previous.graph.phase):
             previous = lower_step(graph, design, previous=previous)
         else:
             previous = lower(graph, design, **asked)

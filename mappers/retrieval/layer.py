@@ -127,7 +127,8 @@ class LayerBuilder(SectionBuilder):
             rows, d = op.work.extents
             row_counts = chunks(rows, max(1, self.piece_bytes * rows // weights))
             return _with_bytes([(work("embedding", rows=r, d=d), n) for r, n in row_counts], rows * d, weights), ()
-        if op.kind not in ("matmul", "ternary_matmul") or not weights:
+        batched = op.kind == "matmul" and op.work["batch"] > 1
+        if op.kind not in ("matmul", "ternary_matmul") or batched or not weights:
             return [(op.work, weights, 1)], ()
         m, k, n = (op.work[axis] for axis in ("m", "k", "n"))
         wide, deep = self._tile(op, self.piece_bytes * k * n // weights)

@@ -10,7 +10,7 @@ import pytest
 
 from archsim import InputError, load_model
 from dataflow import PHASES, Graph, Model, Phase, phase_named
-from dataflow.models.phases import field_types
+from dataflow.models.phases import field_types, graph_of
 from dataflow.phase import asked_by
 
 MODELS = ("toy_llm", "toy_video")
@@ -36,7 +36,7 @@ def example(name: str) -> tuple[Phase, Model]:
 
 
 def graphs(phase: Phase, model: Model) -> list[Graph]:
-    return [*phase.ends(model), *phase.steps(model)] if phase.many_steps else [phase.graph(model)]
+    return [*phase.ends(model), *phase.steps(model)] if phase.many_steps else [graph_of(phase, model)]
 
 
 def is_a_frozen_dataclass_that_explains_its_fields(name: str) -> None:

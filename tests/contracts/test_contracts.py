@@ -63,12 +63,13 @@ def mean_of_a_tile(x, box):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnotherStep(Decode):
-    """Says that it is another step than its graph is of."""
+    """Says that its graph is of another context."""
 
     name: ClassVar[str] = "another"
 
     def graph(self, model):
-        return Decode(context=self.context, batch=self.batch).graph(model)
+        graph = Decode(context=self.context, batch=self.batch).graph(model)
+        return replace(graph, phase=AnotherStep(context=self.context + 1, batch=self.batch))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

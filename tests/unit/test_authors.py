@@ -3,7 +3,7 @@
 LawBroken is for faults of archsim alone.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar, Literal
 
@@ -144,3 +144,79 @@ def test_a_stream_of_several_ops_is_refused_where_one_is_meant():
 def test_an_op_that_a_report_does_not_have_is_told():
     with pytest.raises(InputError, match=r"no op 'layer0\.qq'; did you mean 'layer0\.q'"):
         mappers.run(TOY, archsim.load_model("toy_llm"), phase="decode", context=3).op("layer0.qq")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn(dataflow.Phase):
+    """A step that depends on its context elsewhere than in attention: in the rows of an input."""
+
+    name: ClassVar[str] = "turn"
+    one_token: ClassVar[bool] = True
+    context: int = dataflow.asks("rows")
+
+    def graph(self, model):
+        graph = Graph("own", self, tokens=1)
+        graph.add_tensor(Tensor("x", (self.context, 4), FP16, "input"))
+        graph.add_tensor(Tensor("w", (5, 4), FP16, "weight"))
+        graph.add("y", "matmul", ("x", "w"), format=FP16)
+        return graph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns(dataflow.Phase):
+    """Turns at contexts of 1 to `count`."""
+
+    name: ClassVar[str] = "turns"
+    many_steps: ClassVar[bool] = True
+    count: int = dataflow.asks("turns")
+
+    def steps(self, model):
+        return (Turn(context=context).graph(model) for context in range(1, self.count + 1))
+
+    def ends(self, model):
+        return (Turn(context=self.count).graph(model),)
+
+
+def test_steps_of_a_user_s_phase_are_lowered_each():
+    model = archsim.load_model("toy_llm")
+    alone = [mappers.run(TOY, model, phase=Turn(context=context)).cycles for context in (1, 2, 3)]
+    assert mappers.run(TOY, model, phase=Turns(count=3)).cycles == sum(alone)
+    assert alone == [40 + 20, 40 + 40, 40 + 60]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing(dataflow.Phase):
+    """A phase whose graph is none."""
+
+    name: ClassVar[str] = "nothing"
+
+    def graph(self, model):
+        return None
+
+
+def test_a_phase_that_makes_no_graph_is_refused():
+    with pytest.raises(GraphError, match="phase 'nothing': graph gave nothing; expected a Graph"):
+        mappers.run(TOY, archsim.load_model("toy_llm"), phase=Nothing())
+
+
+def test_options_beside_a_mapper_object_are_refused():
+    with pytest.raises(MappingError, match=r"write Temporal\(weight_buffering=\.\.\.\)"):
+        mappers.lower(product(), TOY, mapper=mappers.MAPPERS["temporal"](), weight_buffering="double")
+
+
+def test_a_batched_product_runs_on_layers_that_stream_weights():
+    graph = Graph("own")
+    graph.add_tensor(Tensor("x", (2, 4, 6), FP16, "input"))
+    graph.add_tensor(Tensor("w", (2, 5, 6), FP16, "weight"))
+    graph.add("y", "matmul", ("x", "w"), format=FP16)
+    design = archsim.load_design("toy_retrieval").with_({"units.buffer.capacity": "4 KiB"})
+    report = archsim.simulate(mappers.lower(graph, design), design)
+    assert report.units["lxe"].busy_cycles == 2 * 4 * 5 * 6
+
+
+def test_the_attention_of_a_layer_has_the_window_of_its_model():
+    model = archsim.load_model("toy_llm").model_copy(update={"window": 4})
+    asked = {"phase": "attention", "prompt": 1, "context": 12}
+    windowed, whole = (mappers.run(TOY, model, **asked, mask=mask) for mask in (None, "causal"))
+    assert windowed.cycles * 3 == whole.cycles
+    assert "mask window of 4" in str(windowed)
