@@ -68,8 +68,10 @@ class Graph:
         """Adds the tensor; returns its name. Raises GraphError when the name is taken or the shape is empty."""
         if tensor.name in self.tensors:
             raise GraphError(f"tensor '{tensor.name}' is given twice")
-        if not tensor.shape or min(tensor.shape) < 1:
-            raise GraphError(f"tensor '{tensor.name}': extents are whole numbers >= 1, got {list(tensor.shape)}")
+        shape = tensor.shape
+        if not isinstance(shape, tuple | list) or not shape or any(type(n) is not int or n < 1 for n in shape):
+            shown = list(shape) if isinstance(shape, tuple | list) else shape
+            raise GraphError(f"tensor '{tensor.name}': extents are whole numbers >= 1, got {shown}")
         self.tensors[tensor.name] = tensor
         return tensor.name
 

@@ -64,6 +64,6 @@ STORED = tuple(role for role in Role if role.stored)
 def tensor_role(name: str, where: str) -> Role:
     """The role of this name. Raises GraphError at `where` for a name that no tensor's role has."""
     known = {role.value: role for role in Role if role.of_tensor}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise GraphError(f"{where}: unknown role '{name}'; {guess(str(name), known, otherwise='roles are')}")
     return known[name]

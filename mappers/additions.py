@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from dataclasses import MISSING, fields
 from typing import Any, get_args
 
 from archsim.errors import InputError, quoted
@@ -119,6 +120,11 @@ def _field_problems(where: str, entry: Any) -> Iterator[str]:
     words = {*TAKEN, *dir(base), *(dir(Figures) if a_phase else ())} - {"batch", *NOT_FACTS}
     told = f"is a word of the command line, of a report or of every {base.__name__}"
     yield from (f"{where}{word} '{name}' {told}" for name in names if name in words)
+    for f in fields(entry) if a_phase else ():
+        if f.default not in (MISSING, None) and type(f.default) is not names[f.name]:
+            yield f"{where}field '{f.name}': its default {quoted(f.default)} is no {names[f.name].__name__}"
+        elif f.name == "batch" and f.default != 1:
+            yield f"{where}field 'batch': every phase has one sequence unless more are asked for"
     for other in PHASES.values() if a_phase else ():
         for name, kind in field_types(other).items() if other.name != entry.name else ():
             if names.get(name, kind) is not kind:

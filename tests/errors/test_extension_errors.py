@@ -188,6 +188,18 @@ MISTAKES = {
         "phase", 'depth: int = asks("how deep")', "depth: int", 13,
         "phase 'own': field 'depth': has no meaning; write asks(meaning)",
     ),
+    "field with a default of another type": (
+        "phase", 'asks("how deep")', 'asks("how deep", default="1")', 13,
+        "phase 'own': field 'depth': its default '1' is no int",
+    ),
+    "field for the batch with another default": (
+        "phase", "depth: int = asks(\"how deep\")", "batch: int = asks(\"how many\", default=4)", 13,
+        "phase 'own': field 'batch': every phase has one sequence unless more are asked for",
+    ),
+    "field that the command line has under another name": (
+        "phase", "depth: int", "json_: int", 13,
+        "phase 'own': field 'json_' is a word of the command line, of a report or of every Phase",
+    ),
     "field that is a word of the command line": (
         "phase", "depth: int", "output: int", 13,
         "phase 'own': field 'output' is a word of the command line, of a report or of every Phase",
