@@ -299,8 +299,8 @@ def _pairs(option: str, written: list[str], *, typed: bool) -> dict[str, Any]:
 
 def _with_phase_fields(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for each field of a phase, those of the user's own phases included."""
-    from dataflow.models.phases import PHASES, field_types
-    from dataflow.phase import asked_by, flag
+    from dataflow.models.phases import PHASES
+    from dataflow.phase import asked_by, field_types, flag
 
     meanings: dict[str, dict[str, list[str]]] = {}
     types: dict[str, type] = {}

@@ -17,8 +17,8 @@ from archsim.files.validate import validate
 from archsim.quantity import parse
 from archsim.report.report import Report
 from dataflow.errors import InputError, PathProblems
-from dataflow.models.phases import PHASES, field_types, phase_named
-from dataflow.phase import Phase
+from dataflow.models.phases import PHASES, phase_named
+from dataflow.phase import Phase, field_types
 
 STILL = 0.01  # a known miss may move by this much of its ratio before its test fails
 

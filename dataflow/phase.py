@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any, ClassVar, get_type_hints
 
-from dataflow.errors import InputError
+from dataflow.errors import InputError, quoted
 
 HELP = "help"
+TYPES = {int: "a whole number", bool: "true or false", str: "text"}
 NOT_FACTS = ("tokens",)  # a field that a report has already, as the tokens of the whole
 FIRST_FACTS = ("prompt", "context", "batch", "mask")  # of every phase, None where it has none
 
@@ -33,6 +36,11 @@ class Phase:
     many_steps: ClassVar[bool] = False
 
     batch: int = asks("sequences at once", default=1)
+
+    def __post_init__(self) -> None:
+        problems = type_problems(type(self), {f.name: getattr(self, f.name) for f in fields(self)})
+        if problems:
+            raise InputError(problems)
 
     def graph(self, model: Any) -> Any:
         """The Graph of this phase of a Model. Raises GraphError where the model cannot run it."""
@@ -73,7 +81,38 @@ class Phase:
         return [self.name, *(f"{name} {value}" for name, value in self.facts().items() if value)]
 
 
-NO_PHASE = Phase()
+def field_types(phase: type[Phase]) -> dict[str, type]:
+    """The fields of a phase with their types: int, bool or str. Raises InputError for one without type or meaning."""
+    known: Any = phase
+    return _field_types(known)
+
+
+# Cached, because every step of a generation is a phase of its own.
+@cache
+def _field_types(phase: Any) -> dict[str, type]:
+    hints = get_type_hints(phase)
+    found, problems = {}, []
+    for f in fields(phase):
+        kinds = [kind for kind in TYPES if hints[f.name] in (kind, kind | None)]
+        if not kinds:
+            problems.append(f"phase '{phase.name}': field '{f.name}': its type is none of int, bool, str")
+        elif not f.metadata.get(HELP):
+            problems.append(f"phase '{phase.name}': field '{f.name}': has no meaning; write asks(meaning)")
+        else:
+            found[f.name] = kinds[0]
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def type_problems(phase: type[Phase], given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the types of these fields; a field whose default is None may be None."""
+    types, optional = field_types(phase), {f.name for f in fields(phase) if f.default is None}
+    return [
+        f"{name}: expected {TYPES[types[name]]}, got {quoted(value)}"
+        for name, value in given.items()
+        if name in types and type(value) is not types[name] and not (value is None and name in optional)
+    ]
 
 
 def flag(name: str) -> str:
@@ -88,3 +127,6 @@ def flag(name: str) -> str:
 def asked_by(phase: type[Phase]) -> dict[str, str]:
     """The fields of a phase but the batch, with their meanings; first those that must be given."""
     return {f.name: f.metadata[HELP] for f in fields(phase) if f.name != "batch"}
+
+
+NO_PHASE = Phase()

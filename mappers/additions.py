@@ -10,9 +10,9 @@ from typing import Any, get_args
 from archsim.errors import InputError, quoted
 from archsim.report.figures import Figures
 from archsim.units import Unit
-from dataflow.models.phases import PHASES, field_types
+from dataflow.models.phases import PHASES
 from dataflow.op import OpKind
-from dataflow.phase import NOT_FACTS, Phase
+from dataflow.phase import NOT_FACTS, Phase, field_types
 from mappers.mapper import Mapper, options_of
 
 EXPECTED = {

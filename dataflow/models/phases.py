@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import lru_cache
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
 from dataflow.errors import GraphError, InputError, quoted
 from dataflow.graph import Graph, Op, Tensor
@@ -17,7 +17,7 @@ from dataflow.models.decoder import add_attention, add_decoder, add_embedding
 from dataflow.models.encoder import add_encoder
 from dataflow.models.limits import refuse, token_problems
 from dataflow.models.model import Model
-from dataflow.phase import HELP, Phase, asked_by, asks, flag
+from dataflow.phase import Phase, asked_by, asks, field_types, flag, type_problems
 
 LAST = "keys that the last token attends to, its own included"
 
@@ -152,23 +152,6 @@ class Generate(Phase):
 PHASES: dict[str, type[Phase]] = {
     phase.name: phase for phase in (Prefill, Decode, LayerAttention, Frame, Question, Generate)
 }
-TYPES = {int: "a whole number", bool: "true or false", str: "text"}
-
-
-def field_types(phase: type[Phase]) -> dict[str, type]:
-    """The fields of a phase with their types: int, bool or str. Raises InputError for one without type or meaning."""
-    hints = get_type_hints(phase)
-    found, problems = {}, []
-    for f in fields(phase):
-        kinds = [kind for kind in TYPES if hints[f.name] in (kind, kind | None)]
-        if not kinds:
-            problems.append(f"phase '{phase.name}': field '{f.name}': its type is none of int, bool, str")
-        elif not f.metadata.get(HELP):
-            problems.append(f"phase '{phase.name}': field '{f.name}': has no meaning; write asks(meaning)")
-        else:
-            found[f.name] = kinds[0]
-    refuse(problems, InputError)
-    return found
 
 
 def phase_named(name: str, asked: Mapping[str, Any]) -> Phase:
@@ -185,11 +168,7 @@ def phase_named(name: str, asked: Mapping[str, Any]) -> Phase:
     wanted = " and ".join(map(flag, needed)) or "nothing more"
     problems = [f"phase {name} takes {flag(key)}: {meanings[key]}" for key in needed if key not in given]
     problems += [f"phase {name} takes {wanted}, not {flag(key)}" for key in given if key not in types]
-    problems += [
-        f"{key}: expected {TYPES[types[key]]}, got {quoted(value)}"
-        for key, value in given.items()
-        if key in types and type(value) is not types[key]
-    ]
+    problems += type_problems(phase, given)
     refuse(problems, InputError)
     return phase(**given)
 

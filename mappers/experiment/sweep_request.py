@@ -14,7 +14,8 @@ from archsim.files.edits import edited
 from archsim.selection.selection import Selection, load_selection
 from dataflow.errors import guess
 from dataflow.models.model import Model
-from dataflow.models.phases import PHASES, field_types, phase_named
+from dataflow.models.phases import PHASES, phase_named
+from dataflow.phase import field_types
 from mappers.experiment.run import SELECTION
 from mappers.mapper import options_of
 from mappers.registry import MAPPERS, takes_selection

@@ -10,8 +10,8 @@ import pytest
 
 from archsim import InputError, load_model
 from dataflow import PHASES, Graph, Model, Phase, phase_named
-from dataflow.models.phases import field_types, graph_of
-from dataflow.phase import asked_by
+from dataflow.models.phases import graph_of
+from dataflow.phase import asked_by, field_types
 
 MODELS = ("toy_llm", "toy_video")
 NUMBERS = (4, 8, 2, 16, 1)

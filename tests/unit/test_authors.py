@@ -223,3 +223,9 @@ def test_the_attention_of_a_layer_has_the_window_of_its_model():
     windowed, whole = (mappers.run(TOY, model, **asked, mask=mask) for mask in (None, "causal"))
     assert windowed.cycles * 3 == whole.cycles
     assert "mask window of 4" in str(windowed)
+
+
+@pytest.mark.parametrize("wrong", ["8", None, 8.0, True])
+def test_a_phase_of_another_type_is_refused(wrong):
+    with pytest.raises(InputError, match="context: expected a whole number, got"):
+        dataflow.Decode(context=wrong)
