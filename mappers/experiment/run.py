@@ -135,5 +135,5 @@ def _announced(
     yield first
     for made, step in enumerate(others, start=1):
         if progress:
-            progress(f"{made:,} of {tokens:,} tokens made")
+            progress(f"{made:,} of {tokens:,} tokens made" if tokens else f"{made:,} steps simulated")
         yield step

@@ -183,7 +183,9 @@ class Turns(dataflow.Phase):
 def test_steps_of_a_user_s_phase_are_lowered_each():
     model = archsim.load_model("toy_llm")
     alone = [mappers.run(TOY, model, phase=Turn(context=context)).cycles for context in (1, 2, 3)]
-    assert mappers.run(TOY, model, phase=Turns(count=3)).cycles == sum(alone)
+    told: list[str] = []
+    assert mappers.run(TOY, model, phase=Turns(count=3), progress=told.append).cycles == sum(alone)
+    assert told == ["1 steps simulated", "2 steps simulated"]
     assert alone == [40 + 20, 40 + 40, 40 + 60]
 
 
