@@ -10,6 +10,7 @@ from typing import Any
 from archsim.fifos.depths import FifoSize, MinimalDepths
 from archsim.fifos.memory import FifoMemory
 from archsim.quantity import show, show_limit
+from archsim.report.json import plain_options
 from dataflow.task import UNLIMITED
 
 LEGEND = """\
@@ -143,7 +144,7 @@ def as_json(sizes: MinimalDepths) -> dict[str, Any]:
     """The answer as plain data; null where a depth is unlimited, a run deadlocks or nothing is known."""
     return {
         "design": sizes.design, "model": sizes.model, "phase": sizes.phase.name, **sizes.phase.facts(),
-        "options": dict(sizes.schedule.options), "approximated": list(sizes.schedule.approximated),
+        "options": plain_options(sizes.schedule.options), "approximated": list(sizes.schedule.approximated),
         "clock_hz": float(sizes.clock_hz), "target": sizes.target, "target_cycles": sizes.target_cycles,
         "unbounded_cycles": sizes.unbounded_cycles, "cycles_now": sizes.cycles_now, "cycles": sizes.cycles,
         "bytes_now": sizes.bytes_now, "bytes": sizes.bytes, "memory_now": _memory_json(sizes.memory_now),

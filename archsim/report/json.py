@@ -13,6 +13,11 @@ from dataflow.task import UNLIMITED
 OP_FIELDS = ("name", "kind", "unit", "start_cycle", "end_cycle", "busy_cycles")
 
 
+def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapper's options as plain data: numbers, true and false as they are, all else, a selection too, as text."""
+    return {name: value if isinstance(value, int | float) else str(value) for name, value in options.items()}
+
+
 def as_json(report: Figures) -> dict[str, Any]:
     """The report as plain data, with the keys that the command line promises; null where something is not modelled."""
     return {
@@ -20,7 +25,7 @@ def as_json(report: Figures) -> dict[str, Any]:
         "model": report.model,
         "phase": report.phase.name,
         **report.phase.facts(),
-        "options": {name: str(value) for name, value in report.options.items()},
+        "options": plain_options(report.options),
         "clock_hz": float(report.clock_hz),
         "cycles": report.cycles,
         "seconds": report.seconds,

@@ -109,7 +109,7 @@ def test_a_kind_runs(said):
 def test_a_phase_and_a_mapper_run_together(said):
     data = json.loads(said(*VERIFY, *CAPPED, "--option", "rows=3", "--json").out)
     assert (data["phase"], data["context"], data["drafts"], data["tokens"]) == ("verify", 8, 4, 4)
-    assert data["options"] == {"rows": "3"}
+    assert data["options"] == {"rows": 3}
     # Four rows of logits, each of 4 x 8 products.
     assert next(op for op in data["ops"] if op["name"] == "lm_head")["busy_cycles"] == 4 * 4 * 8
     text = said(*VERIFY, *CAPPED).out

@@ -79,3 +79,19 @@ def test_progress_is_told_on_stderr_where_it_takes_long(capsys, monkeypatch):
     lines = said(capsys, *SIZE).err.splitlines()
     assert lines
     assert lines[0].startswith("sections run: 1, firings: ")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        SIZE[1:],
+        LOOKUP[1:],
+        ["toy_retrieval", "toy_video", "--phase", "decode", "--context", "64"],
+        ["streaming_machine", "toy_llm", "--phase", "attention", "--prompt", "4", "--context", "4"],
+    ],
+    ids=lambda asked: asked[0],
+)
+def test_json_says_the_options_of_every_mapper_as_a_simulation_does(capsys, asked):
+    sized = json.loads(said(capsys, "size-fifos", *asked, "--json").out)
+    simulated = json.loads(said(capsys, "simulate", *asked, "--json").out)
+    assert sized["options"] == simulated["options"] != {}
