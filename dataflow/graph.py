@@ -10,7 +10,7 @@ from dataflow.errors import GraphError
 from dataflow.format import Format
 from dataflow.op import OP_KINDS, Counts, Work, graph_kinds, work
 from dataflow.phase import NO_PHASE, Phase
-from dataflow.role import Role, tensor_role
+from dataflow.role import TRAFFIC, Role, tensor_role
 
 if TYPE_CHECKING:
     import networkx
@@ -26,7 +26,7 @@ class Tensor:
     role: Role = Role.ACTIVATION
 
     def __post_init__(self) -> None:
-        if not isinstance(self.role, Role) or not self.role.of_tensor:
+        if type(self.role) is not Role or self.role in TRAFFIC:
             object.__setattr__(self, "role", tensor_role(self.role, f"tensor '{self.name}'"))
 
     @property
@@ -171,8 +171,6 @@ class Graph:
 
         Tensors that some op reads whole are left out.
         """
-        if not any(op.work.mask and op.work.mask.window for op in self.ops.values()):
-            return {}
         unread: dict[str, int] = {}
         whole: set[str] = set()
         for op in self.ops.values():

@@ -8,7 +8,7 @@ from dataflow.errors import GraphError, guess
 
 
 class Role(StrEnum):
-    """What a tensor is to memory. The last three are roles of traffic alone: no tensor of a graph has them."""
+    """What a tensor is to memory. The last three are roles of traffic alone."""
 
     WEIGHT = "weight"  # a matrix of a layer
     EXPERT = "expert"  # the matrices of all experts, of which a token reads those that it is routed to
@@ -22,11 +22,6 @@ class Role(StrEnum):
     METADATA = "metadata"  # what a selection reads beside keys and values
     FETCHED = "fetched"  # cached keys and values on their way from the tier beyond
     EVICTED = "evicted"  # and on their way there
-
-    @property
-    def of_tensor(self) -> bool:
-        """True where a tensor of a graph can have it."""
-        return self not in (Role.METADATA, Role.FETCHED, Role.EVICTED)
 
     @property
     def learned(self) -> bool:
@@ -57,13 +52,14 @@ class Role(StrEnum):
         return self.stored and not self.gathered and self is not Role.NORM
 
 
+TRAFFIC = (Role.METADATA, Role.FETCHED, Role.EVICTED)  # no tensor of a graph has them
 LEARNED = tuple(role for role in Role if role.learned)
 STORED = tuple(role for role in Role if role.stored)
 
 
 def tensor_role(name: str, where: str) -> Role:
     """The role of this name. Raises GraphError at `where` for a name that no tensor's role has."""
-    known = {role.value: role for role in Role if role.of_tensor}
+    known = {role.value: role for role in Role if role not in TRAFFIC}
     if not isinstance(name, str) or name not in known:
         raise GraphError(f"{where}: unknown role '{name}'; {guess(str(name), known, otherwise='roles are')}")
     return known[name]

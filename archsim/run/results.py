@@ -14,7 +14,13 @@ from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import Task
 
-MAPPED = "ops"  # a key of `asked` beside mac, flop and exp
+# Keys of `asked` beside mac, flop and exp: the ops that need a unit, and those whose mask has a window.
+MAPPED, WINDOWED = "ops", "ops under a window"
+
+
+def of_kind(kind: str) -> str:
+    """The key of `asked` under which the ops of this kind are counted."""
+    return f"ops of kind {kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,8 @@ class SectionRun:
 class ScheduleRun:
     """One run of a schedule: the runs of its sections, and tallies of its graph.
 
-    `asked`: the work of all ops, and under MAPPED the number of ops that need a unit. `stored`: bytes that lie in
-    memory before the step, by role.
+    `asked`: the work of all ops, and how many there are under MAPPED, WINDOWED and the key of each kind. `stored`:
+    bytes that lie in memory before the step and must be read, by role.
     """
 
     schedule: Schedule

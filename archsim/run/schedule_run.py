@@ -17,7 +17,7 @@ from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult
 from archsim.run.bound import bound
 from archsim.run.laws import LawBroken, broken_by_links, broken_by_section, broken_by_work
-from archsim.run.results import MAPPED, ScheduleRun, SectionRun
+from archsim.run.results import MAPPED, WINDOWED, ScheduleRun, SectionRun, of_kind
 from archsim.run.tally import tally
 from dataflow.errors import ScheduleError
 from dataflow.graph import Graph, Op, Tensor
@@ -43,7 +43,7 @@ def run_schedule(schedule: Schedule, design: Design, *, engine: str, memo: Memo 
     # A tensor that an op of this graph makes is not stored, so tallies are reused only between graphs of equal ops.
     of_graph = memo.inside(tuple(graph.ops))
     asked = tally("asked", tuple(graph.ops.values()), _asked(), of_graph)
-    stored = tally("stored", tuple(graph.tensors.values()), _stored(graph), of_graph)
+    stored = tally("stored", tuple(graph.tensors.values()), _stored(graph, WINDOWED in asked.sums), of_graph)
     result = ScheduleRun(schedule, sections, asked, stored)
     lacking = [f"schedule of '{graph.name}' by '{schedule.mapper}': {told}" for told in broken_by_work(result)]
     if lacking:
@@ -82,21 +82,23 @@ def _asked() -> Callable[[Op], Counts]:
 
     def asked(op: Op) -> Counts:
         if id(op.work) not in known:
-            known[id(op.work)] = op.work, {**op.work.counts(), MAPPED: 0 if OP_KINDS[op.kind].free else 1}
+            work, kind = op.work, OP_KINDS[op.kind]
+            told = {MAPPED: int(not kind.free), WINDOWED: int(bool(work.mask and work.mask.window))}
+            known[id(work)] = work, {**work.counts(), **told, of_kind(op.kind): 1}
         return known[id(op.work)][1]
 
     return asked
 
 
-def _stored(graph: Graph) -> Callable[[Tensor], Counts]:
+def _stored(graph: Graph, windowed: bool) -> Callable[[Tensor], Counts]:
     """Counts the bytes of a stored tensor that must be read; those of one role, shape and format are counted once."""
     known: dict[tuple[str, tuple[int, ...], int], Counts] = {}
     nothing: Counts = {}
-    not_read = graph.rows_not_read()
+    not_read = graph.rows_not_read() if windowed else {}
 
     def stored(tensor: Tensor) -> Counts:
         # An op's output carries the op's name: it is made in the step, so it need not be read.
-        if not tensor.role.multiplied or tensor.name in graph.ops:
+        if tensor.name in graph.ops or not tensor.role.multiplied:
             return nothing
         shape = tensor.shape
         if tensor.name in not_read:
@@ -147,15 +149,13 @@ def _active(section: Section, result: SectionResult) -> dict[tuple[str, ...], in
     Tasks that load ahead for other parts are left out.
     """
     changes = []
-    for task in section.tasks:
-        part = _part(task)
-        if not part:
-            continue
-        timed = result.tasks[task.name]
+    part_of = {task.name: part for task in section.tasks if (part := _part(task))}
+    for task, part in part_of.items():
+        timed = result.tasks[task]
         changes.append((timed.start_cycle, part, 1))
         changes.append((timed.end_cycle, part, -1))
     # Sorted, so that a set of parts has the same key in every section and run.
-    under_way = dict.fromkeys(sorted({part for task in section.tasks if (part := _part(task))}), 0)
+    under_way = dict.fromkeys(sorted(set(part_of.values())), 0)
     active: dict[tuple[str, ...], int] = {}
     since = 0
 

@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from archsim.design.design import Design
-from archsim.run.results import MAPPED, ScheduleRun, SectionRun
+from archsim.run.results import MAPPED, ScheduleRun, SectionRun, of_kind
 from dataflow.op import OP_KINDS, computes
 from dataflow.task import UNLIMITED, Stream
 
@@ -279,11 +279,10 @@ class Totals:
             )  # fmt: skip
 
 
-def _free_moves(run: ScheduleRun) -> Iterator[str]:
+def _free_moves(run: ScheduleRun) -> list[str]:
     """What is said of kinds that take no time although elements move."""
-    for kind in dict.fromkeys(op.kind for op in run.schedule.graph.ops.values()):
-        if OP_KINDS[kind].simplifies:
-            yield f"{kind} takes no time: {OP_KINDS[kind].free}"
+    simplified = {name: kind for name, kind in OP_KINDS.items() if kind.simplifies and of_kind(name) in run.asked.sums}
+    return [f"{name} takes no time: {kind.free}" for name, kind in simplified.items()]
 
 
 class _TaskTime(NamedTuple):
