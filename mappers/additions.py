@@ -97,6 +97,9 @@ def _kind_problems(kind: type[Unit], ops: set[str]) -> Iterator[str]:
 
 
 def _op_problems(record: OpKind) -> Iterator[str]:
+    for field in ("count", "elements"):
+        if not callable(getattr(record, field)):
+            yield f"{field}: expected a function of a Work, got {quoted(getattr(record, field))}"
     for field in ("axes", "sums", "rows", "defaults"):
         for axis in getattr(record, field):
             if axis not in record.extents:
@@ -108,6 +111,9 @@ def _op_problems(record: OpKind) -> Iterator[str]:
 def _field_problems(where: str, entry: Any) -> Iterator[str]:
     """Of the options of a mapper, or the fields of a phase."""
     a_phase = issubclass(entry, Phase)
+    known = () if a_phase or entry.phases is None else entry.phases
+    if not isinstance(known, tuple) or not all(isinstance(one, type) and issubclass(one, Phase) for one in known):
+        yield f"{where}phases: expected a tuple of classes of Phase, or None for any graph, got {quoted(known)}"
     word, base = ("field", Phase) if a_phase else ("option", Mapper)
     try:
         names: dict[str, Any] = field_types(entry) if a_phase else options_of(entry)

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from archsim.design.design import know_kinds
-from archsim.errors import InputError
+from archsim.errors import InputError, quoted
 from archsim.units import KINDS, Unit
 from dataflow.models.phases import PHASES
 from dataflow.op import OP_KINDS, OpKind
@@ -52,11 +52,21 @@ def extend(
     A notebook that runs a cell again replaces what the cell added; nothing replaces what archsim or a file has added.
     Raises InputError with every problem; then nothing is added.
     """
-    named: tuple[tuple[str, Iterable[Any]], ...] = (("kind", kinds), ("mapper", mappers), ("phase", phases))
-    given = {what: [(name_of(what, entry), entry) for entry in entries] for what, entries in named}
-    given |= {"op kind": list((ops or {}).items()), "rule": list((rules or {}).items())}
-    known, owner = {*OP_KINDS, *(ops or {})}, RUNNING[-1]
+    asked: dict[str, Any] = {
+        "kind": kinds, "mapper": mappers, "phase": phases, "op kind": ops or {}, "rule": rules or {},
+    }  # fmt: skip
+    given: dict[str, list[tuple[Any, Any]]] = {}
     problems: list[str] = []
+    for what, several in asked.items():
+        by_name, given[what] = what in ("op kind", "rule"), []
+        if by_name and isinstance(several, Mapping):
+            given[what] = list(several.items())
+        elif not by_name and isinstance(several, Iterable):
+            given[what] = [(name_of(what, entry), entry) for entry in several]
+        else:
+            expected = f"a mapping of names to {what}s" if by_name else f"a list of {what}s"
+            problems.append(f"{what}s: expected {expected}, got {quoted(several)}")
+    known, owner = {*OP_KINDS, *dict(given["op kind"])}, RUNNING[-1]
     for what, entries in given.items():
         names = [name for name, _ in entries]
         for name, entry in entries:

@@ -8,7 +8,7 @@ import pytest
 from archsim import Design, InputError
 from archsim.cli import DONE, WRONG, main
 from archsim.units import KINDS
-from dataflow import OP_KINDS, PHASES
+from dataflow import OP_KINDS, PHASES, Decode
 from kernels.selection import ALGORITHMS
 from mappers import MAPPERS, extend
 from mappers.extend import FILES, OWNERS, snapshot
@@ -128,6 +128,10 @@ MISTAKES = {
         "op", "(**OWN)", "(**OWN, shape=len)", 5,
         "op kind 'own': give its numbers by tile or by evaluate, one of the two",
     ),
+    "op kind without a count": (
+        "op", "count=lambda w: {}", "count=None", 5,
+        "op kind 'own': count: expected a function of a Work, got nothing",
+    ),
     "op kind that is no record": ("op", "OpKind(**OWN)", "OWN", 5, "op kind 'own': expected an OpKind, got a mapping"),
     "op kind without elements": (
         "op", ", elements=lambda w: 1", "", 5,
@@ -154,6 +158,10 @@ MISTAKES = {
     "option with a name of a call": (
         "mapper", "depth: int", "design: int", 12,
         "mapper 'own': option 'design' is a word of the command line, of a report or of every Mapper",
+    ),
+    "mapper of phases by name": (
+        "mapper", "    depth:", '    phases: ClassVar = ("decode",)\n    depth:', 13,
+        "mapper 'own': phases: expected a tuple of classes of Phase, or None for any graph, got a list",
     ),
     "mapper without lower": (
         "mapper", LOWER, "def place(self):", 12, "mapper 'own': has no lower(self, graph, design)",
@@ -345,6 +353,14 @@ def test_a_cell_that_runs_again_replaces_what_it_added():
             exec(source, {"__name__": __name__})
             found.append(table["own"])
         assert found[0] is not found[1]
+
+
+@pytest.mark.parametrize("word", ["kinds", "mappers", "phases", "ops", "rules"])
+def test_what_is_no_collection_of_additions_is_refused(word):
+    expected = "a mapping of names to" if word in ("ops", "rules") else "a list of"
+    for wrong in (Decode, 3, *([[Decode]] if word in ("ops", "rules") else [])):
+        with pytest.raises(InputError, match=f"s: expected {expected} .*s, got "):
+            extend(**{word: wrong})
 
 
 def test_words_that_are_no_list_of_additions_are_refused():
