@@ -86,17 +86,20 @@ class Graph:
         **attributes: Any,
     ) -> str:
         """Adds the op and its output tensor, which has the op's name; returns that name."""
-        rule = OP_KINDS[kind].shape if kind in OP_KINDS else None
-        if rule is None:
+        record = OP_KINDS.get(kind)
+        if record is None or record.shape is None:
             raise GraphError(f"op '{name}': unknown op kind '{kind}'; op kinds are: {', '.join(graph_kinds())}")
         missing = [t for t in inputs if t not in self.tensors]
         if missing:
             raise GraphError(f"op '{name}': reads {missing}, which nothing before it makes")
         shapes = [self.tensors[t].shape for t in inputs]
         try:
-            shape, extents = rule(shapes, attributes)
+            shape, extents = record.shape(shapes, attributes)
         except ValueError as error:
             raise GraphError(f"op '{name}': {kind} takes {error}, got {[list(s) for s in shapes]}") from None
+        if not set(record.attributes) <= set(attributes) <= {*record.attributes, *record.optional}:
+            told = ", ".join([*record.attributes, *(f"{n} if needed" for n in record.optional)])
+            raise GraphError(f"op '{name}': {kind} takes the attributes ({told}), got ({', '.join(attributes)})")
         self.add_tensor(Tensor(name, shape, format, role))
         item = work(kind, extents.pop("mask", None), **extents)
         self.ops[name] = Op(name, kind, tuple(inputs), (name,), item, attributes)

@@ -83,7 +83,8 @@ class OpKind:
 
     `extents` are its loops and `defaults` those that may be left out: a number, or the name of the extent that it
     equals. `shape` maps (input shapes, attributes) to (output shape, extents and mask) and raises ValueError, with what
-    the kind takes, where they do not fit; kinds without one are work that only a mapper schedules.
+    the kind takes, where they do not fit; kinds without one are work that only a mapper schedules. An op has all of
+    `attributes` and may have those in `optional`.
 
     An op is cut into tiles along `axes`, which are extents; tiles add up over those in `sums`, and one element of
     `rows` is the least that a mapping row by row computes. `tile` gives the numbers of a tile, with the axes not in
@@ -99,6 +100,8 @@ class OpKind:
     elements: Callable[[Work], int]
     defaults: Mapping[str, int | str] = field(default_factory=dict)
     shape: ShapeRule | None = None
+    attributes: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     masked: bool = False
     axes: tuple[str, ...] = ()
     sums: tuple[str, ...] = ()

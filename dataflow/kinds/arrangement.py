@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -60,27 +60,27 @@ def _append(x: Operands) -> np.ndarray:
     return np.concatenate([*past, new], axis=1).reshape(-1, d)
 
 
-def _free(
-    meaning: str, why: str, shape: ShapeRule, evaluate: Callable[[Operands], np.ndarray], *, simplifies: bool = False
-) -> OpKind:
+def _free(meaning: str, why: str, shape: ShapeRule, attribute: str, **record: Any) -> OpKind:
     return OpKind(
-        meaning=meaning, extents=ROWS_D, count=lambda _: {}, elements=area, shape=shape, evaluate=evaluate, free=why,
-        simplifies=simplifies,
+        meaning=meaning, extents=ROWS_D, count=lambda _: {}, elements=area, shape=shape, attributes=(attribute,),
+        free=why, **record,
     )  # fmt: skip
 
 
 KINDS = {
-    "select": _free("the last row of each sequence", "its rows lie in place already", _select_shape, _select),
+    "select": _free(
+        "the last row of each sequence", "its rows lie in place already", _select_shape, "batch", evaluate=_select
+    ),
     "append": _free(
         "new rows behind the cached ones of each sequence", "the op that makes the new rows stores them in the cache",
-        _append_shape, _append,
+        _append_shape, "batch", evaluate=_append,
     ),
     "reshape": _free(
-        "the same elements in another shape", "the elements lie in memory in the same order", _reshape_shape,
-        lambda x: x.inputs[0].reshape(x.attributes["shape"]),
+        "the same elements in another shape", "the elements lie in memory in the same order", _reshape_shape, "shape",
+        evaluate=lambda x: x.inputs[0].reshape(x.attributes["shape"]),
     ),
     "transpose": _free(
         "the axes in another order", "whoever reads the elements reads them in the other order, at the same rate",
-        _transpose_shape, lambda x: x.inputs[0].transpose(x.attributes["axes"]), simplifies=True,
+        _transpose_shape, "axes", evaluate=lambda x: x.inputs[0].transpose(x.attributes["axes"]), simplifies=True,
     ),
 }  # fmt: skip

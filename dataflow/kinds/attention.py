@@ -82,8 +82,9 @@ def _evaluate(x: Operands) -> np.ndarray:
 def _record(meaning: str, count: Callable[[Work], Counts], shape: ShapeRule | None = None) -> OpKind:
     return OpKind(
         meaning=meaning, extents=EXTENTS, defaults={"batch": 1, "kv_heads": "heads", "v_dim": "qk_dim"}, masked=True,
-        count=count, elements=_scored, shape=shape, axes=("batch", "heads", "queries", "keys"), sums=("keys",),
-        evaluate=_evaluate if shape else None, reads=_keys_read if shape else None,
+        count=count, elements=_scored, shape=shape, attributes=EXTENTS[:3], optional=("causal", "window"),
+        axes=("batch", "heads", "queries", "keys"), sums=("keys",), evaluate=_evaluate if shape else None,
+        reads=_keys_read if shape else None,
     )  # fmt: skip
 
 

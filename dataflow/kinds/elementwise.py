@@ -76,6 +76,8 @@ def _rope(x: Operands, box: Box) -> np.ndarray:
     return turned.reshape(len(rows), d)[:, own]
 
 
+TURN = ("heads", "base", "past", "batch")
+
 KINDS = {
     "quantize": rowwise("rows to INT8 by their largest magnitude", flop=2, shape=same_shape(1), tile=_quantize),
     "dequantize": rowwise("integers times their scales", flop=1, shape=same_shape(1), tile=_dequantize),
@@ -85,5 +87,5 @@ KINDS = {
     "gelu": rowwise("GELU in its tanh form", flop=8, shape=same_shape(1), tile=_activation("gelu")),
     "relu": rowwise("the larger of x and 0", flop=1, shape=same_shape(1), tile=_activation("relu")),
     "square": rowwise("x times x", flop=1, shape=same_shape(1), tile=_activation("square")),
-    "rope": rowwise("turns pairs of a head by the position of the row", flop=3, shape=_rope_shape, tile=_rope),
+    "rope": rowwise("turns pairs by the row's position", flop=3, shape=_rope_shape, tile=_rope, attributes=TURN),
 }

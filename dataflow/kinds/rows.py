@@ -25,6 +25,10 @@ def _norm_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[Sha
     return (rows, d), {"rows": rows, "d": d}
 
 
+def _norm(meaning: str, flop: int, tile: Callable[[Operands, Box], np.ndarray]) -> OpKind:
+    return rowwise(meaning, flop=flop, shape=_norm_shape, attributes=("eps",), tile=tile)
+
+
 def _embedding_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
     ranks(shapes, 1, 2, rule="ids [rows] and table [vocab, d]")
     rows, d = shapes[0][0], shapes[1][1]
@@ -83,8 +87,8 @@ def _pool(kernel: str) -> Callable[[Operands], np.ndarray]:
 
 def _pooled(meaning: str, kernel: str) -> OpKind:
     return OpKind(
-        meaning=meaning, extents=ROWS_D, count=per_element(flop=1), elements=area, shape=_pool_shape, rows=("rows",),
-        evaluate=_pool(kernel), elementwise=True,
+        meaning=meaning, extents=ROWS_D, count=per_element(flop=1), elements=area, shape=_pool_shape,
+        attributes=("batch", "tokens"), rows=("rows",), evaluate=_pool(kernel), elementwise=True,
     )  # fmt: skip
 
 
@@ -97,8 +101,8 @@ KINDS = {
         meaning="the rows of a table that ids ask for", extents=ROWS_D, count=_nothing, elements=area,
         shape=_embedding_shape, axes=ROWS_D, rows=("rows",), tile=_embedding, elementwise=True,
     ),
-    "rmsnorm": rowwise("x over its root mean square, times a weight", flop=4, shape=_norm_shape, tile=_rmsnorm),
-    "layernorm": rowwise("x less its mean over its deviation, scaled", flop=6, shape=_norm_shape, tile=_layernorm),
+    "rmsnorm": _norm("x over its root mean square, times a weight", 4, _rmsnorm),
+    "layernorm": _norm("x less its mean over its deviation, scaled", 6, _layernorm),
     "softmax": rowwise("exp(x) over its sum in each row", flop=4, exp=1, shape=same_shape(1), tile=_softmax),
     "pool": _pooled("the means of runs of rows", "mean_pool"),
     "max_pool": _pooled("the largest of runs of rows, element by element", "max_pool"),

@@ -62,18 +62,11 @@ def part(array: np.ndarray, box: Box) -> np.ndarray:
     return found
 
 
-def rowwise(
-    meaning: str,
-    *,
-    flop: int,
-    exp: int = 0,
-    shape: ShapeRule,
-    tile: Callable[[Operands, Box], np.ndarray],
-) -> OpKind:
-    """The record of a kind over the elements of [rows, d], with a number of operations for each."""
+def rowwise(meaning: str, *, flop: int, exp: int = 0, **record: Any) -> OpKind:
+    """The record of a kind over the elements of [rows, d], with so many operations for each; `record` has the rest."""
     return OpKind(
-        meaning=meaning, extents=ROWS_D, count=per_element(flop=flop, exp=exp), elements=area, shape=shape,
-        axes=ROWS_D, rows=("rows",), tile=tile, elementwise=True,
+        meaning=meaning, extents=ROWS_D, count=per_element(flop=flop, exp=exp), elements=area, axes=ROWS_D,
+        rows=("rows",), elementwise=True, **record,
     )  # fmt: skip
 
 

@@ -26,4 +26,4 @@ def _tile(x: Operands, box: Box) -> np.ndarray:
 
 
 # Flop an element: divide, tanh as one, multiply.
-extend(ops={"softcap": rowwise("cap x tanh(x / cap)", flop=3, shape=_shape, tile=_tile)})
+extend(ops={"softcap": rowwise("cap x tanh(x / cap)", flop=3, shape=_shape, tile=_tile, attributes=("cap",))})

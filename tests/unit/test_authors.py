@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar, Literal
 
-import numpy as np
 import pytest
 
 import archsim
@@ -16,7 +15,6 @@ import mappers
 from archsim import GraphError, InputError, MappingError, ScheduleError
 from archsim.units import Unit
 from dataflow import FORMATS, Graph, Schedule, Section, Skipped, Stream, Task, Tensor, every, work
-from dataflow.numeric.evaluate import evaluate
 from dataflow.numeric.replay_streams import replay_streams
 
 TOY = archsim.load_design("toy")
@@ -100,13 +98,27 @@ def test_a_graph_with_a_mistake_is_refused(make, told):
         make(product())
 
 
-def test_an_attribute_that_the_numbers_need_is_named():
+@pytest.mark.parametrize(
+    ("kind", "attributes", "told"),
+    [
+        ("rmsnorm", {}, r"rmsnorm takes the attributes \(eps\), got \(\)"),
+        ("rmsnorm", {"epsilon": 1e-5}, r"rmsnorm takes the attributes \(eps\), got \(epsilon\)"),
+        ("add", {"scale": 2}, r"add takes the attributes \(\), got \(scale\)"),
+        ("rope", {"heads": 2, "base": 1e4, "batch": 1}, r"\(heads, base, past, batch\), got \(heads, base, batch\)"),
+        (
+            "attention", {"batch": 1, "heads": 1, "kv_heads": 1, "windw": 2},
+            r"\(batch, heads, kv_heads, causal if needed, window if needed\), got \(batch, heads, kv_heads, windw\)",
+        ),
+    ],
+)  # fmt: skip
+def test_an_attribute_that_a_kind_needs_or_does_not_know_is_named(kind, attributes, told):
     graph = Graph("own")
-    graph.add_tensor(Tensor("x", (3, 4), FP16, "input"))
+    for name in "abc":
+        graph.add_tensor(Tensor(name, (3, 4), FP16, "input"))
     graph.add_tensor(Tensor("w", (4,), FP16, "norm"))
-    graph.add("y", "rmsnorm", ("x", "w"), format=FP16)
-    with pytest.raises(GraphError, match="op 'y': the numbers of a rmsnorm need 'eps', which it is not given"):
-        evaluate(graph, {"x": np.ones((3, 4)), "w": np.ones(4)})
+    inputs = {"rmsnorm": "aw", "add": "ab", "rope": "a", "attention": "abc"}[kind]
+    with pytest.raises(GraphError, match=f"op 'y': .*{told}"):
+        graph.add("y", kind, tuple(inputs), format=FP16, **attributes)
 
 
 class Stopwatch(Unit):
