@@ -21,9 +21,7 @@ import typer
 from archsim.errors import Deadlock, InputError, MappingError
 
 if TYPE_CHECKING:
-    from archsim.design.design import Design
     from archsim.report.report import Report
-    from dataflow.models.model import Model
 
 SELECTION = "selection."  # the paths of --set that change the selection
 PROGRESS_SECONDS = 5
@@ -85,15 +83,6 @@ def check(
 
 
 def simulate(
-    design: DesignName,
-    model: ModelName,
-    phase: PhaseOption,
-    batch: BatchOption = 1,
-    mapper: MapperName = None,
-    selection: SelectionOption = None,
-    engine: EngineOption = "auto",
-    set_: SetOption = None,
-    option: MapperOption = None,
     json_: JsonOption = False,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="writes summary, ops, design and manifest to this folder")
@@ -109,30 +98,17 @@ def simulate(
     from archsim.report.json import as_json
     from mappers import run
 
-    chosen, network, options = _loaded(design, model, set_, option, selection)
-    report = run(
-        chosen, network, phase=phase, batch=batch, mapper=mapper, engine=engine, options=options,
-        progress=_told_now_and_then(), **asked,
-    )  # fmt: skip
+    design, model, run_of = _loaded(**asked)
+    report = run(design, model, progress=_told_now_and_then(), **run_of)
     if output is not None:
-        named = {"design": design, "model": model} | ({"selection": selection} if selection else {})
-        written = write_folder(
-            output, report, chosen, model=network, inputs=named, extensions=_hashes(with_) if with_ else None
-        )
+        named = {what: asked[what] for what in ("design", "model", "selection") if asked[what]}
+        hashes = _hashes(with_) if with_ else None
+        written = write_folder(output, report, design, model=model, inputs=named, extensions=hashes)
         print(f"wrote {', '.join(written)} to {output}", file=sys.stderr)
     print(json.dumps(as_json(report), indent=1) if json_ else report)
 
 
 def size_fifos(
-    design: DesignName,
-    model: ModelName,
-    phase: PhaseOption,
-    batch: BatchOption = 1,
-    mapper: MapperName = None,
-    selection: SelectionOption = None,
-    engine: EngineOption = "auto",
-    set_: SetOption = None,
-    option: MapperOption = None,
     target: Annotated[str, typer.Option(help="full rate, a number of cycles, or a rate: 25 token/s")] = "full rate",
     json_: JsonOption = False,
     with_: WithOption = None,
@@ -146,18 +122,29 @@ def size_fifos(
     from mappers import lower
     from mappers.experiment.run import one_graph
 
-    chosen, network, options = _loaded(design, model, set_, option, selection)
-    schedule = lower(one_graph(network, phase, {"batch": batch, **asked}), chosen, mapper=mapper, **options)
-    sizes = sized(schedule, chosen, target=target, engine=engine, progress=_told_now_and_then())
+    design, model, run_of = _loaded(**asked)
+    phase, mapper, engine, options = (run_of.pop(what) for what in ("phase", "mapper", "engine", "options"))
+    schedule = lower(one_graph(model, phase, run_of), design, mapper=mapper, **options)
+    sizes = sized(schedule, design, target=target, engine=engine, progress=_told_now_and_then())
     print(json.dumps(sizes.as_json(), indent=1) if json_ else sizes)
 
 
 def _loaded(
-    design: str, model: str, set_: list[str] | None, option: list[str] | None, selection: str | None
-) -> tuple[Design, Model, dict[str, Any]]:
-    """The design with its changes, the model, and the options of the mapper, the selection with its changes among them.
+    design: DesignName,
+    model: ModelName,
+    phase: PhaseOption,
+    batch: BatchOption = 1,
+    mapper: MapperName = None,
+    selection: SelectionOption = None,
+    engine: EngineOption = "auto",
+    set_: SetOption = None,
+    option: MapperOption = None,
+    **fields: Any,
+) -> tuple[Any, Any, dict[str, Any]]:
+    """The Design with its changes, the Model, and what else `mappers.run` takes.
 
-    Raises InputError with the problems of all of them.
+    The options of the mapper have the selection, with its changes, among them. Raises InputError with the problems of
+    all of them.
     """
     from archsim import load_design, load_model, load_selection
 
@@ -173,7 +160,8 @@ def _loaded(
         raise InputError(f"--option selection={options['selection']}: give --selection {options['selection']}")
     if selection is not None:
         options["selection"] = load_selection(selection).with_(others) if others else load_selection(selection)
-    return (chosen.with_(own) if own else chosen), network, options
+    run_of = {"phase": phase, "batch": batch, "mapper": mapper, "engine": engine, "options": options, **fields}
+    return (chosen.with_(own) if own else chosen), network, run_of
 
 
 def _told_now_and_then() -> Callable[[str], None]:
@@ -297,8 +285,8 @@ def _pairs(option: str, written: list[str], *, typed: bool) -> dict[str, Any]:
     return pairs
 
 
-def _with_phase_fields(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for each field of a phase, those of the user's own phases included."""
+def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the words of `_loaded` before its own, among them the fields of all phases, the user's too."""
     from dataflow.models.phases import PHASES
     from dataflow.phase import asked_by, field_types, flag
 
@@ -309,24 +297,33 @@ def _with_phase_fields(command: Callable[..., None]) -> Callable[..., None]:
         for name, meaning in asked_by(phase).items():
             meanings.setdefault(name, {}).setdefault(meaning, []).append(phase.name)
 
+    words: dict[str, Any] = {}
+    for function in (_loaded, command):
+        for word in inspect.signature(function, eval_str=True).parameters.values():
+            if word.name == "batch":  # the fields of phases stand before it
+                words |= {name: _field_option(flag(name), types[name], told) for name, told in meanings.items()}
+            if word.kind is not word.VAR_KEYWORD:
+                words[word.name] = word
+
     def called(**given: Any) -> None:
         command(**given)
 
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    for name, told in meanings.items():
-        help_ = "; ".join(f"{meaning} ({', '.join(phases)})" for meaning, phases in told.items())
-        kind: Any = types[name]
-        written = f"{flag(name)}/--no-{flag(name)[2:]}" if kind is bool else flag(name)
-        asked = Annotated[kind | None, typer.Option(written, help=help_)]
-        place = [p.name for p in own].index("batch")
-        own.insert(place, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=asked))
     called.__doc__ = command.__doc__
     # typer reads both to make its options.
+    called.__annotations__ = {name: word.annotation for name, word in words.items()}
     called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        [word.replace(name=name, kind=inspect.Parameter.KEYWORD_ONLY) for name, word in words.items()]
     )
-    called.__annotations__ = {p.name: p.annotation for p in own}
     return called
+
+
+def _field_option(written: str, kind: Any, meanings: dict[str, list[str]]) -> inspect.Parameter:
+    """An option for a field of phases; `meanings` has the phases of each meaning."""
+    help_ = "; ".join(f"{meaning} ({', '.join(phases)})" for meaning, phases in meanings.items())
+    asked = Annotated[
+        kind | None, typer.Option(f"{written}/--no-{written[2:]}" if kind is bool else written, help=help_)
+    ]
+    return inspect.Parameter("_", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=asked)
 
 
 def _app() -> typer.Typer:
@@ -336,8 +333,8 @@ def _app() -> typer.Typer:
         help="Design AI accelerators together with the kernels that run on them.",
     )  # fmt: skip
     app.command("check")(check)
-    app.command("simulate")(_with_phase_fields(simulate))
-    app.command("size-fifos")(_with_phase_fields(size_fifos))
+    app.command("simulate")(_of_a_run(simulate))
+    app.command("size-fifos")(_of_a_run(size_fifos))
     app.command("compare")(compare)
     app.command("list")(list_)
     app.command("schema")(schema)
