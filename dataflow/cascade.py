@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from dataflow.errors import GraphError
+from dataflow.errors import GraphError, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,7 @@ class Cascade:
     expressions: tuple[Expression, ...]
 
     def __post_init__(self) -> None:
-        found = list(_problems(self))
-        if found:
-            raise GraphError([f"cascade '{self.name}': {problem}" for problem in found])
+        refuse([f"cascade '{self.name}': {problem}" for problem in _problems(self)])
 
     def __getitem__(self, name: str) -> Expression:
         return next(e for e in self.expressions if e.name == name)
@@ -117,10 +115,6 @@ class Passes:
     def live_elements(self, extent: int) -> int:
         """Fewest values of a row held at once if each is computed once: the whole fibre, or one."""
         return extent if self.crossings else 1
-
-    def traffic_elements(self, extent: int) -> int:
-        """Fewest values of a row read or computed if none is held from one pass to the next."""
-        return self.count * extent
 
 
 def passes(cascade: Cascade, rank: str = "key") -> Passes:

@@ -43,6 +43,12 @@ class ScheduleError(InputError):
     """The schedule cannot be right: edit the tasks, the streams or the order of firings."""
 
 
+def refuse(problems: Sequence[str], error: type[InputError] = GraphError) -> None:
+    """Raises the error with the problems, if there are any."""
+    if problems:
+        raise error(problems)
+
+
 def guess(name: str, known: Iterable[str], *, otherwise: str) -> str:
     """A hint for an unknown name: the known name close to it, or all known names after the words `otherwise`.
 

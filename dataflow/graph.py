@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflow.errors import GraphError
 from dataflow.format import Format
-from dataflow.op import OP_KINDS, Counts, Work, graph_kinds, work
+from dataflow.op import OP_KINDS, Counts, Work, graph_kinds, summed, work
 from dataflow.phase import NO_PHASE, Phase
 from dataflow.role import TRAFFIC, Role, tensor_role
 
@@ -110,11 +110,7 @@ class Graph:
 
     def counts(self) -> Counts:
         """The counts of all ops, summed."""
-        total: Counts = {}
-        for op in self.ops.values():
-            for what, n in op.work.counts().items():
-                total[what] = total.get(what, 0) + n
-        return total
+        return summed((op.work.counts(), 1) for op in self.ops.values())
 
     @property
     def dag(self) -> networkx.DiGraph:
@@ -164,10 +160,6 @@ class Graph:
                 break
             tensor = self.tensors[maker.inputs[0]]
         return tensor
-
-    def bytes_loaded(self, op: Op) -> int:
-        """Bytes that the op reads from memory, all roles together."""
-        return sum(self.loads(op).values())
 
     def rows_not_read(self) -> dict[str, int]:
         """Rows of keys and values that no query sees, by tensor; of a cache those of its past rows, by their tensor.

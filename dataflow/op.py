@@ -5,7 +5,7 @@ The kinds stand in dataflow/kinds, a file for each family. No rates, no cycles.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +116,19 @@ class OpKind:
 
 # Filled by dataflow/kinds; users add kinds of their own by mappers.extend.
 OP_KINDS: dict[str, OpKind] = {}
+
+
+def summed(counts: Iterable[tuple[Mapping[str, int], int]]) -> Counts:
+    """The sums of counts, each of them so many times.
+
+    >>> summed([({"mac": 2, "exp": 1}, 3), ({"mac": 4}, 1)])
+    {'mac': 10, 'exp': 3}
+    """
+    out: Counts = {}
+    for each, times in counts:
+        for what, n in each.items():
+            out[what] = out.get(what, 0) + n * times
+    return out
 
 
 def graph_kinds() -> list[str]:

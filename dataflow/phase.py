@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar, get_type_hints
 
-from dataflow.errors import InputError, quoted
+from dataflow.errors import InputError, quoted, refuse
 
 HELP = "help"
 TYPES = {int: "a whole number", bool: "true or false", str: "text"}
@@ -38,9 +38,7 @@ class Phase:
     batch: int = asks("sequences at once", default=1)
 
     def __post_init__(self) -> None:
-        problems = type_problems(type(self), {f.name: getattr(self, f.name) for f in fields(self)})
-        if problems:
-            raise InputError(problems)
+        refuse(type_problems(type(self), {f.name: getattr(self, f.name) for f in fields(self)}), InputError)
 
     def graph(self, model: Any) -> Any:
         """The Graph of this phase of a Model. Raises GraphError where the model cannot run it."""
@@ -100,8 +98,7 @@ def _field_types(phase: Any) -> dict[str, type]:
             problems.append(f"phase '{phase.name}': field '{f.name}': has no meaning; write asks(meaning)")
         else:
             found[f.name] = kinds[0]
-    if problems:
-        raise InputError(problems)
+    refuse(problems, InputError)
     return found
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dataflow.errors import ScheduleError
+from dataflow.errors import ScheduleError, refuse
 from dataflow.graph import Graph
-from dataflow.op import Counts
+from dataflow.op import Counts, summed
 from dataflow.section import Section
 from dataflow.selection_summary import SelectionSummary
 from dataflow.task import Stream
@@ -53,20 +53,11 @@ class Schedule:
 
     def counts(self) -> Counts:
         """The counts of all sections and repetitions, summed."""
-        out: Counts = {}
-        for section in self.sections:
-            for task in section.tasks:
-                for what, n in task.counts().items():
-                    out[what] = out.get(what, 0) + n * section.repeat
-        return out
+        return summed((task.counts(), section.repeat) for section in self.sections for task in section.tasks)
 
     def left_out(self) -> Counts:
         """What is skipped, for all reasons together."""
-        out: Counts = {}
-        for skipped in self.skipped:
-            for what, n in skipped.counts.items():
-                out[what] = out.get(what, 0) + n
-        return out
+        return summed((skipped.counts, 1) for skipped in self.skipped)
 
     def fifos(self) -> dict[str, tuple[Stream, ...]]:
         """The hardware queues by name, each with its streams; a stream's own queue is named "section: stream"."""
@@ -83,22 +74,14 @@ class Schedule:
 
         Raises ScheduleError for an unknown name and for a depth that breaks a rule of its section.
         """
-        known = self.fifos()
+        known, sections = self.fifos(), []
         unknown = [f"no queue '{name}'; queues are: {', '.join(known)}" for name in depths if name not in known]
-        if unknown:
-            raise ScheduleError(unknown)
-        # `replace` makes new sections, so their rules check the new depths.
-        sections = tuple(
-            replace(
-                section,
-                streams=tuple(
-                    replace(stream, depth=depths.get(_fifo_of(stream, section), stream.depth))
-                    for stream in section.streams
-                ),
-            )
-            for section in self.sections
-        )
-        return replace(self, sections=sections)
+        refuse(unknown, ScheduleError)
+        for section in self.sections:
+            new = [replace(s, depth=depths.get(_fifo_of(s, section), s.depth)) for s in section.streams]
+            # `replace` makes a new section, so its rules check the new depths.
+            sections.append(replace(section, streams=tuple(new)))
+        return replace(self, sections=tuple(sections))
 
     def __repr__(self) -> str:
         return f"<Schedule {self.graph.name} on {self.design}: {len(self.sections)} sections, {self.firings} firings>"

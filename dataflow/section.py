@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 
 from dataflow import section_rules
-from dataflow.errors import ScheduleError
+from dataflow.errors import ScheduleError, refuse
 from dataflow.task import Stream, Task
 
 
@@ -27,12 +27,15 @@ class Section:
     orders: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._refuse(section_rules.problems(self.tasks, self.streams, repeat=self.repeat, orders=self.orders))
+        self._check()
+
+    def _check(self, changed: Sequence[Task] | None = None) -> None:
+        self._refuse(
+            section_rules.problems(self.tasks, self.streams, repeat=self.repeat, orders=self.orders, changed=changed)
+        )
 
     def _refuse(self, problems: Iterable[str]) -> None:
-        found = [f"section '{self.name}': {problem}" for problem in problems]
-        if found:
-            raise ScheduleError(found)
+        refuse([f"section '{self.name}': {problem}" for problem in problems], ScheduleError)
 
     def with_tasks(self, tasks: Mapping[str, Task]) -> Section:
         """This section with some tasks replaced, by name. Raises ScheduleError.
@@ -43,12 +46,7 @@ class Section:
         self._refuse(f"no task '{name}' to replace" for name in tasks if name not in names)
         section = copy(self)  # `replace` would check the whole section again
         object.__setattr__(section, "tasks", tuple(tasks.get(task.name, task) for task in self.tasks))
-        section._refuse(
-            section_rules.problems(
-                section.tasks, section.streams, repeat=section.repeat, orders=section.orders,
-                changed=section.changed_since(self),
-            )
-        )  # fmt: skip
+        section._check(section.changed_since(self))
         return section
 
     def changed_since(self, earlier: Section) -> list[Task] | None:

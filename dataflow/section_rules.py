@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from math import prod
 
@@ -17,12 +17,7 @@ Orders = Mapping[str, tuple[tuple[str, int], ...]]
 
 
 def problems(
-    tasks: Sequence[Task],
-    streams: Sequence[Stream],
-    *,
-    repeat: int,
-    orders: Orders,
-    changed: Sequence[Task] | None = None,
+    tasks: Sequence[Task], streams: Sequence[Stream], *, repeat: int, orders: Orders, changed: Sequence[Task] | None
 ) -> Iterator[str]:
     """Every problem of the tasks, streams and orders of a section, a line each.
 
@@ -32,8 +27,9 @@ def problems(
     if changed is not None:
         names, units = {s for t in changed for s in (*t.takes, *t.gives)}, {t.unit for t in changed}
         touched = [stream for stream in streams if stream.name in names]
+        theirs = {unit: order for unit, order in orders.items() if unit in units}
         # No dead cycle can be new: changed_since has found the first waits unchanged.
-        yield from _local_problems(changed, touched, [unit for unit in orders if unit in units], tasks, repeat, orders)
+        yield from _local_problems(changed, touched, theirs, tasks, repeat)
         return
     if not tasks:
         yield "it has no task; a section has at least one"
@@ -45,19 +41,14 @@ def problems(
     for end in ("takes", "gives"):
         for name in sorted({s for t in tasks for s in getattr(t, end)} - known):
             yield f"stream '{name}' is in the {end} of a task but is not declared"
-    yield from _local_problems(tasks, streams, orders, tasks, repeat, orders)
+    yield from _local_problems(tasks, streams, orders, tasks, repeat)
     yield from _dead_cycle(tasks, streams)
 
 
 def _local_problems(
-    checked: Sequence[Task],
-    streams: Sequence[Stream],
-    units: Iterable[str],
-    tasks: Sequence[Task],
-    repeat: int,
-    orders: Orders,
+    checked: Sequence[Task], streams: Sequence[Stream], orders: Orders, tasks: Sequence[Task], repeat: int
 ) -> Iterator[str]:
-    """The problems of the `checked` tasks, these streams and the orders of these units; `tasks` are all tasks."""
+    """The problems of the `checked` tasks, these streams and these orders; `tasks` are all tasks."""
     for task in checked:
         yield from _task_problems(task, repeat)
     producers: dict[str, list[Task]] = {s.name: [] for s in streams}
@@ -69,8 +60,8 @@ def _local_problems(
                     ends[name].append(task)
     for stream in streams:
         yield from _stream_problems(stream, producers[stream.name], consumers[stream.name])
-    for unit in units:
-        yield from _order_problems(unit, orders[unit], {t.name: t.firings for t in tasks if t.unit == unit})
+    for unit, order in orders.items():
+        yield from _order_problems(unit, order, {t.name: t.firings for t in tasks if t.unit == unit})
 
 
 def _twice(names: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
-from dataflow.op import Box, Counts, Work
+from dataflow.op import Box, Counts, Work, summed
 from dataflow.pattern import Pattern
 from dataflow.role import Role
 
@@ -44,11 +44,7 @@ class Task:
 
     def counts(self) -> Counts:
         """The counts of all firings, summed."""
-        out: Counts = {}
-        for item, times in self.work.counted(self.firings):
-            for what, n in item.counts().items():
-                out[what] = out.get(what, 0) + n * times
-        return out
+        return summed((item.counts(), times) for item, times in self.work.counted(self.firings))
 
     def slices(self) -> Iterator[Box]:
         """The tile of each computing firing, in order: ranges of step one, cut at the end of the box."""

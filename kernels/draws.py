@@ -4,6 +4,7 @@ Each function takes a generator and the largest extent, and returns keyword argu
 Size 1 makes every extent 1. Other sizes draw extents that need not be multiples of any tile.
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,7 @@ def loader_weights(rng: np.random.Generator, size: int) -> Arguments:
     edge = int(rng.integers(3)) if size > 1 else 0
     n += REGION_OUTPUTS - n // 2 if edge == 1 else 0
     k += REGION_BLOCKS * BLOCK_INPUTS - k // 2 if edge == 2 else 0
-    outputs, inputs = loader_regions(n, k)
-    shape = (outputs * inputs, REGION_BLOCKS, REGION_BEATS)
+    shape = (prod(loader_regions(n, k)), REGION_BLOCKS, REGION_BEATS)
     return {"weights": _ternary(rng, n, k), "slots": rng.integers(0, 2**16, shape, dtype=np.uint16)}
 
 
@@ -203,53 +203,44 @@ def gate_and_up(rng: np.random.Generator, size: int) -> Arguments:
     return {"gate": values, "up": _normal(rng, *values.shape)}
 
 
+def _qkv(rng: np.random.Generator, size: int, *, q_rows: tuple[int, ...], rows: tuple[int, ...]) -> Arguments:
+    """Return normal q [*q_rows, heads, qk_dim], k and v [*rows, kv_heads, width], of up to 3 heads for a KV head."""
+    kv_heads, share, (qk_dim, v_dim) = _extent(rng, 3), _extent(rng, 3), _widths(rng, size)
+    shapes = {"q": (*q_rows, kv_heads * share, qk_dim), "k": (*rows, kv_heads, qk_dim), "v": (*rows, kv_heads, v_dim)}
+    return {name: _normal(rng, *shape) for name, shape in shapes.items()}
+
+
 def prefill(rng: np.random.Generator, size: int) -> Arguments:
     """Return q, k, v of up to `size` rows, an order, and a group of 1 to 8 queries."""
-    n, kv_heads, share = _extent(rng, size), _extent(rng, 3), _extent(rng, 3)
-    qk_dim, v_dim = _widths(rng, size)
-    return {
-        "q": _normal(rng, n, kv_heads * share, qk_dim),
-        "k": _normal(rng, n, kv_heads, qk_dim),
-        "v": _normal(rng, n, kv_heads, v_dim),
-        "order": ("plain", "reversed")[int(rng.integers(2))],
-        # Size 1 keeps the group of 8, so that a single row is padded.
-        "query_parallel": 8 if size == 1 else _extent(rng, 8),
-    }
+    rows, order = (_extent(rng, size),), ("plain", "reversed")[int(rng.integers(2))]
+    # Size 1 keeps the group of 8, so that a single row is padded.
+    parallel = 8 if size == 1 else _extent(rng, 8)
+    return {**_qkv(rng, size, q_rows=rows, rows=rows), "order": order, "query_parallel": parallel}
 
 
 def decode(rng: np.random.Generator, size: int) -> Arguments:
     """Return q [heads, qk_dim] and a cache of up to 4 * size tokens."""
-    context, kv_heads, share = _extent(rng, 4 * size), _extent(rng, 3), _extent(rng, 3)
-    qk_dim, v_dim = _widths(rng, size)
-    return {
-        "q": _normal(rng, kv_heads * share, qk_dim),
-        "k": _normal(rng, context, kv_heads, qk_dim),
-        "v": _normal(rng, context, kv_heads, v_dim),
-    }
+    return _qkv(rng, size, q_rows=(), rows=(_extent(rng, 4 * size),))
 
 
 def two_passes(rng: np.random.Generator, size: int) -> Arguments:
     """Return a group of queries, up to 4 * size keys and values, and which keys each query sees: at least one."""
-    keys, queries, kv_heads, share = (_extent(rng, most) for most in (4 * size, 8, 3, 3))
-    qk_dim, v_dim = _widths(rng, size)
+    keys, queries = _extent(rng, 4 * size), _extent(rng, 8)
     visible = rng.integers(0, 2, (queries, keys)).astype(bool)
     # A query without any key has no softmax.
     visible[np.arange(queries), rng.integers(keys, size=queries)] = True
-    return {
-        "q": _normal(rng, queries, kv_heads * share, qk_dim), "k": _normal(rng, keys, kv_heads, qk_dim),
-        "v": _normal(rng, keys, kv_heads, v_dim), "scale": qk_dim**-0.5, "visible": visible,
-    }  # fmt: skip
+    arrays = _qkv(rng, size, q_rows=(queries,), rows=(keys,))
+    return {**arrays, "scale": arrays["q"].shape[2] ** -0.5, "visible": visible}
 
 
 def softmax_step(rng: np.random.Generator, size: int) -> Arguments:
     """Return a state with moderate scores, a group of queries, and a key that some of the queries see."""
-    queries, kv_heads, share = _extent(rng, 8), _extent(rng, 3), _extent(rng, 3)
-    heads, (qk_dim, v_dim) = kv_heads * share, _widths(rng, size)
+    queries = _extent(rng, 8)
+    q, key, value = _qkv(rng, size, q_rows=(queries,), rows=()).values()
     # At least 1, because the key with the largest score adds exp(0).
-    total = rng.uniform(1, 50, (queries, heads)).astype(np.float32)
-    state = SoftmaxState(_normal(rng, queries, heads), total, _normal(rng, queries, heads, v_dim))
+    total = rng.uniform(1, 50, q.shape[:2]).astype(np.float32)
+    state = SoftmaxState(_normal(rng, *q.shape[:2]), total, _normal(rng, *q.shape[:2], value.shape[1]))
     return {
-        "state": state, "q_group": _normal(rng, queries, heads, qk_dim), "key_row": _normal(rng, kv_heads, qk_dim),
-        "value_row": _normal(rng, kv_heads, v_dim), "scale": qk_dim**-0.5,
+        "state": state, "q_group": q, "key_row": key, "value_row": value, "scale": q.shape[2] ** -0.5,
         "visible": rng.integers(0, 2, queries).astype(bool),
     }  # fmt: skip

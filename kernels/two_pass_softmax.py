@@ -27,24 +27,12 @@ def masked_scores(q: np.ndarray, k: np.ndarray, *, scale: float, visible: np.nda
     return scores
 
 
-def softmax_weights(scores: np.ndarray) -> np.ndarray:
-    """Return the weights of the second pass, float32 [queries, heads, keys], each row with the sum 1.
-
-    scores float32 [queries, heads, keys] of all keys, at least one of them finite in each row.
-    Formula: exp(score - maximum) / total; maximum and total are over the row. Source: arXiv 2510.15926, decode.
-
-    >>> softmax_weights(np.array([[[3.0, 3.0, -np.inf]]])).tolist()
-    [[[0.5, 0.5, 0.0]]]
-    """
-    return softmax(scores)
-
-
 def add_weighted_values(sums: np.ndarray, weights: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Return sums after the value rows of some keys, float32 [queries, heads, v_dim], added one key after the other.
 
-    sums float32 [queries, heads, v_dim]; weights float32 [queries, heads, keys] and v float32 [keys, kv_heads, v_dim]
-    of the same keys. Formula: sums + weights[..., 0] * v[0] + weights[..., 1] * v[1] + ... Source: arXiv 2510.15926,
-    decode.
+    sums float32 [queries, heads, v_dim]; weights float32 [queries, heads, keys], the softmax over the scores of all
+    keys, and v float32 [keys, kv_heads, v_dim], both of the same keys.
+    Formula: sums + weights[..., 0] * v[0] + weights[..., 1] * v[1] + ... Source: arXiv 2510.15926, decode.
 
     >>> weights = np.array([[[0.25, 0.75]]])
     >>> add_weighted_values(np.ones((1, 1, 1)), weights, np.array([[[4.0]], [[8.0]]])).tolist()
@@ -68,7 +56,7 @@ def two_pass_softmax(q: np.ndarray, k: np.ndarray, *, v: np.ndarray, scale: floa
     >>> two_pass_softmax(one, values, v=values, scale=1.0, visible=np.array([[True, False]])).tolist()
     [[[3.0]]]
     """
-    weights = softmax_weights(masked_scores(q, k, scale=scale, visible=visible))
+    weights = softmax(masked_scores(q, k, scale=scale, visible=visible))
     return add_weighted_values(np.zeros((*q.shape[:2], v.shape[2]), np.float32), weights, v)
 
 

@@ -87,7 +87,7 @@ def _attended(section: Section, graph: Graph) -> Section:
     op = graph.ops[tasks["attention"].ops[0]]
     changed = {"attention": replace(tasks["attention"], work=every(op.work))}
     if "load attention" in tasks:
-        read = every(work("read", bytes=graph.bytes_loaded(op)))
+        read = every(work("read", bytes=sum(graph.loads(op).values())))
         changed["load attention"] = replace(tasks["load attention"], work=read)
     return section.with_tasks(changed)
 

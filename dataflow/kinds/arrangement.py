@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from dataflow.kinds.rules import ROWS_D, area, count_of, need, ranks
+from dataflow.kinds.rules import ROWS_D, area, count_of, need, per_element, ranks, rows_d
 from dataflow.op import Operands, OpKind, Shape, ShapeRule
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def _select_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[S
     rows, d = shapes[0]
     batch = count_of(attributes, "batch")
     need(rows % batch == 0, MULTIPLE)
-    return (batch, d), {"rows": batch, "d": d}
+    return rows_d((batch, d))
 
 
 def _append_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
@@ -33,16 +33,16 @@ def _append_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[S
 
 
 def _reshape_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
-    wanted, rule = attributes.get("shape"), "one tensor, and a shape with as many elements"
+    wanted: Any = attributes.get("shape")
+    rule = "one tensor, and a shape with as many elements"
     need(len(shapes) == 1 and isinstance(wanted, tuple | list) and prod(wanted) == prod(shapes[0]), rule)
-    assert wanted is not None
     return tuple(wanted), {"rows": 1, "d": prod(wanted)}
 
 
 def _transpose_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
-    axes, rule = attributes.get("axes"), "one tensor, and its axes in their new order"
+    axes: Any = attributes.get("axes")
+    rule = "one tensor, and its axes in their new order"
     need(len(shapes) == 1 and isinstance(axes, tuple | list) and sorted(axes) == list(range(len(shapes[0]))), rule)
-    assert axes is not None
     return tuple(shapes[0][axis] for axis in axes), {"rows": 1, "d": prod(shapes[0])}
 
 
@@ -62,7 +62,7 @@ def _append(x: Operands) -> np.ndarray:
 
 def _free(meaning: str, why: str, shape: ShapeRule, attribute: str, **record: Any) -> OpKind:
     return OpKind(
-        meaning=meaning, extents=ROWS_D, count=lambda _: {}, elements=area, shape=shape, attributes=(attribute,),
+        meaning=meaning, extents=ROWS_D, count=per_element(), elements=area, shape=shape, attributes=(attribute,),
         free=why, **record,
     )  # fmt: skip
 

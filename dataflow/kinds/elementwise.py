@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dataflow.kinds.rules import count_of, need, of_parts, part, ranks, rowwise, same_shape
+from dataflow.kinds.rules import count_of, need, of_parts, part, ranks, rows_d, rowwise, same_shape
 from dataflow.op import Box, Operands, Shape
 
 if TYPE_CHECKING:
@@ -38,21 +38,11 @@ def _add(x: Operands, box: Box) -> np.ndarray:
     return a + b
 
 
-def _activation(name: str) -> Any:
-    def load() -> Any:
-        import kernels.activation
-
-        return getattr(kernels.activation, name)
-
-    return of_parts(load)
-
-
 def _rope_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
     heads, rule = count_of(attributes, "heads"), "x [rows, heads * head_dim], head_dim even"
     ranks(shapes, 2, rule=rule)
     need(shapes[0][1] % (2 * heads) == 0, rule)
-    rows, d = shapes[0]
-    return (rows, d), {"rows": rows, "d": d}
+    return rows_d(shapes[0])
 
 
 def _rope(x: Operands, box: Box) -> np.ndarray:
@@ -77,15 +67,16 @@ def _rope(x: Operands, box: Box) -> np.ndarray:
 
 
 TURN = ("heads", "base", "past", "batch")
+ACTIVATION = "kernels.activation"
 
 KINDS = {
     "quantize": rowwise("rows to INT8 by their largest magnitude", flop=2, shape=same_shape(1), tile=_quantize),
     "dequantize": rowwise("integers times their scales", flop=1, shape=same_shape(1), tile=_dequantize),
     "add": rowwise("a + b", flop=1, shape=same_shape(2), tile=_add),
-    "mul": rowwise("a x b", flop=1, shape=same_shape(2), tile=_activation("mul")),
-    "silu_mul": rowwise("silu(gate) x up", flop=3, shape=same_shape(2), tile=_activation("silu_mul")),
-    "gelu": rowwise("GELU in its tanh form", flop=8, shape=same_shape(1), tile=_activation("gelu")),
-    "relu": rowwise("the larger of x and 0", flop=1, shape=same_shape(1), tile=_activation("relu")),
-    "square": rowwise("x times x", flop=1, shape=same_shape(1), tile=_activation("square")),
+    "mul": rowwise("a x b", flop=1, shape=same_shape(2), tile=of_parts(ACTIVATION, "mul")),
+    "silu_mul": rowwise("silu(gate) x up", flop=3, shape=same_shape(2), tile=of_parts(ACTIVATION, "silu_mul")),
+    "gelu": rowwise("GELU in its tanh form", flop=8, shape=same_shape(1), tile=of_parts(ACTIVATION, "gelu")),
+    "relu": rowwise("the larger of x and 0", flop=1, shape=same_shape(1), tile=of_parts(ACTIVATION, "relu")),
+    "square": rowwise("x times x", flop=1, shape=same_shape(1), tile=of_parts(ACTIVATION, "square")),
     "rope": rowwise("turns pairs by the row's position", flop=3, shape=_rope_shape, tile=_rope, attributes=TURN),
 }

@@ -7,11 +7,11 @@ because each takes an add or a comparison; it makes fewer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dataflow.kinds.rules import ROWS_D, area, count_of, need, part, per_element, ranks, rowwise, same_shape
-from dataflow.op import Box, Operands, OpKind, Shape, Work
+from dataflow.kinds.rules import ROWS_D, area, count_of, need, part, per_element, ranks, rows_d, rowwise, same_shape
+from dataflow.op import Box, Operands, OpKind, Shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,18 +21,16 @@ def _norm_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[Sha
     rule = "x [rows, d] and weight [d]"
     ranks(shapes, 2, 1, rule=rule)
     need(shapes[1] == shapes[0][-1:], rule)
-    rows, d = shapes[0]
-    return (rows, d), {"rows": rows, "d": d}
+    return rows_d(shapes[0])
 
 
-def _norm(meaning: str, flop: int, tile: Callable[[Operands, Box], np.ndarray]) -> OpKind:
+def _norm(meaning: str, flop: int, tile: Any) -> OpKind:
     return rowwise(meaning, flop=flop, shape=_norm_shape, attributes=("eps",), tile=tile)
 
 
 def _embedding_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
     ranks(shapes, 1, 2, rule="ids [rows] and table [vocab, d]")
-    rows, d = shapes[0][0], shapes[1][1]
-    return (rows, d), {"rows": rows, "d": d}
+    return rows_d((shapes[0][0], shapes[1][1]))
 
 
 def _pool_shape(shapes: list[Shape], attributes: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
@@ -72,38 +70,27 @@ def _softmax(x: Operands, box: Box) -> np.ndarray:
     return _columns(softmax(part(x.inputs[0], box[:1])), box)
 
 
-def _pool(kernel: str) -> Callable[[Operands], np.ndarray]:
+def _pooled(meaning: str, kernel: str) -> OpKind:
     def evaluate(x: Operands) -> np.ndarray:
         import numpy as np
 
         import kernels.pool
 
-        sequences = np.split(x.inputs[0], x.attributes["batch"])
         pool = getattr(kernels.pool, kernel)
+        sequences = np.split(x.inputs[0], x.attributes["batch"])
         return np.concatenate([pool(rows, tokens=x.attributes["tokens"]) for rows in sequences])
 
-    return evaluate
-
-
-def _pooled(meaning: str, kernel: str) -> OpKind:
     return OpKind(
         meaning=meaning, extents=ROWS_D, count=per_element(flop=1), elements=area, shape=_pool_shape,
-        attributes=("batch", "tokens"), rows=("rows",), evaluate=_pool(kernel), elementwise=True,
+        attributes=("batch", "tokens"), rows=("rows",), evaluate=evaluate, elementwise=True,
     )  # fmt: skip
 
 
-def _nothing(work: Work) -> dict[str, int]:
-    return {}
-
-
 KINDS = {
-    "embedding": OpKind(
-        meaning="the rows of a table that ids ask for", extents=ROWS_D, count=_nothing, elements=area,
-        shape=_embedding_shape, axes=ROWS_D, rows=("rows",), tile=_embedding, elementwise=True,
-    ),
+    "embedding": rowwise("the rows of a table that ids ask for", flop=0, shape=_embedding_shape, tile=_embedding),
     "rmsnorm": _norm("x over its root mean square, times a weight", 4, _rmsnorm),
     "layernorm": _norm("x less its mean over its deviation, scaled", 6, _layernorm),
     "softmax": rowwise("exp(x) over its sum in each row", flop=4, exp=1, shape=same_shape(1), tile=_softmax),
     "pool": _pooled("the means of runs of rows", "mean_pool"),
     "max_pool": _pooled("the largest of runs of rows, element by element", "max_pool"),
-}  # fmt: skip
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dataflow.op import Box, Counts, Operands, OpKind, Shape, ShapeRule, Work
@@ -26,9 +27,8 @@ def ranks(shapes: list[Shape], *wanted: int, rule: str) -> None:
 
 def count_of(attributes: Mapping[str, Any], name: str) -> int:
     """The attribute as a count. Raises ValueError where it is missing or no whole number of one or more."""
-    value = attributes.get(name)
-    need(isinstance(value, int) and not isinstance(value, bool) and value >= 1, f"{name}, a whole number >= 1")
-    assert isinstance(value, int)
+    value: Any = attributes.get(name)
+    need(type(value) is int and value >= 1, f"{name}, a whole number >= 1")
     return value
 
 
@@ -43,6 +43,11 @@ def per_element(*, flop: int = 0, exp: int = 0) -> Callable[[Work], Counts]:
     return lambda work: {what: n * area(work) for what, n in each.items()}
 
 
+def rows_d(shape: Shape) -> tuple[Shape, dict[str, Any]]:
+    """What a shape rule gives for an output [rows, d]."""
+    return shape, dict(zip(ROWS_D, shape, strict=True))
+
+
 def same_shape(inputs: int) -> ShapeRule:
     """The rule of kinds that map inputs of one shape [rows, d] to that shape."""
 
@@ -50,8 +55,7 @@ def same_shape(inputs: int) -> ShapeRule:
         rule = f"{inputs} inputs of one shape [rows, d]"
         ranks(shapes, *[2] * inputs, rule=rule)
         need(all(s == shapes[0] for s in shapes), rule)
-        rows, d = shapes[0]
-        return (rows, d), {"rows": rows, "d": d}
+        return rows_d(shapes[0])
 
     return shape
 
@@ -70,6 +74,6 @@ def rowwise(meaning: str, *, flop: int, exp: int = 0, **record: Any) -> OpKind:
     )  # fmt: skip
 
 
-def of_parts(kernel: Callable[[], Callable[..., np.ndarray]]) -> Callable[[Operands, Box], np.ndarray]:
-    """The tile of a kind without mixing: the kernel on the same part of every input; `kernel` imports it."""
-    return lambda x, box: kernel()(*(part(array, box) for array in x.inputs))
+def of_parts(module: str, kernel: str) -> Callable[[Operands, Box], np.ndarray]:
+    """The tile of a kind without mixing: a kernel, imported when it is called, on the same part of every input."""
+    return lambda x, box: getattr(import_module(module), kernel)(*(part(array, box) for array in x.inputs))

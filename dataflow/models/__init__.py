@@ -3,7 +3,8 @@
 A phase of one's own builds its graph with these functions.
 """
 
+from dataflow.errors import refuse
 from dataflow.models.decoder import add_attention, add_decoder, add_embedding
-from dataflow.models.limits import refuse, token_problems
+from dataflow.models.model import token_problems
 
 __all__ = ["add_attention", "add_decoder", "add_embedding", "refuse", "token_problems"]

@@ -6,12 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dataflow.errors import InputError
+from dataflow.errors import InputError, refuse
 from dataflow.format import FP32, Format, format_named
 from dataflow.graph import Graph, Tensor
 from dataflow.mask import Mask
-from dataflow.models.limits import refuse, token_problems
-from dataflow.models.model import Model
+from dataflow.models.model import Model, token_problems
 from dataflow.phase import Phase, asks
 
 WINDOW = re.compile("[1-9][0-9]{0,17}")

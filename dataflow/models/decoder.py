@@ -5,9 +5,11 @@ Knows the order of the ops, their names and the caches. Does not know phases, no
 
 from __future__ import annotations
 
+from functools import partial
+
 from dataflow.format import FP32, INT32, format_named
 from dataflow.graph import Graph, Tensor
-from dataflow.models.linear import add_linear, add_quantize
+from dataflow.models.linear import add_linears, add_norm
 from dataflow.models.model import Model
 from dataflow.role import Role
 
@@ -20,9 +22,7 @@ def add_embedding(model: Model, graph: Graph, *, rows: int) -> str:
     return graph.add("embedding", "embedding", ids_and_table, format=format_named(model.activations))
 
 
-def add_decoder(
-    model: Model, graph: Graph, x: str, *, cached: int, batch: int, every_row: bool = False
-) -> Graph:
+def add_decoder(model: Model, graph: Graph, x: str, *, cached: int, batch: int, every_row: bool = False) -> Graph:
     """Adds all layers on the new rows x, the final norm and the LM head on each sequence's last row; returns the graph.
 
     Each cache holds `cached` rows before, of all sequences together. With `every_row` the LM head is on every new row.
@@ -40,24 +40,19 @@ def add_decoder(
 
 
 def _layer(model: Model, graph: Graph, name: str, x: str, *, cached: int, batch: int) -> str:
-    act = format_named(model.activations)
+    act, linears = format_named(model.activations), partial(add_linears, model, graph, name, model.linears)
     # q, k and v read the same rows, so one quantisation serves all three; another serves up and gate.
-    normed = _quantized(
-        model, graph, f"{name}.attention_input", _norm(model, graph, f"{name}.input_norm", x, model.hidden)
-    )
-    q, k, v = (_linear(model, graph, f"{name}.{w}", normed) for w in ("q", "k", "v"))
+    normed = _norm(model, graph, f"{name}.input_norm", x, model.hidden)
+    q, k, v = linears(normed, "attention_input", "q", "k", "v")
     a = add_attention(model, graph, name, (q, k, v), cached=cached, batch=batch)
     if model.sub_norms:
         a = _norm(model, graph, f"{name}.attention_norm", a, model.heads * model.head_dim)
-    o = _linear(model, graph, f"{name}.o", _quantized(model, graph, f"{name}.o_input", a))
-    x = graph.add(f"{name}.attention_residual", "add", (o, x), format=act)
-    normed = _quantized(model, graph, f"{name}.ffn_input", _norm(model, graph, f"{name}.ffn_norm", x, model.hidden))
-    up, gate = (_linear(model, graph, f"{name}.{w}", normed) for w in ("up", "gate"))
+    x = graph.add(f"{name}.attention_residual", "add", (*linears(a, "o_input", "o"), x), format=act)
+    up, gate = linears(_norm(model, graph, f"{name}.ffn_norm", x, model.hidden), "ffn_input", "up", "gate")
     h = graph.add(f"{name}.silu", "silu_mul", (gate, up), format=act)
     if model.sub_norms:
         h = _norm(model, graph, f"{name}.down_norm", h, model.ffn)
-    down = _linear(model, graph, f"{name}.down", _quantized(model, graph, f"{name}.down_input", h))
-    return graph.add(f"{name}.ffn_residual", "add", (down, x), format=act)
+    return graph.add(f"{name}.ffn_residual", "add", (*linears(h, "down_input", "down"), x), format=act)
 
 
 def add_attention(model: Model, graph: Graph, name: str, qkv: tuple[str, str, str], *, cached: int, batch: int) -> str:
@@ -75,19 +70,7 @@ def add_attention(model: Model, graph: Graph, name: str, qkv: tuple[str, str, st
 
 
 def _norm(model: Model, graph: Graph, name: str, x: str, width: int) -> str:
-    act = format_named(model.activations)
-    weight = graph.add_tensor(Tensor(f"{name}.w", (width,), act, Role.NORM))
-    return graph.add(name, "rmsnorm", (x, weight), format=act, eps=model.norm_eps)
-
-
-def _quantized(model: Model, graph: Graph, name: str, x: str) -> str:
-    return add_quantize(graph, name, x, weights=format_named(model.weights))
-
-
-def _linear(model: Model, graph: Graph, name: str, x: str) -> str:
-    weights, act = format_named(model.weights), format_named(model.activations)
-    # A name such as "layer0.q" ends with the matrix's key in Model.linears.
-    return add_linear(graph, name, x, shape=model.linears[name.rsplit(".", 1)[1]], weights=weights, activations=act)
+    return add_norm(model, graph, name, x, kind="rmsnorm", width=width, eps=model.norm_eps)
 
 
 def _cached(model: Model, graph: Graph, name: str, new: str, cached: int, batch: int) -> str:

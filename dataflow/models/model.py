@@ -1,4 +1,4 @@
-"""Model: the dimensions of a decoder network. dataflow/models/phases.py turns a phase of it into a graph."""
+"""Model: the dimensions of a decoder network, and its limits. dataflow/models/phases.py turns a phase into a graph."""
 
 from __future__ import annotations
 
@@ -72,37 +72,33 @@ class Model(BaseModel):
         }  # fmt: skip
 
     @property
-    def parameters(self) -> int:
-        """Weights of all matrices and tables, with those of the vision encoder."""
-        return self.decoder_parameters + (self.vision.parameters(self.hidden) if self.vision else 0)
+    def _matrices(self) -> list[tuple[int, int]]:
+        """All matrices of all layers, and those of the vision encoder; no table and no LM head."""
+        found = self.layers * list(self.linears.values())
+        if self.vision:
+            found += self.vision.layers * list(self.vision.linears.values())
+            found += self.vision.outer_linears(self.hidden).values()
+        return found
 
     @property
-    def decoder_parameters(self) -> int:
-        """Weights of the decoder; an LM head that shares the embedding's values is counted once."""
-        # A token meets each weight of a layer's matrices once, so its multiply-adds count the weights.
+    def parameters(self) -> int:
+        """Weights of all matrices and tables; an LM head that shares the embedding's values is counted once."""
         tables = (1 if self.tied_embeddings else 2) * self.vocab * self.hidden
-        return self.layer_macs_per_token + tables
+        return sum(n * k for n, k in self._matrices) + tables
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of the whole network in memory, the same in every phase: matrices, norms, embedding table, LM head."""
         weights, act = format_named(self.weights), format_named(self.activations)
-        matrices, norms = self.layers * list(self.linears.values()), [self.hidden] * (2 * self.layers + 1)
+        norms = [self.hidden] * (2 * self.layers + 1)
         if self.sub_norms:
             norms += self.layers * [self.heads * self.head_dim, self.ffn]
         if self.vision:
-            inside, outside = self.vision.linears, self.vision.outer_linears(self.hidden)
-            matrices += [*self.vision.layers * list(inside.values()), *outside.values()]
             norms += [self.vision.hidden] * (2 * self.vision.layers + 1)
         # Embedding table and LM head both lie in memory even if tied: each is stored in its own format.
         table = (self.vocab, self.hidden)
-        stored = sum(weights.bytes(shape) for shape in matrices) + sum(act.bytes((width,)) for width in norms)
+        stored = sum(weights.bytes(shape) for shape in self._matrices) + sum(act.bytes((width,)) for width in norms)
         return stored + format_named(self.embedding).bytes(table) + format_named(self.lm_head).bytes(table)
-
-    @property
-    def layer_macs_per_token(self) -> int:
-        """Multiply-adds of all layers' matrices for one token, without the LM head and attention."""
-        return self.layers * sum(n * k for n, k in self.linears.values())
 
 
 def _has_value(holder: object, path: str) -> bool:
@@ -111,3 +107,13 @@ def _has_value(holder: object, path: str) -> bool:
             return False
         holder = getattr(holder, key)
     return holder is not None
+
+
+def token_problems(model: Model, batch: int, **asked: int) -> list[str]:
+    """What is wrong with these numbers of tokens, and with the batch."""
+    problems = [
+        f"{what}: model '{model.name}' takes 1 to {model.max_context} tokens, got {tokens}"
+        for what, tokens in asked.items()
+        if not 1 <= tokens <= model.max_context
+    ]
+    return problems + ([f"batch: at least one sequence, got {batch}"] if batch < 1 else [])

@@ -10,13 +10,12 @@ from dataclasses import MISSING, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from dataflow.errors import GraphError, InputError, quoted
+from dataflow.errors import GraphError, InputError, quoted, refuse
 from dataflow.graph import Graph, Op, Tensor
 from dataflow.models.attention import LayerAttention
 from dataflow.models.decoder import add_attention, add_decoder, add_embedding
 from dataflow.models.encoder import add_encoder
-from dataflow.models.limits import refuse, token_problems
-from dataflow.models.model import Model
+from dataflow.models.model import Model, token_problems
 from dataflow.phase import Phase, asked_by, asks, field_types, flag, type_problems
 
 LAST = "keys that the last token attends to, its own included"
@@ -81,8 +80,8 @@ class Frame(Phase):
             raise GraphError(f"vision: model '{model.name}' has none; a frame takes a model with a vision encoder")
         rows = model.vision.frame_tokens
         refuse(_longer(model, self.batch, rows, f"the {rows} tokens of a frame", context=self.context))
-        graph = _graph(model, self, tokens=self.batch * rows)
-        x = add_encoder(model, graph, batch=self.batch)
+        graph = Graph(model.name, self, self.batch * rows, model.weight_bytes)
+        x = add_encoder(model, graph, model.vision, batch=self.batch)
         return add_decoder(model, graph, x, cached=self.batch * (self.context - rows), batch=self.batch)
 
 
@@ -130,11 +129,6 @@ class Generate(Phase):
 
     def ends(self, model: Model) -> tuple[Graph, ...]:
         """The prefill and the last step: contexts only grow. Raises GraphError with all that the model cannot do."""
-        self._check(model)
-        prefill, last = Prefill(prompt=self.prompt, batch=self.batch).graph(model), self.prompt + self.tokens - 1
-        return (prefill, Decode(context=last, batch=self.batch).graph(model)) if self.tokens > 1 else (prefill,)
-
-    def _check(self, model: Model) -> None:
         prompt, tokens, most = self.prompt, self.tokens, model.max_context
         # Capped, because the message below says more about too many tokens: how many are possible.
         problems = token_problems(model, self.batch, prompt=prompt, tokens=min(tokens, most))
@@ -146,6 +140,8 @@ class Generate(Phase):
                 f"'{model.name}' takes at most {most}; use at most {most + 1 - prompt} tokens"
             )
         refuse(problems)
+        prefill = Prefill(prompt=prompt, batch=self.batch).graph(model)
+        return (prefill, Decode(context=keys, batch=self.batch).graph(model)) if tokens > 1 else (prefill,)
 
 
 # The phases by name; users add phases of their own by mappers.extend.
@@ -239,15 +235,10 @@ def _in_each_layer(name: str, layers: int) -> tuple[str, ...]:
     return tuple(f"layer{layer}.{name.partition('.')[2]}" for layer in range(layers))
 
 
-def _graph(model: Model, phase: Phase, *, tokens: int) -> Graph:
-    """An empty graph of a phase; in every phase the weights of the whole model lie in memory."""
-    return Graph(model.name, phase, tokens, model.weight_bytes)
-
-
 def _text(model: Model, phase: Phase, *, rows: int, cached: int) -> Graph:
     """The decoder on `rows` new tokens of each sequence behind `cached` ones."""
     batch = phase.batch
-    graph = _graph(model, phase, tokens=batch * rows)
+    graph = Graph(model.name, phase, batch * rows, model.weight_bytes)
     x = add_embedding(model, graph, rows=batch * rows)
     return add_decoder(model, graph, x, cached=batch * cached, batch=batch)
 

@@ -74,8 +74,3 @@ class Vision(BaseModel):
             "connect_in": (self.connector, self.hidden),
             "connect_out": (outputs, self.connector),
         }
-
-    def parameters(self, outputs: int) -> int:
-        """Weights of all matrices, for a decoder of width `outputs`."""
-        layer = sum(n * k for n, k in self.linears.values())
-        return self.layers * layer + sum(n * k for n, k in self.outer_linears(outputs).values())

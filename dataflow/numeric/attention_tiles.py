@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from dataflow.kinds.attention import heads_of
@@ -11,10 +9,10 @@ from dataflow.numeric.cover import visible
 from dataflow.numeric.replay import Step
 from dataflow.op import Box, Operands
 from kernels.online_softmax import SoftmaxState, online_softmax_finish, online_softmax_start, online_softmax_step
-from kernels.two_pass_softmax import add_weighted_values, masked_scores, softmax_weights
+from kernels.softmax import softmax
+from kernels.two_pass_softmax import add_weighted_values, masked_scores
 
 
-@dataclass(slots=True)
 class AttentionTiles:
     """The softmax states of groups of queries, or the scores of the first pass.
 
@@ -24,25 +22,17 @@ class AttentionTiles:
     for each sequence, by the (batch, heads, queries) of their queries.
     """
 
-    q: np.ndarray
-    k: np.ndarray
-    v: np.ndarray
-    seen: np.ndarray
-    output: np.ndarray
-    scores: np.ndarray
-    groups: dict[Box, list[SoftmaxState]] = field(default_factory=dict)
-
-    @staticmethod
-    def of(x: Operands, output: np.ndarray) -> AttentionTiles:
+    def __init__(self, x: Operands, output: np.ndarray) -> None:
         """The attention of these operands before its first tile; `output` [batch x queries, heads x v_dim]."""
-        q, k, v = heads_of(x)
+        self.q, k, v = heads_of(x)
         share = x.work["heads"] // x.work["kv_heads"]
-        k, v = (np.repeat(rows, share, axis=2) for rows in (k, v))
-        seen = visible(x.work)
+        self.k, self.v = (np.repeat(rows, share, axis=2) for rows in (k, v))
+        self.seen = visible(x.work)
+        self.output = output.reshape(*self.q.shape[:3], v.shape[3])
         # NaN until a tile of the first pass has computed the score; masked pairs may be in no tile.
-        unknown = np.where(seen, np.float32(np.nan), np.float32(-np.inf))[None, :, None]
-        scores = np.repeat(np.repeat(unknown, len(q), axis=0), q.shape[2], axis=2)
-        return AttentionTiles(q, k, v, seen, output.reshape(*q.shape[:3], v.shape[3]), scores)
+        unknown = np.where(self.seen, np.float32(np.nan), np.float32(-np.inf))[None, :, None]
+        self.scores = np.repeat(np.repeat(unknown, len(self.q), axis=0), self.q.shape[2], axis=2)
+        self.groups: dict[Box, list[SoftmaxState]] = {}
 
     def advance(self, step: Step) -> None:
         """Computes one tile: keys go into states, scores or sums; a drain turns the states of a group into its rows."""
@@ -56,27 +46,20 @@ class AttentionTiles:
         keys = slice(step.box[3].start, step.box[3].stop)
         k, v, seen = self.k[batch, keys, heads], self.v[batch, keys, heads], self.seen[queries, keys]
         if step.kind == "attention":
-            group, rows = step.box[:3], zip(q, k, v, strict=True)
+            group = step.box[:3]
             states = self.groups.get(group) or [online_softmax_start(*q.shape[1:3], width=v.shape[3]) for _ in q]
-            self.groups[group] = [
-                _through(state, *one, seen=seen, scale=scale) for state, one in zip(states, rows, strict=True)
-            ]
-            return
+            self.groups[group] = states
         for i in range(len(q)):
-            if step.kind == "attention_scores":
+            if step.kind == "attention":
+                for key, value, sees in zip(k[i], v[i], seen.T, strict=True):
+                    states[i] = online_softmax_step(
+                        states[i], q[i], key_row=key, value_row=value, scale=scale, visible=sees
+                    )
+            elif step.kind == "attention_scores":
                 # The sums of the second pass begin at zero.
                 output[i] = 0
                 scores[i, :, :, keys] = masked_scores(q[i], k[i], scale=scale, visible=seen)
             else:
                 # The weights of a tile of keys need the maximum and the total over all keys of the first pass.
-                weights = softmax_weights(scores[i])[:, :, keys]
+                weights = softmax(scores[i])[:, :, keys]
                 output[i] = add_weighted_values(output[i], weights, v[i])
-
-
-def _through(
-    state: SoftmaxState, q: np.ndarray, k: np.ndarray, v: np.ndarray, *, seen: np.ndarray, scale: float
-) -> SoftmaxState:
-    """The state after these keys, one by one."""
-    for key in range(len(k)):
-        state = online_softmax_step(state, q, key_row=k[key], value_row=v[key], scale=scale, visible=seen[:, key])
-    return state

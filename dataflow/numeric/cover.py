@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from math import prod
 
 import numpy as np
 
@@ -45,7 +43,6 @@ def cuts_of(op: Op, boxes: Iterable[Box], *, backwards: bool) -> Cuts:
     return tuple(tuple(sorted(ends)) for ends in found)
 
 
-@dataclass(slots=True)
 class Cover:
     """The cells of an op: how often each has been computed, which of them count, and by which tasks (run, name).
 
@@ -55,30 +52,23 @@ class Cover:
     of the axes, `total` the places that count.
     """
 
-    op: Op
-    axes: tuple[str, ...]
-    sizes: tuple[int, ...]
-    cuts: Cuts
-    counts: np.ndarray
-    needed: np.ndarray
-    once: bool
-    total: int = 0
-    groups: list[Box] = field(default_factory=list)
-    makers: list[set[tuple[int, str]]] = field(default_factory=list)
-    unfinished: set[tuple[int, str]] = field(default_factory=set)
-
-    @staticmethod
-    def of(op: Op, cuts: Cuts) -> Cover:
-        """The cover of an op of which nothing is computed yet."""
-        shape = tuple(len(ends) - 1 for ends in cuts)
+    def __init__(self, op: Op, cuts: Cuts) -> None:
         record = OP_KINDS[op.kind]
-        needed = np.ones(shape, dtype=bool)
+        self.op, self.axes, self.sizes, self.cuts, self.once = (
+            op,
+            record.axes,
+            sizes_of(op.work),
+            cuts,
+            bool(record.sums),
+        )
+        self.needed = np.ones([len(ends) - 1 for ends in cuts], dtype=bool)
         if op.work.mask is not None:
-            needed &= visible(op.work)
-        counts = np.zeros(shape, dtype=np.int32)
-        cover = Cover(op, record.axes, sizes_of(op.work), cuts, counts, needed, bool(record.sums))
-        cover.total = cover.places(cover.cells(whole_of(op.work)))
-        return cover
+            self.needed &= visible(op.work)
+        self.counts = np.zeros(self.needed.shape, dtype=np.int32)
+        self.total = self.places(self.cells(whole_of(op.work)))
+        self.groups: list[Box] = []
+        self.makers: list[set[tuple[int, str]]] = []
+        self.unfinished: set[tuple[int, str]] = set()
 
     def cells(self, box: Box) -> tuple[slice, ...]:
         """The cells of a box."""
@@ -89,11 +79,10 @@ class Cover:
 
     def places(self, cells: tuple[slice, ...]) -> int:
         """The places of these cells that count."""
-        lengths = [np.diff(np.array(ends))[part] for ends, part in zip(self.cuts, cells, strict=True)]
-        found = self.needed[cells].astype(np.int64)
-        for axis, length in enumerate(lengths):
-            found = found * length.reshape([-1 if i == axis else 1 for i in range(len(lengths))])
-        return int(found.sum())
+        found = self.needed[cells]
+        for ends, part in zip(reversed(self.cuts), reversed(cells), strict=True):
+            found = found @ np.diff(ends)[part]  # the sum over the last axis, each cell times its length
+        return int(found)
 
     def missing(self, group: Box) -> Iterator[dict[str, int]]:
         """The places of a group of queries that count and have not been computed."""
@@ -124,17 +113,16 @@ class Cover:
             place = self._place(np.argwhere(self.needed & (self.counts == count))[0])
             return ", ".join(f"{axis} {i}" for axis, i in place.items())
 
+        wrong = ""
         if low == 0:
-            lacking = sum(self._size(cell) for cell in np.argwhere(self.needed & (self.counts == 0)))
-            return f"op '{self.op.name}': no tile holds ({first(0)}), {lacking} such places in all; {rule}"
-        if self.once and high > 1:
-            return f"op '{self.op.name}': {high} tiles hold ({first(high)}); {rule}"
-        if low != high:
-            return f"op '{self.op.name}': {high} tiles hold ({first(high)}) and {low} ({first(low)}); {rule}"
-        return ""
-
-    def _size(self, cell: Iterable[int]) -> int:
-        return prod(ends[i + 1] - ends[i] for ends, i in zip(self.cuts, cell, strict=True))
+            cells = np.argwhere(self.needed & (self.counts == 0))
+            lacking = sum(self.places(tuple(slice(i, i + 1) for i in cell)) for cell in cells)
+            wrong = f"no tile holds ({first(0)}), {lacking} such places in all"
+        elif self.once and high > 1:
+            wrong = f"{high} tiles hold ({first(high)})"
+        elif low != high:
+            wrong = f"{high} tiles hold ({first(high)}) and {low} ({first(low)})"
+        return f"op '{self.op.name}': {wrong}; {rule}" if wrong else ""
 
 
 def visible(work: Work) -> np.ndarray:
@@ -147,11 +135,8 @@ def visible(work: Work) -> np.ndarray:
     """
     queries, keys, mask = work["queries"], work["keys"], work.mask
     assert mask is not None
-    seen = np.zeros((queries, keys), dtype=bool)
-    for query in range(queries):
-        span = mask.seen(query, queries=queries, keys=keys)
-        seen[query, span.start : span.stop] = True
-    return seen
+    spans, key = (mask.seen(query, queries=queries, keys=keys) for query in range(queries)), np.arange(keys)
+    return np.array([(span.start <= key) & (key < span.stop) for span in spans])
 
 
 def box_below(box: Box, sizes: Iterable[int], *, backwards: bool) -> Box:

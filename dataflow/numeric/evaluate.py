@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dataflow.errors import GraphError
+from dataflow.errors import GraphError, refuse
 from dataflow.format import INT32
 from dataflow.graph import Graph, Op, Tensor
 from dataflow.numeric.attention_tiles import AttentionTiles
@@ -71,7 +71,7 @@ def replay(schedule: Schedule, tensors: Arrays) -> dict[str, np.ndarray]:
             operands[name] = operands_of(graph, step.op, _with_free_inputs(graph, step.op, arrays))
             arrays[name] = _blank(graph, step.op)
             if step.op.kind == "attention":
-                attentions[name] = AttentionTiles.of(operands[name], arrays[name])
+                attentions[name] = AttentionTiles(operands[name], arrays[name])
         if step.whole:
             arrays[name][:] = _whole(operands[name])
         elif step.op.kind == "attention":
@@ -98,26 +98,20 @@ def _add_tile(output: np.ndarray, x: Operands, step: Step) -> None:
 
 def operands_of(graph: Graph, op: Op, arrays: Arrays) -> Operands:
     """The operands of this op, from the arrays of the tensors that it and its scales depend on."""
-    inputs = tuple(arrays[name] for name in op.inputs)
-    if op.kind == "matmul":
-        return Operands(op.work, op.attributes, inputs, None, _weight_scale(op, arrays))
-    if op.kind != "dequantize":
-        return Operands(op.work, op.attributes, inputs)
-    # Backwards from the product: its matmul gives the weight scale, the quantize before it the row scales.
-    name, weight_scale = op.inputs[0], 1.0
-    if name in graph.ops and graph.ops[name].kind == "ternary_matmul":
-        weight_scale = _weight_scale(graph.ops[name], arrays)
-        name = graph.ops[name].inputs[0]
-    if name in graph.ops and graph.ops[name].kind == "quantize":
-        # Arrays hold outputs of ops alone, and scales are no output, so they are computed again.
-        _, scales = quantize_absmax(arrays[graph.ops[name].inputs[0]])
-    else:
-        scales = np.broadcast_to(np.float32(arrays.get(f"{name}.scale", 1.0)), len(inputs[0]))
+    inputs, scales, of_weight = tuple(arrays[name] for name in op.inputs), None, op if op.kind == "matmul" else None
+    if op.kind == "dequantize":
+        # Backwards from the product: its matmul gives the weight scale, the quantize before it the row scales.
+        name = op.inputs[0]
+        if name in graph.ops and graph.ops[name].kind == "ternary_matmul":
+            of_weight = graph.ops[name]
+            name = of_weight.inputs[0]
+        if name in graph.ops and graph.ops[name].kind == "quantize":
+            # Arrays hold outputs of ops alone, and scales are no output, so they are computed again.
+            _, scales = quantize_absmax(arrays[graph.ops[name].inputs[0]])
+        else:
+            scales = np.broadcast_to(np.float32(arrays.get(f"{name}.scale", 1.0)), len(inputs[0]))
+    weight_scale = float(arrays.get(f"{of_weight.inputs[1]}_scale", 1.0)) if of_weight else 1.0
     return Operands(op.work, op.attributes, inputs, scales, weight_scale)
-
-
-def _weight_scale(matmul: Op, arrays: Arrays) -> float:
-    return float(arrays.get(f"{matmul.inputs[1]}_scale", 1.0))
 
 
 def random_tensors(graph: Graph, seed: int) -> dict[str, np.ndarray]:
@@ -157,8 +151,7 @@ def _given(graph: Graph, tensors: Arrays) -> dict[str, np.ndarray]:
         elif np.shape(tensors[tensor.name]) != tensor.shape:
             shape = list(np.shape(tensors[tensor.name]))
             problems.append(f"tensor '{tensor.name}': given with shape {shape}; its shape is {list(tensor.shape)}")
-    if problems:
-        raise GraphError(problems)
+    refuse(problems)
     return {name: np.asarray(array) for name, array in tensors.items()}
 
 

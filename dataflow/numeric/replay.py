@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain, cycle, islice, repeat
 from math import prod
 
-from dataflow.errors import ScheduleError
+from dataflow.errors import ScheduleError, refuse
 from dataflow.graph import Graph, Op
 from dataflow.numeric.cover import Cover, Cuts, box_below, cuts_of, whole_of
 from dataflow.op import OP_KINDS, Box, Work, computes
@@ -45,10 +46,8 @@ def steps(schedule: Schedule) -> Iterator[Step]:
     schedule leaves out work of the graph.
     """
     if schedule.skipped:
-        left = "; ".join(
-            f"{', '.join(f'{n:,} {what}' for what, n in skipped.counts.items())}: {skipped.reason}"
-            for skipped in schedule.skipped
-        )
+        counts = [(", ".join(f"{n:,} {what}" for what, n in skip.counts.items()), skip) for skip in schedule.skipped]
+        left = "; ".join(f"{told}: {skip.reason}" for told, skip in counts)
         raise ScheduleError(
             f"the schedule leaves out work ({left}), so its numbers are not the graph's; replay one that does all of it"
         )
@@ -72,12 +71,10 @@ def dependence_order(section: Section) -> list[tuple[Task, frozenset[str]]]:
 
     Streams that start with tokens enforce no order. Raises ScheduleError if tasks wait for each other in a circle.
     """
-    before: dict[str, set[str]] = {task.name: set() for task in section.tasks}
-    ends = section.ends
-    for stream in section.streams:
-        if not stream.initial:
-            source, sink = ends[stream.name]
-            before[sink].add(source)
+    tasks, ends = {task.name: task for task in section.tasks}, section.ends
+    before: dict[str, set[str]] = {name: set() for name in tasks}
+    for source, sink in (ends[stream.name] for stream in section.streams if not stream.initial):
+        before[sink].add(source)
     try:
         names = tuple(TopologicalSorter(before).static_order())
     except CycleError as error:
@@ -86,7 +83,6 @@ def dependence_order(section: Section) -> list[tuple[Task, frozenset[str]]]:
     waited: dict[str, frozenset[str]] = {}
     for name in names:
         waited[name] = frozenset(before[name]).union(*(waited[other] for other in before[name]))
-    tasks = {task.name: task for task in section.tasks}
     return [(tasks[name], waited[name]) for name in names]
 
 
@@ -115,7 +111,7 @@ class _Progress:
         self.graph = schedule.graph
         self.newest_first = schedule.options.get("attention_order") == "reversed"
         self.covers: dict[str, Cover] = {}
-        self.amounts: dict[Work, dict[str, int]] = {}
+        self.amounts = cache(_amounts)
         self.cuts = self._cuts(schedule)
         self.run = 0
 
@@ -128,11 +124,8 @@ class _Progress:
                     if name in self.graph.ops:
                         boxes.setdefault(name, []).extend(task.tiles)
                         _check_axes(task, self.graph.ops[name])
-        return {
-            name: cuts_of(op, found, backwards=self._backwards(op))
-            for name, found in boxes.items()
-            for op in [self.graph.ops[name]]
-        }
+        ops = {name: self.graph.ops[name] for name in boxes}
+        return {name: cuts_of(op, boxes[name], backwards=self._backwards(op)) for name, op in ops.items()}
 
     def _backwards(self, op: Op) -> bool:
         return op.kind == "attention" and self.newest_first
@@ -191,8 +184,7 @@ class _Progress:
         cells = cover.cells(box)
         # Masked pairs may be skipped, or computed and charged.
         asked = {size} if op.work.mask is None else {size, cover.places(cells)}
-        whole = self._amounts(Work(item.kind, op.work.extents, op.work.mask))
-        done = self._amounts(item)
+        whole, done = self.amounts(Work(item.kind, op.work.extents, op.work.mask)), self.amounts(item)
         # The arithmetic of an op is spread evenly over its places.
         if not any(all(done[what] * cover.total == n * part for what, n in whole.items()) for part in asked):
             raise ScheduleError(
@@ -207,17 +199,11 @@ class _Progress:
                 )
         return box, cells
 
-    def _amounts(self, item: Work) -> dict[str, int]:
-        """What must be in proportion between an op and its tiles: all that is counted, or elements where nothing is."""
-        if item not in self.amounts:
-            self.amounts[item] = item.counts() if computes(item) else {"elements": item.elements}
-        return self.amounts[item]
-
     def _cover(self, op: Op, kind: str) -> Cover:
         # The first pass covers its scores, which another task may read before the op itself is covered.
         name = f"{op.name} scores" if kind == "attention_scores" else op.name
         if name not in self.covers:
-            self.covers[name] = Cover.of(op, self.cuts.get(op.name) or cuts_of(op, (), backwards=False))
+            self.covers[name] = Cover(op, self.cuts.get(op.name) or cuts_of(op, (), backwards=False))
         return self.covers[name]
 
     def _check_made(self, task: Task, name: str, waited_for: frozenset[str]) -> None:
@@ -239,9 +225,12 @@ class _Progress:
         due = [op.name for op in self.graph.ops.values() if not OP_KINDS[op.kind].free]
         lacking = [name for name in due if name not in self.covers]
         problems = [f"op '{name}': no task computes it; every op with work is some task's" for name in lacking]
-        problems += [problem for cover in self.covers.values() if (problem := cover.problem())]
-        if problems:
-            raise ScheduleError(problems)
+        refuse(problems + [problem for cover in self.covers.values() if (problem := cover.problem())], ScheduleError)
+
+
+def _amounts(item: Work) -> dict[str, int]:
+    """What must be in proportion between an op and its tiles: all that is counted, or elements where nothing is."""
+    return item.counts() if computes(item) else {"elements": item.elements}
 
 
 def _check_axes(task: Task, op: Op) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from dataflow.cascade import CASCADES, Cascade
-from dataflow.errors import ScheduleError
+from dataflow.errors import ScheduleError, refuse
 from dataflow.graph import Graph, Op
 from dataflow.numeric.replay import dependence_order
 from dataflow.schedule import Schedule
@@ -47,51 +46,34 @@ def replay_streams(schedule: Schedule, tensors: Mapping[str, np.ndarray]) -> dic
         op = schedule.graph.ops[name]
         # A form without the maximum overflows at large scores; that is its result, and nothing to warn of here.
         with np.errstate(over="ignore", invalid="ignore"):
-            outputs[name] = _Run(section, cascade, _Operands.of(op, schedule.graph, {**tensors, **outputs})).output()
+            outputs[name] = _Run(section, cascade, _operands(op, schedule.graph, {**tensors, **outputs})).output()
     lacking = [op.name for op in schedule.graph.ops.values() if op.kind == "attention" and op.name not in outputs]
-    if lacking:
-        raise ScheduleError([f"op '{name}': no section computes it" for name in lacking])
+    refuse([f"op '{name}': no section computes it" for name in lacking], ScheduleError)
     return outputs
 
 
 Row = tuple[int, int, int]  # sequence, head, query
 
 
-@dataclass(frozen=True, slots=True)
-class _Operands:
-    """q, k and v of an op as [sequence, query or key, head, width]; a row is (sequence, head, query)."""
-
-    arrays: Mapping[str, np.ndarray]
-
-    @staticmethod
-    def of(op: Op, graph: Graph, tensors: Mapping[str, np.ndarray]) -> _Operands:
-        batch, widths = op.work["batch"], [op.work[width] for width in ("qk_dim", "qk_dim", "v_dim")]
-        missing = [f"tensor '{name}': not given; op '{op.name}' reads it" for name in op.inputs if name not in tensors]
-        if missing:
-            raise ScheduleError(missing)
-        given = [np.asarray(tensors[name]) for name in op.inputs]
-        for name, array in zip(op.inputs, given, strict=True):
-            shape = graph.tensors[name].shape
-            if array.shape != shape or not np.issubdtype(array.dtype, np.floating):
-                raise ScheduleError(
-                    f"tensor '{name}': given as {array.dtype} {list(array.shape)}; expected floats {list(shape)}"
-                )
-        shaped = (a.reshape(batch, -1, a.shape[1] // width, width) for a, width in zip(given, widths, strict=True))
-        return _Operands(dict(zip("qkv", shaped, strict=True)))
-
-    def read(self, name: str, row: Row, key: int) -> np.ndarray:
-        """The vector [width] of q at this row, or of k or v at this key for the row's head."""
-        sequence, head, query = row
-        array = self.arrays[name]
-        share = self.arrays["q"].shape[2] // array.shape[2]  # query heads of a KV head (GQA); 1 for q itself
-        found: np.ndarray = array[sequence, query if name == "q" else key, head // share]
-        return found
+def _operands(op: Op, graph: Graph, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """q, k and v of an op as [sequence, query or key, head, width]."""
+    missing = [f"tensor '{name}': not given; op '{op.name}' reads it" for name in op.inputs if name not in tensors]
+    refuse(missing, ScheduleError)
+    found = {}
+    for operand, width, name in zip("qkv", ("qk_dim", "qk_dim", "v_dim"), op.inputs, strict=True):
+        array, shape = np.asarray(tensors[name]), graph.tensors[name].shape
+        if array.shape != shape or not np.issubdtype(array.dtype, np.floating):
+            raise ScheduleError(
+                f"tensor '{name}': given as {array.dtype} {list(array.shape)}; expected floats {list(shape)}"
+            )
+        found[operand] = array.reshape(op.work["batch"], -1, shape[1] // op.work[width], op.work[width])
+    return found
 
 
 class _Run:
     """A section run on its operands; `tokens` are the pairs (row, value) that lie in each stream."""
 
-    def __init__(self, section: Section, cascade: Cascade, operands: _Operands) -> None:
+    def __init__(self, section: Section, cascade: Cascade, operands: Mapping[str, np.ndarray]) -> None:
         self.section, self.cascade, self.operands = section, cascade, operands
         self.tokens: dict[str, deque[tuple[Row, Any]]] = {stream.name: deque() for stream in section.streams}
         named = {task.name: task.expression for task in section.tasks}
@@ -99,13 +81,15 @@ class _Run:
 
     def output(self) -> np.ndarray:
         """The rows that the sinks take, put in their places in the output."""
-        q, v = self.operands.arrays["q"], self.operands.arrays["v"]
+        q, v = self.operands["q"], self.operands["v"]
         out = np.full((*q.shape[:3], v.shape[3]), np.nan, q.dtype)
         rows: list[Row] = []
         for task, _ in dependence_order(self.section):
             if task.expression == "sink":
-                for (sequence, head, query), value in self.taken_whole(task):
-                    out[sequence, query, head] = value
+                (stream,) = task.takes
+                while self.tokens[stream]:
+                    (sequence, head, query), out_row = self.tokens[stream].popleft()
+                    out[sequence, query, head] = out_row
                     rows.append((sequence, head, query))
             else:
                 self.fire(task)
@@ -143,9 +127,13 @@ class _Run:
                 self.tokens[stream].extend([(row, value)] * pattern.at(i))
 
     def operand(self, task: Task, name: str, row: Row, key: int) -> np.ndarray:
+        """The vector [width] of q at this row, or of k or v at this key for the row's head."""
         if name not in self.cascade.operands:
             raise ScheduleError(f"task '{task.name}': reads '{name}' before it has taken any")
-        return self.operands.read(name, row, key)
+        (sequence, head, query), array = row, self.operands[name]
+        share = self.operands["q"].shape[2] // array.shape[2]  # query heads of a KV head (GQA); 1 for q itself
+        found: np.ndarray = array[sequence, query if name == "q" else key, head // share]
+        return found
 
     def take(self, task: Task, stream: str, row: Row) -> Any:
         """The next token of a stream, which must belong to the task's current row."""
@@ -156,10 +144,3 @@ class _Run:
             at, of = (f"(sequence {s}, head {h}, query {q})" for s, h, q in (row, token_row))
             raise ScheduleError(f"task '{task.name}': at {at} it takes a token of {of} from '{stream}'")
         return value
-
-    def taken_whole(self, task: Task) -> list[tuple[Row, Any]]:
-        """All tokens of the one stream that a sink takes from."""
-        (stream,) = task.takes
-        found = list(self.tokens[stream])
-        self.tokens[stream].clear()
-        return found

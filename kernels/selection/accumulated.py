@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.selection.algorithm import Algorithm, CacheShape, Counters, State, check_count
+from kernels.selection.algorithm import Algorithm, CacheShape, Counters, State
+from kernels.selection.positions import check_budget
 from kernels.selection.ranking import keep_highest, scores_of
 
 # The sums are counted as FP32 numbers in memory, although they are computed in FP64 here.
@@ -70,9 +71,7 @@ class HeavyHitters(Algorithm):
     recent: int = 2048
 
     def check(self, shape: CacheShape) -> None:
-        check_count("heavy", self.heavy, least=0)
-        check_count("recent", self.recent)
-        check_count("heavy + recent", self.heavy + self.recent, most=shape.tokens)
+        check_budget(shape, heavy=self.heavy, recent=self.recent)
 
     def begin(self, shape: CacheShape) -> Survivors:
         none = (shape.kv_heads, 0)

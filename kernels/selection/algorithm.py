@@ -100,10 +100,6 @@ class SelectedKeys:
         """
         return np.any(self.mask.reshape(kv_heads, -1, self.mask.shape[1]), axis=1)
 
-    def ratio(self, kv_heads: int) -> float:
-        """Return the kept share of all tokens of all KV heads, 0 to 1: the retrieval ratio."""
-        return float(self.of_kv_heads(kv_heads).mean())
-
 
 @dataclass(frozen=True, slots=True)
 class State:

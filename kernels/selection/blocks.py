@@ -18,9 +18,10 @@ def _sum_of_groups(queries: np.ndarray, kv_heads: int) -> np.ndarray:
     return queries.sum(axis=0).reshape(kv_heads, -1, queries.shape[2]).sum(axis=1)[None]
 
 
-def _highest(scores: np.ndarray, keep: int) -> np.ndarray:
-    """Return which of scores [n] are the highest, bool [n]."""
-    return keep_highest(scores.astype(np.float32)[None, None], keep)[0]
+def _best(queries: np.ndarray, vectors: np.ndarray, keep: int) -> np.ndarray:
+    """Return which of vectors [n, kv_heads, d] have the highest products with all queries, summed up, bool [n]."""
+    scores = scores_of(_sum_of_groups(queries, vectors.shape[1]), vectors).sum(axis=(0, 1))
+    return keep_highest(scores[None, None], keep)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,8 @@ class BlockMeans(Algorithm):
         check_count("window", self.window)
         check_count("block", self.block)
         check_count("blocks", self.blocks, least=0)
-        check_count(
-            "representatives", self.representatives, most=self.block, of="keys of a block", holder="a block holds"
-        )
+        most, of = self.block, "keys of a block"
+        check_count("representatives", self.representatives, most=most, of=of, holder="a block holds")
         budget = self.sinks + self.window + self.blocks * self.block
         check_count("sinks + window + blocks * block", budget, most=shape.tokens)
 
@@ -109,19 +109,14 @@ class BlockMeans(Algorithm):
         return np.where(chosen.T[:, :, None], keys, np.float32(0)).sum(axis=0) / np.float32(self.representatives)
 
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
-        held, shape = state.held, state.shape
+        held: Blocks = state.held
         # Pending tokens are the window and those before it that do not fill a block.
         row = sink_and_recent(state.tokens, self.sinks, len(held.pending))
-        counts = Counters(
-            metadata_read_bytes=state.metadata_bytes,
-            multiply_adds=queries.size * held.complete,
-            comparisons=held.complete,
-        )
-        summed = _sum_of_groups(queries, shape.kv_heads)
-        scores = scores_of(summed, held.means.array[: held.complete]).sum(axis=(0, 1))
-        chosen = np.repeat(_highest(scores, self.blocks), self.block)
+        chosen = np.repeat(_best(queries, held.means.array[: held.complete], self.blocks), self.block)
         row[self.sinks : self.sinks + len(chosen)] |= chosen
-        return np.tile(row, (shape.kv_heads, 1)), counts
+        products, compared = queries.size * held.complete, held.complete
+        counts = Counters(state.metadata_bytes, multiply_adds=products, comparisons=compared)
+        return np.tile(row, (state.shape.kv_heads, 1)), counts
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Blocks) -> int:
         return held.complete * shape.kv_heads * shape.row_bytes
@@ -183,16 +178,11 @@ class FrameMeans(Algorithm):
 
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         complete = state.tokens // self.frame
-        summed = _sum_of_groups(queries, state.shape.kv_heads)
-        scores = scores_of(summed, state.held.sums.array[:complete]).sum(axis=(0, 1))
         row = np.ones(state.tokens, dtype=bool)
-        row[: complete * self.frame] = np.repeat(_highest(scores, self.frames), self.frame)
-        counts = Counters(
-            metadata_read_bytes=state.metadata_bytes,
-            multiply_adds=complete * queries[0].size,
-            additions=queries.size,
-            comparisons=complete,
-        )
+        best = _best(queries, state.held.sums.array[:complete], self.frames)
+        row[: complete * self.frame] = np.repeat(best, self.frame)
+        products, added = complete * queries[0].size, queries.size
+        counts = Counters(state.metadata_bytes, multiply_adds=products, additions=added, comparisons=complete)
         return np.tile(row, (state.shape.kv_heads, 1)), counts
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Frames) -> int:

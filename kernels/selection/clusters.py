@@ -216,11 +216,9 @@ class HashClusters(Algorithm):
         touched, first = np.unique(joined, return_index=True)
         # touched rises, and new clusters are numbered without gaps.
         clusters = max(old, int(touched[-1]) + 1)
-        sums = np.zeros((clusters, *keys.shape[1:]), dtype=np.float32)
-        sums[:old] = table.sums
+        sums = np.concatenate([table.sums, np.zeros((clusters - old, *keys.shape[1:]), dtype=np.float32)])
         _add_rows(sums, joined, np.ascontiguousarray(keys))
-        hashes = np.zeros(clusters, dtype=np.uint64)
-        hashes[:old] = table.hashes
+        hashes = np.concatenate([table.hashes, np.zeros(clusters - old, dtype=np.uint64)])
         # A new cluster starts with the hash of its first member.
         opened = touched >= old
         hashes[touched[opened]] = current[first[opened]]
@@ -259,12 +257,10 @@ class HashClusters(Algorithm):
             scale=shape.head_dim**-0.5,
         )  # fmt: skip
         # Each row takes one pass for its sum and range, and one for each bucket down to the threshold.
-        return kept, Counters(
-            metadata_read_bytes=table.sums.size * shape.element_bytes,
-            multiply_adds=products.size * shape.head_dim,
-            comparisons=clusters * int((1 + passes).sum()),
-            ranked=((len(passes), clusters, int(passes.sum())),) if self.buckets else (),
-        )
+        read, multiplied = table.sums.size * shape.element_bytes, products.size * shape.head_dim
+        compared = clusters * int((1 + passes).sum())
+        ranked = ((len(passes), clusters, int(passes.sum())),) if self.buckets else ()
+        return kept, Counters(read, multiply_adds=multiplied, comparisons=compared, ranked=ranked)
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Clusters) -> int:
         rows = sum(table.sums.size * shape.element_bytes for table in held.tables)

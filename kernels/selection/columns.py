@@ -4,6 +4,7 @@ Know the scores, the budget, and how a calibration set gives channels and rotati
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +13,36 @@ from kernels.selection.algorithm import Algorithm, CacheShape, Counters, Growing
 from kernels.selection.ranking import keep_highest, keep_scored, keep_within
 
 
-def _reading(state: State, queries: np.ndarray, *, width: int) -> Counters:
-    """Return the counts of scoring every token by `width` columns of K that are stored beside it."""
-    scores = queries.shape[0] * queries.shape[1] * state.tokens
-    return Counters(state.metadata_bytes, multiply_adds=scores * width, comparisons=scores)
+class Columns(Algorithm):
+    """A rule that scores every token by columns of its key: all, as in the cache, or some that are stored beside it."""
+
+    def _width(self, shape: CacheShape) -> int:
+        return shape.head_dim
+
+    def _columns(self, shape: CacheShape, rows: np.ndarray) -> np.ndarray:
+        """Return the columns of rows [n, heads or kv_heads, d] that are scored."""
+        return rows
+
+    def begin(self, shape: CacheShape) -> Growing:
+        return Growing(shape.tokens, (shape.kv_heads, self._width(shape)))
+
+    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counters]:
+        return state.held.append(self._columns(state.shape, keys), state.tokens), Counters()
+
+    def _keep(
+        self, state: State, queries: np.ndarray, keep: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, Counters]:
+        """Return the mask that `keep` makes of the scores, and the counts of scoring and comparing each token once."""
+        mask = keep_scored(self._columns(state.shape, queries), state.held.array[: state.tokens], keep)
+        scores = queries.shape[0] * queries.shape[1] * state.tokens
+        return mask, Counters(state.metadata_bytes, multiply_adds=scores * self._width(state.shape), comparisons=scores)
+
+    def metadata_bytes(self, shape: CacheShape, tokens: int, held: Growing) -> int:
+        return tokens * shape.kv_heads * self._width(shape) * shape.element_bytes
 
 
 @dataclass(frozen=True, slots=True)
-class HighestScores(Algorithm):
+class HighestScores(Columns):
     """Keep the `tokens` tokens of the highest q . k, per query head and row: the best choice for a given budget.
 
     Bytes per KV head: n d b of K for the scores, and d b of V for each kept token. The default budget has no source.
@@ -37,19 +60,11 @@ class HighestScores(Algorithm):
     def check(self, shape: CacheShape) -> None:
         check_count("tokens", self.tokens, most=shape.tokens)
 
-    def begin(self, shape: CacheShape) -> Growing:
-        return Growing(shape.tokens, (shape.kv_heads, shape.head_dim))
-
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counters]:
-        return state.held.append(keys, state.tokens), Counters()
-
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
-        shape, keys = state.shape, state.held.array[: state.tokens]
-        mask = keep_scored(queries, keys, lambda scores: keep_highest(scores, self.tokens))
+        mask, counts = self._keep(state, queries, lambda scores: keep_highest(scores, self.tokens))
         # select() adds K and V of the kept tokens; the scores read K of the others too.
-        left = int((~mask.reshape(shape.kv_heads, -1, state.tokens).any(axis=1)).sum())
-        counts = _reading(state, queries, width=shape.head_dim)
-        return mask, counts + Counters(kv_read_bytes=left * shape.row_bytes)
+        left = int((~mask.reshape(state.shape.kv_heads, -1, state.tokens).any(axis=1)).sum())
+        return mask, counts + Counters(kv_read_bytes=left * state.shape.row_bytes)
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Growing) -> int:
         return 0
@@ -70,7 +85,7 @@ def rank_channels(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelChannels(Algorithm):
+class LabelChannels(Columns):
     """Keep the `tokens` tokens of the highest score from ceil(d / group) channels, per query head and row.
 
     channels: those of the label cache for each KV head, from rank_channels. () takes the first channels, which gives
@@ -94,9 +109,10 @@ class LabelChannels(Algorithm):
     def _width(self, shape: CacheShape) -> int:
         return -(-shape.head_dim // self.group)
 
-    def _channels(self, shape: CacheShape) -> np.ndarray:
+    def _columns(self, shape: CacheShape, rows: np.ndarray) -> np.ndarray:
         first = np.tile(np.arange(self._width(shape)), (shape.kv_heads, 1))
-        return np.array(self.channels) if self.channels else first
+        own = np.array(self.channels) if self.channels else first
+        return np.take_along_axis(rows, np.repeat(own, rows.shape[1] // shape.kv_heads, axis=0)[None], axis=2)
 
     def check(self, shape: CacheShape) -> None:
         check_count("group", self.group, most=shape.head_dim, of="channels", holder="a head has")
@@ -111,22 +127,8 @@ class LabelChannels(Algorithm):
             if len(set(row)) < len(row) or not set(row) <= set(range(shape.head_dim)):
                 raise ValueError(f"channels: {row} are not all different channels; take from 0 to {shape.head_dim - 1}")
 
-    def begin(self, shape: CacheShape) -> Growing:
-        return Growing(shape.tokens, (shape.kv_heads, self._width(shape)))
-
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counters]:
-        labels = np.take_along_axis(keys, self._channels(state.shape)[None], axis=2)
-        return state.held.append(labels, state.tokens), Counters()
-
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
-        own = np.repeat(self._channels(state.shape), state.shape.share, axis=0)
-        queries = np.take_along_axis(queries, own[None], axis=2)
-        labels = state.held.array[: state.tokens]
-        mask = keep_scored(queries, labels, lambda scores: keep_highest(scores, self.tokens))
-        return mask, _reading(state, queries, width=self._width(state.shape))
-
-    def metadata_bytes(self, shape: CacheShape, tokens: int, held: Growing) -> int:
-        return tokens * shape.kv_heads * self._width(shape) * shape.element_bytes
+        return self._keep(state, queries, lambda scores: keep_highest(scores, self.tokens))
 
 
 def dominant_rotation(queries: np.ndarray, *, kv_heads: int) -> np.ndarray:
@@ -145,7 +147,7 @@ def dominant_rotation(queries: np.ndarray, *, kv_heads: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PartialColumns(Algorithm):
+class PartialColumns(Columns):
     """Keep the tokens whose score from a few rotated columns is within alpha of the row's highest, at most limit n.
 
     Per query head and row. columns: share of the columns of K that is stored again, rotated: round(columns d), at least
@@ -180,7 +182,7 @@ class PartialColumns(Algorithm):
         if self.rotation is not None and self.rotation.shape != expected:
             raise ValueError(f"rotation: shape {self.rotation.shape} does not fit the cache; give {expected}")
 
-    def _rotated(self, shape: CacheShape, rows: np.ndarray) -> np.ndarray:
+    def _columns(self, shape: CacheShape, rows: np.ndarray) -> np.ndarray:
         """Return the first columns of rows [n, heads or kv_heads, d], rotated head by head."""
         width = self._width(shape)
         if self.rotation is None:
@@ -189,22 +191,10 @@ class PartialColumns(Algorithm):
         own = np.repeat(self.rotation[:, :, :width].astype(np.float32), rows.shape[1] // shape.kv_heads, axis=0)
         return np.ascontiguousarray(np.matmul(rows.transpose(1, 0, 2), own).transpose(1, 0, 2))
 
-    def begin(self, shape: CacheShape) -> Growing:
-        return Growing(shape.tokens, (shape.kv_heads, self._width(shape)))
-
-    def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Growing, Counters]:
-        return state.held.append(self._rotated(state.shape, keys), state.tokens), Counters()
-
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
-        rotated = self._rotated(state.shape, queries)
         # alpha is a distance of logits; the scores here are not divided by sqrt(d).
         reach = self.alpha * math.sqrt(state.shape.head_dim)
         keep = max(1, math.floor(self.limit * state.tokens))
-        held = state.held.array[: state.tokens]
-        mask = keep_scored(rotated, held, lambda scores: keep_within(scores, reach, keep=keep))
+        mask, counts = self._keep(state, queries, lambda scores: keep_within(scores, reach, keep=keep))
         # Each score is compared twice: for the highest of the row, then with the edge below it.
-        counts = _reading(state, queries, width=self._width(state.shape))
         return mask, counts + Counters(comparisons=counts.comparisons)
-
-    def metadata_bytes(self, shape: CacheShape, tokens: int, held: Growing) -> int:
-        return tokens * shape.kv_heads * self._width(shape) * shape.element_bytes

@@ -4,7 +4,7 @@ Keys and queries are small whole numbers, so that every sum is exact in FP32 and
 decides they are normal numbers, because sums equal in one order of additions could differ in another.
 """
 
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,8 @@ def _stream(rng: np.random.Generator, size: int, *, whole: bool = True) -> tuple
     else:
         tokens, kv_heads = _upto(rng, 2 * size), _upto(rng, 3)
         # Up to 9 places stay free, so that rules cannot take the capacity for the number of tokens.
-        shape = CacheShape(
-            tokens + _upto(rng, 9, least=0), kv_heads * _upto(rng, 3), kv_heads, _upto(rng, min(size, 9))
-        )
+        room, heads = tokens + _upto(rng, 9, least=0), kv_heads * _upto(rng, 3)
+        shape = CacheShape(room, heads, kv_heads, _upto(rng, min(size, 9)))
     keys, queries = (
         rng.integers(-4, 5, (tokens, heads, shape.head_dim)).astype(np.float32)
         if whole
@@ -44,127 +43,113 @@ def _stream(rng: np.random.Generator, size: int, *, whole: bool = True) -> tuple
     return shape, {"shape": shape, "keys": keys, "queries": queries, "chunk": -(-tokens // _upto(rng, min(size, 7)))}
 
 
+def with_stream(
+    options: Callable[[np.random.Generator, CacheShape], Algorithm], *, whole: bool = True, most: int | None = None
+) -> Callable[[np.random.Generator, int], Arguments]:
+    """Return the draw of a stream, of a size of at most `most`, and of options that fit its shape."""
+
+    def drawn(rng: np.random.Generator, size: int) -> Arguments:
+        shape, stream = _stream(rng, min(size, most or size), whole=whole)
+        # Sharp queries where a softmax decides, so that the scale of the logits decides which token receives more.
+        queries = stream["queries"] if whole else 4 * stream["queries"]
+        return {**stream, "queries": queries, "options": options(rng, shape)}
+
+    return drawn
+
+
 def _gates(rng: np.random.Generator, shape: CacheShape) -> Arguments:
     """Return gates in sixteenths, or none, and a sparsity in quarters."""
     gates = tuple((rng.integers(0, 17, shape.kv_heads) / 16).tolist()) if rng.integers(2) else ()
     return {"gates": gates, "sparsity": _upto(rng, 4, least=0) / 4}
 
 
-def _parts(rng: np.random.Generator, most: int, parts: int) -> list[int]:
-    """Return numbers of at least 0, the last of at least 1, with a sum of at most `most`."""
-    cuts = np.sort(rng.integers(0, most, parts - 1)).tolist()
-    ends = [0, *cuts, _upto(rng, most, least=max([0, *cuts]) + 1)]
-    return [b - a for a, b in pairwise(ends)]
+def _parts(rng: np.random.Generator, most: int) -> tuple[int, int]:
+    """Return a number of at least 0 and one of at least 1, with a sum of at most `most`."""
+    first = int(rng.integers(0, most))
+    return first, _upto(rng, most, least=first + 1) - first
 
 
-def _with_options(stream: tuple[CacheShape, Arguments], options: Algorithm) -> Arguments:
-    return {**stream[1], "options": options}
+def everything(rng: np.random.Generator, shape: CacheShape) -> Everything:
+    """Return the rule that keeps everything."""
+    return Everything()
 
 
-def everything(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream with the rule that keeps everything."""
-    return _with_options(_stream(rng, size), Everything())
+def sink_window(rng: np.random.Generator, shape: CacheShape) -> SinkWindow:
+    """Return sinks and a window within the cache."""
+    return SinkWindow(*_parts(rng, shape.tokens))
 
 
-def sink_window(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream, sinks and a window within the cache."""
-    stream = _stream(rng, size)
-    sinks, window = _parts(rng, stream[0].tokens, 2)
-    return _with_options(stream, SinkWindow(sinks, window))
+def gated_heads(rng: np.random.Generator, shape: CacheShape) -> GatedHeads:
+    """Return gates, sinks and recent tokens."""
+    return GatedHeads(*_parts(rng, shape.tokens), **_gates(rng, shape))
 
 
-def gated_heads(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream, gates, sinks and recent tokens."""
-    stream = _stream(rng, size)
-    sinks, recent = _parts(rng, stream[0].tokens, 2)
-    return _with_options(stream, GatedHeads(sinks, recent, **_gates(rng, stream[0])))
+def highest_scores(rng: np.random.Generator, shape: CacheShape) -> HighestScores:
+    """Return a budget of tokens."""
+    return HighestScores(_upto(rng, shape.tokens))
 
 
-def highest_scores(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream and a budget of tokens."""
-    stream = _stream(rng, size)
-    return _with_options(stream, HighestScores(_upto(rng, stream[0].tokens)))
-
-
-def label_channels(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream, a budget, and the first channels or drawn ones."""
-    stream = _stream(rng, size)
-    shape = stream[0]
+def label_channels(rng: np.random.Generator, shape: CacheShape) -> LabelChannels:
+    """Return a budget, and the first channels or drawn ones."""
     group = _upto(rng, shape.head_dim)
     width = -(-shape.head_dim // group)
     drawn = tuple(tuple(rng.permutation(shape.head_dim)[:width].tolist()) for _ in range(shape.kv_heads))
-    return _with_options(stream, LabelChannels(group, _upto(rng, shape.tokens), drawn if rng.integers(2) else ()))
+    return LabelChannels(group, _upto(rng, shape.tokens), drawn if rng.integers(2) else ())
 
 
-def partial_columns(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream, shares in quarters, and no rotation or one that permutes and flips channels."""
+def partial_columns(rng: np.random.Generator, shape: CacheShape) -> PartialColumns:
+    """Return shares in quarters, and no rotation or one that permutes and flips channels."""
     # Permutations and signs keep whole numbers whole.
-    stream = _stream(rng, size)
-    shape = stream[0]
     eye = np.eye(shape.head_dim, dtype=np.float32)
     turns = np.stack([eye[rng.permutation(shape.head_dim)] * rng.choice([-1, 1]) for _ in range(shape.kv_heads)])
     columns, limit = _upto(rng, 4, least=0) / 4, _upto(rng, 4, least=0) / 4
     rotation = turns.astype(np.float32) if rng.integers(2) else None
-    return _with_options(stream, PartialColumns(columns, float(rng.uniform(0, 20)), limit, rotation))
+    return PartialColumns(columns, float(rng.uniform(0, 20)), limit, rotation)
 
 
-def heavy_hitters(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream of normal numbers and a budget."""
-    shape, stream = _stream(rng, size, whole=False)
-    heavy, recent = _parts(rng, -(-shape.tokens // 2), 2)
-    # Sharp queries, so that the scale of the logits decides which token receives more.
-    return _with_options((shape, stream | {"queries": 4 * stream["queries"]}), HeavyHitters(heavy, recent))
+def heavy_hitters(rng: np.random.Generator, shape: CacheShape) -> HeavyHitters:
+    """Return a budget of half of the cache."""
+    return HeavyHitters(*_parts(rng, -(-shape.tokens // 2)))
 
 
-def page_bounds(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream, a page and a budget of pages."""
-    stream = _stream(rng, size)
-    page = _upto(rng, min(stream[0].tokens, 9))
-    return _with_options(stream, PageBounds(page, _upto(rng, -(-stream[0].tokens // page))))
+def page_bounds(rng: np.random.Generator, shape: CacheShape) -> PageBounds:
+    """Return a page and a budget of pages."""
+    page = _upto(rng, min(shape.tokens, 9))
+    return PageBounds(page, _upto(rng, -(-shape.tokens // page)))
 
 
-def gated_pages(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream, pages of one to three sub-chunks, gates, and a reuse of one to four steps."""
-    stream = _stream(rng, size)
-    shape = stream[0]
+def gated_pages(rng: np.random.Generator, shape: CacheShape) -> GatedPages:
+    """Return pages of one to three sub-chunks, gates, and a reuse of one to four steps."""
     sub_chunk = _upto(rng, min(shape.tokens, 4))
     page = sub_chunk * _upto(rng, min(3, shape.tokens // sub_chunk))
-    pages = _upto(rng, -(-shape.tokens // page))
-    sinks, recent = _parts(rng, shape.tokens, 2)
-    return _with_options(stream, GatedPages(page, sub_chunk, pages, _upto(rng, 4), sinks, recent, **_gates(rng, shape)))
+    pages, ends = _upto(rng, -(-shape.tokens // page)), _parts(rng, shape.tokens)
+    return GatedPages(page, sub_chunk, pages, _upto(rng, 4), *ends, **_gates(rng, shape))
 
 
-def block_means(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream, and blocks with 1, 2 or 4 representatives."""
+def block_means(rng: np.random.Generator, shape: CacheShape) -> BlockMeans:
+    """Return blocks with 1, 2 or 4 representatives."""
     # A quotient by a power of two is exact.
-    stream = _stream(rng, size)
-    tokens = stream[0].tokens
-    sinks, window = _parts(rng, -(-tokens // 3), 2)
-    block = _upto(rng, max(1, tokens // 8))
-    blocks = _upto(rng, (tokens - sinks - window) // block, least=0)
-    representatives = int(rng.choice([r for r in (1, 2, 4) if r <= block]))
-    return _with_options(stream, BlockMeans(sinks, window, block, blocks, representatives))
+    sinks, window = _parts(rng, -(-shape.tokens // 3))
+    block = _upto(rng, max(1, shape.tokens // 8))
+    blocks = _upto(rng, (shape.tokens - sinks - window) // block, least=0)
+    return BlockMeans(sinks, window, block, blocks, int(rng.choice([r for r in (1, 2, 4) if r <= block])))
 
 
-def frame_means(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream, frames of up to 9 tokens and a budget of frames."""
-    stream = _stream(rng, size)
-    frame = _upto(rng, min(stream[0].tokens, 9))
-    return _with_options(stream, FrameMeans(frame, _upto(rng, -(-stream[0].tokens // frame))))
+def frame_means(rng: np.random.Generator, shape: CacheShape) -> FrameMeans:
+    """Return frames of up to 9 tokens and a budget of frames."""
+    frame = _upto(rng, min(shape.tokens, 9))
+    return FrameMeans(frame, _upto(rng, -(-shape.tokens // frame)))
 
 
-def hash_clusters(rng: np.random.Generator, size: int) -> Arguments:
-    """Return a stream of at most 60 tokens and any options."""
-    # Shorter, because the reference compares bit by bit in Python.
-    stream = _stream(rng, min(size, 30))
+def hash_clusters(rng: np.random.Generator, shape: CacheShape) -> HashClusters:
+    """Return any options."""
     bits = _upto(rng, 64)
-    options = HashClusters(
+    return HashClusters(
         bits=bits, hamming=_upto(rng, bits // 2 + 1, least=0), ratio=_upto(rng, 8, least=0) / 8,
         buckets=None if rng.integers(2) else _upto(rng, 25), negative=str(rng.choice(NEGATIVE)),
         ties=("nearest", "first")[int(rng.integers(2))], rehash=bool(rng.integers(2)), apart=bool(rng.integers(2)),
-        recent=_upto(rng, stream[0].tokens, least=0), seed=_upto(rng, 99),
+        recent=_upto(rng, shape.tokens, least=0), seed=_upto(rng, 99),
     )  # fmt: skip
-    return _with_options(stream, options)
 
 
 def weighted_rows(rng: np.random.Generator, size: int) -> Arguments:

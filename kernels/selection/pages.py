@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.selection.algorithm import Algorithm, CacheShape, Counters, Growing, State, check_count
-from kernels.selection.positions import check_gates, retrieving_heads, sink_and_recent
+from kernels.selection.positions import check_budget, check_gates, retrieving_heads, sink_and_recent
 from kernels.selection.ranking import keep_highest, scores_of
 
 
@@ -29,15 +29,14 @@ class Bounds:
     def above(self, queries: np.ndarray) -> np.ndarray:
         """Return an upper bound of q . k over the keys of each page, float32 [heads, rows, pages], the open page last.
 
+        queries float32 [rows, heads, d]. Never below the largest q . k of the page, except by FP32 rounding.
         Formula: sum over channels of max(q min, q max) = sum of max(q, 0) max + min(q, 0) min.
         """
         # The sign of q alone decides between min and max, which leaves two matrix products.
         positive, negative = np.maximum(queries, 0), np.minimum(queries, 0)
-        closed = scores_of(positive, self.high.array[: self.closed]) + scores_of(
-            negative, self.low.array[: self.closed]
-        )
-        newest = scores_of(positive, self.open_high) + scores_of(negative, self.open_low)
-        return np.concatenate([closed, newest], axis=2)
+        closed = (self.high.array[: self.closed], self.low.array[: self.closed])
+        pairs = (closed, (self.open_high, self.open_low))
+        return np.concatenate([scores_of(positive, high) + scores_of(negative, low) for high, low in pairs], axis=2)
 
 
 def no_bounds(capacity: int, page: int, *, kv_heads: int, width: int) -> Bounds:
@@ -84,14 +83,6 @@ def _highest_pages(scores: np.ndarray, pages: int) -> np.ndarray:
     return keep_highest(scores, pages)
 
 
-def page_bounds(state: State, queries: np.ndarray) -> np.ndarray:
-    """Return the upper bounds by which PageBounds ranks its pages, float32 [heads, rows, pages].
-
-    queries float32 [rows, heads, head_dim]. Never below the largest q . k of the page, except by FP32 rounding.
-    """
-    return state.held.above(queries)
-
-
 @dataclass(frozen=True, slots=True)
 class PageBounds(Algorithm):
     """Keep the `pages` pages with the highest upper bound of q . k, per query head and row.
@@ -127,15 +118,10 @@ class PageBounds(Algorithm):
         return held, Counters(comparisons=2 * keys.size)
 
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
-        scores = page_bounds(state, queries)
-        width = state.shape.head_dim
-        counts = Counters(
-            metadata_read_bytes=state.metadata_bytes,
-            multiply_adds=2 * width * scores.size,
-            comparisons=(width + 1) * scores.size,
-        )
-        kept = _highest_pages(scores, self.pages)
-        return np.repeat(kept, self.page, axis=1)[:, : state.tokens], counts
+        scores, width = state.held.above(queries), state.shape.head_dim
+        products, compared = 2 * width * scores.size, (width + 1) * scores.size
+        kept = np.repeat(_highest_pages(scores, self.pages), self.page, axis=1)[:, : state.tokens]
+        return kept, Counters(state.metadata_bytes, multiply_adds=products, comparisons=compared)
 
     def metadata_bytes(self, shape: CacheShape, tokens: int, held: Bounds) -> int:
         return 2 * -(-tokens // self.page) * shape.kv_heads * shape.row_bytes
@@ -187,9 +173,7 @@ class GatedPages(Algorithm):
         _check_pages(self.pages, self.page, shape)
         check_count("reuse", self.reuse)
         check_gates(self.gates, shape, sparsity=self.sparsity)
-        check_count("sinks", self.sinks, least=0)
-        check_count("recent", self.recent)
-        check_count("sinks + recent", self.sinks + self.recent, most=shape.tokens)
+        check_budget(shape, sinks=self.sinks, recent=self.recent)
 
     def _retrieving(self, shape: CacheShape) -> np.ndarray:
         return retrieving_heads(self.gates, shape.kv_heads, sparsity=self.sparsity)
@@ -204,12 +188,9 @@ class GatedPages(Algorithm):
         scores = bounds.above(queries[:, np.repeat(heads, shape.share)])
         # page is a multiple of sub_chunk, so no sub-chunk lies in two pages.
         best = np.maximum.reduceat(scores, np.arange(0, scores.shape[2], self.page // self.sub_chunk), axis=2)
-        counts = Counters(
-            metadata_read_bytes=2 * scores.shape[2] * int(heads.sum()) * shape.row_bytes,
-            multiply_adds=2 * shape.head_dim * scores.size,
-            comparisons=(shape.head_dim + 1) * scores.size + best.size,
-        )
-        return _highest_pages(best, self.pages), counts
+        read = 2 * scores.shape[2] * int(heads.sum()) * shape.row_bytes
+        products, compared = 2 * shape.head_dim * scores.size, (shape.head_dim + 1) * scores.size + best.size
+        return _highest_pages(best, self.pages), Counters(read, multiply_adds=products, comparisons=compared)
 
     def absorb(self, state: State, keys: np.ndarray, queries: np.ndarray | None) -> tuple[Gated, Counters]:
         held: Gated = state.held

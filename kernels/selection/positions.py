@@ -21,6 +21,13 @@ def sink_and_recent(tokens: int, sinks: int, recent: int) -> np.ndarray:
     return (position < sinks) | (position >= tokens - recent)
 
 
+def check_budget(shape: CacheShape, **parts: int) -> None:
+    """Raise ValueError unless the first part is at least 0, the second at least 1, and the cache holds the sum."""
+    for least, (name, tokens) in enumerate(parts.items()):
+        check_count(name, tokens, least=least)
+    check_count(" + ".join(parts), sum(parts.values()), most=shape.tokens)
+
+
 class Stateless(Algorithm):
     """A rule that learns nothing from the keys and holds nothing: it needs `choose`, and `check` for its options."""
 
@@ -70,9 +77,7 @@ class SinkWindow(Stateless):
     window: int = 512
 
     def check(self, shape: CacheShape) -> None:
-        check_count("sinks", self.sinks, least=0)
-        check_count("window", self.window)
-        check_count("sinks + window", self.sinks + self.window, most=shape.tokens)
+        check_budget(shape, sinks=self.sinks, window=self.window)
 
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         row = sink_and_recent(state.tokens, self.sinks, self.window)
@@ -124,9 +129,7 @@ class GatedHeads(Stateless):
 
     def check(self, shape: CacheShape) -> None:
         check_gates(self.gates, shape, sparsity=self.sparsity)
-        check_count("sinks", self.sinks, least=0)
-        check_count("recent", self.recent)
-        check_count("sinks + recent", self.sinks + self.recent, most=shape.tokens)
+        check_budget(shape, sinks=self.sinks, recent=self.recent)
 
     def choose(self, state: State, queries: np.ndarray) -> tuple[np.ndarray, Counters]:
         heads = retrieving_heads(self.gates, state.shape.kv_heads, sparsity=self.sparsity)

@@ -20,9 +20,7 @@ def _of_heads(mask: np.ndarray | None, heads: int, *, tokens: int) -> np.ndarray
 
 def _visible(mask: np.ndarray | None, heads: int, rows: int, *, tokens: int, causal: bool) -> np.ndarray:
     """Return the kept tokens that each row sees, bool [heads, rows, tokens]."""
-    seen = np.ones((rows, tokens), dtype=bool)
-    if causal:
-        seen = np.arange(tokens) < tokens - rows + 1 + np.arange(rows)[:, None]
+    seen = np.tri(rows, tokens, tokens - rows if causal else tokens, dtype=bool)
     return _of_heads(mask, heads, tokens=tokens)[:, None] & seen
 
 
@@ -48,12 +46,7 @@ def attention_weights(
 
 
 def attend(
-    queries: np.ndarray,
-    keys: np.ndarray,
-    *,
-    values: np.ndarray,
-    mask: np.ndarray | None = None,
-    causal: bool = False,
+    queries: np.ndarray, keys: np.ndarray, *, values: np.ndarray, mask: np.ndarray | None = None, causal: bool = False
 ) -> np.ndarray:
     """Return attention over the kept tokens, float32 [rows, heads, d]; a row that sees no token gives zeros.
 

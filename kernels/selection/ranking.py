@@ -75,20 +75,22 @@ def _edge(histogram: np.ndarray, keep: int) -> tuple[int, int]:
 def _candidates(bits: np.ndarray, keep: int, spare: np.ndarray, histogram: np.ndarray) -> int:
     """Write the indices of at least `keep` of the highest scores into spare, rising, and return how many.
 
-    A sample of every 16th score guesses the lowest bin to take. If the guess is too high, all indices are candidates.
+    A sample of every 16th of many scores guesses the lowest bin to take. If the guess is too high, or the scores are
+    few, all indices are candidates.
     """
-    # A margin of a quarter, and of 8 for a small sample, makes a guess that is too high rare.
-    histogram[:] = 0
-    for i in range(0, len(bits), _STRIDE):
-        histogram[_digit(bits[i], 0)] += 1
-    lowest = np.uint32(_edge(histogram, keep // _STRIDE + keep // (4 * _STRIDE) + 8)[0]) << np.uint32(20)
-    found = 0
-    for i in range(len(bits)):
-        # Written first and counted after, which takes no branch.
-        spare[found] = i
-        found += int(_rank(bits[i]) >= lowest)
-    if found >= keep:
-        return found
+    if len(bits) >= _SAMPLED:
+        # A margin of a quarter, and of 8 for a small sample, makes a guess that is too high rare.
+        histogram[:] = 0
+        for i in range(0, len(bits), _STRIDE):
+            histogram[_digit(bits[i], 0)] += 1
+        lowest = np.uint32(_edge(histogram, keep // _STRIDE + keep // (4 * _STRIDE) + 8)[0]) << np.uint32(20)
+        found = 0
+        for i in range(len(bits)):
+            # Written first and counted after, which takes no branch.
+            spare[found] = i
+            found += int(_rank(bits[i]) >= lowest)
+        if found >= keep:
+            return found
     for i in range(len(bits)):
         spare[i] = i
     return len(bits)
@@ -101,12 +103,7 @@ def _mark(bits: np.ndarray, keep: int, mask: np.ndarray, spare: np.ndarray, hist
     A radix select: by 12, 12 and 8 bits of the rank, candidates above the bin of the last kept score are marked, those
     below are dropped, and those inside go on to the next bits.
     """
-    left = len(bits)
-    if left >= _SAMPLED:
-        left = _candidates(bits, keep, spare, histogram)
-    else:
-        for i in range(left):
-            spare[i] = i
+    left = _candidates(bits, keep, spare, histogram)
     for level in range(3):
         histogram[:] = 0
         for i in range(left):

@@ -30,18 +30,13 @@ def _read(path: str | PathLike[str], names: tuple[str, ...]) -> dict[str, np.nda
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise EOFError("one array, no archive")
         with archive:
-            missing = [name for name in names if name not in archive]
-            if missing:
-                have = ", ".join(archive.files) or "nothing"
-                raise ValueError(f"{path}: no array '{missing[0]}' among {have}; give {', '.join(names)}")
-            return {name: archive[name] for name in names}
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as problem:
+            missing, have = [name for name in names if name not in archive], ", ".join(archive.files) or "nothing"
+            arrays = {} if missing else {name: archive[name] for name in names}
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as problem:
         raise ValueError(f"{path}: cannot be read as .npz ({problem}); give a file that was saved here") from problem
-    except ValueError as problem:
-        # The message above is complete; other ValueErrors come from NumPy and do not name the file.
-        if str(problem).startswith(f"{path}: "):
-            raise
-        raise ValueError(f"{path}: cannot be read as .npz ({problem}); give a file that was saved here") from problem
+    if missing:
+        raise ValueError(f"{path}: no array '{missing[0]}' among {have}; give {', '.join(names)}")
+    return arrays
 
 
 def save_stream(path: str | PathLike[str], stream: Stream) -> None:

@@ -118,8 +118,7 @@ class Video:
         return self._channels(1, frames, range(self.kv_heads) if kv_heads is None else kv_heads)
 
     def _channels(self, part: int, frames: int, kv_heads: Sequence[int]) -> Iterator[np.ndarray]:
-        shares = (np.float32(share) for share in (self.temporal, self.spatial, self.agreement))
-        temporal, spatial, agreement = shares
+        temporal, spatial, agreement = map(np.float32, (self.temporal, self.spatial, self.agreement))
         # The second number of a seed: 0 keys, 1 values, 2 noise of queries, 3 needles, 4 the common direction.
         shared, *own = (np.random.default_rng([self.seed, part, g]) for g in (0, *(1 + h for h in kv_heads)))
         places = (self.frame, self.head_dim)
@@ -198,8 +197,8 @@ def drawn_needles(video: Video, needles: int, *, tokens: int) -> Needles:
     """Return needles at random places of a stream of `tokens` tokens. Raises ValueError for more than fit."""
     check_count("needles", needles, least=0)
     # Orthonormal directions are at most as many as channels, and one token has to remain beside the needles.
-    if needles > min(video.head_dim, tokens - 1):
-        most = min(video.head_dim, tokens - 1)
+    most = min(video.head_dim, tokens - 1)
+    if needles > most:
         raise ValueError(f"needles: {needles} in {tokens} tokens of {video.head_dim} channels; take at most {most}")
     rng = np.random.default_rng([video.seed, 3])
     places = np.sort(rng.choice(tokens, needles, replace=False))

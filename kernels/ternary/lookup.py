@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from kernels.lazy_torch import torch
-from kernels.ternary.packing import GROUP_SIZE, NUM_TABLES, group_indices, group_patterns, pad_inputs
+from kernels.ternary.packing import GROUP_SIZE, NUM_TABLES, check_indices, group_indices, group_patterns, pad_inputs
 
 # arXiv 2510.15926, for k = 4096; see accumulator_bits.
 ACCUMULATOR_BITS = 24
@@ -181,11 +181,7 @@ def lookup_matmul(x: np.ndarray, indices: np.ndarray, *, group_size: int = GROUP
     [[-5]]
     """
     check_activations(x)
-    if indices.shape[1] != -(-x.shape[1] // group_size):
-        raise ValueError(f"indices: {indices.shape[1]} groups of {group_size} do not hold {x.shape[1]} inputs")
-    # Compiled code reads without bounds checks, so a wrong index has to be refused before.
-    if indices.max() >= 3**group_size:
-        raise ValueError(f"indices: {indices.max()} has no entry; a table has {3**group_size}")
+    check_indices(indices, x.shape[1], group_size=group_size)
     return _lookup_rows(pad_inputs(x, group_size), indices, _build_plan(group_size), group_size)
 
 
@@ -196,12 +192,7 @@ def lookup_matmul_reference(x: np.ndarray, indices: np.ndarray, *, group_size: i
 
 
 def lookup_matmul_counted(
-    x: np.ndarray,
-    weights: np.ndarray,
-    *,
-    num_tables: int = NUM_TABLES,
-    readers: int = 16,
-    group_size: int = GROUP_SIZE,
+    x: np.ndarray, weights: np.ndarray, *, num_tables: int = NUM_TABLES, readers: int = 16, group_size: int = GROUP_SIZE
 ) -> tuple[np.ndarray, LookupCounts]:
     """Return the product int32 [m, n], computed block by block in plain loops, and its counts.
 
@@ -220,13 +211,7 @@ def lookup_matmul_counted(
     indices = group_indices(weights, group_size)
     if x.shape[1] != weights.shape[1]:
         raise ValueError(f"x has {x.shape[1]} inputs, weights have {weights.shape[1]}; they must be equal")
-    product, counts = _lookup_blocks(
-        pad_inputs(x, num_tables * group_size),
-        # Entry 0 of a table is 0, so a padded index adds nothing.
-        pad_inputs(indices, num_tables),
-        _build_plan(group_size),
-        group_size,
-        num_tables,
-        readers,
-    )
+    # Entry 0 of a table is 0, so a padded index adds nothing.
+    x, indices = pad_inputs(x, num_tables * group_size), pad_inputs(indices, num_tables)
+    product, counts = _lookup_blocks(x, indices, _build_plan(group_size), group_size, num_tables, readers)
     return product, LookupCounts(*counts.tolist())

@@ -9,7 +9,7 @@ from numba import njit
 
 from kernels.lazy_torch import torch
 from kernels.ternary.lookup import check_activations
-from kernels.ternary.packing import pad_inputs
+from kernels.ternary.packing import check_row_bytes, pad_inputs
 from kernels.ternary.packing_bytes import planes_bytes, split_tl2, tl1_bytes, tl2_bytes, tl2_groups
 
 
@@ -148,9 +148,7 @@ def lookup_matmul_tl1(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     [[3]]
     """
     check_activations(x)
-    k = x.shape[1]
-    if packed.shape[1] != tl1_bytes(1, k):
-        raise ValueError(f"packed: a row of {k} inputs takes {tl1_bytes(1, k)} bytes, got {packed.shape[1]}")
+    check_row_bytes(packed, tl1_bytes(1, x.shape[1]), k=x.shape[1])
     return _tl1_rows(pad_inputs(x, 4), packed)
 
 
@@ -205,9 +203,7 @@ def lookup_matmul_planes(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     [[-2]]
     """
     check_activations(x)
-    k = x.shape[1]
-    if packed.shape[2] != planes_bytes(1, k) // 2:
-        raise ValueError(f"packed: a row of {k} inputs takes {planes_bytes(1, k) // 2} bytes, got {packed.shape[2]}")
+    check_row_bytes(packed, planes_bytes(1, x.shape[1]) // 2, k=x.shape[1])
     return _planes_rows(pad_inputs(x, 8), packed)
 
 

@@ -112,6 +112,21 @@ def group_indices(weights: np.ndarray, group_size: int = GROUP_SIZE) -> np.ndarr
     return entry_of[(padded.reshape(len(weights), -1, group_size) + 1) @ place]
 
 
+def check_indices(indices: np.ndarray, k: int, *, group_size: int) -> None:
+    """Raise ValueError unless indices [n, groups] have the groups of k inputs and name entries of a table."""
+    if indices.shape[1] != -(-k // group_size):
+        raise ValueError(f"indices: {indices.shape[1]} groups of {group_size} do not hold {k} inputs")
+    # Compiled code reads without bounds checks, so a wrong index has to be refused before.
+    if indices.max() >= 3**group_size:
+        raise ValueError(f"indices: {indices.max()} has no entry; a table has {3**group_size}")
+
+
+def check_row_bytes(packed: np.ndarray, expected: int, *, k: int) -> None:
+    """Raise ValueError unless the last axis has the expected bytes of a row of k inputs."""
+    if packed.shape[-1] != expected:
+        raise ValueError(f"packed: a row of {k} inputs takes {expected} bytes, got {packed.shape[-1]}")
+
+
 def weights_of_indices(indices: np.ndarray, k: int, *, group_size: int = GROUP_SIZE) -> np.ndarray:
     """Return the weights int8 [n, k] of indices [n, ceil(k / group_size)]; the inverse of group_indices.
 
@@ -120,10 +135,7 @@ def weights_of_indices(indices: np.ndarray, k: int, *, group_size: int = GROUP_S
     >>> weights_of_indices(np.array([[5, 14]]), 4).tolist()
     [[1, -1, 0, -1]]
     """
-    if indices.shape[1] != -(-k // group_size):
-        raise ValueError(f"indices: {indices.shape[1]} groups of {group_size} do not hold {k} inputs")
-    if indices.max() >= 3**group_size:
-        raise ValueError(f"indices: {indices.max()} has no entry; a table has {3**group_size}")
+    check_indices(indices, k, group_size=group_size)
     return group_patterns(group_size)[indices].reshape(len(indices), -1)[:, :k]
 
 
@@ -166,8 +178,7 @@ def unpack_dense(packed: np.ndarray, k: int) -> np.ndarray:
     >>> unpack_dense(np.array([[197, 1]], dtype=np.uint8), 4).tolist()
     [[1, -1, 0, -1]]
     """
-    if packed.shape[1] != dense_bytes(1, k):
-        raise ValueError(f"packed: a row of {k} inputs takes {dense_bytes(1, k)} bytes, got {packed.shape[1]}")
+    check_row_bytes(packed, dense_bytes(1, k), k=k)
     groups = -(-k // GROUP_SIZE)
     bits = np.unpackbits(packed, axis=1, bitorder="little", count=groups * INDEX_BITS)
     return weights_of_indices(bits.reshape(len(packed), groups, INDEX_BITS) @ (1 << np.arange(INDEX_BITS)), k)

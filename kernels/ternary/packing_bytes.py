@@ -7,7 +7,7 @@ Matrices are `weights[outputs n, inputs k]`, int8. The last byte of a row is pad
 import numpy as np
 
 from kernels.lazy_torch import torch
-from kernels.ternary.packing import check_ternary, pad_inputs
+from kernels.ternary.packing import check_row_bytes, check_ternary, pad_inputs
 
 I2S_BLOCK = 128
 TL2_TAIL_INPUTS = 256
@@ -22,11 +22,6 @@ def _pack_nibbles(codes: np.ndarray) -> np.ndarray:
 def _unpack_nibbles(packed: np.ndarray) -> np.ndarray:
     """Return the 4-bit codes of bytes along the last axis, the low half first."""
     return np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)
-
-
-def _check_row_bytes(packed: np.ndarray, expected: int, *, k: int) -> None:
-    if packed.shape[-1] != expected:
-        raise ValueError(f"packed: a row of {k} inputs takes {expected} bytes, got {packed.shape[-1]}")
 
 
 def tl1_bytes(n: int, k: int) -> int:
@@ -63,7 +58,7 @@ def unpack_tl1(packed: np.ndarray, k: int) -> np.ndarray:
     >>> unpack_tl1(np.array([[86]], dtype=np.uint8), 3).tolist()
     [[1, -1, 0]]
     """
-    _check_row_bytes(packed, tl1_bytes(1, k), k=k)
+    check_row_bytes(packed, tl1_bytes(1, k), k=k)
     codes = _unpack_nibbles(packed).astype(np.int8)
     return np.stack([codes // 3 - 1, codes % 3 - 1], axis=-1).reshape(len(packed), -1)[:, :k]
 
@@ -224,7 +219,7 @@ def unpack_i2s(packed: np.ndarray, k: int) -> np.ndarray:
     >>> unpack_i2s(np.array([[149] + [85] * 31], dtype=np.uint8), 2).tolist()
     [[1, 0]]
     """
-    _check_row_bytes(packed, i2s_bytes(1, k), k=k)
+    check_row_bytes(packed, i2s_bytes(1, k), k=k)
     blocks = packed.reshape(len(packed), -1, 1, I2S_BLOCK // 4)
     codes = blocks >> np.array([6, 4, 2, 0], dtype=np.uint8)[:, None] & 3
     return (codes.reshape(len(packed), -1)[:, :k].astype(np.int8) - 1).astype(np.int8)
@@ -272,7 +267,7 @@ def unpack_planes(packed: np.ndarray, k: int) -> np.ndarray:
     >>> unpack_planes(np.array([[[250]], [[1]]], dtype=np.uint8), 3).tolist()
     [[1, 0, -1]]
     """
-    _check_row_bytes(packed, planes_bytes(1, k) // 2, k=k)
+    check_row_bytes(packed, planes_bytes(1, k) // 2, k=k)
     bits = np.unpackbits(packed, axis=2, bitorder="little", count=k).astype(np.int8)
     return bits[0] + 2 * bits[1] - 1
 

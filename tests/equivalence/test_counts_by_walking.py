@@ -328,7 +328,7 @@ def test_attention_reads_the_rows_that_some_query_sees(graph: Graph) -> None:
     assert {name: reads(op.work, place) for place, name in enumerate("qkv")} == rows
     kv_bytes = sum(bytes_of(graph.tensors[name], rows[name]) for name in "kv")
     assert graph.loads(op) == {Role.CACHE: kv_bytes}
-    assert graph.bytes_loaded(op) == kv_bytes
+    assert sum(graph.loads(op).values()) == kv_bytes
     unread = {name: graph.tensors[name].shape[0] - rows[name] for name in "kv"}
     assert graph.rows_not_read() == {name: n for name, n in unread.items() if n}
 
@@ -508,7 +508,7 @@ def test_the_places_that_a_replay_counts_in_a_tile_are_the_pairs_that_the_mask_l
     op = data.draw(attentions()).ops["x"]
     assert op.work.mask is not None
     boxes = tiles(data.draw, op.work)
-    cover = Cover.of(op, cuts_of(op, boxes, backwards=False))
+    cover = Cover(op, cuts_of(op, boxes, backwards=False))
     extents = {"queries": op.work["queries"], "keys": op.work["keys"]}
     for box in (*boxes, whole_of(op.work)):
         seen = sum(sees(op.work.mask, q, k, **extents) for _b, _h, q, k in product(*box))

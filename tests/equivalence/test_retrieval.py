@@ -76,7 +76,7 @@ def test_with_everything_kept_it_is_dense_attention(options) -> None:
         state = update(state, k[first : first + 10], queries=q)
         kept = select(state, q)
         assert kept.mask.all()
-        assert kept.ratio(KV_HEADS) == 1
+        assert kept.of_kv_heads(KV_HEADS).all()
     # FP32 against FP64: sums of 77 terms with 6e-8 each, and FP32 weights.
     np.testing.assert_allclose(attend(q, k, values=v, mask=kept.mask), dense(q, k, v), rtol=0, atol=2e-6)
     np.testing.assert_allclose(mass_recall(q, k, mask=kept.mask), 1, rtol=1e-12)

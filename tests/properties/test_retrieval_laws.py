@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from archsim.units.selector import HashComparator
 from dataflow.op import work
+from kernels import PAIRS
 from kernels.selection import ALGORITHMS, draws
 from kernels.selection.accumulated import HeavyHitters
 from kernels.selection.algorithm import CacheShape, Counters, SelectedKeys, State, select, start, update
 from kernels.selection.blocks import BlockMeans, FrameMeans
 from kernels.selection.clusters import HashClusters
 from kernels.selection.columns import HighestScores, LabelChannels, PartialColumns
-from kernels.selection.pages import GatedPages, PageBounds, page_bounds
+from kernels.selection.pages import GatedPages, PageBounds
 from kernels.selection.positions import Everything, GatedHeads, SinkWindow
 from kernels.selection.ranking import scores_of
 
@@ -142,12 +143,12 @@ def test_a_reused_choice_costs_nothing_until_the_next() -> None:
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 40))
 def test_a_page_bound_is_never_below_the_largest_score_of_the_page(seed: int, size: int) -> None:
     for name in ("page_bounds", "gated_pages"):
-        drawn = getattr(draws, name)(np.random.default_rng(seed), size)
+        drawn = draws.with_stream(getattr(draws, name))(np.random.default_rng(seed), size)
         options = drawn["options"]
         if name == "gated_pages":
             options = PageBounds(options.sub_chunk, 1)
         state = update(start(drawn["shape"], options), drawn["keys"])
-        bounds = page_bounds(state, drawn["queries"])
+        bounds = state.held.above(drawn["queries"])
         scores = scores_of(drawn["queries"], drawn["keys"])
         largest = np.maximum.reduceat(scores, np.arange(0, len(drawn["keys"]), options.page), axis=2)
         assert bounds.shape == largest.shape
@@ -158,7 +159,7 @@ def test_a_page_bound_is_never_below_the_largest_score_of_the_page(seed: int, si
 
 def test_a_page_bound_of_real_numbers_is_above_but_for_rounding() -> None:
     keys, query = drawn(5)
-    bounds = page_bounds(update(start(SHAPE, PageBounds(16, 1)), keys), query)
+    bounds = update(start(SHAPE, PageBounds(16, 1)), keys).held.above(query)
     largest = scores_of(query, keys).reshape(H, 1, -1, 16).max(axis=3)
     # FP32 sums of 20 products around 1.
     assert (bounds >= largest - 1e-5).all()
@@ -170,11 +171,8 @@ def same(a: SelectedKeys, b: SelectedKeys) -> bool:
 
 
 def some(name: str, seed: int) -> dict:
-    pairs = {"full": "everything", "topk": "highest_scores", "streaming_llm": "sink_window", "h2o": "heavy_hitters"}
-    pairs |= {"duo_attention": "gated_heads", "quest": "page_bounds", "infllm": "block_means", "rekv": "frame_means"}
-    pairs |= {"infinigen": "partial_columns", "double_sparsity": "label_channels", "lserve": "gated_pages"}
-    pairs |= {"resv": "hash_clusters"}
-    return getattr(draws, pairs[name])(np.random.default_rng(seed), 30)
+    (pair,) = (pair for pair in PAIRS if pair.name == name)
+    return pair.inputs(np.random.default_rng(seed), 30)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

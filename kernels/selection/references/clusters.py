@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kernels.lazy_torch import torch
 from kernels.selection.algorithm import CacheShape, Counters
 from kernels.selection.clusters import HashClusters
-from kernels.selection.references.positions_and_scores import Trace, report, steps
+from kernels.selection.references.positions_and_scores import reference
+
+if TYPE_CHECKING:
+    from kernels.selection.references.positions_and_scores import Found, Steps
 
 
 @dataclass(slots=True)
@@ -38,16 +42,13 @@ def _join(clusters: list[Cluster], k: torch.Tensor, new: int, options: HashClust
     touched = []
     for token in range(len(k) - new, len(k)):
         own = _hash(k[token], planes)
-        distances = [sum(a != b for a, b in zip(own, other, strict=True)) for other, _ in candidates]
-        near = [
-            (distance, c) for distance, (_, c) in zip(distances, candidates, strict=True) if distance < options.hamming
-        ]
+        distances = [(sum(a != b for a, b in zip(own, other, strict=True)), c) for other, c in candidates]
+        near = [(distance, c) for distance, c in distances if distance < options.hamming]
         if not near:
-            clusters.append(Cluster([], own))
-            cluster = clusters[-1]
-        else:
-            # min and near[0] both take the earliest of equals.
-            cluster = min(near, key=lambda pair: pair[0])[1] if options.ties == "nearest" else near[0][1]
+            near = [(0, Cluster([], own))]
+            clusters.append(near[0][1])
+        # min and near[0] both take the earliest of equals.
+        cluster = min(near, key=lambda pair: pair[0])[1] if options.ties == "nearest" else near[0][1]
         cluster.tokens.append(token)
         candidates.append((own, cluster))
         touched.append(cluster)
@@ -112,77 +113,55 @@ def keep_to_ratio(
     return np.array(kept), np.array([row[1] for row in rows]), np.array(passes)
 
 
-def hash_clusters(
-    shape: CacheShape, options: HashClusters, *, keys: np.ndarray, queries: np.ndarray, chunk: int
-) -> Trace:
+@reference
+def hash_clusters(shape: CacheShape, options: HashClusters, stream: Steps) -> Found:
     """Return the trace of HashClusters."""
     sets = [[h] for h in range(shape.kv_heads)] if options.apart else [list(range(shape.kv_heads))]
     dims = len(sets[0]) * shape.head_dim
     planes = torch.tensor(np.random.default_rng(options.seed).standard_normal((options.bits, dims)))
     tables: list[list[Cluster]] = [[] for _ in sets]
-    results = []
-    for k, q, new in steps(keys, queries, chunk):
+    for k, q, new in stream:
         mask = torch.zeros(shape.kv_heads, len(k), dtype=torch.bool)
         mask[:, max(0, len(k) - options.recent) :] = True
         counts, held = Counters(), 0
         for heads, clusters in zip(sets, tables, strict=True):
             old = [len(cluster.tokens) for cluster in clusters]
             _join(clusters, k[:, heads], new, options, planes)
-            kept, passes = _kept(clusters, k, q, options, heads=heads, shape=shape)
-            for cluster in kept:
+            kept, passes = _kept(clusters, k, q, options, heads)
+            for tokens in kept:
                 for head in heads:
-                    mask[head, cluster] = True
-            rows = q.shape[0] * len(heads) * (shape.heads // shape.kv_heads)
-            counts += _counts(clusters, old, new, options, dims=dims, rows=rows, passes=passes, shape=shape)
+                    mask[head, tokens] = True
+            counts += _counts(clusters, old, new, options, passes=passes, shape=shape)
             # Per cluster an id of 4 B, the hash, a count of 2 B and the mean; per token an id of 4 B.
             held += len(clusters) * (4 + -(-options.bits // 8) + 2 + dims * shape.element_bytes) + 4 * len(k)
-        results.append((mask, counts, held))
-    return report(shape, results)
+        yield mask, counts, held
 
 
 def _kept(
-    clusters: list[Cluster],
-    k: torch.Tensor,
-    q: torch.Tensor,
-    options: HashClusters,
-    *,
-    heads: list[int],
-    shape: CacheShape,
-) -> tuple[list[list[int]], list[int]]:
-    """Return the tokens of the clusters that any row keeps, and the passes of each row."""
-    kept, passes = set(), []
-    for head in range(shape.heads):
-        kv_head = head // (shape.heads // shape.kv_heads)
-        if kv_head not in heads:
-            continue
-        for query in q[:, head]:
-            scores = [float(k[c.tokens, kv_head].sum(dim=0) @ query) / len(c.tokens) for c in clusters]
-            row, _, number = keep_row(
-                scores, [len(c.tokens) for c in clusters], ratio=options.ratio, buckets=options.buckets,
-                negative=options.negative, scale=shape.head_dim**-0.5,
-            )  # fmt: skip
-            kept |= row
-            passes.append(number)
-    return [clusters[j].tokens for j in kept], passes
+    clusters: list[Cluster], k: torch.Tensor, q: torch.Tensor, options: HashClusters, heads: list[int]
+) -> tuple[list[list[int]], np.ndarray]:
+    """Return the tokens of the clusters that any row of these KV heads keeps, and the passes of each row."""
+    share, sizes, scores = q.shape[1] // k.shape[1], [len(c.tokens) for c in clusters], []
+    for head in heads:
+        for query in q[:, head * share : (head + 1) * share].flatten(0, 1):
+            sums = [float(k[c.tokens, head].sum(dim=0) @ query) for c in clusters]
+            scores.append([total / size for total, size in zip(sums, sizes, strict=True)])
+    kept, _, passes = keep_to_ratio(
+        np.array(scores), np.array(sizes), ratio=options.ratio, buckets=options.buckets, negative=options.negative,
+        scale=k.shape[2] ** -0.5,
+    )  # fmt: skip
+    return [clusters[j].tokens for j in np.flatnonzero(kept)], passes
 
 
 def _counts(
-    clusters: list[Cluster],
-    old: list[int],
-    new: int,
-    options: HashClusters,
-    *,
-    dims: int,
-    rows: int,
-    passes: list[int],
-    shape: CacheShape,
+    clusters: list[Cluster], old: list[int], new: int, options: HashClusters, *, passes: np.ndarray, shape: CacheShape
 ) -> Counters:
     # A cluster that has more tokens than before was joined, so its mean is read and hashed again.
-    grown = [len(c.tokens) for c in clusters]
+    grown, dims = [len(c.tokens) for c in clusters], shape.head_dim * (1 if options.apart else shape.kv_heads)
     joined = sum(a < b for a, b in zip(old, grown, strict=False))
     hashed = new + (joined + len(grown) - len(old) if options.rehash else 0)
     compared = sum(len(old) + i for i in range(new))
-    walked = sum(passes) if options.buckets else 0
+    rows, walked = len(passes), int(passes.sum())
     read = len(old) * -(-options.bits // 8) + (joined + len(grown)) * dims * shape.element_bytes
     return Counters(
         metadata_read_bytes=read, multiply_adds=hashed * dims * options.bits + rows * len(grown) * shape.head_dim,

@@ -5,23 +5,27 @@ Plain torch and Python in FP64, written from the rules. positions_and_scores.py 
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from kernels.lazy_torch import torch
 from kernels.selection.accumulated import HeavyHitters
 from kernels.selection.algorithm import CacheShape, Counters
 from kernels.selection.blocks import BlockMeans, FrameMeans
 from kernels.selection.pages import GatedPages
-from kernels.selection.references.positions_and_scores import Trace, gate_reaches, report, steps, top
+from kernels.selection.references.positions_and_scores import gate_reaches, reference, top
+
+if TYPE_CHECKING:
+    from kernels.selection.references.positions_and_scores import Found, Steps
 
 
-def gated_pages(shape: CacheShape, options: GatedPages, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+@reference
+def gated_pages(shape: CacheShape, options: GatedPages, stream: Steps) -> Found:
     """Return the trace of GatedPages: a new choice at every `reuse`-th step, kept as a set of pages per head."""
     full = gate_reaches(options.gates, shape.kv_heads, options.sparsity)
     share, width, page = shape.heads // shape.kv_heads, shape.head_dim, options.page
     chosen: dict[int, set[int]] = {}
-    results, seen = [], 0
-    for index, (k, q, new) in enumerate(steps(keys, queries, chunk)):
+    seen = 0
+    for index, (k, q, new) in enumerate(stream):
         subs, pages = -(-len(k) // options.sub_chunk), -(-len(k) // page)
         counts = Counters(comparisons=2 * new * sum(full) * width)
         held = 2 * subs * sum(full) * width * shape.element_bytes
@@ -43,22 +47,19 @@ def gated_pages(shape: CacheShape, options: GatedPages, *, keys: np.ndarray, que
                 ends = t < options.sinks or len(k) - t <= options.recent
                 paged = t // page in chosen[head] or t // page >= seen
                 mask[head, t] = paged if full[head // share] else ends
-        results.append((mask, counts, held))
-    return report(shape, results)
+        yield mask, counts, held
 
 
 def _bound(query: torch.Tensor, keys: torch.Tensor) -> float:
     return float(torch.maximum(query * keys.amin(dim=0), query * keys.amax(dim=0)).sum())
 
 
-def heavy_hitters(
-    shape: CacheShape, options: HeavyHitters, *, keys: np.ndarray, queries: np.ndarray, chunk: int
-) -> Trace:
+@reference
+def heavy_hitters(shape: CacheShape, options: HeavyHitters, stream: Steps) -> Found:
     """Return the trace of HeavyHitters: a dict of survivors per KV head, and a softmax per query head and row."""
     share = shape.heads // shape.kv_heads
     received = [dict[int, float]() for _ in range(shape.kv_heads)]
-    results = []
-    for k, q, new in steps(keys, queries, chunk):
+    for k, q, new in stream:
         compared = 0
         for head in range(shape.kv_heads):
             received[head] |= dict.fromkeys(range(len(k) - new, len(k)), 0.0)
@@ -76,17 +77,16 @@ def heavy_hitters(
             mask[head, list(received[head])] = True
         held = 4 * sum(len(r) for r in received)
         additions = sum(len(r) for r in received) * share * q.shape[0]
-        results.append((mask, Counters(held, additions=additions, comparisons=compared), held))
-    return report(shape, results)
+        yield mask, Counters(held, additions=additions, comparisons=compared), held
 
 
-def block_means(shape: CacheShape, options: BlockMeans, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+@reference
+def block_means(shape: CacheShape, options: BlockMeans, stream: Steps) -> Found:
     """Return the trace of BlockMeans: sums of q . k token by token, blocks closed as they leave the window."""
     share, first = shape.heads // shape.kv_heads, options.sinks
-    attended = torch.zeros(len(keys), shape.kv_heads, dtype=torch.float64)
+    attended = torch.zeros(shape.tokens, shape.kv_heads, dtype=torch.float64)
     means: list[torch.Tensor] = []
-    results = []
-    for k, q, _ in steps(keys, queries, chunk):
+    for k, q, _ in stream:
         loose = range(first + len(means) * options.block, len(k))
         for t in loose:
             for head in range(shape.heads):
@@ -101,21 +101,18 @@ def block_means(shape: CacheShape, options: BlockMeans, *, keys: np.ndarray, que
         kept = top(torch.tensor(scores), options.blocks).tolist()
         end = first + len(means) * options.block
         row = [t < first or t >= end or (t - first) // options.block in kept for t in range(len(k))]
-        made, rows = len(means) - old, q.shape[0] * shape.heads
-        counts = Counters(
-            metadata_read_bytes=len(means) * shape.kv_heads * shape.head_dim * shape.element_bytes,
-            multiply_adds=rows * len(means) * shape.head_dim,
-            additions=rows * len(loose) + made * options.representatives * shape.kv_heads * shape.head_dim,
-            comparisons=len(means) + made * options.block * shape.kv_heads,
-        )
-        results.append((torch.tensor([row] * shape.kv_heads), counts, counts.metadata_read_bytes))
-    return report(shape, results)
+        made, rows = (len(means) - old) * shape.kv_heads, q.shape[0] * shape.heads
+        held, products = (n * len(means) * shape.head_dim for n in (shape.kv_heads * shape.element_bytes, rows))
+        added = rows * len(loose) + made * options.representatives * shape.head_dim
+        compared = len(means) + made * options.block
+        counts = Counters(held, multiply_adds=products, additions=added, comparisons=compared)
+        yield torch.tensor([row] * shape.kv_heads), counts, held
 
 
-def frame_means(shape: CacheShape, options: FrameMeans, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+@reference
+def frame_means(shape: CacheShape, options: FrameMeans, stream: Steps) -> Found:
     """Return the trace of FrameMeans: one vector over all query heads, with K repeated for each as in the source."""
-    results = []
-    for k, q, new in steps(keys, queries, chunk):
+    for k, q, new in stream:
         complete = len(k) // options.frame
         long = k.repeat_interleave(shape.heads // shape.kv_heads, dim=1).flatten(1)
         sums = [long[f * options.frame : (f + 1) * options.frame].sum(dim=0) for f in range(complete)]
@@ -123,11 +120,6 @@ def frame_means(shape: CacheShape, options: FrameMeans, *, keys: np.ndarray, que
         kept = top(torch.tensor(scores), options.frames).tolist()
         row = [t // options.frame in kept or t // options.frame == complete for t in range(len(k))]
         held = complete * long.shape[1] * shape.element_bytes
-        counts = Counters(
-            metadata_read_bytes=held,
-            multiply_adds=complete * long.shape[1],
-            additions=q.numel() + new * shape.kv_heads * shape.head_dim,
-            comparisons=complete,
-        )
-        results.append((torch.tensor([row] * shape.kv_heads), counts, held))
-    return report(shape, results)
+        added = q.numel() + new * shape.kv_heads * shape.head_dim
+        counts = Counters(held, multiply_adds=complete * long.shape[1], additions=added, comparisons=complete)
+        yield torch.tensor([row] * shape.kv_heads), counts, held

@@ -5,7 +5,8 @@ Knows the rules and the formulas of the bytes. Keeps no state except what a rule
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ from kernels.selection.positions import Everything, GatedHeads, SinkWindow
 Trace = tuple[np.ndarray, np.ndarray, np.ndarray]
 if TYPE_CHECKING:  # names of PyTorch, which is loaded when a reference first uses it
     Choice = Callable[[torch.Tensor, torch.Tensor], torch.Tensor | list[int]]
-    Step = tuple[torch.Tensor, torch.Tensor, int]
+    Steps = Iterator[tuple[torch.Tensor, torch.Tensor, int]]
+    Found = Iterator[tuple[torch.Tensor, Counters, int]]
 
 
 def trace(shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
@@ -29,19 +31,22 @@ def trace(shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: n
     keys float [tokens, kv_heads, d], queries float [tokens, heads, d]. Returns all masks in one row, bool; the counts
     of update and select, int64, first each step's numbers, then its sets; the metadata bytes, int64 [steps].
     """
-    masks, counts, held = [], [], []
-    state = start(shape, options)
+    found, state = [], start(shape, options)
     for first in range(0, len(keys), chunk):
         rows = queries[first : first + chunk]
         state = update(state, keys[first : first + chunk], queries=rows)
         kept = select(state, rows)
-        masks.append(kept.mask.ravel())
-        counts.append(_flat(state.counts + kept.counts))
-        held.append(state.metadata_bytes)
-    return np.concatenate(masks), np.concatenate(counts), np.array(held, dtype=np.int64)
+        found.append((kept.mask, state.counts + kept.counts, state.metadata_bytes))
+    return _joined(found)
 
 
-def steps(keys: np.ndarray, queries: np.ndarray, chunk: int) -> Iterator[Step]:
+def _joined(steps: Iterable[tuple[np.ndarray, Counters, int]]) -> Trace:
+    masks, counts, held = zip(*steps, strict=True)
+    flat = [n for c in counts for n in (*c.numbers(), *chain(*c.hashed), *chain(*c.ranked))]
+    return np.concatenate([mask.ravel() for mask in masks]), np.array(flat, np.int64), np.array(held, np.int64)
+
+
+def steps(keys: np.ndarray, queries: np.ndarray, chunk: int) -> Steps:
     """Yield at each step the keys so far [n, kv_heads, d], the queries of the chunk, and how many tokens are new."""
     for first in range(0, len(keys), chunk):
         last = min(first + chunk, len(keys))
@@ -54,22 +59,26 @@ def top(values: torch.Tensor, count: int) -> torch.Tensor:
     return torch.sort(values, descending=True, stable=True).indices[:count]
 
 
-def _flat(counts: Counters) -> np.ndarray:
-    return np.array([*counts.numbers(), *chain(*counts.hashed), *chain(*counts.ranked)], dtype=np.int64)
+def reference(found: Callable[..., Found]) -> Callable[..., Trace]:
+    """Return the reference that joins what `found` yields: mask, counts without K and V of kept tokens, metadata bytes.
+
+    `found` takes the shape, the options and the steps.
+    """
+
+    @wraps(found)
+    def of_steps(shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+        return _joined(
+            (mask.numpy(), counts + _reading(mask, shape), metadata)
+            for mask, counts, metadata in found(shape, options, steps(keys, queries, chunk))
+        )
+
+    return of_steps
 
 
-def report(shape: CacheShape, results: list[tuple[torch.Tensor, Counters, int]]) -> Trace:
-    """Return the trace of steps (mask, counts without K and V of the kept tokens, metadata bytes)."""
-    masks, counts, held = [], [], []
-    for mask, count, metadata in results:
-        # A KV head reads a token once, however many of its query heads keep it.
-        heads_per_kv = len(mask) // shape.kv_heads
-        kept = sum(int(mask[h : h + heads_per_kv].any(dim=0).sum()) for h in range(0, len(mask), heads_per_kv))
-        both = Counters(kv_read_bytes=2 * kept * shape.head_dim * shape.element_bytes)
-        masks.append(mask.flatten().numpy())
-        counts.append(_flat(count + both))
-        held.append(metadata)
-    return np.concatenate(masks), np.concatenate(counts), np.array(held, dtype=np.int64)
+def _reading(mask: torch.Tensor, shape: CacheShape) -> Counters:
+    # A KV head reads a token once, however many of its query heads keep it.
+    kept = int(mask.reshape(shape.kv_heads, -1, mask.shape[1]).any(dim=1).sum())
+    return Counters(kv_read_bytes=2 * kept * shape.head_dim * shape.element_bytes)
 
 
 def by_row(shape: CacheShape, keys: torch.Tensor, queries: torch.Tensor, choose: Choice) -> torch.Tensor:
@@ -82,19 +91,19 @@ def by_row(shape: CacheShape, keys: torch.Tensor, queries: torch.Tensor, choose:
     return mask
 
 
-def everything(shape: CacheShape, options: Everything, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+@reference
+def everything(shape: CacheShape, options: Everything, stream: Steps) -> Found:
     """Return the trace of Everything."""
-    every = [torch.ones(shape.kv_heads, len(k), dtype=torch.bool) for k, _, _ in steps(keys, queries, chunk)]
-    return report(shape, [(mask, Counters(), 0) for mask in every])
+    for k, _, _ in stream:
+        yield torch.ones(shape.kv_heads, len(k), dtype=torch.bool), Counters(), 0
 
 
-def sink_window(shape: CacheShape, options: SinkWindow, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+@reference
+def sink_window(shape: CacheShape, options: SinkWindow, stream: Steps) -> Found:
     """Return the trace of SinkWindow, position by position."""
-    results = []
-    for k, _, _ in steps(keys, queries, chunk):
+    for k, _, _ in stream:
         row = [p < options.sinks or len(k) - p <= options.window for p in range(len(k))]
-        results.append((torch.tensor([row] * shape.kv_heads), Counters(), 0))
-    return report(shape, results)
+        yield torch.tensor([row] * shape.kv_heads), Counters(), 0
 
 
 def gate_reaches(gates: tuple[float, ...], kv_heads: int, sparsity: float) -> list[bool]:
@@ -103,53 +112,45 @@ def gate_reaches(gates: tuple[float, ...], kv_heads: int, sparsity: float) -> li
     return (values >= torch.quantile(values, sparsity)).tolist()
 
 
-def gated_heads(shape: CacheShape, options: GatedHeads, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+@reference
+def gated_heads(shape: CacheShape, options: GatedHeads, stream: Steps) -> Found:
     """Return the trace of GatedHeads, head by head and position by position."""
     full = gate_reaches(options.gates, shape.kv_heads, options.sparsity)
-    results = []
-    for k, _, _ in steps(keys, queries, chunk):
+    for k, _, _ in stream:
         ends = [p < options.sinks or len(k) - p <= options.recent for p in range(len(k))]
-        results.append((torch.tensor([[True] * len(k) if f else ends for f in full]), Counters(), 0))
-    return report(shape, results)
+        yield torch.tensor([[True] * len(k) if f else ends for f in full]), Counters(), 0
 
 
-def highest_scores(
-    shape: CacheShape, options: HighestScores, *, keys: np.ndarray, queries: np.ndarray, chunk: int
-) -> Trace:
+@reference
+def highest_scores(shape: CacheShape, options: HighestScores, stream: Steps) -> Found:
     """Return the trace of HighestScores: a sort per row."""
-    results = []
-    for k, q, _ in steps(keys, queries, chunk):
+    for k, q, _ in stream:
         mask = by_row(shape, k, q, lambda query, own: top(own @ query, options.tokens))
         scores = q.shape[0] * shape.heads * len(k)
         union = mask.reshape(shape.kv_heads, -1, len(k)).any(dim=1)
         # Scores read K of all tokens; report adds K and V of the kept ones.
         k_only = int((~union).sum()) * shape.head_dim * shape.element_bytes
         counts = Counters(kv_read_bytes=k_only, multiply_adds=scores * shape.head_dim, comparisons=scores)
-        results.append((mask, counts, 0))
-    return report(shape, results)
+        yield mask, counts, 0
 
 
-def label_channels(
-    shape: CacheShape, options: LabelChannels, *, keys: np.ndarray, queries: np.ndarray, chunk: int
-) -> Trace:
+@reference
+def label_channels(shape: CacheShape, options: LabelChannels, stream: Steps) -> Found:
     """Return the trace of LabelChannels: all other channels are set to zero."""
     # The full product with zeros, so that no index into channels is shared with the algorithm.
     width = -(-shape.head_dim // options.group)
     labels = torch.zeros(shape.kv_heads, shape.head_dim, dtype=torch.float64)
     for head, channels in enumerate(options.channels or [range(width)] * shape.kv_heads):
         labels[head, list(channels)] = 1
-    results = []
-    for k, q, _ in steps(keys, queries, chunk):
+    for k, q, _ in stream:
         mask = by_row(shape, k * labels, q, lambda query, own: top(own @ query, options.tokens))
         scores = q.shape[0] * shape.heads * len(k)
         held = len(k) * shape.kv_heads * width * shape.element_bytes
-        results.append((mask, Counters(held, multiply_adds=scores * width, comparisons=scores), held))
-    return report(shape, results)
+        yield mask, Counters(held, multiply_adds=scores * width, comparisons=scores), held
 
 
-def partial_columns(
-    shape: CacheShape, options: PartialColumns, *, keys: np.ndarray, queries: np.ndarray, chunk: int
-) -> Trace:
+@reference
+def partial_columns(shape: CacheShape, options: PartialColumns, stream: Steps) -> Found:
     """Return the trace of PartialColumns: rotates all columns, then uses the first ones."""
     width = max(1, round(options.columns * shape.head_dim))
     turn = torch.eye(shape.head_dim).repeat(shape.kv_heads, 1, 1).double()
@@ -162,18 +163,17 @@ def partial_columns(
         most = max(1, int(options.limit * len(own)))
         return near if len(near) <= most else top(scores, most)
 
-    results = []
-    for k, q, _ in steps(keys, queries, chunk):
+    for k, q, _ in stream:
         turned = torch.einsum("nhd,hde->nhe", k, turn)[:, :, :width]
         asked = torch.einsum("rhd,hde->rhe", q, turn.repeat_interleave(shape.heads // shape.kv_heads, dim=0))
         mask = by_row(shape, turned, asked[:, :, :width], choose)
         scores = q.shape[0] * shape.heads * len(k)
         held = len(k) * shape.kv_heads * width * shape.element_bytes
-        results.append((mask, Counters(held, multiply_adds=scores * width, comparisons=2 * scores), held))
-    return report(shape, results)
+        yield mask, Counters(held, multiply_adds=scores * width, comparisons=2 * scores), held
 
 
-def page_bounds(shape: CacheShape, options: PageBounds, *, keys: np.ndarray, queries: np.ndarray, chunk: int) -> Trace:
+@reference
+def page_bounds(shape: CacheShape, options: PageBounds, stream: Steps) -> Found:
     """Return the trace of PageBounds: bounds channel by channel; the newest page is not ranked."""
     page, width = options.page, shape.head_dim
 
@@ -183,25 +183,18 @@ def page_bounds(shape: CacheShape, options: PageBounds, *, keys: np.ndarray, que
         best = top(torch.stack(bounds), options.pages - 1).tolist() if bounds else []
         return [t for t in range(len(own)) if t // page in best or t // page == len(parts) - 1]
 
-    results = []
-    for k, q, new in steps(keys, queries, chunk):
+    for k, q, new in stream:
         pages = -(-len(k) // page)
         scored = q.shape[0] * shape.heads * pages
         held = pages * shape.kv_heads * 2 * width * shape.element_bytes
         compared = scored * (width + 1) + 2 * new * shape.kv_heads * width
         # Per bound a comparison per channel and one in the ranking; per new token a minimum and a maximum per channel.
         counts = Counters(metadata_read_bytes=held, multiply_adds=2 * width * scored, comparisons=compared)
-        results.append((by_row(shape, k, q, choose), counts, held))
-    return report(shape, results)
+        yield by_row(shape, k, q, choose), counts, held
 
 
 def attend_reference(
-    queries: np.ndarray,
-    keys: np.ndarray,
-    *,
-    values: np.ndarray,
-    mask: np.ndarray | None = None,
-    causal: bool = False,
+    queries: np.ndarray, keys: np.ndarray, *, values: np.ndarray, mask: np.ndarray | None = None, causal: bool = False
 ) -> np.ndarray:
     """Return attend by torch, in FP64."""
     rows, heads, tokens = queries.shape[0], queries.shape[1], len(keys)
