@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from archsim.design.design import Design, load_design
 from archsim.design.silicon import Silicon
 from archsim.errors import DesignError, InputError
+from archsim.files.provenance import Fitted
 from archsim.files.shipped import found, load_model, shipped
 from archsim.published import load_published
 from archsim.quantity import show, show_limit
@@ -34,7 +35,7 @@ def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
         return [f"{name}: {len(published.points)} published points of '{published.design}'"]
     if "layers" in data or "hidden" in data:
         model = load_model(name)
-        return [f"{name}: model '{model.name}', {model.parameters:,} parameters", *_entries("assumed", model.assumed)]
+        return [f"{name}: model '{model.name}', {model.parameters:,} parameters", *_sources(model.assumed, {})]
     if "algorithm" in data:
         return _about_selection(load_selection(name))
     told = "a design (units), a model (layers), a selection (algorithm) nor published figures (points)"
@@ -46,8 +47,7 @@ def _about_selection(selection: Selection) -> list[str]:
     chosen = f"keeps {kept} as given" if kept else "keeps what the rule decides"
     lines = [f"{selection.document.path}: selection '{selection.name}', {selection.algorithm}, {chosen}"]
     lines += [f"  {path} {value}" for path, value in selection.settings.items()]
-    lines += _entries("assumed", selection.assumed)
-    return lines + _entries("fitted", {path: f"{e.reason} (to {e.point})" for path, e in selection.fitted.items()})
+    return lines + _sources(selection.assumed, selection.fitted)
 
 
 def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
@@ -65,8 +65,7 @@ def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
     for name, link in design.links.items():
         lines.append(f"  link {name:<14} {link.from_} > {link.to}: {link.depth} x {link.token_bits} bit")
     lines += [f"  FIFOs {name:<13} {show_limit(depth)} tokens deep" for name, depth in design.fifos.items()]
-    lines += _entries("assumed", design.assumed)
-    lines += _entries("fitted", {path: f"{e.reason} (to {e.point})" for path, e in design.fitted.items()})
+    lines += _sources(design.assumed, design.fitted)
     return lines + [f"  note: {note}" for note in _notes(design)]
 
 
@@ -81,8 +80,9 @@ def _about_silicon(silicon: Silicon) -> list[str]:
     return lines
 
 
-def _entries(title: str, entries: dict[str, str]) -> list[str]:
-    return [f"  {title} {path}: {why}" for path, why in entries.items()]
+def _sources(assumed: Mapping[str, str], fitted: Mapping[str, Fitted]) -> list[str]:
+    lines = [f"  assumed {path}: {why}" for path, why in assumed.items()]
+    return lines + [f"  fitted {path}: {entry.reason} (to {entry.point})" for path, entry in fitted.items()]
 
 
 def _notes(design: Design) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -210,13 +211,7 @@ def compare(published: Published, run: Callable[[Conditions], Report]) -> Iterat
 
     Raises DesignError where a point names an op or a part that the run does not have.
     """
-    reports: dict[Conditions, Report] = {}
-
-    def report_of(conditions: Conditions) -> Report:
-        if conditions not in reports:
-            reports[conditions] = run(conditions)
-        return reports[conditions]
-
+    report_of = cache(run)
     for id, point in published.points.items():
         conditions = point.run_on(published.design, published.model)
         report, than = report_of(conditions), None

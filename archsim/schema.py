@@ -40,7 +40,8 @@ def schema_lines(path: str | None) -> list[str]:
     lines = [f"{path or 'design'}: {meaning}"]
     properties = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
-        written = [one for one in _metadata(field) if isinstance(one, Written)]
+        inside = [entry for member in get_args(field.annotation) for entry in getattr(member, "__metadata__", ())]
+        written = [entry for entry in (*field.metadata, *inside) if isinstance(entry, Written)]
         unit = f"{written[0].unit}, such as {written[0].example}" if written else _plain(field.annotation)
         # A name of a table that users extend is a str, whose names only the schema knows.
         if field.annotation is str:
@@ -51,13 +52,6 @@ def schema_lines(path: str | None) -> list[str]:
         lines.append(f"kinds of units: {', '.join(KINDS)}; `archsim schema KIND` lists the keys of one")
         lines.append(f"shipped files: {len(shipped())} designs under {data_folder().name}/")
     return lines
-
-
-def _metadata(field: Any) -> list[Any]:
-    found = list(field.metadata)
-    for member in get_args(field.annotation):
-        found += getattr(member, "__metadata__", ())
-    return found
 
 
 def _plain(annotation: Any) -> str:

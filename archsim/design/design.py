@@ -63,27 +63,15 @@ class Design(Sourced):
     fitted: dict[str, Fitted] = Field(default_factory=dict, description="dotted path -> the point it was fitted to")
 
     @model_validator(mode="after")
-    def _links_join_units(self) -> Design:
-        problems = []
-        for name, link in self.links.items():
-            for end, unit in (("from", link.from_), ("to", link.to)):
-                if unit not in self.units:
-                    problems.append((f"links.{name}.{end}", f"{no_unit(unit, self.units)}"))
-        if problems:
-            raise PathProblems(problems)
-        return self
-
-    @model_validator(mode="after")
-    def _fits_budget(self) -> Design:
-        if self.resources:
-            problems = self.resources.problems(self.units)
-            if problems:
-                raise PathProblems(problems)
-        return self
-
-    @model_validator(mode="after")
-    def _tiers_go_outward(self) -> Design:
-        problems = tier_problems(self.tiers, self.units)
+    def _fits_together(self) -> Design:
+        ends = [
+            (f"links.{name}.{end}", unit)
+            for name, link in self.links.items()
+            for end, unit in (("from", link.from_), ("to", link.to))
+        ]
+        problems = [(path, no_unit(unit, self.units)) for path, unit in ends if unit not in self.units]
+        problems += self.resources.problems(self.units) if self.resources else []
+        problems += tier_problems(self.tiers, self.units)
         if problems:
             raise PathProblems(problems)
         return self

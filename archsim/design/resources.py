@@ -13,8 +13,6 @@ from archsim.files.provenance import FROZEN
 from archsim.units import Unit
 from dataflow.errors import guess
 
-Problems = list[tuple[str, str]]
-
 
 def no_unit(name: str, units: Mapping[str, Any]) -> str:
     """The message that no unit has this name, with a guess at the one that was meant."""
@@ -63,7 +61,7 @@ class Resources(BaseModel):
         # A variant may need more than was written for the original.
         return max(written, Fraction(derived))
 
-    def problems(self, units: Mapping[str, Unit]) -> Problems:
+    def problems(self, units: Mapping[str, Unit]) -> list[tuple[str, str]]:
         """Unknown owners and resources, units left out, and use beyond the budget."""
         problems = []
         for owner, uses in self.used.items():

@@ -15,7 +15,7 @@ def tier_problems(tiers: Sequence[str], units: Mapping[str, Unit]) -> list[tuple
         if name not in units:
             problems.append((f"tiers.{i}", no_unit(name, units)))
         elif not isinstance(units[name], Memory | Channel):
-            kind = getattr(units[name], "kind", type(units[name]).__name__)
+            kind = units[name].named_kind
             problems.append((f"tiers.{i}", f"'{name}' is a {kind}; tiers are units of kind memory or channel"))
         elif name in tiers[:i]:
             problems.append((f"tiers.{i}", f"'{name}' stands at tiers.{tiers.index(name)} already; name a tier once"))

@@ -93,13 +93,6 @@ def _table(rows: dict[str, list[tuple[int, ...]]], name: str) -> np.ndarray:
     return np.fromiter(numbers, dtype=np.int64, count=len(rows[name]) * WIDTHS[name]).reshape(-1, WIDTHS[name])
 
 
-def next_runs(a: Arrays) -> np.ndarray:
-    """For each run the next run of its task; the last is followed by the first."""
-    following = np.arange(1, len(a.runs) + 1)
-    following[a.tasks[:, 3] - 1] = a.tasks[:, 2]
-    return following
-
-
 def firings(a: Arrays) -> np.ndarray:
     """For each run, how many firings of its task are of it; the end of the task may cut the last period."""
     tasks, counts = a.tasks, a.runs[:, 0]

@@ -5,9 +5,11 @@ Engines run it. It alone asks `Unit.cycles` for the firings of a schedule, and h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import cycle
 from math import lcm
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from archsim.design.design import Design
 from archsim.engine.memo import Memo
@@ -45,6 +47,10 @@ class FlatTask:
         """For each run of the period: the cycles of a firing, and how many firings of the task are of this run."""
         return Pattern(tuple((run.cycles, run.count) for run in self.runs)).counted(self.firings)
 
+    def tokens(self, stream: int, end: Literal["takes", "gives"]) -> Pattern[int]:
+        """The tokens of the stream that each firing takes or gives."""
+        return Pattern(tuple((dict(getattr(run, end)).get(stream, 0), run.count) for run in self.runs))
+
 
 @dataclass(frozen=True, slots=True)
 class FlatUnit:
@@ -81,6 +87,10 @@ class Flat:
     tasks: tuple[FlatTask, ...]
     streams: tuple[FlatStream, ...]
     units: tuple[FlatUnit, ...]
+
+    def with_depths(self, depths: Iterable[int]) -> Flat:
+        """The section with these depths of its streams."""
+        return replace(self, streams=tuple(replace(s, depth=n) for s, n in zip(self.streams, depths, strict=True)))
 
 
 class _Flattened(NamedTuple):
@@ -203,18 +213,14 @@ def merged(task: Task) -> list[tuple[int, tuple[Any, tuple[int, ...], tuple[int,
     patterns: list[Pattern[Any]] = [task.work, *task.takes.values(), *task.gives.values()]
     # A pattern of one run never changes, so it does not lengthen the period, and its run is as long as the period.
     end = min(task.firings, lcm(*(p.period for p in patterns if len(p.runs) > 1)))
-    cursors = [[0, p.runs[0][1] if len(p.runs) > 1 else end] for p in patterns]
+    runs = [cycle(p.runs if len(p.runs) > 1 else ((p.runs[0][0], end),)) for p in patterns]
+    under_way = [next(run) for run in runs]
     out = []
     place = 0
     while place < end:
-        step = min(end - place, *(left for _, left in cursors))
-        values = [p.runs[i][0] for p, (i, _) in zip(patterns, cursors, strict=True)]
-        taken = tuple(values[1 : 1 + len(task.takes)])
-        out.append((step, (values[0], taken, tuple(values[1 + len(task.takes) :]))))
+        step = min(end - place, *(left for _, left in under_way))
+        item, *tokens = (value for value, _ in under_way)
+        out.append((step, (item, tuple(tokens[: len(task.takes)]), tuple(tokens[len(task.takes) :]))))
         place += step
-        for pattern, cursor in zip(patterns, cursors, strict=True):
-            cursor[1] -= step
-            if cursor[1] == 0:
-                cursor[0] = (cursor[0] + 1) % len(pattern.runs)
-                cursor[1] = pattern.runs[cursor[0]][1]
+        under_way = [(v, n - step) if n > step else next(run) for (v, n), run in zip(under_way, runs, strict=True)]
     return out

@@ -20,12 +20,17 @@ import numpy as np
 from archsim.engine.arrays import FIRST_COME, WIDTHS, arrays
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
 from dataflow.errors import InputError
-from dataflow.pattern import Pattern
+from dataflow.pattern import total
 from dataflow.task import UNLIMITED
 
 FORMAT = 1
 MOST_PROBLEMS = 10  # reported of one file; a damaged one may have thousands
 EXPECTED = "expected a file that archsim.engine.flat_file.save wrote"
+# Indices in the arrays: the array they stand in, the array they point to, their column.
+INDICES = (
+    ("tasks", "units", 0), ("takes", "streams", 0), ("gives", "streams", 0), ("streams", "tasks", 2),
+    ("streams", "tasks", 3), ("order", "tasks", 0),
+)  # fmt: skip
 LISTS = {"tasks": "tasks", "units": "units", "of": "units", "streams": "streams"}  # list of names: array it names
 
 
@@ -117,10 +122,12 @@ def _flat(columns: dict[str, np.ndarray], shown: str) -> Flat:
     names = _names(columns, shown)
     rows: dict[str, list[Any]] = {name: columns[name].tolist() for name in WIDTHS}
     # Before anything is looked up: a negative index would be legal Python and name another row.
-    for name, within, place in _indices(rows):
-        if not 0 <= place < len(rows[within]):
+    # Ranges of rows, such as the runs of a task, need no check: a wrong one shows when the arrays are compared.
+    for name, within, i in INDICES:
+        wrong = next((row[i] for row in rows[name] if not 0 <= row[i] < len(rows[within])), None)
+        if wrong is not None:
             there = f"there are {len(rows[within])}, counted from 0"
-            raise InputError(f"{shown}: '{name}' names row {place} of '{within}'; {there}")
+            raise InputError(f"{shown}: '{name}' names row {wrong} of '{within}'; {there}")
     takes, gives, order = ([(a, b) for a, b in rows[name]] for name in ("takes", "gives", "order"))
     runs = [FlatRun(n, cycles, tuple(takes[a:b]), tuple(gives[c:d])) for n, cycles, a, b, c, d in rows["runs"]]
     tasks = [
@@ -157,16 +164,6 @@ def _names(columns: dict[str, np.ndarray], shown: str) -> dict[str, Any]:
             there = f"{len(listed)} names of {name} for {len(columns[array])} rows of '{array}'"
             raise InputError(f"{shown}: {there}; {EXPECTED}")
     return names
-
-
-def _indices(rows: dict[str, list[Any]]) -> Iterator[tuple[str, str, int]]:
-    """Every index in the arrays as (array it stands in, array it points to, index)."""
-    for name, within, columns in (
-        ("tasks", "units", (0,)), ("takes", "streams", (0,)), ("gives", "streams", (0,)),
-        ("streams", "tasks", (2, 3)), ("order", "tasks", (0,)),
-    ):  # fmt: skip
-        # Ranges of rows, such as the runs of a task, need no check: a wrong one shows when the arrays are compared.
-        yield from ((name, within, row[i]) for row in rows[name] for i in columns)
 
 
 def _problems(flat: Flat) -> Iterator[str]:
@@ -222,19 +219,14 @@ def _stream_problems(flat: Flat, s: int) -> Iterator[str]:
         yield f"depth {stream.depth}; 1 to 2^62, which is without limit"
     if not 0 <= stream.initial <= stream.depth:
         yield f"{stream.initial} tokens at the start; 0 to its depth, {stream.depth}"
-    given = _moved(flat.tasks[stream.producer], s, "gives")
-    taken = _moved(flat.tasks[stream.consumer], s, "takes")
+    producer, consumer = flat.tasks[stream.producer], flat.tasks[stream.consumer]
+    # Broken runs are reported with their task and give no totals.
+    if any(not task.runs or any(run.count < 1 for run in task.runs) for task in (producer, consumer)):
+        return
+    given = total(producer.tokens(s, "gives"), producer.firings)
+    taken = total(consumer.tokens(s, "takes"), consumer.firings)
     if given != taken:
         yield f"{given} tokens given in all and {taken} taken; the totals are equal"
-
-
-def _moved(task: FlatTask, s: int, end: str) -> int:
-    """Tokens of the stream that all firings of the task together take or give."""
-    # Broken runs are reported with their task; a Pattern of them would raise here.
-    if not task.runs or any(run.count < 1 for run in task.runs):
-        return 0
-    runs = Pattern(tuple((dict(getattr(run, end)).get(s, 0), run.count) for run in task.runs))
-    return sum(n * times for n, times in runs.counted(task.firings))
 
 
 def _unit_problems(unit: FlatUnit, firings: dict[int, int]) -> Iterator[str]:

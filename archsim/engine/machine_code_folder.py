@@ -18,7 +18,8 @@ from tempfile import gettempdir
 
 HERE = Path(__file__).parent / "compiled"
 SOURCES = (
-    "clock_state.py", "clock_kernel.py", "order_state.py", "order_kernel.py", "steady_state.py", "machine_code.py",
+    "run_table.py", "clock_state.py", "clock_kernel.py", "order_state.py", "order_kernel.py", "steady_state.py",
+    "machine_code.py",
 )  # fmt: skip
 CLOCK = "clock_kernel.advance"  # the loop of the compiled engine, which is cold without machine code of it
 WEEK_SECONDS = 7 * 24 * 3600
@@ -55,13 +56,9 @@ def _candidates() -> Iterator[Path]:
     """In order: the folder that Numba's setting names, one beside the engine's files, one in the user's cache."""
     told = os.environ.get("NUMBA_CACHE_DIR")
     user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    digest = blake2b(b"".join((HERE / name).read_bytes() for name in SOURCES), digest_size=8).hexdigest()
     for base in (*([Path(told)] if told else []), HERE / "__pycache__", user / "archsim"):
-        yield base / f"engine-{_digest()}"
-
-
-@cache
-def _digest() -> str:
-    return blake2b(b"".join((HERE / name).read_bytes() for name in SOURCES), digest_size=8).hexdigest()
+        yield base / f"engine-{digest}"
 
 
 def _remove_old(base: Path) -> None:

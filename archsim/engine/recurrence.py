@@ -13,7 +13,8 @@ from itertools import chain, cycle, groupby, islice, repeat
 from operator import itemgetter, sub
 
 from archsim.engine.flat import Flat, FlatTask
-from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult
+from archsim.engine.outcome import section_result
+from archsim.engine.result import SectionResult, Stuck
 from archsim.engine.token_state import state_after
 from dataflow.errors import InputError
 from dataflow.pattern import Pattern, total
@@ -34,8 +35,8 @@ def run(flat: Flat) -> SectionResult | Stuck:
         raise InputError(found)
     section = _Section(flat)
     section.work_off()
-    done = all(times.fired == task.firings for task, times in zip(flat.tasks, section.times, strict=True))
-    return section.result() if done else section.stuck()
+    state = state_after(flat, [times.fired for times in section.times])
+    return section.result() if state.finished else Stuck(section.last(), state.waiting())
 
 
 def _shared(flat: Flat) -> list[str]:
@@ -128,36 +129,15 @@ class _Section:
             for task, times in zip(self.flat.tasks, self.times, strict=True)
         )
 
-    def stuck(self) -> Stuck:
-        """The state in which no further firing can start."""
-        return Stuck(self.last(), state_after(self.flat, [times.fired for times in self.times]).waiting())
-
     def result(self) -> SectionResult:
         """The result, once every firing is computed."""
-        flat, cycles = self.flat, self.last()
-        tasks = {
-            task.name: TaskResult(times.ends[1] - task.runs[0].cycles, times.ends[-1], task.busy_cycles)
-            for task, times in zip(flat.tasks, self.times, strict=True)
-        }
-        streams = {flat.streams[s].name: StreamResult(n, n, self.peak(s)) for s, n in enumerate(self.in_all)}
-        return SectionResult(cycles, sum(task.firings for task in flat.tasks), self.units(cycles), tasks, streams)
-
-    def units(self, cycles: int) -> dict[str, UnitResult]:
-        """The cycles of each unit by cause: its task stalls between firings, and the unit is idle after the last."""
-        flat, streams = self.flat, len(self.flat.streams)
-        stalls: list[dict[tuple[str, str], int]] = [{} for _ in flat.tasks]
-        for s, stream in enumerate(flat.streams):
-            stalls[stream.consumer]["starved", stream.name] = self.stalls[s]
-            stalls[stream.producer]["blocked", stream.name] = self.stalls[s + streams]
-        units = {}
-        for unit in flat.units:
-            i = unit.tasks[0]
-            waits = {key: n for key, n in sorted(stalls[i].items()) if n}
-            starved = sum(n for (cause, _), n in waits.items() if cause == "starved")
-            blocked = sum(waits.values()) - starved
-            busy, end = flat.tasks[i].busy_cycles, self.times[i].ends[-1]
-            units[unit.name] = UnitResult(busy, starved, blocked, cycles - end, waits)
-        return units
+        tasks = [
+            (times.ends[1] - task.runs[0].cycles, times.ends[-1], task.busy_cycles)
+            for task, times in zip(self.flat.tasks, self.times, strict=True)
+        ]
+        stalls = self.stalls
+        streams = [(n, self.peak(s), stalls[s], stalls[s + len(self.in_all)]) for s, n in enumerate(self.in_all)]
+        return section_result(self.flat, self.last(), tasks, streams)
 
     def peak(self, s: int) -> int:
         """The most places of the stream that are taken at once, counted after all events of a cycle."""
@@ -254,16 +234,11 @@ def _moved(flat: Flat, end: str) -> list[Runs]:
     """For each stream, the tokens of each firing at this end (`takes` or `gives`), in runs of one period."""
     moved: list[list[tuple[int, int]]] = [[] for _ in flat.streams]
     for task in flat.tasks:
-        at, upto = 0, {s: 0 for run in task.runs for s, _ in getattr(run, end)}
+        named = {s for run in task.runs for s, _ in getattr(run, end)}
         for run in task.runs:
-            for s, n in getattr(run, end):
-                # Runs that do not name the stream move no token of it: a gap of zeros.
-                moved[s] += [(0, at - upto[s])] * (at > upto[s])
-                moved[s].append((n, run.count))
-                upto[s] = at + run.count
-            at += run.count
-        for s in upto:
-            moved[s] += [(0, at - upto[s])] * (at > upto[s])
+            tokens = dict(getattr(run, end))
+            for s in named:
+                moved[s].append((tokens.get(s, 0), run.count))
     return [_even(runs) for runs in moved]
 
 

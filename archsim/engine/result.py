@@ -9,14 +9,22 @@ from dataclasses import dataclass, field
 class UnitResult:
     """Server-cycles of a unit by cause; the four add up to servers x cycles of the section.
 
-    `stalls` splits starved and blocked cycles by (cause, stream waited for).
+    `stalls` has the starved and the blocked cycles by (cause, stream waited for).
     """
 
     busy_cycles: int
-    starved_cycles: int
-    blocked_cycles: int
     idle_cycles: int
     stalls: dict[tuple[str, str], int]
+
+    @property
+    def starved_cycles(self) -> int:
+        """Cycles in which servers wait for input."""
+        return sum(n for (cause, _), n in self.stalls.items() if cause == "starved")
+
+    @property
+    def blocked_cycles(self) -> int:
+        """Cycles in which servers wait for room for output."""
+        return sum(n for (cause, _), n in self.stalls.items() if cause == "blocked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +49,20 @@ class StreamResult:
 class Waiting:
     """A task that cannot fire: its next firing from 0, the cause (starved, blocked or turn), the state of the stream.
 
-    `turn` is the task whose turn it is on the unit, if that is the cause. `depths` holds, for every output without
-    room, (stream, the depth with which it would have room).
+    Streams and tasks are named by index. `turn` is the task whose turn it is on the unit, if that is the cause, and
+    `stream` is -1 then. `depths` holds, for every output without room, (stream, the depth with which it would have
+    room).
     """
 
     task: int
     firing: int
     cause: str
-    stream: str
+    stream: int
     needed: int
     tokens: int
     room: int
     turn: int | None
-    depths: tuple[tuple[str, int], ...] = ()
+    depths: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ Holds no cost formula and no randomness; cycles come from the flat form.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -18,8 +19,9 @@ import simpy
 from simpy.events import Event, Timeout
 
 from archsim.engine.flat import Flat, FlatRun, FlatTask, FlatUnit
-from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult, Waiting
+from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult
 from archsim.engine.spans import Row, Span, spans_of
+from archsim.engine.token_state import state_after
 
 AFTER_ALL_ELSE = 2  # SimPy handles events of one time by priority: 0 urgent, 1 normal
 STARVED, BLOCKED, IDLE = "starved", "blocked", "idle"
@@ -75,16 +77,16 @@ class _Progress:
             self.run = self.runs[self.at]
             self.in_run = self.run.count
 
-    def lacks(self) -> tuple[str, _Queue, int] | None:
-        """What the next firing waits for: the cause, the queue and how many tokens or places it needs there."""
+    def lacks(self) -> tuple[str, str]:
+        """What the next firing waits for: the cause and the stream; IDLE if it lacks nothing."""
         # Inputs first, each in the order of the task: this order is part of the definition, as it decides the cause.
         for queue, n in self.run.takes:
             if queue.tokens < n:
-                return STARVED, queue, n
+                return STARVED, queue.name
         for queue, n in self.run.gives:
             if queue.room < n:
-                return BLOCKED, queue, n
-        return None
+                return BLOCKED, queue.name
+        return IDLE, ""
 
 
 class _Server:
@@ -92,9 +94,11 @@ class _Server:
 
     __slots__ = ("busy", "cause", "env", "flat", "free", "record", "since", "stalls")
 
-    def __init__(self, env: simpy.Environment, flat: FlatUnit) -> None:
+    def __init__(self, env: simpy.Environment, flat: FlatUnit, tasks: list[_Progress]) -> None:
         self.env, self.flat = env, flat
         self.record: list[Row] | None = None
+        for i in flat.tasks:
+            tasks[i].server = self
         self.free, self.busy, self.since = flat.count, 0, 0
         self.stalls: dict[tuple[str, str], int] = {}
         self.cause: tuple[str, str] = (IDLE, "")
@@ -145,9 +149,9 @@ class _InOrder(_Server):
 
     __slots__ = ("in_turn", "order", "turn")
 
-    def __init__(self, env: simpy.Environment, flat: FlatUnit, order: list[tuple[_Progress, int]]) -> None:
-        super().__init__(env, flat)
-        self.order = iter(order)
+    def __init__(self, env: simpy.Environment, flat: FlatUnit, tasks: list[_Progress]) -> None:
+        super().__init__(env, flat, tasks)
+        self.order = iter([(tasks[i], n) for i, n in flat.order or ()])
         self.turn: _Progress | None
         self.turn, self.in_turn = next(self.order)
 
@@ -184,13 +188,13 @@ class _FirstCome(_Server):
 
     __slots__ = ("blocked", "choosing", "ready", "starved", "tasks")
 
-    def __init__(self, env: simpy.Environment, flat: FlatUnit, tasks: dict[int, _Progress]) -> None:
-        super().__init__(env, flat)
+    def __init__(self, env: simpy.Environment, flat: FlatUnit, tasks: list[_Progress]) -> None:
+        super().__init__(env, flat, tasks)
         self.tasks = tasks
         # A heap of (ready since, index): the index is the place in the schedule and breaks ties.
         self.ready: list[tuple[float, int]] = []
         # All begin as starved; `run` notices each task once before the first event, which sorts it.
-        self.starved: set[int] = set(tasks)
+        self.starved = set(flat.tasks)
         self.blocked: set[int] = set()
         self.choosing = False
 
@@ -205,11 +209,11 @@ class _FirstCome(_Server):
 
     def sort(self, task: _Progress) -> None:
         """Enters an unfinished task as ready from now on, or as waiting, by what its next firing lacks."""
-        lack = task.lacks()
-        if lack is None:
+        cause, _ = task.lacks()
+        if cause == IDLE:
             heappush(self.ready, (self.env._now, task.index))
         else:
-            (self.starved if lack[0] == STARVED else self.blocked).add(task.index)
+            (self.starved if cause == STARVED else self.blocked).add(task.index)
 
     def next(self) -> None:
         # One choice for all events of this time. Scheduled by hand, as `succeed` knows only the priority of the others.
@@ -235,8 +239,7 @@ class _FirstCome(_Server):
         """Why a server is free: the first task without room, else the first without input, else idle."""
         waiting = self.blocked or self.starved
         # The first by index, so that the cause does not depend on the order in which tasks came to wait.
-        lack = self.tasks[min(waiting)].lacks() if waiting else None
-        return (lack[0], lack[1].name) if lack else (IDLE, "")
+        return self.tasks[min(waiting)].lacks() if waiting else (IDLE, "")
 
 
 def _end(event: Any) -> None:
@@ -289,54 +292,30 @@ def run(flat: Flat, *, record: list[Row] | None = None) -> SectionResult | Stuck
     tasks = [_Progress(i, t, [_Run(r, queues) for r in t.runs]) for i, t in enumerate(flat.tasks)]
     for queue, stream in zip(queues, flat.streams, strict=True):
         queue.producer, queue.consumer = tasks[stream.producer], tasks[stream.consumer]
-    servers = [_server(env, unit, tasks) for unit in flat.units]
+    servers = [(_FirstCome if unit.order is None else _InOrder)(env, unit, tasks) for unit in flat.units]
     for server in servers:
         server.record = record
         if isinstance(server, _FirstCome):
-            for task in server.tasks.values():
-                server.notice(task)
+            for i in server.flat.tasks:
+                server.notice(tasks[i])
     for server in servers:
         server.next()
     env.run()
     if any(task.left for task in tasks):
-        return Stuck(int(env.now), tuple(_waiting(t) for t in tasks if t.left))
+        fired = [task.flat.firings - task.left for task in tasks]
+        return Stuck(int(env.now), state_after(flat, fired).waiting())
     return _result(flat, int(env.now), servers, tasks, queues)
 
 
-def _server(env: simpy.Environment, unit: FlatUnit, tasks: list[_Progress]) -> _Server:
-    server: _Server
-    if unit.order is None:
-        server = _FirstCome(env, unit, {i: tasks[i] for i in unit.tasks})
-    else:
-        server = _InOrder(env, unit, [(tasks[i], n) for i, n in unit.order])
-    for i in unit.tasks:
-        tasks[i].server = server
-    return server
-
-
-def _waiting(task: _Progress) -> Waiting:
-    lack = task.lacks()
-    firing = task.flat.firings - task.left
-    turn = task.server.turn if isinstance(task.server, _InOrder) else task
-    if turn is not None and turn is not task:
-        return Waiting(task.index, firing, "turn", "", 0, 0, 0, turn.index)
-    assert lack is not None, "a task whose turn it is and that lacks nothing has started"
-    cause, queue, needed = lack
-    depths = tuple((q.name, q.depth + n - q.room) for q, n in task.run.gives if q.room < n)
-    return Waiting(task.index, firing, cause, queue.name, needed, queue.tokens, queue.room, None, depths)
-
-
 def _result(
-    flat: Flat, cycles: int, servers: list[_Server], tasks: list[_Progress], queues: list[_Queue]
+    flat: Flat, cycles: int, servers: Sequence[_Server], tasks: list[_Progress], queues: list[_Queue]
 ) -> SectionResult:
     units = {}
     for server in servers:
         server.stall(server.cause)
-        sums = dict.fromkeys((STARVED, BLOCKED, IDLE), 0)
-        for (cause, _), n in server.stalls.items():
-            sums[cause] += n
-        waits = {key: n for key, n in sorted(server.stalls.items()) if key[0] != IDLE}
-        units[server.flat.name] = UnitResult(server.busy, sums[STARVED], sums[BLOCKED], sums[IDLE], waits)
+        waits = dict(sorted(server.stalls.items()))
+        idle = waits.pop((IDLE, ""), 0)
+        units[server.flat.name] = UnitResult(server.busy, idle, waits)
     return SectionResult(
         cycles, sum(t.flat.firings for t in tasks), units,
         {t.flat.name: TaskResult(t.start, t.end, t.flat.busy_cycles) for t in tasks},

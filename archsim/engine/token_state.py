@@ -34,15 +34,13 @@ class TokenState:
         done = sum(self.fired[task] for task in self.flat.units[unit].tasks)
         return None if order is None or done == sum(n for _, n in order) else Pattern(order).at(done)
 
-    def wait(self, task: int) -> Waiting | None:
-        """What the next firing of the task waits for, in a state where no task can fire; None if the task is done."""
+    def wait(self, task: int) -> Waiting:
+        """What the next firing of the task waits for, in a state where no task can fire."""
         flat, streams, firing = self.flat.tasks[task], self.flat.streams, self.fired[task]
-        if firing == flat.firings:
-            return None
         # A task whose turn has not come waits for its turn, whatever else it lacks; the engines say the same.
         turn = self.turn(flat.unit)
         if turn is not None and turn != task:
-            return Waiting(task, firing, "turn", "", 0, 0, 0, turn)
+            return Waiting(task, firing, "turn", -1, 0, 0, 0, turn)
         run = _runs(self.flat, task).at(firing)
         # No firing is under way and nothing is on its way, so every place without a token is free.
         room = {s: streams[s].depth - self.tokens[s] for s, _ in (*run.takes, *run.gives)}
@@ -51,13 +49,12 @@ class TokenState:
         lacks = [("starved", s, n) for s, n in run.takes if self.tokens[s] < n] + [("blocked", s, n) for s, n in short]
         assert lacks, "a task whose turn it is and that lacks nothing can fire"
         cause, s, n = lacks[0]
-        depths = tuple((streams[s].name, self.tokens[s] + n) for s, n in short)
-        return Waiting(task, firing, cause, streams[s].name, n, self.tokens[s], room[s], None, depths)
+        depths = tuple((s, self.tokens[s] + n) for s, n in short)
+        return Waiting(task, firing, cause, s, n, self.tokens[s], room[s], None, depths)
 
     def waiting(self) -> tuple[Waiting, ...]:
         """Every unfinished task with what it waits for, in a state where no task can fire."""
-        waits = (self.wait(task) for task in range(len(self.fired)))
-        return tuple(wait for wait in waits if wait is not None)
+        return tuple(self.wait(i) for i, task in enumerate(self.flat.tasks) if self.fired[i] < task.firings)
 
 
 def state_after(flat: Flat, fired: Sequence[int]) -> TokenState:

@@ -41,7 +41,7 @@ class DepthTrials:
             at = tuple(depths.get(queue, s.depth) for queue, s in zip(queues, flat.streams, strict=True))
             # Sections share nothing but queue names, so each is looked up by its own depths.
             if (i, at) not in self.known:
-                result = attempt(_with_depths(flat, at), engine=self.engine)
+                result = attempt(flat.with_depths(at), engine=self.engine)
                 self.known[i, at] = None if isinstance(result, Stuck) else result.cycles
                 self._count(flat)
             cycles = self.known[i, at]
@@ -54,7 +54,7 @@ class DepthTrials:
         """Cycles with unlimited queues, and the most places taken in each queue. Raises Deadlock."""
         total_cycles, peaks = 0, dict[str, int]()
         for flat, repeat, queues in zip(self.flats, self.repeats, self.queues, strict=True):
-            result = run(_with_depths(flat, (UNLIMITED,) * len(flat.streams)), engine=self.engine)
+            result = run(flat.with_depths(UNLIMITED for _ in flat.streams), engine=self.engine)
             self._count(flat)
             total_cycles += repeat * result.cycles
             for stream, queue in zip(flat.streams, queues, strict=True):
@@ -67,18 +67,12 @@ class DepthTrials:
         self.progress(f"sections run: {self.count:,}, firings: {self.firings:,}")
 
 
-
 def _queues(schedule: Schedule, section: Section) -> tuple[str, ...]:
     """For each stream of the section the queue that it uses."""
     # Stream names are unique within a section only, so the queues are asked of a schedule of this section alone.
     alone = replace(schedule, sections=(section,)).fifos()
     queue_of = {stream.name: queue for queue, streams in alone.items() for stream in streams}
     return tuple(queue_of[stream.name] for stream in section.streams)
-
-
-def _with_depths(flat: Flat, depths: tuple[int, ...]) -> Flat:
-    streams = (replace(s, depth=depth) for s, depth in zip(flat.streams, depths, strict=True))
-    return replace(flat, streams=tuple(streams))
 
 
 class Search:

@@ -14,7 +14,7 @@ from archsim.design.design import Design
 from archsim.errors import InputError, quoted
 from archsim.fifos.depths import DEADLOCK, FLOOR, FifoSize, MinimalDepths
 from archsim.fifos.memory import RESOURCES, FifoMemory, fifo_memory
-from archsim.fifos.search import DepthTrials, Search
+from archsim.fifos.search import DepthByQueue, DepthTrials, Search
 from archsim.fifos.text import as_json, html, screen
 from archsim.quantity import parse, show
 from archsim.units import Host
@@ -149,12 +149,7 @@ def _budget(design: Design) -> Mapping[str, Fraction] | None:
 
 
 def _fifos(
-    schedule: Schedule,
-    design: Design,
-    search: Search,
-    peaks: Mapping[str, int],
-    depths: Mapping[str, int],
-    at_host: set[str],
+    schedule: Schedule, design: Design, search: Search, peaks: DepthByQueue, depths: DepthByQueue, at_host: set[str]
 ) -> Iterator[FifoSize]:
     proofs = search.one_less(depths)
     # A token wider than every link, such as a burst or a row, is stored in words as wide as the widest link.

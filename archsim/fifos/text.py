@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from html import escape
 from importlib.metadata import version
 from typing import Any
 
 from archsim.fifos.depths import FifoSize, MinimalDepths
 from archsim.fifos.memory import FifoMemory
 from archsim.quantity import show, show_limit
-from archsim.report.json import plain_options
+from archsim.report.json import plain
+from archsim.report.text import html_table
 from dataflow.task import UNLIMITED
 
 LEGEND = """\
@@ -27,7 +27,9 @@ def screen(sizes: MinimalDepths) -> str:
     for name, *cells in table:
         padded = [cell.rjust(width) for cell, width in zip(cells, others, strict=True)]
         lines.append("  ".join([name.ljust(first), *padded]).rstrip())
-    return "\n".join([*_head(sizes), "", *lines, *_left_out(sizes), LEGEND])
+    signals = sum(map(_is_signal, sizes.fifos))
+    left_out = [f"and {signals} signals of one place, which carry no data"] if signals else []
+    return "\n".join([*_head(sizes), "", *lines, *left_out, LEGEND])
 
 
 def _head(sizes: MinimalDepths) -> list[str]:
@@ -126,32 +128,21 @@ def _is_signal(fifo: FifoSize) -> bool:
     return fifo.bytes_per_token == 0 and fifo.depth == fifo.minimal == 1
 
 
-def _left_out(sizes: MinimalDepths) -> list[str]:
-    signals = sum(1 for f in sizes.fifos if _is_signal(f))
-    return [f"and {signals} signals of one place, which carry no data"] if signals else []
-
-
 def html(sizes: MinimalDepths) -> str:
     """The table as HTML, under the same lines."""
     header, *rows = _table(sizes)
-    head = "<br>".join(escape(line) for line in _head(sizes))
-    names = "".join(f"<th>{escape(name)}</th>" for name in header)
-    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
-    return f"<p>{head}</p><table><tr>{names}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    return html_table(_head(sizes), header, rows)
 
 
 def as_json(sizes: MinimalDepths) -> dict[str, Any]:
     """The answer as plain data; null where a depth is unlimited, a run deadlocks or nothing is known."""
     return {
         "design": sizes.design, "model": sizes.model, "phase": sizes.phase.name, **sizes.phase.facts(),
-        "options": plain_options(sizes.schedule.options), "approximated": list(sizes.schedule.approximated),
-        "clock_hz": float(sizes.clock_hz), "target": sizes.target, "target_cycles": sizes.target_cycles,
-        "unbounded_cycles": sizes.unbounded_cycles, "cycles_now": sizes.cycles_now, "cycles": sizes.cycles,
-        "bytes_now": sizes.bytes_now, "bytes": sizes.bytes, "memory_now": _memory_json(sizes.memory_now),
-        "memory": _memory_json(sizes.memory),
-        "budget": None if sizes.budget is None else {name: float(n) for name, n in sizes.budget.items()},
+        **plain(sizes.schedule, "options approximated"),
+        **plain(sizes, "clock_hz target target_cycles unbounded_cycles cycles_now cycles bytes_now bytes"),
+        "memory_now": _memory_json(sizes.memory_now), "memory": _memory_json(sizes.memory), **plain(sizes, "budget"),
         "held_back_by": [fifo.name for fifo in sizes.held_back_by], "first_come": list(sizes.first_come),
-        "fifos": {fifo.name: _fifo_json(fifo) for fifo in sizes.fifos}, "runs": sizes.runs, "firings": sizes.firings,
+        "fifos": {fifo.name: _fifo_json(fifo) for fifo in sizes.fifos}, **plain(sizes, "runs firings"),
         "version": version("archsim"),
     }  # fmt: skip
 
@@ -159,12 +150,12 @@ def as_json(sizes: MinimalDepths) -> dict[str, Any]:
 def _fifo_json(fifo: FifoSize) -> dict[str, Any]:
     return {
         "streams": [stream.name for stream in fifo.streams],
-        "depth_now": None if fifo.depth == UNLIMITED else fifo.depth, "minimal": fifo.minimal, "floor": fifo.floor,
-        "peak": fifo.peak, "bytes_per_token": fifo.bytes_per_token, "one_place_less": fifo.proof,
-        "alone_cycles": fifo.alone_cycles, "at_host": fifo.at_host, "memory_now": _memory_json(fifo.memory_now),
-        "memory": _memory_json(fifo.memory),
+        "depth_now": None if fifo.depth == UNLIMITED else fifo.depth,
+        **plain(fifo, "minimal floor peak bytes_per_token"), "one_place_less": fifo.proof,
+        **plain(fifo, "alone_cycles at_host"),
+        "memory_now": _memory_json(fifo.memory_now), "memory": _memory_json(fifo.memory),
     }  # fmt: skip
 
 
 def _memory_json(memory: FifoMemory | None) -> dict[str, Any] | None:
-    return None if memory is None else {"lut": memory.lut, "bram36": float(memory.bram36)}
+    return None if memory is None else plain(memory, "lut bram36")

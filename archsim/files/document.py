@@ -100,9 +100,8 @@ def read_text(text: str, *, path: str = "text") -> Document:
         reading.problem(*_syntax(error, text))
     except (ValueError, OverflowError, yaml.YAMLError) as error:
         # PyYAML lets Python's own complaints through, such as chr() of a \U escape beyond Unicode.
-        reading.problem(
-            reading.at, "", f"not valid YAML: {str(error).splitlines()[0] if str(error) else 'cannot be read'}"
-        )
+        told = (str(error) or "cannot be read").splitlines()[0]
+        reading.problem(reading.at, "", f"not valid YAML: {told}")
     if reading.problems:
         raise DesignError([message_at(path, *problem) for problem in sorted(reading.problems, key=lambda p: p[0])])
     return Document(path, data, reading.lines)
@@ -255,11 +254,8 @@ def _plain(text: str) -> tuple[Any, str]:
         return None, ""
     if kind == "bool":
         value = text.lower() in ("true", "yes", "on")
-        meant = text.lower() in ("true", "false")
-        return (
-            value,
-            "" if meant else f"{shown} is read as {quoted(value)}; write {quoted(value)}, or put it in quotes",
-        )
+        complaint = f"{shown} is read as {quoted(value)}; write {quoted(value)}, or put it in quotes"
+        return value, "" if text.lower() in ("true", "false") else complaint
     if kind in ("int", "float"):
         return _number(text, whole=kind == "int")
     if kind == "str":

@@ -103,10 +103,10 @@ def _fields(holder: Any) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in fields.items()}
 
 
-def _kinds(member: Any) -> list[str]:
-    """Every value of the model class's Literal fields: the tags by which a union recognises the class."""
-    literals = [f.annotation for f in _fields(member).values() if get_origin(f.annotation) is Literal]
-    return [text for literal in literals for text in get_args(literal)]
+def _kinds(member: Any, name: str = "") -> list[str]:
+    """Every value of the model class's Literal fields, or of the named one: tags by which a union knows the class."""
+    literals = [f.annotation for key, f in _fields(member).items() if name in ("", key)]
+    return [text for literal in literals if get_origin(literal) is Literal for text in get_args(literal)]
 
 
 def _slip(place: _Place, document: Document) -> str | None:
@@ -154,18 +154,13 @@ def _explain(detail: ErrorDetails, place: _Place, document: Document) -> list[tu
 
 def _explain_kind(given: Any, name: str, place: _Place) -> tuple[str, str, str]:
     here = ".".join(place.path)
-    kinds = [kind for member in _members(place.annotation) for kind in _kinds_of(member, name)]
+    kinds = [kind for member in _members(place.annotation) for kind in _kinds(member, name)]
     known = f"{name}s are: {', '.join(kinds)}"
     if name not in given:
         return here, here, f"missing key {name!r}; {known}"
     alike = difflib.get_close_matches(str(given[name]), kinds, n=1, cutoff=0.75)
     advice = f"; did you mean {alike[0]!r}?" if alike else ""
     return f"{here}.{name}", here, f"unknown {name} {quoted(given[name])}; {known}{advice}"
-
-
-def _kinds_of(member: Any, name: str) -> list[str]:
-    found = _fields(member).get(name)
-    return list(get_args(found.annotation)) if found else []
 
 
 def _example(place: _Place) -> str:

@@ -75,7 +75,8 @@ class Figures:
     @property
     def tpot_seconds(self) -> float | None:
         """Time per output token after the first: the mean of the decode steps; None where the phase has none."""
-        return self._decode_cycles / len(self.steps) / float(self.clock_hz) if self.steps else None
+        cycles = sum(cycles for _, cycles in self.steps)
+        return cycles / len(self.steps) / float(self.clock_hz) if self.steps else None
 
     @property
     def step_seconds(self) -> tuple[float, ...]:
@@ -86,10 +87,6 @@ class Figures:
     def decode_tokens_per_second(self) -> float | None:
         """Tokens of all sequences that the decode steps make over their time; None where the phase has none."""
         return self.phase.batch / self.tpot_seconds if self.tpot_seconds else None
-
-    @property
-    def _decode_cycles(self) -> int:
-        return sum(cycles for _, cycles in self.steps)
 
     @property
     def tokens_per_second(self) -> float | None:

@@ -81,7 +81,7 @@ def _json(data: Any) -> str:
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    table = csv.DictWriter(text, OP_FIELDS, lineterminator="\n")
+    table = csv.DictWriter(text, OP_FIELDS.split(), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     return text.getvalue()

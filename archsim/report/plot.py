@@ -9,6 +9,7 @@ from archsim.quantity import show
 from archsim.report.figures import Figures
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -17,11 +18,8 @@ BLUE = "#2f6f9f"
 
 def time_by_part(report: Figures) -> Figure:
     """A bar for each part of the run, longest first, with its time and its share."""
-    from matplotlib.figure import Figure
-
     parts = [(name, cycles) for name, cycles in report.parts.items() if cycles * 1000 >= report.cycles][::-1]
-    figure = Figure(figsize=(7, 0.5 + 0.42 * len(parts)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _empty(0.5 + 0.42 * len(parts))
     shares = [float(100 * cycles / report.cycles) for _, cycles in parts]
     bars = axes.barh([name for name, _ in parts], shares, color=BLUE)
     labels = [
@@ -33,16 +31,12 @@ def time_by_part(report: Figures) -> Figure:
     axes.set_xlabel("share of the time, %")
     total = show(report.cycles / report.clock_hz, "time")
     axes.set_title(f"{report.model} on {report.design}: {report.phase.name}, {total}", loc="left", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def sweep_lines(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str) -> Figure:
     """Lines of (x values, y values) by name over a logarithmic x axis, each value marked."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _empty(3.2)
     for name, (across, up) in lines.items():
         axes.plot(across, up, marker="o", label=name)
     axes.set_xscale("log", base=2)
@@ -53,5 +47,13 @@ def sweep_lines(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *,
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _empty(height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes

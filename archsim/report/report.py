@@ -44,16 +44,9 @@ def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Rep
     Raises Deadlock when the schedule cannot go on, ScheduleError where it does not fit the design's units, and
     LawBroken (a fault of ours) where the result breaks a law of the event model.
     """
-    engine = engine_for(engine, schedule.run_firings)
-    run = run_schedule(schedule, design, engine=engine)
-    totals = Totals(design)
-    totals.add(run)
     graph = schedule.graph
-    return _report(
-        totals, run, engine, phase=graph.phase, tokens=graph.tokens,
-        prefill_cycles=run.cycles if graph.phase.first_token else None,
-        steps=(_step(run),) if graph.phase.one_token else (),
-    )  # fmt: skip
+    engine = engine_for(engine, schedule.run_firings)
+    return _report([schedule], design, engine, phase=graph.phase, tokens=graph.tokens, labelled=False)
 
 
 def simulate_steps(schedules: Iterable[Schedule], design: Design, *, phase: Phase, engine: str = "auto") -> Report:
@@ -62,6 +55,13 @@ def simulate_steps(schedules: Iterable[Schedule], design: Design, *, phase: Phas
     A section, task or op that two successive steps share as one object is simulated once. Raises as simulate.
     """
     engine = engine_for(engine, None)
+    return _report(schedules, design, engine, phase=phase, tokens=phase.tokens_made, labelled=True)
+
+
+def _report(
+    schedules: Iterable[Schedule], design: Design, engine: str, *, phase: Phase, tokens: int | None, labelled: bool
+) -> Report:
+    """What the runs of the schedules say; if `labelled`, ops, streams and sections carry the names of their phases."""
     totals, memo = Totals(design), Memo()
     prefill_cycles: int | None = None
     steps: list[tuple[int, int]] = []
@@ -69,35 +69,14 @@ def simulate_steps(schedules: Iterable[Schedule], design: Design, *, phase: Phas
     for schedule in schedules:
         run = run_schedule(schedule, design, engine=engine, memo=memo)
         own = schedule.graph.phase
-        totals.add(run, label=f"{own.name}: ")
+        totals.add(run, label=f"{own.name}: " if labelled else "")
         if own.first_token:
             prefill_cycles = run.cycles
         if own.one_token:
-            steps.append(_step(run))
+            steps.append((own.facts()["context"], run.cycles))
     if run is None:
         raise ScheduleError(f"phase '{phase.name}': no step; a phase of many steps has one at least")
-    return _report(
-        totals, run, engine, phase=phase, tokens=phase.tokens_made, prefill_cycles=prefill_cycles, steps=tuple(steps)
-    )
-
-
-def _step(run: ScheduleRun) -> tuple[int, int]:
-    """The context and the cycles of a step that makes one token."""
-    return run.schedule.graph.phase.facts()["context"], run.cycles
-
-
-def _report(
-    totals: Totals,
-    run: ScheduleRun,
-    engine: str,
-    *,
-    phase: Phase,
-    tokens: int | None,
-    prefill_cycles: int | None,
-    steps: tuple[tuple[int, int], ...],
-) -> Report:
-    """What the totals say; `run` is the last one of them."""
-    design, selected = totals.design, run.schedule.selected
+    selected = run.schedule.selected
     report = Report(
         design=design.name,
         model=run.schedule.graph.name,
@@ -123,16 +102,13 @@ def _report(
         selected=selected,
         under_way=totals.under_way(),
         assumed={**design.assumptions(), **(selected.assumed if selected else {})},
-        fitted={
-            **design.fits(),
-            **(selected.fitted if selected else {}),
-        },
+        fitted={**design.fits(), **(selected.fitted if selected else {})},
         firings=totals.firings,
         firings_run=totals.firings_run,
         engine=engine,
         cold=engine == "simpy" and not is_compiled(CLOCK),
         prefill_cycles=prefill_cycles,
-        steps=steps,
+        steps=tuple(steps),
     )
     broken = list(broken_by_totals(report.units, report.cycles))
     if broken:

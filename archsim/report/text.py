@@ -19,10 +19,10 @@ def screen(report: Figures) -> str:
 
 
 def _head(report: Figures) -> list[str]:
-    title = " · ".join([report.design, report.model, *report.phase.title()])
     energy, busiest = report.energy_joules, report.units[report.bottleneck]
+    power = "" if report.power_watts is None else f": published power, {show(report.power_watts, 'power')}, x time"
     lines = [
-        title,
+        " · ".join([report.design, report.model, *report.phase.title()]),
         f"time        {show(Fraction(report.seconds), 'time')}: {report.cycles:,} cycles at "
         f"{show(report.clock_hz, 'frequency')}",
         f"bound       at least {show(report.lower_bound_cycles / report.clock_hz, 'time')}, "
@@ -31,7 +31,7 @@ def _head(report: Figures) -> list[str]:
         "throughput  " + _throughput(report),
         *_per_token(report),
         *_selected(report),
-        "energy      " + ("not modelled" if energy is None else show(Fraction(energy), "energy") + _power(report)),
+        "energy      " + ("not modelled" if energy is None else show(Fraction(energy), "energy") + power),
         f"busiest     {report.bottleneck}, {busiest.busiest_cycles / report.cycles:.0%} of the time",
     ]
     if report.options:
@@ -94,10 +94,6 @@ def _decimal(size: int) -> str:
     return f"{size} B"
 
 
-def _power(report: Figures) -> str:
-    return f": published power, {show(report.power_watts, 'power')}, x time" if report.power_watts is not None else ""
-
-
 def _parts(report: Figures) -> list[str]:
     # A bar of 40 blocks leaves the line within 82 columns.
     lines = ["where the time goes (kinds of work, waits for input included; kinds that overlap share equally)"]
@@ -115,12 +111,17 @@ def _units(report: Figures) -> list[str]:
     for name, unit in report.units.items():
         if name in unused:
             continue
-        times = (unit.busy_cycles, unit.starved_cycles, unit.blocked_cycles, unit.idle_cycles)
-        busy, starved, blocked, idle = (n / unit.total_cycles for n in times)
+        busy, starved, blocked, idle = _shares(unit)
         shares = f"{busy:7.1%} {starved:8.1%} {blocked:8.1%} {idle:7.1%}"
         lines.append(f"{name:<18} {shares}  {_longest_wait(unit)}".rstrip())
     lines.append("starved: waits for input; blocked: waits for room for output; idle: no work in the running section")
     return lines + ([f"not used: {', '.join(unused)}"] if unused else [])
+
+
+def _shares(unit: UnitReport) -> list[float]:
+    """The shares of the time that the unit is busy, starved, blocked and idle."""
+    times = (unit.busy_cycles, unit.starved_cycles, unit.blocked_cycles, unit.idle_cycles)
+    return [cycles / unit.total_cycles for cycles in times]
 
 
 def _is_used(unit: UnitReport) -> bool:
@@ -184,12 +185,13 @@ def _honesty(report: Figures) -> list[str]:
 
 def html(report: Figures) -> str:
     """The unit table as HTML, under the report's first lines."""
-    head = "<br>".join(escape(line) for line in _head(report))
-    names = ("unit", "kind", "busy", "starved", "blocked", "idle")
-    rows = []
-    for name, unit in report.units.items():
-        cells = [unit.busy_cycles, unit.starved_cycles, unit.blocked_cycles, unit.idle_cycles]
-        shares = "".join(f"<td>{n / unit.total_cycles:.1%}</td>" for n in cells)
-        rows.append(f"<tr><td>{escape(name)}</td><td>{escape(unit.kind)}</td>{shares}</tr>")
-    header = "".join(f"<th>{n}</th>" for n in names)
-    return f"<p>{head}</p><table><tr>{header}</tr>{''.join(rows)}</table>"
+    rows = [[name, unit.kind, *(f"{share:.1%}" for share in _shares(unit))] for name, unit in report.units.items()]
+    return html_table(_head(report), ["unit", "kind", "busy", "starved", "blocked", "idle"], rows)
+
+
+def html_table(head: list[str], names: list[str], rows: list[list[str]]) -> str:
+    """A table as HTML, under these lines."""
+    header = "".join(f"<th>{escape(name)}</th>" for name in names)
+    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    table = "".join(f"<tr>{line}</tr>" for line in [header, *lines])
+    return f"<p>{'<br>'.join(map(escape, head))}</p><table>{table}</table>"

@@ -33,11 +33,6 @@ class CoreArray(Unit):
     lanes: Count = Field(description="lanes of a core for exponentials, comparisons and element-wise work")
 
     @property
-    def flops_per_cycle(self) -> int:
-        """Peak: two for each multiply-add of a tree and of a lane."""
-        return 2 * self.cores * (self.trees * self.inputs + self.lanes)
-
-    @property
     def does(self) -> tuple[str, ...]:
         """Products, comparisons, and everything that a lane does element by element."""
         return ("matmul", "attention", *elementwise_kinds(), "score", "compare")
@@ -49,11 +44,8 @@ class CoreArray(Unit):
         if work.kind == "score":
             return Fraction(work["mac"], self.cores * self.trees * self.inputs)
         if work.kind == "attention":
-            return self._attention(work)
+            pairs = work.pairs * work["heads"]
+            # Only scores round up: a head is a sum of its own, while the keys of a value sum fill the trees.
+            tree_steps = pairs * (ceil_div(work["qk_dim"], self.inputs) + Fraction(work["v_dim"], self.inputs))
+            return max(tree_steps / (self.cores * self.trees), Fraction(pairs, self.cores * self.lanes))
         return Fraction(work.elements, self.cores * self.lanes)
-
-    def _attention(self, work: Work) -> Fraction:
-        pairs = work.pairs * work["heads"]
-        # Only scores round up: a head is a sum of its own, while the keys of a value sum fill the trees.
-        steps = pairs * (ceil_div(work["qk_dim"], self.inputs) + Fraction(work["v_dim"], self.inputs))
-        return max(steps / (self.cores * self.trees), Fraction(pairs, self.cores * self.lanes))

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from archsim.quantity import Count
-from archsim.units.unit import Unit
+from archsim.units.unit import Unit, only
 from dataflow.kinds.movement import NODE_KINDS
 from dataflow.op import Work
-
-
-def _node_kinds(value: Any) -> Any:
-    # What is no list of text passes on to pydantic, which names the type that it expects.
-    for kind in value if isinstance(value, list | tuple) else ():
-        if isinstance(kind, str) and kind not in NODE_KINDS:
-            raise ValueError(f"{kind!r} is no pattern of a node; those are: {', '.join(NODE_KINDS)}")
-    return value
 
 
 class Node(Unit):
@@ -29,7 +21,9 @@ class Node(Unit):
 
     kind: Literal["node"]
     arbitration: Literal["placed"] = Field("placed", description="placed: every task has a node of its own")
-    ops: Annotated[tuple[str, ...], BeforeValidator(_node_kinds)] = Field(
+    ops: Annotated[
+        tuple[str, ...], BeforeValidator(lambda value: only(value, NODE_KINDS, "pattern of a node"))
+    ] = Field(
         description=f"the patterns that it can do, of: {', '.join(NODE_KINDS)}", examples=[["map", "zip"]]
     )
     interval_cycles: Count = Field(description="initiation interval: cycles from one start of a firing to the next")

@@ -37,14 +37,6 @@ class HashComparator(Unit):
     cached_buffer: Bytes = Field(description="buffer for the hashes of cached clusters")
     fill_cycles: Cycles = Field(description="cycles to fill the buffers once")
 
-    def current_hashes(self, bits: int) -> int:
-        """Hashes of this width that the buffer for new tokens holds."""
-        return 8 * self.current_buffer // bits
-
-    def cached_hashes(self, bits: int) -> int:
-        """Hashes of this width that the buffer for cached clusters holds."""
-        return 8 * self.cached_buffer // bits
-
     def _cycles(self, work: Work) -> int:
         current, cached, bits = work["current"], work["cached"], work["bits"]
         # A core compares whole pairs, and a pair takes whole cycles, so both quotients round up.
@@ -72,11 +64,6 @@ class ThresholdUnit(Unit):
     element_bits: Bits = Field(description="width of a score and of a count")
     buckets: Count = Field(description="buckets of a row's range of scores; a row takes one pass each at most")
     fill_cycles: Cycles = Field(description="cycles of each fill of the buffers after the first")
-
-    @property
-    def elements_held(self) -> int:
-        """Elements of a row that the buffers hold at once: scores and their counts."""
-        return 8 * min(self.score_buffer, self.count_buffer) // self.element_bits
 
     def _cycles(self, work: Work) -> int:
         rows, columns = work["rows"], work["columns"]

@@ -59,11 +59,6 @@ class TableLookup(Unit):
         """Bits of all tables: one copy per reader."""
         return self.entry_bits * self.table_entries * self.readers_per_table * self.num_tables
 
-    @property
-    def macs_per_cycle(self) -> int:
-        """Ternary multiply-adds per look-up cycle."""
-        return self.block_inputs * self.readers_per_table
-
     def _cycles(self, work: Work) -> int:
         if work.kind == "take":
             return ceil_div(work["d"], self.takes_per_cycle)

@@ -5,6 +5,7 @@ The only place where work is divided by a rate is a unit's `_cycles`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from fractions import Fraction
 from math import ceil
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,12 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from archsim.errors import MappingError
 from archsim.quantity import CyclesTime, Joules, Limit, Written, parse
 from dataflow.errors import PathProblems
-from dataflow.op import Work, elementwise_kinds
+from dataflow.op import Work
 from dataflow.task import UNLIMITED
 
 CycleFraction = Annotated[
-    Fraction,
-    Written("cycles, exact", "28 ns", lambda value, clock: parse(value, "cycles", clock_hz=clock)),
+    Fraction, Written("cycles, exact", "28 ns", lambda value, clock: parse(value, "cycles", clock_hz=clock))
 ]
 
 
@@ -51,9 +51,8 @@ class Unit(BaseModel):
     def _countable(self) -> Unit:
         # Only placed tasks can do without a number: each has a server of its own.
         if self.count == UNLIMITED and self.arbitration != "placed":
-            raise PathProblems(
-                [("count", f"inf servers need arbitration placed; with {self.arbitration} give their number")]
-            )
+            told = f"inf servers need arbitration placed; with {self.arbitration} give their number"
+            raise PathProblems([("count", told)])
         return self
 
     @property
@@ -99,10 +98,10 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def only_elementwise(value: Any) -> Any:
-    """The value, unchanged. Raises ValueError if it lists something that is no element-wise op kind."""
+def only(value: Any, known: Collection[str], noun: str) -> Any:
+    """The value, unchanged. Raises ValueError if it lists something that is not `known`; `noun` says what that is."""
     # What is no list of text passes on to pydantic, which names the type that it expects.
     for kind in value if isinstance(value, list | tuple) else ():
-        if isinstance(kind, str) and kind not in elementwise_kinds():
-            raise ValueError(f"{kind!r} is no element-wise op kind; those are: {', '.join(elementwise_kinds())}")
+        if isinstance(kind, str) and kind not in known:
+            raise ValueError(f"{kind!r} is no {noun}; those are: {', '.join(known)}")
     return value

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from archsim.quantity import Count, Cycles
-from archsim.units.unit import Unit, ceil_div, only_elementwise
-from dataflow.op import Work
+from archsim.units.unit import Unit, ceil_div, only
+from dataflow.op import Work, elementwise_kinds
 
 
 class Vector(Unit):
@@ -20,7 +20,9 @@ class Vector(Unit):
     """
 
     kind: Literal["vector"]
-    ops: Annotated[tuple[str, ...], BeforeValidator(only_elementwise)] = Field(
+    ops: Annotated[
+        tuple[str, ...], BeforeValidator(lambda value: only(value, elementwise_kinds(), "element-wise op kind"))
+    ] = Field(
         description="the op kinds that it does", examples=[["add", "mul"]]
     )
     lanes: Count = Field(description="elements per cycle")

@@ -59,7 +59,7 @@ TWO = {"ua": "", "ub": ""}
 
 def test_one_task_is_its_firings_one_after_another(simulate: Simulate) -> None:
     result = simulate({"u": ""}, [task("a", "u", 5, 3)])
-    assert result == SectionResult(15, 5, {"u": UnitResult(15, 0, 0, 0, {})}, {"a": TaskResult(0, 15, 15)}, {})
+    assert result == SectionResult(15, 5, {"u": UnitResult(15, 0, {})}, {"a": TaskResult(0, 15, 15)}, {})
 
 
 def test_firings_follow_the_pattern_of_their_work(simulate: Simulate) -> None:
@@ -71,8 +71,8 @@ def test_one_place_allows_no_overlap(simulate: Simulate) -> None:
     tasks = [task("a", "ua", 5, 3, gives={"s": 1}), task("b", "ub", 5, 2, takes={"s": 1})]
     result = simulate(TWO, tasks, [Stream("s", 1)])
     assert result.cycles == 25
-    assert result.units["ua"] == UnitResult(15, 0, 8, 2, {("blocked", "s"): 8})
-    assert result.units["ub"] == UnitResult(10, 15, 0, 0, {("starved", "s"): 15})
+    assert result.units["ua"] == UnitResult(15, 2, {("blocked", "s"): 8})
+    assert result.units["ub"] == UnitResult(10, 0, {("starved", "s"): 15})
     assert result.tasks == {"a": TaskResult(0, 23, 15), "b": TaskResult(3, 25, 10)}
     assert result.streams == {"s": StreamResult(5, 5, 1)}
 
@@ -82,8 +82,8 @@ def test_two_places_overlap(simulate: Simulate) -> None:
     tasks = [task("a", "ua", 5, 3, gives={"s": 1}), task("b", "ub", 5, 2, takes={"s": 1})]
     result = simulate(TWO, tasks, [Stream("s", 2)])
     assert result.cycles == 17
-    assert result.units["ua"] == UnitResult(15, 0, 0, 2, {})
-    assert result.units["ub"] == UnitResult(10, 7, 0, 0, {("starved", "s"): 7})
+    assert result.units["ua"] == UnitResult(15, 2, {})
+    assert result.units["ub"] == UnitResult(10, 0, {("starved", "s"): 7})
     assert result.streams == {"s": StreamResult(5, 5, 2)}
 
 
@@ -109,7 +109,7 @@ def test_latency_delays_tokens_and_not_the_unit(simulate: Simulate) -> None:
     result = simulate({"ua": "latency_cycles: 5", "ub": ""}, tasks, [Stream("s", 9)])
     assert result.cycles == 12
     assert result.tasks == {"a": TaskResult(0, 6, 6), "b": TaskResult(7, 12, 3)}
-    assert result.units["ub"] == UnitResult(3, 9, 0, 0, {("starved", "s"): 9})
+    assert result.units["ub"] == UnitResult(3, 0, {("starved", "s"): 9})
 
 
 def test_latency_of_firings_that_give_nothing_is_not_waited_for(simulate: Simulate) -> None:
@@ -121,7 +121,7 @@ def test_a_token_that_nothing_waits_for_still_arrives_before_the_end(simulate: S
     tasks = [task("a", "ua", 1, 2, gives={"s": 1}), task("b", "ub", 1, 1, takes={"s": 1})]
     result = simulate({"ua": "latency_cycles: 7", "ub": ""}, tasks, [Stream("s", 2, initial=1)])
     assert result.cycles == 9
-    assert result.units["ub"] == UnitResult(1, 0, 0, 8, {})
+    assert result.units["ub"] == UnitResult(1, 8, {})
 
 
 def test_tasks_of_one_unit_follow_one_another_as_listed(simulate: Simulate) -> None:
@@ -200,8 +200,8 @@ def test_first_come_says_why_a_server_is_free(simulate: Simulate) -> None:
         {"m": "arbitration: first_come", "us": "", "ul": ""}, tasks, [Stream("s", 1), Stream("t", 1)]
     )
     assert result.cycles == 24
-    assert result.units["m"] == UnitResult(5, 0, 9, 10, {("blocked", "s"): 9})
-    assert result.units["ul"] == UnitResult(7, 0, 0, 17, {})
+    assert result.units["m"] == UnitResult(5, 10, {("blocked", "s"): 9})
+    assert result.units["ul"] == UnitResult(7, 17, {})
     assert result.tasks["r"] == TaskResult(7, 8, 1)
 
 
@@ -211,7 +211,7 @@ def test_servers_work_side_by_side(simulate: Simulate, arbitration: str, count: 
     """Five firings of 4 cycles in rounds of `count`."""
     result = simulate({"u": f"count: {count}, arbitration: {arbitration}"}, [task("a", "u", 5, 4)])
     assert result.cycles == cycles
-    assert result.units["u"] == UnitResult(20, 0, 0, count * cycles - 20, {})
+    assert result.units["u"] == UnitResult(20, count * cycles - 20, {})
 
 
 def test_of_two_servers_one_may_end_first(simulate: Simulate) -> None:
@@ -220,8 +220,8 @@ def test_of_two_servers_one_may_end_first(simulate: Simulate) -> None:
     result = simulate({"ua": "count: 2", "ub": ""}, tasks, [Stream("s", 3)])
     assert result.cycles == 6
     assert result.tasks == {"a": TaskResult(0, 5, 7), "b": TaskResult(1, 6, 3)}
-    assert result.units["ua"] == UnitResult(7, 0, 0, 5, {})
-    assert result.units["ub"] == UnitResult(3, 3, 0, 0, {("starved", "s"): 3})
+    assert result.units["ua"] == UnitResult(7, 5, {})
+    assert result.units["ub"] == UnitResult(3, 0, {("starved", "s"): 3})
 
 
 def test_a_reduce_gives_with_every_third_firing(simulate: Simulate) -> None:
@@ -233,7 +233,7 @@ def test_a_reduce_gives_with_every_third_firing(simulate: Simulate) -> None:
     ]
     result = simulate({"up": "", "ur": "", "uq": ""}, tasks, [Stream("s", 2), Stream("t", 2)])
     assert result.cycles == 8
-    assert result.units["uq"] == UnitResult(2, 6, 0, 0, {("starved", "t"): 6})
+    assert result.units["uq"] == UnitResult(2, 0, {("starved", "t"): 6})
     assert result.streams == {"s": StreamResult(6, 6, 2), "t": StreamResult(2, 2, 1)}
 
 
@@ -246,7 +246,7 @@ def test_only_the_firing_that_gives_needs_room(simulate: Simulate) -> None:
     ]
     result = simulate({"up": "", "ur": "", "uq": ""}, tasks, [Stream("s", 2), Stream("t", 1)])
     assert result.cycles == 25
-    assert result.units["ur"] == UnitResult(6, 1, 8, 10, {("blocked", "t"): 8, ("starved", "s"): 1})
+    assert result.units["ur"] == UnitResult(6, 10, {("blocked", "t"): 8, ("starved", "s"): 1})
 
 
 def test_a_firing_may_take_and_give_several_tokens(simulate: Simulate) -> None:
@@ -254,7 +254,7 @@ def test_a_firing_may_take_and_give_several_tokens(simulate: Simulate) -> None:
     tasks = [task("a", "ua", 2, 2, gives={"s": 3}), task("b", "ub", 3, 1, takes={"s": 2})]
     result = simulate(TWO, tasks, [Stream("s", 6)])
     assert result.tasks["b"] == TaskResult(2, 6, 3)
-    assert result.units["ub"] == UnitResult(3, 3, 0, 0, {("starved", "s"): 3})
+    assert result.units["ub"] == UnitResult(3, 0, {("starved", "s"): 3})
     assert result.streams == {"s": StreamResult(6, 6, 6)}
 
 
@@ -283,7 +283,7 @@ def test_firings_of_no_cycles_take_no_time(simulate: Simulate) -> None:
     ]
     result = simulate({**TWO, "uc": ""}, tasks, [Stream("s", 1), Stream("t", 1)])
     assert result.cycles == 0
-    assert result.units["ub"] == UnitResult(0, 0, 0, 0, {})
+    assert result.units["ub"] == UnitResult(0, 0, {})
     assert result.streams == {"s": StreamResult(3, 3, 0), "t": StreamResult(3, 3, 0)}
 
 
@@ -339,7 +339,7 @@ def test_a_unit_that_waits_for_several_streams_names_the_first_that_it_lacks(sim
         task("c", "uc", 1, 1, takes={"s": 1, "t": 1}),
     ]  # fmt: skip
     result = simulate({"up": "", "uq": "", "uc": ""}, tasks, [Stream("s", 1), Stream("t", 1)])
-    assert result.units["uc"] == UnitResult(1, 5, 0, 0, {("starved", "s"): 2, ("starved", "t"): 3})
+    assert result.units["uc"] == UnitResult(1, 0, {("starved", "s"): 2, ("starved", "t"): 3})
 
 
 def test_free_servers_of_a_unit_are_all_accounted_for(simulate: Simulate) -> None:
@@ -347,7 +347,7 @@ def test_free_servers_of_a_unit_are_all_accounted_for(simulate: Simulate) -> Non
     tasks = [task("a", "ua", 3, 2, gives={"s": 1}), task("b", "ub", 3, 2, takes={"s": 1})]
     result = simulate({"ua": "", "ub": "count: 3"}, tasks, [Stream("s", 3)])
     assert result.cycles == 8
-    assert result.units["ub"] == UnitResult(6, 3 * 2 + 2 * 2 + 2 * 2, 0, 2 * 2, {("starved", "s"): 14})
+    assert result.units["ub"] == UnitResult(6, 2 * 2, {("starved", "s"): 3 * 2 + 2 * 2 + 2 * 2})
 
 
 @pytest.mark.parametrize("units", [("ua", "ub"), ("ub", "ua")])

@@ -55,8 +55,8 @@ def test_a_run_stops_where_places_are_missing_and_says_which() -> None:
     state = run_untimed(section, [3])
     assert (fired(state), state.finished) == ({"a": 3, "b": 0}, False)
     assert state.waiting() == (
-        Waiting(0, 3, "blocked", "s", needed=1, tokens=3, room=0, turn=None, depths=(("s", 4),)),
-        Waiting(1, 0, "starved", "s", needed=4, tokens=3, room=0, turn=None, depths=()),
+        Waiting(0, 3, "blocked", 0, needed=1, tokens=3, room=0, turn=None, depths=((0, 4),)),
+        Waiting(1, 0, "starved", 0, needed=4, tokens=3, room=0, turn=None, depths=()),
     )
     assert run_untimed(section).finished
 

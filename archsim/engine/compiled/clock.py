@@ -9,9 +9,8 @@ import numpy as np
 from archsim.engine.arrays import Arrays
 from archsim.engine.compiled import clock_kernel, clock_state
 from archsim.engine.compiled.clock_state import State
-from archsim.engine.compiled.incremental import EarlierRun, changed_tasks, rejoin, restore_before_change
+from archsim.engine.compiled.incremental import EarlierRun, Outcome, changed_tasks, rejoin, restore_before_change
 from archsim.engine.compiled.machine_code import tell_if_cold
-from archsim.engine.compiled.outcome import Outcome
 from archsim.engine.compiled.steady_state import Detectors, make_detectors
 from archsim.engine.machine_code_folder import CLOCK
 
@@ -52,10 +51,9 @@ def steps(state: State, detectors: Detectors) -> Iterator[tuple[State, int]]:
 
 
 def _outcome(packed: Arrays, state: State) -> Outcome:
-    fired, skipped = int(state.scalars[clock_state.FIRED]), int(state.scalars[clock_state.SKIPPED])
     tasks, streams = state.tasks, state.streams
     return Outcome(
-        int(state.scalars[clock_state.NOW]), fired + skipped, skipped,
+        int(state.scalars[clock_state.NOW]), int(state.scalars[clock_state.SKIPPED]),
         tasks[:, clock_state.LEFT], tasks[:, clock_state.START], tasks[:, clock_state.END],
         streams[:, clock_state.STARVED], streams[:, clock_state.BLOCKED],
         packed.streams[:, 0] - streams[:, clock_state.LEAST_ROOM],

@@ -7,13 +7,13 @@ not depend on the order of events of one time, so the heap breaks no ties.
 from __future__ import annotations
 
 from archsim.engine.compiled.clock_state import (  # isort: skip
-    AT, AWAY, CAUSE, CHANGED, CHOICES, CLIENTS, CLIENTS_END, CONSUMER, COUNT, CYCLES, DIRTY, END, EVENTS, FILLED,
-    FIRED, FIRST_BLOCKED, FIRST_STARVED, FREE, FULL, GIVES, GIVES_END, HEAD, IDLE, IN_RUN, IN_TURN, LAST, LATENCY,
-    LEAST_ROOM, LEFT, MARKED, NEXT, NOBODY, NOW, ORDER_END, PHASE, PLACE, PRODUCER, READY, ROOM, RUN_TASK,
-    SERVES_FIRST_COME, SHORT, SINCE, SPANS, START, STATUS, TAKES, TAKES_END, TOKENS, TURN, UNIT, WAITING,
-    WAITS_BLOCKED, WAITS_STARVED, WITHOUT_ROOM, WRAPPED, State,
+    AT, AWAY, CAUSE, CHANGED, CHOICES, CLIENTS, CLIENTS_END, CONSUMER, DIRTY, END, EVENTS, FILLED, FIRED,
+    FIRST_BLOCKED, FIRST_STARVED, FREE, FULL, HEAD, IDLE, IN_RUN, IN_TURN, LAST, LATENCY, LEAST_ROOM, LEFT, MARKED,
+    NOBODY, NOW, ORDER_END, PHASE, PLACE, PRODUCER, READY, ROOM, SERVES_FIRST_COME, SHORT, SINCE, SPANS, START,
+    STATUS, TOKENS, TURN, UNIT, WAITING, WAITS_BLOCKED, WAITS_STARVED, WITHOUT_ROOM, WRAPPED, State,
 )  # fmt: skip
 from archsim.engine.compiled.machine_code import compiled, inlined
+from archsim.engine.compiled.run_table import COUNT, CYCLES, GIVES, GIVES_END, NEXT, RUN_TASK, TAKES, TAKES_END
 from archsim.engine.compiled.steady_state import Detectors, add_stall, compare, compare_due, keep_snapshot, snapshot_due
 
 SPANS_A_STEP = 4  # more than is recorded between two checks: a firing, the wait before it and the wait after it

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from archsim.engine.arrays import FIRST_COME, Arrays, next_runs
+from archsim.engine.arrays import FIRST_COME, Arrays
+from archsim.engine.compiled.run_table import run_table
 
 NOBODY = IDLE = -1
 WAITS_STARVED, WAITS_BLOCKED, READY, AWAY = range(4)  # status of a client of a first-come unit; away: in no list
@@ -26,7 +27,6 @@ PRODUCER, CONSUMER, TOKENS, ROOM, LEAST_ROOM, FILLED, STARVED, BLOCKED, SHORT, F
 LATENCY, SERVES_FIRST_COME, ORDER_END, CLIENTS, CLIENTS_END, FREE, CAUSE, CHANGED, TURN, IN_TURN = range(10)
 # No client before `first_starved` lacks tokens, none before `first_blocked` lacks places.
 MARKED, HEAD, WAITING, WITHOUT_ROOM, FIRST_STARVED, FIRST_BLOCKED = range(10, 16)
-RUN_TASK, COUNT, CYCLES, NEXT, TAKES, TAKES_END, GIVES, GIVES_END = range(8)
 NOW, EVENTS, DIRTY, CHOICES, FIRED, LAST, PHASE, WRAPPED, SKIPPED, SPANS = range(10)  # places in `scalars`
 SPANS_A_CALL = 2**16  # rows of spans; when they are full the kernel returns, so that they can be read and emptied
 
@@ -64,8 +64,9 @@ def begin(a: Arrays, *, spans: bool = False) -> State:
     scalars = _zeros(10)
     scalars[DIRTY], scalars[CHOICES] = len(ordered), len(first_come)
     return State(
-        tasks=_tasks(a), streams=_streams(a), units=_units(a), runs=_runs(a), takes=a.takes, gives=a.gives,
-        order=a.order, clients=clients, dirty=_stack(ordered, len(a.units)), choices=_stack(first_come, len(a.units)),
+        tasks=_tasks(a), streams=_streams(a), units=_units(a), runs=run_table(a), takes=a.takes, gives=a.gives,
+        order=a.order, clients=clients, dirty=np.concatenate([ordered[::-1], np.zeros_like(first_come)]),
+        choices=np.concatenate([first_come[::-1], np.zeros_like(ordered)]),
         wrapped=_zeros(len(a.tasks) + 1), events=_zeros(256, 2),
         spans=_zeros(SPANS_A_CALL if spans else 0, 5), scalars=scalars,
     )  # fmt: skip
@@ -105,20 +106,5 @@ def _units(a: Arrays) -> np.ndarray:
     return rows
 
 
-def _runs(a: Arrays) -> np.ndarray:
-    rows = _zeros(len(a.runs), 8)
-    rows[:, RUN_TASK] = np.repeat(np.arange(len(a.tasks)), a.tasks[:, 3] - a.tasks[:, 2])
-    rows[:, COUNT], rows[:, CYCLES] = a.runs[:, 0], a.runs[:, 1]
-    rows[:, NEXT] = next_runs(a)
-    rows[:, TAKES:] = a.runs[:, 2:]
-    return rows
-
-
 def _zeros(*shape: int) -> np.ndarray:
     return np.zeros(shape, dtype=np.int64)
-
-
-def _stack(units: np.ndarray, size: int) -> np.ndarray:
-    stack = _zeros(size)
-    stack[: len(units)] = units[::-1]
-    return stack

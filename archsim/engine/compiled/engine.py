@@ -6,16 +6,18 @@ which every order of firings is fixed, and runs those that hardly repeat.
 
 from __future__ import annotations
 
-from archsim.engine.arrays import Arrays, arrays, arrays_like
+import numpy as np
+
+from archsim.engine.arrays import Arrays, arrays, arrays_like, firings
 from archsim.engine.compiled import clock, clock_kernel, clock_state, order_kernel, order_state
 from archsim.engine.compiled.clock import FIRINGS_A_CALL
-from archsim.engine.compiled.incremental import EarlierRun
+from archsim.engine.compiled.incremental import EarlierRun, Outcome
 from archsim.engine.compiled.machine_code import tell_if_cold
-from archsim.engine.compiled.outcome import Outcome, section_result
 from archsim.engine.compiled.steady_state import Detectors, make_detectors
 from archsim.engine.flat import Flat
 from archsim.engine.machine_code_folder import CLOCK
 from archsim.engine.memo import Memo
+from archsim.engine.outcome import section_result
 from archsim.engine.result import SectionResult, Stuck
 from archsim.engine.spans import Row, Span, spans_of
 from archsim.engine.token_state import state_after
@@ -39,7 +41,18 @@ def run(flat: Flat, *, skip: bool = True, memo: Memo | None = None) -> SectionRe
         return Stuck(outcome.cycle, state_after(flat, fired).waiting())
     if memo:
         memo.keep(EarlierRun(flat, packed, outcome, detectors))
-    return section_result(flat, packed, outcome)
+    return _result(flat, packed, outcome)
+
+
+def _result(flat: Flat, packed: Arrays, outcome: Outcome) -> SectionResult:
+    # Once every firing has ended, busy cycles and tokens follow from the section alone: the kernels count neither.
+    times = firings(packed)
+    busy = np.add.reduceat(times * packed.runs[:, 1], packed.tasks[:, 2])
+    moved = np.zeros(len(packed.streams), dtype=np.int64)
+    np.add.at(moved, packed.gives[:, 0], np.repeat(times, packed.runs[:, 5] - packed.runs[:, 4]) * packed.gives[:, 1])
+    tasks = np.stack([outcome.start, outcome.end, busy], axis=1).tolist()
+    streams = np.stack([moved, outcome.peak, outcome.starved, outcome.blocked], axis=1).tolist()
+    return section_result(flat, outcome.cycle, tasks, streams, skipped=outcome.skipped)
 
 
 def _outcome(packed: Arrays, skip: bool, before: EarlierRun | None) -> tuple[Outcome, Detectors | None]:
@@ -84,7 +97,7 @@ def _in_order(packed: Arrays) -> Outcome:
         pass
     tasks, streams = state.tasks, state.streams
     return Outcome(
-        int(state.scalars[order_state.LAST]), int(state.scalars[order_state.FIRED]), 0,
+        int(state.scalars[order_state.LAST]), 0,
         tasks[:, order_state.LEFT], tasks[:, order_state.START], tasks[:, order_state.END],
         streams[:, order_state.STARVED], streams[:, order_state.BLOCKED], streams[:, order_state.PEAK],
     )  # fmt: skip

@@ -18,9 +18,24 @@ from archsim.engine.compiled.clock_state import (  # isort: skip
     LEAST_ROOM, LEFT, NOW, ORDER_END, READY, ROOM, SERVES_FIRST_COME, SINCE, SKIPPED, START, STARVED, STATUS,
     TOKENS, TURN, State,
 )  # fmt: skip
-from archsim.engine.compiled.outcome import Outcome
 from archsim.engine.compiled.steady_state import AFTER, AFTERS, BEFORE, THEN, UNDER_WAY, VALID, Detectors
 from archsim.engine.flat import Flat
+
+
+class Outcome(NamedTuple):
+    """A run, by task (left, start, end) and by stream (starved, blocked, peak), all int64.
+
+    `cycle` is the last cycle in which anything happened. `skipped` counts the firings that were not run one by one.
+    """
+
+    cycle: int
+    skipped: int
+    left: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    starved: np.ndarray
+    blocked: np.ndarray
+    peak: np.ndarray
 
 
 class EarlierRun(NamedTuple):
@@ -111,9 +126,8 @@ def rejoin(packed: Arrays, state: State, detectors: Detectors, before: EarlierRu
     later = int(state.scalars[NOW]) - then
     tasks = state.tasks
     ended, starts_later = old.end > then, tasks[:, START] < 0
-    fired = int(packed.tasks[:, 1].sum())
     return Outcome(
-        old.cycle + later, fired, fired - int(state.scalars[FIRED]), np.zeros_like(old.left),
+        old.cycle + later, int(packed.tasks[:, 1].sum() - state.scalars[FIRED]), np.zeros_like(old.left),
         np.where(starts_later, old.start + later, tasks[:, START]), np.where(ended, old.end + later, tasks[:, END]),
         state.streams[:, STARVED] + old.starved - kept.streams[at][:, STARVED],
         state.streams[:, BLOCKED] + old.blocked - kept.streams[at][:, BLOCKED],

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from archsim.engine.compiled.machine_code import compiled, inlined
+from archsim.engine.compiled.run_table import COUNT, CYCLES, GIVES, GIVES_END, NEXT, TAKES, TAKES_END
 
 from archsim.engine.compiled.order_state import (  # isort: skip
-    ARRIVED, ARRIVED_END, AT, BLOCKED, COUNT, CYCLES, DEPTH, EMPTIED, END, FILLED, FILLED_END, FIRED, FIRST,
-    FREE_AT, FREED, FREED_END, GIVEN, GIVES, GIVES_END, IN_RUN, IN_TURN, INITIAL, LAST, LATENCY, LEFT, MASK,
-    NEIGHBOURS, NEIGHBOURS_END, NEXT, PEAK, QUEUED, RING, START, STARVED, TAKEN, TAKES, TAKES_END, TIME, TOKENS,
-    TURN, TURN_END, TURN_OF, UNIT, WAITING, OrderState,
+    ARRIVED, ARRIVED_END, AT, BLOCKED, DEPTH, EMPTIED, END, FILLED, FILLED_END, FIRED, FIRST, FREE_AT, FREED,
+    FREED_END, GIVEN, IN_RUN, IN_TURN, INITIAL, LAST, LATENCY, LEFT, MASK, NEIGHBOURS, NEIGHBOURS_END, PEAK,
+    QUEUED, RING, START, STARVED, TAKEN, TIME, TOKENS, TURN, TURN_END, TURN_OF, UNIT, WAITING, OrderState,
 )  # fmt: skip
 
 MOST_AT_ONCE = 2**16  # firings between two looks at the budget; a run of equal firings may have 10^12
@@ -28,7 +28,11 @@ def work_off(state: OrderState, budget: int) -> bool:
     while state.scalars[WAITING]:
         if state.scalars[FIRED] >= limit:
             return False
-        unit = state.units[_next_unit(state)]
+        unit = state.units[state.queue[state.scalars[FIRST]]]
+        state.scalars[FIRST] += 1
+        if state.scalars[FIRST] == len(state.queue):
+            state.scalars[FIRST] = 0
+        state.scalars[WAITING] -= 1
         unit[QUEUED] = 0
         goes_on = unit[TURN] < unit[TURN_END]
         while goes_on:
@@ -51,17 +55,6 @@ def work_off(state: OrderState, budget: int) -> bool:
     for stream in range(len(state.streams)):
         _update_peak(state, stream)
     return True
-
-
-@inlined
-def _next_unit(state: OrderState) -> int:
-    """Removes the first unit from the queue and returns its index."""
-    unit = state.queue[state.scalars[FIRST]]
-    state.scalars[FIRST] += 1
-    if state.scalars[FIRST] == len(state.queue):
-        state.scalars[FIRST] = 0
-    state.scalars[WAITING] -= 1
-    return unit
 
 
 @inlined
@@ -104,9 +97,12 @@ def _fire(state: OrderState, unit: np.ndarray, task: np.ndarray, n: int) -> None
         # Inputs before outputs, in the order of the task: a term is charged only for what it adds to those before it.
         start = end
         for j in range(takes, takes_end):
-            start = _wait_for_tokens(state, state.takes[j, 0], state.takes[j, 1], start)
+            row = state.streams[state.takes[j, 0]]
+            start = _wait(state.arrivals, row, row[TAKEN] + state.takes[j, 1], row[INITIAL], ARRIVED, STARVED, start)
         for j in range(gives, gives_end):
-            start = _wait_for_places(state, state.gives[j, 0], state.gives[j, 1], start)
+            row = state.streams[state.gives[j, 0]]
+            needed = row[GIVEN] + state.gives[j, 1] - row[DEPTH]
+            start = _wait(state.frees, row, needed, 0, FREED, BLOCKED, start)
         end = start + cycles
         if i == 0:
             first = start
@@ -126,22 +122,11 @@ def _fire(state: OrderState, unit: np.ndarray, task: np.ndarray, n: int) -> None
 
 
 @inlined
-def _wait_for_tokens(state: OrderState, stream: int, tokens: int, start: int) -> int:
-    """The later of `start` and the arrival of the last token needed; the time between counts as starved."""
-    row = state.streams[stream]
-    return _wait(state.arrivals, row, row[TAKEN] + tokens, row[INITIAL], ARRIVED, STARVED, start)
-
-
-@inlined
-def _wait_for_places(state: OrderState, stream: int, tokens: int, start: int) -> int:
-    """The later of `start` and the end that frees the last place needed; the time between counts as blocked."""
-    row = state.streams[stream]
-    return _wait(state.frees, row, row[GIVEN] + tokens - row[DEPTH], 0, FREED, BLOCKED, start)
-
-
-@inlined
 def _wait(times: np.ndarray, row: np.ndarray, needed: int, had: int, place: int, cause: int, start: int) -> int:
-    """The later of `start` and the time at which `needed` tokens are moved; the first `had` are there at cycle 0."""
+    """The later of `start` and the time at which `needed` tokens are moved; the time between counts for the cause.
+
+    The first `had` tokens are there at cycle 0.
+    """
     if needed <= had:
         return start
     # `needed` never falls from one firing to the next, so the search goes on where the last one ended.

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from archsim.engine.arrays import FIRST_COME, Arrays, next_runs
+from archsim.engine.arrays import FIRST_COME, Arrays
+from archsim.engine.compiled.run_table import COUNT, run_table
 
 MOST_TIMES = 2**22  # entries of all rings together; sections with deeper queues are left to the clock kernel
 
@@ -22,7 +23,6 @@ UNIT, LEFT, AT, IN_RUN, START, END, NEIGHBOURS, NEIGHBOURS_END = range(8)
 DEPTH, INITIAL, GIVEN, TAKEN, RING, MASK, STARVED, BLOCKED, PEAK = range(9)
 ARRIVED, ARRIVED_END, FREED, FREED_END, FILLED, FILLED_END, EMPTIED = range(9, 16)
 LATENCY, FREE_AT, TURN, TURN_END, IN_TURN, QUEUED, TURN_OF, _ = range(8)
-COUNT, CYCLES, NEXT, TAKES, TAKES_END, GIVES, GIVES_END, _ = range(8)
 FIRST, WAITING, LAST, FIRED = range(4)  # places in `scalars`; `last` is the latest end or arrival
 TIME, TOKENS = range(2)  # columns of a ring
 
@@ -115,11 +115,8 @@ def _units(a: Arrays) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _runs(a: Arrays) -> np.ndarray:
-    rows = np.zeros((len(a.runs), 8), dtype=np.int64)
-    rows[:, COUNT], rows[:, CYCLES] = a.runs[:, 0], a.runs[:, 1]
-    rows[:, NEXT] = next_runs(a)
+    rows = run_table(a)
     # A single run goes on until the task is done, so that it is not taken up again at every period.
     alone = a.tasks[:, 3] - a.tasks[:, 2] == 1
     rows[a.tasks[alone, 2], COUNT] = a.tasks[alone, 1]
-    rows[:, TAKES : GIVES_END + 1] = a.runs[:, 2:]
     return rows

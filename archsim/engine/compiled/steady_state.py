@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from archsim.engine.compiled.clock_state import (  # isort: skip
-    AT, BLOCKED, CAUSE, CHANGED, CONSUMER, COUNT, EVENTS, FIRED, FREE, FULL, IDLE, IN_RUN, IN_TURN, LAST, LEFT,
-    MOST_GIVEN, MOST_TAKEN, NOBODY, NOW, ORDER_END, PHASE, PRODUCER, READY, ROOM, RUN_TASK, SHORT, SINCE, SKIPPED,
-    START, STARVED, STATUS, TOKENS, TURN, WRAPPED, State,
+    AT, BLOCKED, CAUSE, CHANGED, CONSUMER, EVENTS, FIRED, FREE, FULL, IDLE, IN_RUN, IN_TURN, LAST, LEFT,
+    MOST_GIVEN, MOST_TAKEN, NOBODY, NOW, ORDER_END, PHASE, PRODUCER, READY, ROOM, SHORT, SINCE, SKIPPED, START,
+    STARVED, STATUS, TOKENS, TURN, WRAPPED, State,
 )  # fmt: skip
 from archsim.engine.compiled.machine_code import compiled, inlined
+from archsim.engine.compiled.run_table import COUNT, RUN_TASK
 
 EVENTS_KEPT = 128  # a state with more events under way is not kept: comparing events takes their number squared
 LEAST_PERIODS = 4  # a task with fewer periods left gets no detector

@@ -6,18 +6,19 @@ cycles. Knows neither how an engine works nor what a firing costs.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from typing import Any
 
 import networkx
 
 from archsim.engine.deadlock.untimed import run_untimed
-from archsim.engine.flat import Flat, FlatStream
+from archsim.engine.flat import Flat
 from archsim.engine.result import SectionResult, Stuck, Waiting
 from archsim.engine.token_state import TokenState
 from archsim.errors import Deadlock, Wait, WayOut
 from dataflow.errors import ScheduleError
+from dataflow.pattern import total
 from dataflow.task import UNLIMITED
 
 Cycle = list[Waiting]
@@ -50,20 +51,19 @@ def explain(flat: Flat, stuck: Stuck, attempt: Callable[[Flat], SectionResult | 
 
 def _wait_graph(flat: Flat, waiting: Sequence[Waiting]) -> networkx.DiGraph:
     """The wait-for graph: an edge from each waiting task, with its `wait`, to the task that has to fire first."""
-    streams = {s.name: s for s in flat.streams}
     graph = networkx.DiGraph()
     for w in waiting:
         graph.add_node(w.task, wait=w)
-        graph.add_edge(w.task, _awaited(w, streams))
+        graph.add_edge(w.task, _awaited(flat, w))
     return graph
 
 
-def _awaited(w: Waiting, streams: dict[str, FlatStream]) -> int:
+def _awaited(flat: Flat, w: Waiting) -> int:
     """The task that has to fire before this one can; it waits too, as nothing can fire."""
-    if w.cause == "turn":
-        assert w.turn is not None, "a task that waits for its turn waits for another task"
+    if w.turn is not None:
         return w.turn
-    return streams[w.stream].producer if w.cause == "starved" else streams[w.stream].consumer
+    stream = flat.streams[w.stream]
+    return stream.producer if w.cause == "starved" else stream.consumer
 
 
 def _wait_cycles(flat: Flat, waits_for: networkx.DiGraph) -> list[Cycle]:
@@ -88,8 +88,7 @@ def _way_out(
         if last:
             return None, _no_way_out(flat, cycle, last)
     # An untimed run knows no cycles, so the engine of the user runs the section once more and verifies the depths.
-    streams = [replace(s, depth=depths.get(s.name, s.depth)) for s in flat.streams]
-    result = attempt(replace(flat, streams=tuple(streams)))
+    result = attempt(flat.with_depths(depths.get(s.name, s.depth) for s in flat.streams))
     assert isinstance(result, SectionResult), "a section that ends untimed ends on every engine"
     now = {s.name: s.depth for s in flat.streams if s.name in depths}
     out = WayOut(depths, {name: now[name] for name in depths}, result.cycles)
@@ -106,17 +105,19 @@ def _one_deeper(flat: Flat, cycle: Cycle) -> dict[str, int]:
     # A depth changes nothing outside its component: a second deadlock elsewhere needs a second depth.
     if not _done(run_untimed(flat), [task for task in range(len(flat.tasks)) if task not in component]):
         return {}
-    index = {s.name: i for i, s in enumerate(flat.streams)}
     found: dict[str, int] = {}
     least_change = UNLIMITED
     # Only streams in which a task of the cycle lacks places: deeper ones elsewhere leave the cycle as it is.
-    for name in sorted({w.stream for w in cycle if w.cause == "blocked"}):
-        now = depths[index[name]]
+    for i in _by_name(flat, {w.stream for w in cycle if w.cause == "blocked"}):
         # Below the best change so far, so that of two equal changes the first by name stays.
-        depth = _least_depth(flat, depths, index[name], component, now + least_change)
+        depth = _least_depth(flat, depths, i, component, depths[i] + least_change)
         if depth is not None:
-            found, least_change = {name: depth}, depth - now
+            found, least_change = {flat.streams[i].name: depth}, depth - depths[i]
     return found
+
+
+def _by_name(flat: Flat, streams: Collection[int]) -> list[int]:
+    return sorted(streams, key=lambda i: flat.streams[i].name)
 
 
 def _several_deeper(flat: Flat) -> tuple[Cycle, dict[str, int]]:
@@ -125,31 +126,29 @@ def _several_deeper(flat: Flat) -> tuple[Cycle, dict[str, int]]:
     Every stream in which a task of a wait cycle lacks places loses its limit, until the section ends. Then each of
     these streams, by name, gets the least depth that is enough given the depths of the others.
     """
-    index = {s.name: i for i, s in enumerate(flat.streams)}
     now = [s.depth for s in flat.streams]
     depths = list(now)
-    raised: set[str] = set()
+    raised: set[int] = set()
     # Each round ends the limit of some stream, so there are at most as many rounds as streams.
     while not (state := run_untimed(flat, depths)).finished:
         for cycle in _wait_cycles(flat, _wait_graph(flat, state.waiting())):
             # Every output that lacks room counts, not only the first: a firing needs places in all of them at once.
-            short = {name for w in cycle if w.cause == "blocked" for name, _ in w.depths}
+            short = {i for w in cycle if w.cause == "blocked" for i, _ in w.depths}
             # A stream without limit may be full of initial tokens all the same, which no depth changes.
-            if all(depths[index[name]] == UNLIMITED for name in short):
+            if all(depths[i] == UNLIMITED for i in short):
                 return cycle, {}
             raised |= short
-        for name in raised:
-            depths[index[name]] = UNLIMITED
+        for i in raised:
+            depths[i] = UNLIMITED
     coupling = _coupling(flat)
-    for name in sorted(raised):
-        i = index[name]
+    for i in _by_name(flat, raised):
         component = networkx.node_connected_component(coupling, flat.streams[i].producer)
         depths[i] = now[i]  # may be enough now that others are deeper
         if not _done(run_untimed(flat, depths), component):
             least = _least_depth(flat, depths, i, component, UNLIMITED)
             assert least is not None, "with this stream unlimited the section ended"
             depths[i] = least
-    return [], {name: depths[index[name]] for name in sorted(raised) if depths[index[name]] > now[index[name]]}
+    return [], {flat.streams[i].name: depths[i] for i in _by_name(flat, raised) if depths[i] > now[i]}
 
 
 def _least_depth(flat: Flat, depths: Sequence[int], stream: int, tasks: Collection[int], below: int) -> int | None:
@@ -158,8 +157,7 @@ def _least_depth(flat: Flat, depths: Sequence[int], stream: int, tasks: Collecti
     With its depth in `depths` they do not finish.
     """
     producer = flat.tasks[flat.streams[stream].producer]
-    runs = zip(producer.runs, producer.cycles_counted(), strict=True)
-    passing = sum(n * times for run, (_, times) in runs for s, n in run.gives if s == stream)
+    passing = total(producer.tokens(stream, "gives"), producer.firings)
 
     def ends(depth: int) -> bool:
         return _done(run_untimed(flat, [*depths[:stream], depth, *depths[stream + 1 :]]), tasks)
@@ -168,11 +166,8 @@ def _least_depth(flat: Flat, depths: Sequence[int], stream: int, tasks: Collecti
     fails, holds = depths[stream], min(below - 1, flat.streams[stream].initial + passing)
     if holds <= fails or not ends(holds):
         return None
-    # Bisection: what finishes with a depth finishes with every larger one.
-    while holds - fails > 1:
-        middle = (fails + holds) // 2
-        fails, holds = (fails, middle) if ends(middle) else (middle, holds)
-    return holds
+    # What finishes with a depth finishes with every larger one.
+    return bisect_left(range(holds), True, lo=fails + 1, key=ends)
 
 
 def _done(state: TokenState, tasks: Collection[int]) -> bool:
@@ -214,29 +209,27 @@ def _lines(flat: Flat, waiting: Sequence[Waiting]) -> list[str]:
 
 def _waits(flat: Flat, waiting: Sequence[Waiting]) -> list[Wait]:
     """What each task waits for, by name and in words."""
-    # One index of streams for all of them: a section may have 10^5 waiting tasks and as many streams.
-    streams = {s.name: s for s in flat.streams}
-    return [_wait(flat, w, streams) for w in waiting]
+    return [_wait(flat, w) for w in waiting]
 
 
-def _wait(flat: Flat, w: Waiting, streams: dict[str, FlatStream]) -> Wait:
+def _wait(flat: Flat, w: Waiting) -> Wait:
     task = flat.tasks[w.task]
     unit = flat.units[task.unit].name
     head = f"'{task.name}' at firing {w.firing + 1} of {task.firings}"
-    other = flat.tasks[_awaited(w, streams)].name
+    other = flat.tasks[_awaited(flat, w)].name
     details: dict[str, Any] = {}
     if w.cause == "turn":
         text = f"{head} waits for its turn on '{unit}' after '{other}'"
     else:
-        depth = streams[w.stream].depth
-        details = {"stream": w.stream, "needed": w.needed, "tokens": w.tokens}
+        stream, depth = flat.streams[w.stream].name, flat.streams[w.stream].depth
+        details = {"stream": stream, "needed": w.needed, "tokens": w.tokens}
         details |= {"room": w.room, "depth": depth} if depth < UNLIMITED else {}
         if w.cause == "starved":
-            needed = f"{_tokens(w.needed)} of '{w.stream}', which holds {w.tokens}"
+            needed = f"{_tokens(w.needed)} of '{stream}', which holds {w.tokens}"
             text = f"{head} needs {needed}; '{other}' gives {'it' if w.needed == 1 else 'them'}"
         else:
             places = f"{w.needed} place{'s' * (w.needed != 1)}"
-            held = f"'{w.stream}' (depth {depth}), which holds {_tokens(w.tokens)} and has {w.room} free"
+            held = f"'{stream}' (depth {depth}), which holds {_tokens(w.tokens)} and has {w.room} free"
             text = f"{head} needs {places} in {held}; '{other}' frees them"
     return Wait(task.name, w.firing + 1, task.firings, w.cause, unit, other, text, **details)
 

@@ -17,9 +17,7 @@ from archsim.engine.token_state import TokenState, state_after
 
 def run_untimed(flat: Flat, depths: Sequence[int] | None = None) -> TokenState:
     """The state in which no task of the section can fire any more, with `depths` in place of its own where given."""
-    if depths is not None:
-        streams = tuple(replace(s, depth=depth) for s, depth in zip(flat.streams, depths, strict=True))
-        flat = replace(flat, streams=streams)
+    flat = flat if depths is None else flat.with_depths(depths)
     # One cycle and not zero, which units that serve first come do not take. One server for each unit, so that sections
     # with fixed orders can go to the order kernel.
     tasks = tuple(replace(t, runs=tuple(replace(run, cycles=1) for run in t.runs)) for t in flat.tasks)
