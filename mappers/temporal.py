@@ -18,6 +18,7 @@ from dataflow.pattern import every, sequence
 from dataflow.role import STORED, Role
 from dataflow.schedule import Schedule
 from dataflow.section import Section
+from mappers.build.checks import check_memory, check_no_fifos
 from mappers.build.layers import layers_of
 from mappers.build.section_builder import WEIGHT_BUFFERING, Buffering, SectionBuilder
 from mappers.mapper import Mapper, option
@@ -43,9 +44,7 @@ class Temporal(Mapper):
             for group, scopes in layers_of(graph.ops.values())
         )
         approximated = ("activations stay on chip: only weights, tables and caches move",)
-        return Schedule(
-            graph, design.name, self.name, sections, approximated=approximated, options=self.options()
-        )
+        return Schedule(graph, design.name, self.name, sections, approximated=approximated, options=self.options())
 
     def step(self, previous: Schedule, graph: Graph, design: Design) -> Schedule:
         """As Mapper.step; only the work of attention and of its load is made, the rest is shared."""
@@ -53,9 +52,7 @@ class Temporal(Mapper):
 
 
 def _check_design(design: Design) -> None:
-    # Depths that no stream would use are refused, not ignored.
-    if design.fifos:
-        raise MappingError("fifos: this mapper joins units by the design's links", ways_out=("links with a depth",))
+    check_no_fifos(design)
     if engines := list(design.of_kind(TableLookup)):
         raise MappingError(
             f"units.{engines[0]}: a table-lookup engine runs fused linears, which this mapper does not have",
@@ -68,14 +65,9 @@ def _memory(graph: Graph, design: Design) -> str:
     memories = sorted(design.of_kind(Memory))
     if not memories:
         raise MappingError(f"design '{design.name}' has no unit of kind memory", ways_out=("a memory for the weights",))
-    memory, capacity = memories[0], design.units[memories[0]].capacity  # type: ignore[attr-defined]
     demand = graph.bytes_of(*STORED)
-    if demand > capacity:
-        raise MappingError(
-            f"weights and cache of '{graph.name}'", resource=f"units.{memory}.capacity", demand=demand,
-            capacity=capacity, dimension="bytes", ways_out=("a smaller model", "a larger capacity"),
-        )  # fmt: skip
-    return memory
+    check_memory(f"weights and cache of '{graph.name}'", design, memories[0], demand, "a smaller model")
+    return memories[0]
 
 
 def _attended(section: Section, graph: Graph) -> Section:

@@ -74,7 +74,7 @@ def _unit_json(unit: UnitReport) -> dict[str, Any]:
 
 
 def plain(of: object, names: str) -> dict[str, Any]:
-    """These attributes, named in one text, as JSON has them: fractions as floats, tuples as lists, a selection as text."""
+    """These attributes, named in one text, as JSON has them: fractions as floats, tuples as lists, objects as text."""
     return {name: _plain(getattr(of, name)) for name in names.split()}
 
 

@@ -5,31 +5,11 @@ Knows streams and positions. Does not know rules. Segment i holds the tokens fro
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
 from kernels.selection.streams import Needles, Stream, Video
 
 SEGMENT = 320  # tokens, a whole number of drawn frames
-
-
-class KeySource(Protocol):
-    """A stream: keys [tokens, kv_heads, d], queries [tokens, heads, d], and values of the first and the last KV head.
-
-    questions: float32 [needles, heads, d], one for each needle if any are hidden.
-    """
-
-    questions: np.ndarray
-
-    def keys(self, first: int, last: int) -> np.ndarray:
-        """Return the keys of tokens first to last, last excluded; a later call must not begin in an earlier segment."""
-
-    def queries(self, keys: np.ndarray, first: int) -> np.ndarray:
-        """Return the queries of the tokens from `first` on, which have these keys."""
-
-    def sampled(self, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return keys and values of the tokens before `last` in the sampled KV heads, [last, 1 or 2, d]."""
 
 
 def sampled_heads(kv_heads: int) -> list[int]:
@@ -42,7 +22,11 @@ def sampled_heads(kv_heads: int) -> list[int]:
 
 
 class DrawnKeys:
-    """A stream drawn from a Video, segment by segment; the segments before the latest call are let go."""
+    """A stream drawn from a Video, segment by segment; the segments before the latest call are let go.
+
+    Keys [tokens, kv_heads, d], queries [tokens, heads, d], and values of the first and the last KV head.
+    questions: float32 [needles, heads, d], one for each needle if any are hidden.
+    """
 
     def __init__(self, video: Video, needles: Needles, questions: np.ndarray) -> None:
         self._video, self._needles, self.questions = video, needles, questions
@@ -62,7 +46,7 @@ class DrawnKeys:
         return self._held[index]
 
     def keys(self, first: int, last: int) -> np.ndarray:
-        """Return the keys of tokens first to last, last excluded."""
+        """Return the keys of tokens first to last, last excluded; a later call must not begin in an earlier segment."""
         segments = range(first // SEGMENT, -(-last // SEGMENT))
         self._held = {i: keys for i, keys in self._held.items() if i >= segments.start}
         rows = [self._segment(i)[max(0, first - i * SEGMENT) : last - i * SEGMENT] for i in segments]
@@ -73,7 +57,7 @@ class DrawnKeys:
         return self._video.queries(keys, first)
 
     def sampled(self, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return keys and values of the sampled heads."""
+        """Return keys and values of the tokens before `last` in the sampled KV heads, [last, 1 or 2, d]."""
         # Values are drawn only when quality asks for them, as many segments as there are of keys.
         keys, values = self._sampled
         while len(values) < len(keys):
@@ -82,7 +66,7 @@ class DrawnKeys:
 
 
 class RecordedKeys:
-    """A recorded stream."""
+    """A recorded stream, with the arrays of DrawnKeys."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream, self.questions = stream, stream.questions
@@ -99,3 +83,6 @@ class RecordedKeys:
         """Return keys and values of the sampled heads."""
         heads = sampled_heads(self._stream.keys.shape[1])
         return self._stream.keys[:last, heads], self._stream.values[:last, heads]
+
+
+KeySource = DrawnKeys | RecordedKeys

@@ -6,6 +6,8 @@ the YAML key it names. Does not run anything.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType, UnionType
@@ -62,24 +64,29 @@ class Rule:
                 problems.append(self.at(f"settings.{name}: expected {expected}, got {quoted(value)}"))
         if problems:
             raise InputError(problems)
-        try:
+        with self.explained("settings", known):
             options = self.algorithm(**{name: value for name, _, value in self.settings})
             options.check(shape)
             options.check_timed()
-        except ValueError as problem:
-            raise self.error("settings", problem, list(known)) from problem
         return options
 
     def at(self, problem: str) -> str:
         """The problem with the selection's name before it."""
         return f"selection '{self.name}': {problem}"
 
-    def error(self, path: str, problem: Exception, keys: list[str]) -> InputError:
-        """A kernel's ValueError as an InputError at the key that it names: one of `keys` under `path`, else `path`."""
-        # Kernels begin a message with the option's name and a colon, or with the name and an index.
-        text = str(problem)
-        named = text.split(":")[0].split("[")[0] in keys
-        return InputError(self.at(f"{path}{'.' if named else ': '}{text}"))
+    @contextmanager
+    def explained(self, path: str, keys: Collection[str] = ()) -> Iterator[None]:
+        """Turns a kernel's ValueError into an InputError at the key that it names.
+
+        That is one of `keys` under `path`, else `path` itself.
+        """
+        try:
+            yield
+        except ValueError as problem:
+            # Kernels begin a message with the option's name and a colon, or with the name and an index.
+            text = str(problem)
+            named = text.split(":")[0].split("[")[0] in keys
+            raise InputError(self.at(f"{path}{'.' if named else ': '}{text}")) from problem
 
 
 def _file_state(path: str | None) -> FileState:

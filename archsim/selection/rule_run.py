@@ -20,7 +20,7 @@ from archsim.selection.selection import Selection, Use
 from dataflow.errors import GraphError
 from dataflow.op import Work, work
 from dataflow.task import UNLIMITED
-from kernels.selection.algorithm import CacheShape, Counters, SelectedKeys, State, select, start, update
+from kernels.selection.algorithm import CacheShape, Counters, SelectedKeys, State, advance, start, update
 from kernels.selection.quality import mean_quality
 from kernels.selection.recordings import load_selection, load_stream
 from kernels.selection.streams import Stream, Video, drawn_needles
@@ -105,9 +105,7 @@ def _chosen(rule: Rule, shape: CacheShape, rows: int, use: Use) -> _Step:
     if use != "frame" and len(keys.questions):
         # Repeats the questions in turn until each row has one.
         queries = np.resize(keys.questions, queries.shape)
-    state = update(state, new, queries=queries)
-    selected = select(state, queries)
-    selected = SelectedKeys(selected.mask, state.counts + selected.counts)
+    state, selected = advance(state, new, queries)
     clusters = options.clusters(state)
     return _Step(selected, clusters, options.group_tokens(clusters), keys, queries)
 
@@ -142,10 +140,8 @@ def _drawn(rule: Rule, shape: CacheShape, tokens: int) -> DrawnKeys:
     """The stream drawn as the selection says, with needles hidden among its first `tokens` tokens."""
     options = rule.stream.model_dump(exclude={"needles"})
     video = Video(heads=shape.heads, kv_heads=shape.kv_heads, head_dim=shape.head_dim, **options)
-    try:
+    with rule.explained("stream", ["needles"]):
         needles = drawn_needles(video, rule.stream.needles, tokens=tokens)
-    except ValueError as problem:
-        raise rule.error("stream", problem, ["needles"]) from problem
     return DrawnKeys(video, needles, needles.questions(shape.heads, tokens=tokens, mass=MASS))
 
 
@@ -159,10 +155,8 @@ def _recorded(rule: Rule, shape: CacheShape) -> RecordedKeys:
     """The recorded stream. Raises InputError where its heads differ from the shape's or it is shorter."""
     path = rule.recording
     assert path is not None
-    try:
+    with rule.explained("recording"):
         stream = _stream(path, rule.files[0], shape.heads, shape.kv_heads, shape.head_dim)
-    except ValueError as problem:
-        raise rule.error("recording", problem, []) from problem
     if len(stream.keys) < shape.tokens:
         message = f"{len(stream.keys)} recorded, the step has {shape.tokens}; record as many or take a shorter context"
         raise InputError(rule.at(f"recording: {path}: tokens: {message}"))
@@ -173,10 +167,8 @@ def _replayed(rule: Rule, shape: CacheShape, rows: int) -> _Step:
     """The recorded step whose cache has this length. Raises InputError where there is none."""
     path = rule.recorded_selection
     assert path is not None
-    try:
+    with rule.explained("recorded_selection"):
         steps = load_selection(path)
-    except ValueError as problem:
-        raise rule.error("recorded_selection", problem, []) from problem
     fitting = [s for s in steps if s.mask.shape[1] == shape.tokens and len(s.mask) in (shape.kv_heads, shape.heads)]
     if not fitting:
         shapes = ([step.mask.shape[axis] for step in steps] or [0] for axis in (0, 1))

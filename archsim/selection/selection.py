@@ -70,9 +70,7 @@ class Selection(Sourced):
     """
 
     name: str = Field(description="the name that reports print")
-    source: str = Field(
-        description="source of the rule and of every setting that is neither assumed nor fitted"
-    )
+    source: str = Field(description="source of the rule and of every setting that is neither assumed nor fitted")
     algorithm: Algorithm = Field(description="the rule, a name of kernels.selection.ALGORITHMS")
     settings: dict[str, Setting] = Field(
         default_factory=dict,

@@ -284,6 +284,13 @@ def select(state: State, queries: np.ndarray) -> SelectedKeys:
     return SelectedKeys(mask, counts + Counters(kv_read_bytes=read))
 
 
+def advance(state: State, keys: np.ndarray, queries: np.ndarray) -> tuple[State, SelectedKeys]:
+    """Return update and then select for one chunk; the kept tokens have the counts of both."""
+    state = update(state, keys, queries=queries)
+    kept = select(state, queries)
+    return state, SelectedKeys(kept.mask, state.counts + kept.counts)
+
+
 def walk(
     shape: CacheShape, options: Algorithm, *, keys: np.ndarray, queries: np.ndarray, chunk: int
 ) -> Iterator[SelectedKeys]:
@@ -294,7 +301,5 @@ def walk(
     """
     state = start(shape, options)
     for first in range(0, len(keys), chunk):
-        rows = queries[first : first + chunk]
-        state = update(state, keys[first : first + chunk], queries=rows)
-        kept = select(state, rows)
-        yield SelectedKeys(kept.mask, state.counts + kept.counts)
+        state, kept = advance(state, keys[first : first + chunk], queries[first : first + chunk])
+        yield kept

@@ -18,6 +18,9 @@ from dataflow.role import Role
 from dataflow.section import Section
 from dataflow.task import Stream, Task
 
+OpNames = str | tuple[str, ...]  # an op's name within a scope, or its full name for each repetition of the section
+Runs = Sequence[tuple[Work, int]]  # works and how many firings each has, one after another
+Tokens = Pattern[int] | int  # tokens of each firing, or of every firing alike
 Buffering = Literal["single", "double"]
 WEIGHT_BUFFERING = "a matrix is loaded before its linear, or during the linear before, which needs room for two"
 
@@ -42,10 +45,10 @@ class SectionBuilder:
         self,
         name: str,
         unit: str,
-        work: Work | Sequence[tuple[Work, int]],
+        work: Work | Runs,
         *,
         firings: int | None = None,
-        op: str | tuple[str, ...] = "",
+        op: OpNames = "",
         tiles: tuple[Box, ...] = (),
         role: Role | None = None,
         expression: str = "",
@@ -69,8 +72,8 @@ class SectionBuilder:
         consumer: str,
         depth: int,
         *,
-        gives: Pattern[int] | int = 1,
-        takes: Pattern[int] | int = 1,
+        gives: Tokens = 1,
+        takes: Tokens = 1,
         token_bytes: int = 0,
         name: str = "",
         fifo: str = "",
@@ -84,9 +87,7 @@ class SectionBuilder:
         sink = self.tasks[consumer]
         self.tasks[consumer] = replace(sink, takes={**sink.takes, name: _pattern(takes)})
 
-    def call(
-        self, name: str, after: Sequence[str] = (), *, first: Sequence[str] = (), last: Sequence[str] = ()
-    ) -> str:
+    def call(self, name: str, after: Sequence[str] = (), *, first: Sequence[str] = (), last: Sequence[str] = ()) -> str:
         """Makes a call of tasks already added, which starts when the calls of `after` have ended; returns its name.
 
         `first` and `last` are its first and last tasks, by default the task that has the call's name. Each last task of
@@ -116,7 +117,7 @@ class SectionBuilder:
         raise MappingError(f"no unit of '{self.design.name}' does '{kind}'; units do: {does}", where=where)
 
 
-def _pattern(tokens: Pattern[int] | int) -> Pattern[int]:
+def _pattern(tokens: Tokens) -> Pattern[int]:
     return every(tokens) if isinstance(tokens, int) else tokens
 
 

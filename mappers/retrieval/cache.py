@@ -5,7 +5,7 @@ A token here is the key and the value of one token in one KV head.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,10 +18,13 @@ from archsim.units import Memory
 from dataflow.graph import Graph, Op
 from dataflow.op import Counts, Work, work
 from dataflow.role import LEARNED
+from mappers.build.checks import check_memory
 from mappers.build.section_builder import chunks
 
 Prediction = Literal["this", "previous"]
 Layout = Literal["clustered", "scattered"]
+
+Piece = tuple[int, int, int]  # requests of a piece, tokens of each request, how many such pieces follow one another
 
 FETCHES = 32  # pieces of a layer's fetch: attention starts on the first while the others arrive
 
@@ -73,11 +76,6 @@ class CachePlan:
         return len(self.attentions)
 
     @property
-    def unseen(self) -> int:
-        """Tokens of a sequence that lie in the cache and that the window hides from the step."""
-        return self.stored - self.cache.tokens
-
-    @property
     def evicted(self) -> int:
         """Tokens of a sequence, the oldest resident ones, that leave the main memory in this step."""
         return self.cache.rows - (self.resident_after - self.resident)
@@ -120,15 +118,19 @@ class CachePlan:
         # Tokens of several sequences and KV heads: each is the key of a row and of the heads that share its KV head.
         return work("attention", heads=heads, kv_heads=1, queries=rows, keys=tokens, qk_dim=self.cache.head_dim)
 
-    def fetch_pieces(self) -> Iterator[tuple[int, int, int]]:
-        """The misses of all sequences in pieces: (requests of a piece, tokens of a request, how many such pieces)."""
+    def kept_works(self, pieces: Iterable[Piece]) -> list[tuple[Work, int]]:
+        """Attention to the tokens of each piece, and how many such pieces there are."""
+        return [(self.kept_work(requests * each), times) for requests, each, times in pieces]
+
+    def fetch_pieces(self) -> Iterator[Piece]:
+        """The misses of all sequences in pieces."""
         size = -(-self.batch * self.miss_requests // FETCHES)
         for count, each in _even(self.batch * self.misses, self.batch * self.miss_requests):
             for requests, times in chunks(count, size):
                 yield requests, each, times
 
-    def hit_pieces(self, most: int) -> Iterator[tuple[int, int, int]]:
-        """The hits of all sequences in pieces of at most `most` tokens, in the form of `fetch_pieces`."""
+    def hit_pieces(self, most: int) -> Iterator[Piece]:
+        """The hits of all sequences in pieces of at most `most` tokens."""
         requests = self.step.hit_groups if self.layout == "clustered" else self.step.hit_stretches
         for count, each in _even(self.batch * self.step.hits, self.batch * requests):
             # Whole requests share a piece; a request that is larger than a piece is cut.
@@ -231,32 +233,23 @@ def _weight_bytes(graph: Graph) -> int:
 
 def check_capacities(graph: Graph, design: Design, tiers: Tiers, plan: CachePlan | None) -> None:
     """Raises MappingError where a tier cannot hold what lies in it after the step."""
-    token = plan.layers * plan.batch * plan.bytes_of_a_layer_token if plan else 0  # over all layers and sequences
-    held = plan.resident_after * token if plan else 0
-    fetched = plan.misses * plan.batch * plan.cache.token_bytes if plan else 0  # lies there until its layer is done
-    # With prediction the fetch for the next layer arrives while this layer uses its own.
-    at_once = 2 if plan and plan.prediction == "previous" else 1
-    main: Memory = design.units[tiers.main]  # type: ignore[assignment]
-    demand = _weight_bytes(graph) + held + at_once * fetched
-    if demand > main.capacity:
-        raise MappingError(
-            f"weights, resident cache and what a layer fetches of '{graph.name}'",
-            resource=f"units.{tiers.main}.capacity", demand=demand, capacity=main.capacity, dimension="bytes",
-            ways_out=("a smaller model", "a smaller cache_region", "a larger capacity"),
-        )  # fmt: skip
-    away = plan.stored - plan.resident_after if plan else 0
-    if plan is None or not away:
-        return
-    if tiers.beyond is None:
+    token = held = away = fetched = 0
+    if plan:
+        token = plan.layers * plan.batch * plan.bytes_of_a_layer_token  # over all layers and sequences
+        held, away = plan.resident_after * token, plan.stored - plan.resident_after
+        # What is fetched lies there until its layer is done. With prediction the fetch for the next layer arrives while
+        # this layer uses its own.
+        at_once = 2 if plan.prediction == "previous" else 1
+        fetched = at_once * plan.misses * plan.batch * plan.cache.token_bytes
+    what = f"weights, resident cache and what a layer fetches of '{graph.name}'"
+    demand = _weight_bytes(graph) + held + fetched
+    check_memory(what, design, tiers.main, demand, "a smaller model", "a smaller cache_region")
+    if plan and away and tiers.beyond is None:
         raise MappingError(
             f"no memory holds {away} of the {plan.stored} cached tokens of '{graph.name}'",
             resource=f"units.{tiers.main}", demand=held + away * token, capacity=held, dimension="bytes",
             ways_out=("a tier beyond the main memory", "a larger cache_region", "a shorter context", "a smaller batch"),
         )  # fmt: skip
-    beyond: Memory = design.units[tiers.beyond]  # type: ignore[assignment]
-    if away * token > beyond.capacity:
-        raise MappingError(
-            f"the cache of '{graph.name}' beyond the main memory",
-            resource=f"units.{tiers.beyond}.capacity", demand=away * token, capacity=beyond.capacity, dimension="bytes",
-            ways_out=("a shorter context", "a smaller batch", "a larger capacity"),
-        )  # fmt: skip
+    if tiers.beyond is not None:
+        what = f"the cache of '{graph.name}' beyond the main memory"
+        check_memory(what, design, tiers.beyond, away * token, "a shorter context", "a smaller batch")

@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from archsim.errors import MappingError
 from archsim.units import CoreArray, ThresholdUnit
+from archsim.units.unit import ceil_div
 from dataflow.graph import Op
 from dataflow.op import Box, Work, work
 from dataflow.pattern import Pattern, sequence
 from dataflow.role import Role
 from dataflow.section import Section
+from mappers.build.checks import check_fits
 from mappers.build.layers import name_within
-from mappers.build.section_builder import SectionBuilder, chunks
-from mappers.retrieval.cache import FETCHES, CachePlan, Tiers
+from mappers.build.section_builder import Runs, SectionBuilder, chunks
+from mappers.retrieval.cache import FETCHES, CachePlan, Piece, Tiers
 
 # The memory on chip holds this many pieces. Four flows may share it (weights of an op and of the next, resident cached
 # keys, fetched ones), each with two pieces that have arrived and two that the cores read.
 PIECES = 16
 
-Gathers = tuple[int, int, int]  # requests of a piece, bytes of each request, how many such pieces
 WeightPieces = tuple[Work, int, int]  # work of a piece, its bytes of weights, how many such pieces
 
 
@@ -64,40 +64,33 @@ class LayerBuilder(SectionBuilder):
         return self.design.units[self.tiers.buffer].capacity // PIECES  # type: ignore[attr-defined]
 
     def _compute(
-        self,
-        name: str,
-        kind: str,
-        runs: Sequence[tuple[Work, int]],
-        after: Sequence[str],
-        *,
-        op: str = "",
-        tiles: tuple[Box, ...] = (),
+        self, name: str, runs: Runs, after: Sequence[str], *, op: str = "", tiles: tuple[Box, ...] = ()
     ) -> int:
-        """Makes a call of one task on the unit that does this kind; it begins with a launch where the unit has one.
+        """Makes a call of one task on the unit that does these works; it begins with a launch where the unit has one.
 
         Returns how many firings come before those of `runs`: 1 with a launch, else 0.
         """
-        unit = self.unit_for(kind, f"op '{name}'")
+        unit = self.unit_for(runs[0][0].kind, f"op '{name}'")
         launch = [(work("enter"), 1)] if "enter" in self.design.units[unit].does else []
         self.task(name, unit, [*launch, *runs], op=op, tiles=tiles)
         self.call(name, after)
         return len(launch)
 
-    def _bring(self, name: str, pieces: Sequence[Gathers], reader: str, ahead: int, role: Role) -> str:
-        """Adds the tasks that bring bytes from the main memory through the memory on chip to the reader, in pieces.
+    def _bring(
+        self, name: str, pieces: Sequence[Piece], reader: str, *, ahead: int, role: Role, token_bytes: int = 1
+    ) -> str:
+        """Adds the tasks that bring tokens from the main memory through the memory on chip to the reader, in pieces.
 
         Each of the reader's firings after the first `ahead` takes one piece.
         """
-        sizes = [(requests * each, times) for requests, each, times in pieces]
+        sizes = [(requests * each * token_bytes, times) for requests, each, times in pieces]
         count, largest = sum(n for _, n in sizes), max(size for size, _ in sizes)
-        if largest > self.piece_bytes:
-            raise MappingError(
-                f"'{name}': {PIECES} pieces of {largest} B lie in '{self.tiers.buffer}' at once",
-                resource=f"units.{self.tiers.buffer}.capacity", demand=PIECES * largest,
-                capacity=PIECES * self.piece_bytes, dimension="bytes", ways_out=("a larger capacity",),
-            )  # fmt: skip
-        gathers = [(work("gather", requests=requests, bytes=each), times) for requests, each, times in pieces]
-        self.task(name, self.tiers.main, gathers, role=role)
+        check_fits(
+            f"'{name}': {PIECES} pieces of {largest} B lie in '{self.tiers.buffer}' at once",
+            f"units.{self.tiers.buffer}.capacity", PIECES * largest, PIECES * self.piece_bytes, "a larger capacity",
+            dimension="bytes",
+        )  # fmt: skip
+        self.task(name, self.tiers.main, _gathers(pieces, token_bytes), role=role)
         self.task(f"{name} on chip", self.tiers.buffer, _each("read", sizes), role=role)
         self.stream(name, f"{name} on chip", 2, token_bytes=largest)
         takes = sequence((0, ahead), (1, count))
@@ -110,11 +103,11 @@ class LayerBuilder(SectionBuilder):
         loads = {role: size for role, size in self.graph.loads(op).items() if role.learned}
         weights = sum(loads.values())
         pieces, tiles = self._pieces(op, weights)
-        ahead = self._compute(name, op.kind, [(item, n) for item, _, n in pieces], after, op=name, tiles=tiles)
+        ahead = self._compute(name, [(item, n) for item, _, n in pieces], after, op=name, tiles=tiles)
         if weights:
             self.part = ""  # the load runs ahead of its op and is blocked most of the time
             sizes = [(1, size, n) for _, size, n in pieces]
-            load = self._bring(f"load {name}", sizes, name, ahead, next(iter(loads)))
+            load = self._bring(f"load {name}", sizes, name, ahead=ahead, role=next(iter(loads)))
             self.last_load = self.call(load, [self.last_load] if self.last_load else [])
         stored = self.graph.bytes_stored(op)
         if stored:
@@ -160,26 +153,23 @@ class LayerBuilder(SectionBuilder):
             known = after = self._choose(plan, after)
             fetched = self._fetch(plan, after)
         arriving = fetched if plan.prediction == "this" else None
-        most = max(1, self.piece_bytes // plan.cache.token_bytes)  # tokens of a piece
         size = plan.cache.token_bytes
+        most = max(1, self.piece_bytes // size)  # tokens of a piece
         self.part = "attention"
         near = list(plan.hit_pieces(most))
         if not arriving:  # misses were fetched during the layer before, into one stretch
             near += [(1, tokens, n) for tokens, n in chunks(plan.batch * plan.misses, most)]
-        runs = [(plan.new_work(), 1), *((plan.kept_work(requests * each), n) for requests, each, n in near)]
-        ahead = self._compute(name, "attention", runs, after, op=name)
+        ahead = self._compute(name, [(plan.new_work(), 1), *plan.kept_works(near)], after, op=name)
         if near:
             # One firing more before the first piece: attention to the new rows, which are on chip.
-            pieces = [(requests, each * size, n) for requests, each, n in near]
-            self.call(self._bring("read kept", pieces, name, ahead + 1, Role.CACHE), known)
+            read = self._bring("read kept", near, name, ahead=ahead + 1, role=Role.CACHE, token_bytes=size)
+            self.call(read, known)
         if arriving:
-            self.part = "fetch"
+            self.part, task = "fetch", f"{name} to fetched"
             far, waits = _read_in_pieces(plan, most)
-            task, runs = f"{name} to fetched", [(plan.kept_work(tokens), n) for tokens, n in far]
-            ahead = self._compute(task, "attention", runs, [name], op=name)
+            ahead = self._compute(task, plan.kept_works(far), [name], op=name)
             self.call(name, last=[task])
-            pieces = [(1, tokens * size, n) for tokens, n in far]
-            read = self._bring("read fetched", pieces, task, ahead, Role.CACHE)
+            read = self._bring("read fetched", far, task, ahead=ahead, role=Role.CACHE, token_bytes=size)
             self.stream(arriving, read, self.tasks[arriving].firings, takes=waits)
         self._evict(plan, after)
 
@@ -195,16 +185,16 @@ class LayerBuilder(SectionBuilder):
             # A design without a unit for it does the work as plain comparisons.
             if item.kind in ("hash_compare", "threshold") and not self._has_unit_for(item.kind):
                 item = work("compare", comparisons=item.elements)
-            unit = self.design.units[self.unit_for(item.kind, "the selection")]
-            if isinstance(unit, ThresholdUnit) and item["passes"] > item["rows"] * unit.buckets:
-                raise MappingError(
+            unit_name = self.unit_for(item.kind, "the selection")
+            unit = self.design.units[unit_name]
+            if isinstance(unit, ThresholdUnit):
+                check_fits(
                     "the selection's rule cuts a row's scores into more buckets than the threshold unit",
-                    resource=f"units.{self.unit_for(item.kind, 'the selection')}.buckets",
-                    demand=-(-item["passes"] // item["rows"]), capacity=unit.buckets,
-                    ways_out=("fewer selection.settings.buckets", "more buckets"),
+                    f"units.{unit_name}.buckets", ceil_div(item["passes"], item["rows"]), unit.buckets,
+                    "fewer selection.settings.buckets", "more buckets",
                 )  # fmt: skip
             name = f"select {place} {item.kind}"
-            self._compute(name, item.kind, [(item, plan.batch)], waits)
+            self._compute(name, [(item, plan.batch)], waits)
             waits = [name]
         return waits
 
@@ -220,17 +210,15 @@ class LayerBuilder(SectionBuilder):
         assert self.tiers.beyond is not None, "what is missed lies beyond the main memory"
         self.part = "fetch"
         firings = sum(times for _, _, times in pieces)
-        gathers = [(work("gather", requests=n, bytes=each * size), times) for n, each, times in pieces]
-        self.task("fetch", self.tiers.beyond, gathers, role=Role.FETCHED)
+        self.task("fetch", self.tiers.beyond, _gathers(pieces, size), role=Role.FETCHED)
         # Where a unit issues the requests, each piece is fetched as soon as its own requests are out.
         if self._has_unit_for("issue"):
-            issues = [(work("issue", requests=n), times) for n, _, times in pieces]
-            ahead = self._compute("issue", "issue", issues, after)
+            ahead = self._compute("issue", [(work("issue", requests=n), times) for n, _, times in pieces], after)
             self.stream("issue", "fetch", 2, gives=sequence((0, ahead), (1, firings)))
         else:
             self.call("fetch", after)
         sizes = [(n * each * size, times) for n, each, times in pieces]
-        return self._carry("fetch", sizes, to=(Role.FETCHED, self.tiers.main), depth=firings)
+        return self._carry("fetch", sizes, Role.FETCHED, self.tiers.main, depth=firings)
 
     def _evict(self, plan: CachePlan, after: Sequence[str]) -> None:
         """Adds the move of the oldest resident tokens to the tier beyond, where new ones need their room."""
@@ -244,22 +232,21 @@ class LayerBuilder(SectionBuilder):
         sizes = chunks(total, request * -(-total // (request * FETCHES)))
         self.task("evict", self.tiers.main, _each("read", sizes), role=Role.EVICTED)
         self.call("evict", after)
-        self._carry("evict", sizes, to=(Role.EVICTED, beyond), depth=2)
+        self._carry("evict", sizes, Role.EVICTED, beyond, depth=2)
 
-    def _carry(self, source: str, sizes: list[tuple[int, int]], *, to: tuple[Role, str], depth: int) -> str:
+    def _carry(self, source: str, sizes: list[tuple[int, int]], role: Role, memory: str, *, depth: int) -> str:
         """Adds the way of what `source` reads over the channels into a memory; returns the last task.
 
         `depth` is that of the first queue; the others have two places.
         """
-        (role, memory), name = to, str(to[0])
         last, largest = source, max(size for size, _ in sizes)
         for channel in self.tiers.channels:
-            self.task(f"{source} over {channel}", channel, _each("move", sizes))
-            self.stream(last, f"{source} over {channel}", depth if last == source else 2, token_bytes=largest)
-            last = f"{source} over {channel}"
-        self.task(name, memory, _each("write", sizes), role=role)
-        self.stream(last, name, 2, token_bytes=largest)
-        return name
+            over = self.task(f"{source} over {channel}", channel, _each("move", sizes))
+            self.stream(last, over, depth if last == source else 2, token_bytes=largest)
+            last = over
+        written = self.task(str(role), memory, _each("write", sizes), role=role)
+        self.stream(last, written, 2, token_bytes=largest)
+        return written
 
 
 def _stretches(total: int, size: int) -> list[range]:
@@ -289,19 +276,24 @@ def _with_bytes(cut: list[tuple[Work, int]], total: int, weights: int) -> list[W
     return found
 
 
-def _read_in_pieces(plan: CachePlan, most: int) -> tuple[list[tuple[int, int]], Pattern[int]]:
-    """The fetched tokens in reads of at most `most`: (tokens, how many such), and the pieces that each read waits for.
+def _read_in_pieces(plan: CachePlan, most: int) -> tuple[list[Piece], Pattern[int]]:
+    """The fetched tokens in reads of at most `most`, and the pieces that each read waits for.
 
     The first read of a fetched piece waits for it; the other reads of the piece wait for nothing.
     """
-    reads: list[tuple[int, int]] = []
+    reads: list[Piece] = []
     waits: list[tuple[int, int]] = []
     for requests, each, times in plan.fetch_pieces():
-        cut = chunks(requests * each, most)
-        count = sum(n for _, n in cut)
-        reads += cut * times if len(cut) > 1 else [(cut[0][0], cut[0][1] * times)]
+        cut = [(1, tokens, n) for tokens, n in chunks(requests * each, most)]
+        count = sum(n for _, _, n in cut)
+        reads += cut * times if len(cut) > 1 else [(1, cut[0][1], cut[0][2] * times)]
         waits += [(1, 1), (0, count - 1)] * times if count > 1 else [(1, times)]
     return reads, sequence(*waits)
+
+
+def _gathers(pieces: Sequence[Piece], token_bytes: int) -> list[tuple[Work, int]]:
+    """A gather for each of the pieces."""
+    return [(work("gather", requests=n, bytes=each * token_bytes), times) for n, each, times in pieces]
 
 
 def _each(kind: str, sizes: Sequence[tuple[int, int]]) -> list[tuple[Work, int]]:

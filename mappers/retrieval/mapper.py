@@ -15,7 +15,7 @@ from typing import ClassVar
 from archsim.design.design import Design
 from archsim.errors import MappingError
 from archsim.selection.selection import Selection, load_selection
-from dataflow.graph import Graph, Op
+from dataflow.graph import Graph
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
 from dataflow.selection_summary import SelectionSummary
@@ -72,18 +72,15 @@ def _sections(graph: Graph, design: Design, tiers: Tiers, plan: CachePlan | None
     Where a layer fetches for the next one, a section before fetches for the first layer, and the last fetches nothing.
     """
     for ops, scopes in layers_of(graph.ops.values()):
-        own_plan = plan if plan and any(plan.is_for(op) for op in ops) else None
-        sections: list[tuple[tuple[str, ...], list[Op], bool, str]] = [(scopes, ops, True, "")]
+        own_plan = plan if plan and any(map(plan.is_for, ops)) else None
+        parts = [(scopes, ops, True, "")]
         if own_plan and own_plan.prediction == "previous" and own_plan.misses:
-            sections = [
-                (scopes[:1], [], True, "first fetch"),
-                (scopes[:-1], ops, True, ""),
-                (scopes[-1:], ops, False, "last layer"),
-            ]
-        for section_scopes, section_ops, fetches, name in sections:
-            if section_scopes:  # of a single layer, which is the last, none are left to repeat
-                builder = LayerBuilder(graph, design, section_scopes, tiers=tiers, plan=own_plan, fetches=fetches)
-                yield builder.layer(section_ops, name=name)
+            running, last = (scopes[:-1], ops, True, ""), (scopes[-1:], ops, False, "last layer")
+            parts = [(scopes[:1], [], True, "first fetch"), running, last]
+        for own_scopes, own_ops, fetches, name in parts:
+            if own_scopes:  # of a single layer, which is the last, none are left to repeat
+                builder = LayerBuilder(graph, design, own_scopes, tiers=tiers, plan=own_plan, fetches=fetches)
+                yield builder.layer(own_ops, name=name)
 
 
 def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSummary:
@@ -113,7 +110,7 @@ def _approximated(graph: Graph, plan: CachePlan | None, selection: Selection) ->
         yield "evicted tokens are written to the tier beyond in one stretch, over the link that fetches use"
     if plan is None or not plan.cache.cached:
         return
-    if plan.unseen and selection.algorithm != WHOLE:
+    if plan.stored > plan.cache.tokens and selection.algorithm != WHOLE:
         yield "the selection runs on the tokens that the window shows, as if there were no older ones"
     shares = selection.kept or {}
     if plan.use in shares:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar, Literal
 
 from archsim.design.design import Design
@@ -16,16 +17,18 @@ from archsim.units import Node
 from dataflow.cascade import CASCADES, Cascade, passes
 from dataflow.errors import guess
 from dataflow.graph import Graph, Op
-from dataflow.op import OP_KINDS, work
+from dataflow.op import OP_KINDS, Counts, work
 from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import UNLIMITED
+from mappers.build.checks import check_fits
 from mappers.build.section_builder import SectionBuilder
 from mappers.mapper import Mapper, option
 from mappers.streaming.pipeline import Pipeline
 
 Form = Literal["memory_free", "naive", "scaled", "reordered", "reordered_without_max"]
 Heads = Literal["parallel", "sequential"]
+Edge = tuple[str, str]  # of a cascade: the producer and the consumer
 
 RESIDENT = "q, k and v lie beside the nodes that read them: loading them takes no time and no FIFO"
 
@@ -52,15 +55,15 @@ class Streaming(Mapper):
         if design.links:
             raise MappingError("links: this mapper joins any two nodes by a FIFO", ways_out=("depths under fifos",))
         cascade = CASCADES[self.form]
-        units, depths = _units(cascade, design), _depths(cascade, design)
-        pipelines = [list(_pipelines(op, cascade, self.heads)) for op in ops]
-        for op, of_op in zip(ops, pipelines, strict=True):
-            _check_count(op, units, len(of_op), design)
+        units, entries = _units(cascade, design), _entries(cascade, design)
+        pipelines = {op.name: list(_pipelines(op, cascade, self.heads)) for op in ops}
+        for op in ops:
+            _check_count(op, units, len(pipelines[op.name]), design)
         return Schedule(
             graph, design.name, self.name,
-            tuple(_section(graph, design, op, of_op, depths, units) for op, of_op in zip(ops, pipelines, strict=True)),
-            recomputed=_recomputed(graph, [pipeline for of_op in pipelines for pipeline in of_op]),
-            approximated=(RESIDENT, *_unbounded(design, depths)), options=self.options(),
+            tuple(_section(graph, design, op, pipelines[op.name], entries, units) for op in ops),
+            recomputed=_recomputed(graph, pipelines), options=self.options(),
+            approximated=(RESIDENT, *_unbounded(design, entries)),
         )  # fmt: skip
 
 
@@ -79,31 +82,30 @@ def _check_graph(graph: Graph, ops: list[Op]) -> None:
         raise MappingError(what, where=f"graph '{graph.name}'", ways_out=("--phase attention",))
 
 
-def _depths(cascade: Cascade, design: Design) -> dict[tuple[str, str], tuple[str, int]]:
-    """For each edge of the cascade the entry of `fifos` that gives its depth, and the depth."""
+def _entries(cascade: Cascade, design: Design) -> dict[Edge, str]:
+    """For each edge of the cascade the entry of `fifos` that gives its depth."""
     # Between two passes the complete row waits, so only an edge that crosses to a later pass needs a long FIFO.
     crossings = passes(cascade).crossings
     classes = {edge: "long" if edge in crossings else "short" for edge in _edges(cascade)}
-    known = {*(_name(edge) for edge in classes), "short", "long"}
+    known = {*map(_name, classes), "short", "long"}
     problems = [
         f"fifos.{name}: the {cascade.name} form has no such FIFO; {guess(name, sorted(known), otherwise='there are')}"
         for name in design.fifos
         if name not in known
     ]
-    found = {}
-    for edge, kind in classes.items():
-        # A FIFO's own entry comes before that of its class.
-        entry = _name(edge) if _name(edge) in design.fifos else kind
-        if entry in design.fifos:
-            found[edge] = (entry, design.fifos[entry])
-        else:
-            problems.append(f"fifos: no depth for the {kind} FIFO '{_name(edge)}'; give fifos.{kind}")
+    # A FIFO's own entry comes before that of its class.
+    entries = {edge: _name(edge) if _name(edge) in design.fifos else kind for edge, kind in classes.items()}
+    problems += [
+        f"fifos: no depth for the {entry} FIFO '{_name(edge)}'; give fifos.{entry}"
+        for edge, entry in entries.items()
+        if entry not in design.fifos
+    ]
     if problems:
         raise MappingError("\n".join(problems))
-    return found
+    return entries
 
 
-def _edges(cascade: Cascade) -> list[tuple[str, str]]:
+def _edges(cascade: Cascade) -> list[Edge]:
     """The edges (producer, consumer) of the cascade, with the one to the sink that takes the result."""
     # Operands are no edges: they lie beside the nodes that read them.
     made = {e.name for e in cascade.expressions}
@@ -111,7 +113,7 @@ def _edges(cascade: Cascade) -> list[tuple[str, str]]:
     return [*edges, (cascade.expressions[-1].name, "sink")]
 
 
-def _name(edge: tuple[str, str]) -> str:
+def _name(edge: Edge) -> str:
     return f"{edge[0]} > {edge[1]}"
 
 
@@ -135,17 +137,12 @@ def _units(cascade: Cascade, design: Design) -> dict[str, str]:
 def _check_count(op: Op, units: dict[str, str], pipelines: int, design: Design) -> None:
     # Tasks are placed: every node of every pipeline takes a server of its own.
     for unit in dict.fromkeys(units.values()):
-        each, nodes = list(units.values()).count(unit), design.units[unit].count
-        if pipelines * each > nodes:
-            raise MappingError(
-                f"{pipelines} pipelines, each with nodes of its own",
-                where=f"op '{op.name}'",
-                resource=f"units.{unit}.count",
-                demand=pipelines * each,
-                capacity=nodes,
-                # Sequential heads help only where one pipeline fits.
-                ways_out=(*(["heads=sequential"] if each <= nodes else []), f"units.{unit}.count={pipelines * each}"),
-            )
+        each, nodes, path = list(units.values()).count(unit), design.units[unit].count, f"units.{unit}.count"
+        demand = pipelines * each
+        # Sequential heads help only where one pipeline fits.
+        ways = (*(["heads=sequential"] if each <= nodes else []), f"{path}={demand}")
+        what = f"{pipelines} pipelines, each with nodes of its own"
+        check_fits(what, path, demand, nodes, *ways, where=f"op '{op.name}'")
 
 
 def _pipelines(op: Op, cascade: Cascade, how: Heads) -> Iterator[Pipeline]:
@@ -165,12 +162,7 @@ def _pipelines(op: Op, cascade: Cascade, how: Heads) -> Iterator[Pipeline]:
 
 
 def _section(
-    graph: Graph,
-    design: Design,
-    op: Op,
-    pipelines: list[Pipeline],
-    depths: dict[tuple[str, str], tuple[str, int]],
-    units: dict[str, str],
+    graph: Graph, design: Design, op: Op, pipelines: list[Pipeline], entries: dict[Edge, str], units: dict[str, str]
 ) -> Section:
     builder = SectionBuilder(graph, design, ("",), part="attention")
     # The width of every FIFO follows from the format of the queries: a node's values are no tensors of the graph.
@@ -185,29 +177,28 @@ def _section(
         nothing = work("sink", mac=0, exp=0, flop=0)
         sink = f"{pipeline.prefix}sink"
         builder.task(sink, units["sink"], nothing, firings=pipeline.rows, op=op.name, expression="sink")
-        for (source, reader), (_, depth) in depths.items():
+        for (source, reader), entry in entries.items():
             builder.stream(
-                pipeline.prefix + source, pipeline.prefix + reader, depth, gives=pipeline.gives(source),
+                pipeline.prefix + source, pipeline.prefix + reader, design.fifos[entry], gives=pipeline.gives(source),
                 takes=pipeline.takes(source, reader), name=pipeline.prefix + _name((source, reader)),
                 token_bytes=scalar.bytes((pipeline.width(source),)),
             )  # fmt: skip
     return builder.section(op.name)
 
 
-def _recomputed(graph: Graph, pipelines: list[Pipeline]) -> dict[str, int]:
+def _recomputed(graph: Graph, pipelines: dict[str, list[Pipeline]]) -> Counts:
     """Work of the algorithm beyond the graph's, which has the products and one exponential for each score."""
-    done: dict[str, int] = {}
-    for pipeline in pipelines:
+    done: Counts = {}
+    for pipeline in chain(*pipelines.values()):
         for e in pipeline.cascade.expressions:
-            # A node that works through the keys fires once for each score, any other once for each row.
-            times = pipeline.elements if pipeline.by_key(e.name) else pipeline.rows
+            times = pipeline.firings(e.name)
             for what, n in pipeline.counts(e).items():
                 done[what] = done.get(what, 0) + n * times
     asked = graph.counts()
     return {what: n - asked.get(what, 0) for what, n in done.items() if n != asked.get(what, 0)}
 
 
-def _unbounded(design: Design, depths: dict[tuple[str, str], tuple[str, int]]) -> Iterator[str]:
-    for entry in dict.fromkeys(entry for entry, depth in depths.values() if depth == UNLIMITED):
-        names = ", ".join(f"'{_name(edge)}'" for edge, (its_entry, _) in depths.items() if its_entry == entry)
+def _unbounded(design: Design, entries: dict[Edge, str]) -> Iterator[str]:
+    for entry in dict.fromkeys(entry for entry in entries.values() if design.fifos[entry] == UNLIMITED):
+        names = ", ".join(f"'{_name(edge)}'" for edge, its_entry in entries.items() if its_entry == entry)
         yield f"fifos.{entry} of '{design.name}' is assumed inf: {names} never fill"

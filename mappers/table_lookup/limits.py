@@ -1,37 +1,37 @@
 """What does not fit a table-lookup accelerator: units that its calls cannot use as they are, and shapes too large.
 
-Each check yields MappingErrors with the ways out. Does not know tasks.
+Each check raises a MappingError with the ways out. Does not know tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from archsim.errors import MappingError
-from archsim.units import DecodeAttention, Memory, PrefillAttention, TableLookup, Vector, WeightBuffer, WeightLoader
+from archsim.units import DecodeAttention, PrefillAttention, TableLookup, Vector, WeightBuffer
 from archsim.units.unit import ceil_div
 from dataflow.role import STORED, Role
-from mappers.table_lookup.builder import FIFO_RATES, VECTOR_ELEMENTS, burst_bytes
-from mappers.table_lookup.shapes import LINEARS, Shapes
+from mappers.build.checks import check_fits, check_memory
+from mappers.table_lookup.shapes import LINEARS, VECTOR_ELEMENTS, Shapes
+
+FIFO_RATES = (1, 2, 4)  # elements per cycle through the quantised FIFO that whole tokens can represent
 
 
-def problems(shapes: Shapes) -> Iterator[MappingError]:
-    """Everything that does not fit, the most basic first: units, then shapes."""
-    # The caller raises the first one, so what explains later ones comes before them.
-    yield from _kinds(shapes)
-    yield from _one_server(shapes)
-    yield from _requests(shapes)
-    yield from _quantiser(shapes)
-    yield from _layout(shapes)
-    yield from _sequences(shapes)
-    yield from _weights(shapes)
-    yield from _widths(shapes)
-    yield from _buffer(shapes)
-    yield from _context(shapes)
-    yield from _capacity(shapes)
+def check_limits(shapes: Shapes) -> None:
+    """Raises MappingError for the most basic of what does not fit: units come before shapes."""
+    # What explains later problems comes before them.
+    _check_kinds(shapes)
+    _check_servers(shapes)
+    _check_requests(shapes)
+    _check_quantiser(shapes)
+    _check_layout(shapes)
+    batch = shapes.graph.phase.batch
+    check_fits(f"'{shapes.design.name}' serves one sequence", "sequences", batch, 1, "--batch 1", "another design")
+    _check_model(shapes)
+    _check_buffer(shapes)
+    _check_context(shapes)
+    _check_capacity(shapes)
 
 
-def _kinds(shapes: Shapes) -> Iterator[MappingError]:
+def _check_kinds(shapes: Shapes) -> None:
     design, names = shapes.design, shapes.names
     # Vector units do what the design lists; the links alone say which place each has in the pipeline.
     needed = {
@@ -42,129 +42,100 @@ def _kinds(shapes: Shapes) -> Iterator[MappingError]:
     for name, kinds in needed.items():
         missing = [kind for kind in kinds if kind not in design.units[name].does]
         if missing:
-            yield MappingError(
+            raise MappingError(
                 f"units.{name}.ops: lacks {', '.join(missing)}, which this unit does for every linear",
                 ways_out=(f"units.{name}.ops=[{', '.join(kinds)}]",),
             )
 
 
-def _one_server(shapes: Shapes) -> Iterator[MappingError]:
+def _check_servers(shapes: Shapes) -> None:
     """Units whose firings build on the one before must have one server, because the state lies in the unit."""
     design, names = shapes.design, shapes.names
     for name in (names.lookup, names.quantiser, names.prefill, names.decode, names.loader, names.buffer):
         unit = design.units[name]
         if unit.count != 1:
-            yield MappingError(
+            raise MappingError(
                 f"units.{name}.count: {unit.count} servers would start a firing before the one it builds on has ended",
                 ways_out=(f"units.{name}.count=1", "a wider unit"),
             )
         if unit.latency_cycles:
-            yield MappingError(
+            raise MappingError(
                 f"units.{name}.latency_cycles: {unit.latency_cycles}; this mapper counts the depth of a "
                 "unit's pipeline in its fills",
                 ways_out=(f"units.{name}.latency_cycles=0 and a larger fill",),
             )
 
 
-def _requests(shapes: Shapes) -> Iterator[MappingError]:
-    design, names = shapes.design, shapes.names
-    if design.units[names.memory].arbitration != "first_come":
-        yield MappingError(
+def _check_requests(shapes: Shapes) -> None:
+    names, loader, vector = shapes.names, shapes.loader, shapes.vector_bytes
+    if shapes.design.units[names.memory].arbitration != "first_come":
+        raise MappingError(
             f"units.{names.memory}.arbitration: clients of this memory run at once and in no fixed order",
             ways_out=(f"units.{names.memory}.arbitration=first_come",),
         )
-    loader: WeightLoader = design.units[names.loader]  # type: ignore[assignment]
-    vector = VECTOR_ELEMENTS * shapes.activation_bytes
     # The stream from the read to the port carries vectors, so each burst must give whole ones.
-    if burst_bytes(loader) % vector:
-        yield MappingError(
+    if shapes.burst_bytes % vector:
+        raise MappingError(
             f"units.{names.loader}: a burst of {loader.burst_beats} x {loader.port_bits} bit is no multiple of a "
             f"vector of {vector} bytes",
             ways_out=(f"a burst of a multiple of {vector} bytes",),
         )
 
 
-def _quantiser(shapes: Shapes) -> Iterator[MappingError]:
+def _check_quantiser(shapes: Shapes) -> None:
     design, names = shapes.design, shapes.names
     quantiser: Vector = design.units[names.quantiser]  # type: ignore[assignment]
     lookup: TableLookup = design.units[names.lookup]  # type: ignore[assignment]
     # The fused linear schedules one entry of the quantiser's loop for each vector.
     if quantiser.loop_elements != VECTOR_ELEMENTS:
-        yield MappingError(
+        raise MappingError(
             f"units.{names.quantiser}.loop_elements: {quantiser.loop_elements}; the loop runs over a vector",
             ways_out=(f"units.{names.quantiser}.loop_elements={VECTOR_ELEMENTS}",),
         )
     rates = {f"{names.quantiser}.lanes": quantiser.lanes, f"{names.lookup}.takes_per_cycle": lookup.takes_per_cycle}
     for path, rate in rates.items():
         if rate not in FIFO_RATES:
-            yield MappingError(
+            raise MappingError(
                 f"units.{path}: {rate} elements a cycle; a token of the FIFO divides a vector of "
                 f"{VECTOR_ELEMENTS} and a block of inputs",
                 ways_out=tuple(f"units.{path}={allowed}" for allowed in FIFO_RATES),
             )
 
 
-def _layout(shapes: Shapes) -> Iterator[MappingError]:
-    design, names = shapes.design, shapes.names
+def _check_layout(shapes: Shapes) -> None:
+    design, names, loader = shapes.design, shapes.names, shapes.loader
     lookup: TableLookup = design.units[names.lookup]  # type: ignore[assignment]
-    loader: WeightLoader = design.units[names.loader]  # type: ignore[assignment]
     buffer: WeightBuffer = design.units[names.buffer]  # type: ignore[assignment]
+    region = "a region of the stored layout is larger than one of the buffer"
     for field in ("region_outputs", "region_blocks"):
-        available, stored = getattr(buffer, field), getattr(loader, field)
-        if available < stored:
-            path = f"units.{names.buffer}.{field}"
-            yield MappingError(
-                "a region of the stored layout is larger than one of the buffer", resource=path, demand=stored,
-                capacity=available, ways_out=(f"{path}={stored}",),
-            )  # fmt: skip
+        path, stored = f"units.{names.buffer}.{field}", getattr(loader, field)
+        check_fits(region, path, stored, getattr(buffer, field), f"{path}={stored}")
+    # Without whole groups the width of an index vector, which the checks below need, is not defined.
     if loader.block_inputs % lookup.group_size:
-        yield MappingError(
+        raise MappingError(
             f"units.{names.lookup}.group_size: {lookup.group_size} does not divide the {loader.block_inputs} weights "
             "of an index vector",
             ways_out=(f"units.{names.loader}.block_inputs a multiple of it",),
         )
-        # Without whole groups the width of an index vector, which the checks below need, is not defined.
-        return
     indices = ceil_div(loader.block_inputs, lookup.group_size) * lookup.index_bits
-    path = f"units.{names.buffer}.word_bits"
-    if indices > buffer.word_bits:
-        yield MappingError(
-            f"an index vector of {loader.block_inputs} weights",
-            resource=path, demand=indices, capacity=buffer.word_bits,
-            ways_out=(f"{path}={indices} bit",),
-        )  # fmt: skip
-    if loader.vectors_per_beat * indices > loader.beat_bits:
-        path = f"units.{names.loader}.beat_bits"
-        yield MappingError(
-            f"{loader.vectors_per_beat} index vectors of {indices} bit in a beat", resource=path,
-            demand=loader.vectors_per_beat * indices, capacity=loader.beat_bits,
-            ways_out=(f"units.{names.loader}.vectors_per_beat={loader.beat_bits // indices}",),
-        )  # fmt: skip
+    path, vector = f"units.{names.buffer}.word_bits", f"an index vector of {loader.block_inputs} weights"
+    check_fits(vector, path, indices, buffer.word_bits, f"{path}={indices} bit")
+    path = f"units.{names.loader}.beat_bits"
+    beat, fitting = f"{loader.vectors_per_beat} index vectors of {indices} bit in a beat", loader.beat_bits // indices
+    way = f"units.{names.loader}.vectors_per_beat={fitting}"
+    check_fits(beat, path, loader.vectors_per_beat * indices, loader.beat_bits, way)
 
 
-def _sequences(shapes: Shapes) -> Iterator[MappingError]:
-    batch = shapes.graph.phase.batch
-    if batch != 1:
-        yield MappingError(
-            f"'{shapes.design.name}' serves one sequence", resource="sequences", demand=batch, capacity=1,
-            ways_out=("--batch 1", "another design"),
-        )  # fmt: skip
-
-
-def _weights(shapes: Shapes) -> Iterator[MappingError]:
-    op = shapes.graph.ops["layer0.q"]
+def _check_model(shapes: Shapes) -> None:
+    op, attention = shapes.graph.ops["layer0.q"], shapes.graph.ops["layer0.attention"].work
     if op.kind != "ternary_matmul":
-        yield MappingError(
+        raise MappingError(
             f"op '{op.name}' is a {op.kind} on {shapes.graph.tensors['layer0.q.w'].format.name} weights; the layers' "
             f"matrices run on '{shapes.names.lookup}', which does ternary_matmul",
             ways_out=("a model with weights: ternary", "a design with a unit that does matmul"),
         )
-
-
-def _widths(shapes: Shapes) -> Iterator[MappingError]:
-    attention = shapes.graph.ops["layer0.attention"].work
     if attention["v_dim"] != attention["qk_dim"]:
-        yield MappingError(
+        raise MappingError(
             f"keys of {attention['qk_dim']} elements and values of {attention['v_dim']}; the attention engines read "
             "rows of one width",
             where="op 'layer0.attention'",
@@ -175,7 +146,7 @@ def _widths(shapes: Shapes) -> Iterator[MappingError]:
         # Both: a row enters the quantiser and leaves the look-up in whole vectors.
         for axis, extent in (("inputs", k), ("outputs", n)):
             if extent % VECTOR_ELEMENTS:
-                yield MappingError(
+                raise MappingError(
                     f"{extent} {axis} are no multiple of {VECTOR_ELEMENTS}, the vector that FIFOs carry; the engine "
                     "pads inputs with zeros inside a block, never vectors",
                     where=f"op 'layer0.{linear}'",
@@ -183,50 +154,36 @@ def _widths(shapes: Shapes) -> Iterator[MappingError]:
                 )
 
 
-def _buffer(shapes: Shapes) -> Iterator[MappingError]:
+def _check_buffer(shapes: Shapes) -> None:
     buffer: WeightBuffer = shapes.design.units[shapes.names.buffer]  # type: ignore[assignment]
-    loader: WeightLoader = shapes.design.units[shapes.names.loader]  # type: ignore[assignment]
-    region = shapes.layout.bytes((loader.region_outputs, loader.region_blocks * loader.block_inputs))
+    loader, double = shapes.loader, shapes.buffering == "double"
+    region = loader.layout.bytes((loader.region_outputs, loader.region_blocks * loader.block_inputs))
     # The buffer holds one matrix, so the largest decides; under double buffering the next one is loaded beside it.
     linear = max(LINEARS, key=shapes.weight_bytes)
-    double = shapes.buffering == "double"
     demand = (2 if double else 1) * shapes.weight_bytes(linear) // region
-    if demand > buffer.regions:
-        path = f"units.{shapes.names.buffer}.regions"
-        n, k = shapes.shape(linear)
-        yield MappingError(
-            f"{'two matrices' if double else 'a matrix'} of {n} x {k} weights", where=f"op 'layer0.{linear}'",
-            resource=path, demand=demand, capacity=buffer.regions,
-            ways_out=(*(("weight_buffering=single",) if double else ()), f"{path}={demand}"),
-        )  # fmt: skip
+    path, (n, k) = f"units.{shapes.names.buffer}.regions", shapes.shape(linear)
+    what = f"{'two matrices' if double else 'a matrix'} of {n} x {k} weights"
+    ways = (*(("weight_buffering=single",) if double else ()), f"{path}={demand}")
+    check_fits(what, path, demand, buffer.regions, *ways, where=f"op 'layer0.{linear}'")
 
 
-def _context(shapes: Shapes) -> Iterator[MappingError]:
+def _check_context(shapes: Shapes) -> None:
     decode: DecodeAttention = shapes.design.units[shapes.names.decode]  # type: ignore[assignment]
     prefill: PrefillAttention = shapes.design.units[shapes.names.prefill]  # type: ignore[assignment]
     # A prompt is limited by the prefill engine's buffers, a decode step by the scores that wait between its two passes.
     if shapes.prefill:
-        what, path, limit = "a prompt", f"units.{shapes.names.prefill}.max_context", prefill.max_context
-        keys = shapes.keys
+        keys, limit, path = shapes.keys, prefill.max_context, f"units.{shapes.names.prefill}.max_context"
+        what = "a prompt"
     else:
-        keys = len(shapes.seen)
+        keys, limit, path = len(shapes.seen), decode.score_depth, f"units.{shapes.names.decode}.score_depth"
         what = "a window" if keys < shapes.keys else "a context"
-        path, limit = f"units.{shapes.names.decode}.score_depth", decode.score_depth
-    if keys > limit:
-        yield MappingError(
-            f"{what} of {keys} tokens", resource=path, demand=keys, capacity=limit,
-            ways_out=(f"at most {limit} tokens", f"{path}={keys}"),
-        )  # fmt: skip
+    check_fits(f"{what} of {keys} tokens", path, keys, limit, f"at most {limit} tokens", f"{path}={keys}")
 
 
-def _capacity(shapes: Shapes) -> Iterator[MappingError]:
-    memory: Memory = shapes.design.units[shapes.names.memory]  # type: ignore[assignment]
+def _check_capacity(shapes: Shapes) -> None:
     # In the loader's layout, which pads a matrix to whole regions: the graph's own ternary format is smaller.
     weights = shapes.layers * sum(map(shapes.weight_bytes, LINEARS))
     demand = weights + shapes.graph.bytes_of(*(role for role in STORED if role is not Role.WEIGHT))
-    if demand > memory.capacity:
-        yield MappingError(
-            f"weights and cache of '{shapes.graph.name}'", resource=f"units.{shapes.names.memory}.capacity",
-            demand=demand, capacity=memory.capacity, dimension="bytes",
-            ways_out=("a smaller model", "a larger capacity"),
-        )  # fmt: skip
+    check_memory(
+        f"weights and cache of '{shapes.graph.name}'", shapes.design, shapes.names.memory, demand, "a smaller model"
+    )

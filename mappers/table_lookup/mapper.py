@@ -11,30 +11,21 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from archsim.design.design import Design
-from archsim.errors import MappingError
 from dataflow.graph import Graph
 from dataflow.models.phases import Decode, Prefill
-from dataflow.op import Counts, work
+from dataflow.op import Counts
 from dataflow.phase import Phase
-from dataflow.role import Role
 from dataflow.schedule import Schedule
 from dataflow.section import Section
+from mappers.build.checks import check_no_fifos
 from mappers.build.section_builder import WEIGHT_BUFFERING, Buffering
 from mappers.mapper import Mapper, option
-from mappers.table_lookup import attention, linear, norm_embedding_head
-from mappers.table_lookup.builder import VECTOR_ELEMENTS, CallBuilder
-from mappers.table_lookup.limits import problems
-from mappers.table_lookup.linear import TOKEN_ELEMENTS, Linear
+from mappers.table_lookup.attention import attention
+from mappers.table_lookup.builder import CallBuilder
+from mappers.table_lookup.limits import check_limits
+from mappers.table_lookup.linear import QUANTIZED, TOKEN_ELEMENTS, linear, load
+from mappers.table_lookup.norm_embedding_head import embedding, lm_head, norm
 from mappers.table_lookup.shapes import LINEARS, AttentionOrder, Shapes
-
-# linear -> the op that quantises its input. The engine quantises a shared input anew for each linear that reads it.
-QUANTIZED = {
-    "q": "attention_input", "k": "attention_input", "v": "attention_input", "o": "o_input",
-    "up": "ffn_input", "gate": "ffn_input", "down": "down_input",
-}  # fmt: skip
-# linear -> the op that the element-wise unit does on its outputs; the others are only passed on.
-FUSED = {"q": "q_rope", "k": "k_rope", "o": "attention_residual", "gate": "silu", "down": "ffn_residual"}
-
 
 APPROXIMATED = (
     "on the host, sampling, the embedding's gather, RoPE tables and launches take no time; the LM head does",
@@ -62,12 +53,9 @@ class TableLookupPipeline(Mapper):
 
     def lower(self, graph: Graph, design: Design) -> Schedule:
         """The schedule."""
-        # Depths that no stream would use are refused, not ignored.
-        if design.fifos:
-            raise MappingError("fifos: this mapper joins units by the design's links", ways_out=("links with a depth",))
+        check_no_fifos(design)
         shapes = Shapes.of(graph, design, self.weight_buffering, self.attention_order)
-        for problem in problems(shapes):
-            raise problem
+        check_limits(shapes)
         return Schedule(
             graph, design.name, self.name, _sections(shapes), recomputed=_recomputed(shapes),
             approximated=APPROXIMATED, options=self.options(),
@@ -85,7 +73,7 @@ def _attended(section: Section, shapes: Shapes) -> Section:
     if "attention.scores" not in known:
         return section
     builder = _builder(shapes, [op.removesuffix("attention") for op in known["attention.scores"].ops])
-    _attention(shapes, builder, [])
+    attention(builder, [])
     changed = {}
     for name, task in builder.tasks.items():
         old = known[name]
@@ -107,29 +95,22 @@ def _sections(shapes: Shapes) -> tuple[Section, ...]:
 
 
 def _builder(shapes: Shapes, scopes: Sequence[str]) -> CallBuilder:
-    return CallBuilder(
-        shapes.graph, shapes.design, tuple(scopes), names=shapes.names, activation_bytes=shapes.activation_bytes
-    )
+    return CallBuilder(shapes.graph, shapes.design, tuple(scopes), shapes=shapes)
 
 
 def _embedding(shapes: Shapes) -> Section:
     builder = _builder(shapes, [""])
-    width = shapes.graph.tensors["embedding"].shape[1]
-    norm_embedding_head.embedding(builder, shapes.padded, width * shapes.activation_bytes)
-    norm_embedding_head.norm(
-        builder, "input_norm", op="layer0.input_norm", rows=shapes.padded, d=width, after=["embedding"]
-    )
+    embedding(builder)
+    norm(builder, "input_norm", op="layer0.input_norm", d=shapes.shape("q")[1], after=["embedding"])
     # No layer before the first one loads its q ahead.
     if shapes.buffering == "double":
-        linear.load(builder, "load q", matmul="layer0.q", weight_bytes=shapes.weight_bytes("q"), after=[])
+        load(builder, "q", [], op="layer0.q")
     return builder.section("embedding")
 
 
 def _lm_head(shapes: Shapes) -> Section:
     builder = _builder(shapes, [""])
-    head = shapes.graph.ops["lm_head"].work
-    stored = shapes.graph.tensors["lm_head.w"].bytes
-    norm_embedding_head.lm_head(builder, k=head["k"], n=head["n"], weight_bytes=stored)
+    lm_head(builder)
     return builder.section("lm_head")
 
 
@@ -141,65 +122,37 @@ def _layers(shapes: Shapes, scopes: Sequence[str], next_load: Sequence[str] = ()
     builder = _builder(shapes, scopes)
     double = shapes.buffering == "double"
     chain: list[str] = []  # what the next call waits for
-    for i, name in enumerate(LINEARS):
-        loaded = f"load {name}"
-        early = name == "o"  # issued before attention, beside which it runs
-        if early and not double:
-            linear.load(builder, loaded, matmul=name, weight_bytes=shapes.weight_bytes(name), after=chain)
-        chain = _between(shapes, builder, name, chain)
-        if not early and not double:
-            linear.load(builder, loaded, matmul=name, weight_bytes=shapes.weight_bytes(name), after=chain)
-            chain = []
-        # Under double buffering q was loaded before this layer began.
-        if not double or i:
-            chain = [*chain, loaded]
-        if double and i + 1 < len(LINEARS):
-            ahead = LINEARS[i + 1]
-            linear.load(builder, f"load {ahead}", matmul=ahead, weight_bytes=shapes.weight_bytes(ahead), after=chain)
+    for name, following in zip(LINEARS, (*LINEARS[1:], ""), strict=True):
+        # The load of o is issued before attention, beside which it runs.
+        early = [load(builder, name, chain)] if name == "o" and not double else []
+        chain = [*_between(builder, name, chain), *early]
+        if not double and not early:
+            chain = [load(builder, name, chain)]
+        if double and name != "q":  # q was loaded before this layer began
+            chain.append(f"load {name}")
+        if double and following:
+            load(builder, following, chain)
         elif double and next_load:
-            ops = tuple(f"{scope}q" for scope in next_load)
-            linear.load(builder, "load next q", matmul=ops, weight_bytes=shapes.weight_bytes("q"), after=chain)
-        linear.linear(builder, _linear(shapes, name), chain)
+            load(builder, "q", chain, name="load next q", op=tuple(f"{scope}q" for scope in next_load))
+        linear(builder, name, chain)
         chain = [name]
-    following = (f"layer{int(scope[5:-1]) + 1}.input_norm" for scope in scopes)
-    ops = tuple(op if op in shapes.graph.ops else "final_norm" for op in following)
-    norm_embedding_head.norm(builder, "next_norm", op=ops, rows=shapes.padded, d=shapes.shape("q")[1], after=chain)
+    norms = (f"layer{int(scope[5:-1]) + 1}.input_norm" for scope in scopes)
+    ops = tuple(op if op in shapes.graph.ops else "final_norm" for op in norms)
+    norm(builder, "next_norm", op=ops, d=shapes.shape("q")[1], after=chain)
     return builder.section("layers" if len(scopes) > 1 else scopes[0].rstrip("."))
 
 
-def _between(shapes: Shapes, builder: CallBuilder, name: str, chain: list[str]) -> list[str]:
+def _between(builder: CallBuilder, name: str, chain: list[str]) -> list[str]:
     """Adds the calls between the linear before and this one, attention and norms; returns those to wait for."""
     if name == "o":
-        _attention(shapes, builder, chain)
+        attention(builder, chain)
         chain = ["attention"]
-    norm = {"o": "attention_norm", "up": "ffn_norm", "down": "down_norm"}.get(name)
+    before = {"o": "attention_norm", "up": "ffn_norm", "down": "down_norm"}.get(name)
     # Not every model has norms before o and before down.
-    if norm and f"layer0.{norm}" in shapes.graph.ops:
-        norm_embedding_head.norm(builder, norm, op=norm, rows=shapes.padded, d=shapes.shape(name)[1], after=chain)
-        chain = [norm]
+    if before and f"layer0.{before}" in builder.graph.ops:
+        norm(builder, before, op=before, d=builder.shapes.shape(name)[1], after=chain)
+        chain = [before]
     return chain
-
-
-def _attention(shapes: Shapes, builder: CallBuilder, after: list[str]) -> None:
-    heads = {"heads": shapes.heads, "kv_heads": shapes.kv_heads, "head_dim": shapes.head_dim}
-    if shapes.prefill:
-        attention.prefill_attention(builder, groups=shapes.groups(), after=after, **heads)
-    else:
-        attention.decode_attention(builder, seen=shapes.seen, after=after, **heads)
-
-
-def _linear(shapes: Shapes, name: str) -> Linear:
-    n, k = shapes.shape(name)
-    fused = FUSED.get(name, "")
-    op = shapes.graph.ops.get(f"layer0.{fused}")
-    row_bytes = n * shapes.activation_bytes
-    # The second operand per row: one table for all heads, or the other input of an addition or a gate.
-    operand = {"rope": shapes.head_dim * shapes.activation_bytes, "add": row_bytes, "silu_mul": row_bytes}
-    return Linear(
-        name=name, quantize=QUANTIZED[name], dequantize=f"{name}_scale", fused=fused, rows=shapes.padded, k=k, n=n,
-        fused_work=work(op.kind, rows=1, d=VECTOR_ELEMENTS) if op else None,
-        operand_bytes=operand[op.kind] if op else 0, role=Role.CACHE if name in ("k", "v") else Role.ACTIVATION,
-    )  # fmt: skip
 
 
 def _recomputed(shapes: Shapes) -> Counts:

@@ -10,48 +10,50 @@ from collections.abc import Sequence
 
 from dataflow.op import work
 from dataflow.role import Role
-from mappers.build.section_builder import chunks
+from mappers.build.section_builder import OpNames, chunks
 from mappers.table_lookup.builder import CallBuilder
 
 HEAD_ROWS = 64  # outputs of the LM head per firing
 
 
-def norm(
-    builder: CallBuilder, name: str, *, op: str | tuple[str, ...], rows: int, d: int, after: Sequence[str]
-) -> None:
+def norm(builder: CallBuilder, name: str, *, op: OpNames, d: int, after: Sequence[str]) -> None:
     """A norm row by row: in bursts into the unit's row buffer, normalised, and out in bursts."""
     builder.part = "norm"
-    unit, size, burst = builder.names.norm, d * builder.activation_bytes, builder.burst_bytes
+    shapes, rows = builder.shapes, builder.shapes.padded
+    unit, size, burst = shapes.names.norm, d * shapes.activation_bytes, shapes.burst_bytes
     tiles = ((range(rows), range(0, d, d)),)
     norm = builder.task(name, unit, work("rmsnorm", rows=1, d=d), firings=rows, op=op, tiles=tiles)
     read, runs = builder.bursts(f"{name}.read", "read", size, times=rows, role=Role.ACTIVATION)
     write, _ = builder.bursts(f"{name}.write", "write", size, times=rows, role=Role.ACTIVATION)
     bursts = sum(n for _, n in runs)
     # The unit holds a row while it scales it; the port holds the requests under way.
-    depth = bursts + builder.loader.outstanding
+    depth = bursts + shapes.loader.outstanding
     builder.stream(read, norm, depth, takes=bursts, token_bytes=burst, fifo=f"{unit} rows in")
     builder.stream(norm, write, depth, gives=bursts, token_bytes=burst, fifo=f"{unit} rows out")
     builder.call(name, after, first=[read], last=[write])
 
 
-def embedding(builder: CallBuilder, rows: int, row_bytes: int) -> None:
+def embedding(builder: CallBuilder) -> None:
     """Copies rows of the embedding table to where the first norm reads them, both in memory."""
     builder.part = "embedding"
-    memory, read, write = builder.names.memory, "embedding.read", "embedding.write"
-    builder.task(read, memory, work("read", bytes=row_bytes), firings=rows, op="embedding", role=Role.EMBEDDING)
-    builder.task(write, memory, work("write", bytes=row_bytes), firings=rows, role=Role.ACTIVATION)
-    builder.stream(read, write, 2, token_bytes=row_bytes, fifo="embedding rows")
+    shapes, read, write = builder.shapes, "embedding.read", "embedding.write"
+    memory, rows, size = shapes.names.memory, shapes.padded, shapes.shape("q")[1] * shapes.activation_bytes
+    builder.task(read, memory, work("read", bytes=size), firings=rows, op="embedding", role=Role.EMBEDDING)
+    builder.task(write, memory, work("write", bytes=size), firings=rows, role=Role.ACTIVATION)
+    builder.stream(read, write, 2, token_bytes=size, fifo="embedding rows")
     builder.call("embedding", first=[read], last=[write])
 
 
-def lm_head(builder: CallBuilder, *, k: int, n: int, weight_bytes: int) -> None:
+def lm_head(builder: CallBuilder) -> None:
     """The LM head as a matmul on the host, which reads its weights at the same time."""
     builder.part = "LM head"
-    host, runs = builder.names.host, chunks(n, HEAD_ROWS)
+    graph, names = builder.graph, builder.shapes.names
+    k, n = (graph.ops["lm_head"].work[axis] for axis in ("k", "n"))
+    runs, weight_bytes = chunks(n, HEAD_ROWS), graph.tensors["lm_head.w"].bytes
     reads = [(work("read", bytes=weight_bytes * rows // n), count) for rows, count in runs]
-    read = builder.task("lm_head.read", builder.names.memory, reads, role=Role.LM_HEAD)
+    read = builder.task("lm_head.read", names.memory, reads, role=Role.LM_HEAD)
     tiles = ((range(1), range(1), range(0, k, k), range(0, n, HEAD_ROWS)),)
     products = [(work("matmul", m=1, k=k, n=rows), count) for rows, count in runs]
-    head = builder.task("lm_head", host, products, op="lm_head", tiles=tiles)
-    builder.stream(read, head, 2, token_bytes=weight_bytes * HEAD_ROWS // n, fifo=f"{host} weights")
+    head = builder.task("lm_head", names.host, products, op="lm_head", tiles=tiles)
+    builder.stream(read, head, 2, token_bytes=weight_bytes * HEAD_ROWS // n, fifo=f"{names.host} weights")
     builder.call("lm_head", first=[read], last=[head])

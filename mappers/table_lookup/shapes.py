@@ -9,16 +9,16 @@ from typing import Literal
 from archsim.design.design import Design
 from archsim.errors import MappingError
 from archsim.units import PrefillAttention, WeightLoader
-from dataflow.format import Format
 from dataflow.graph import Graph
 from dataflow.mask import Mask
 from dataflow.models.phases import Prefill
 from mappers.build.section_builder import Buffering
-from mappers.table_lookup.builder import UnitNames
+from mappers.table_lookup.unit_names import UnitNames
 
 AttentionOrder = Literal["reversed", "plain"]
 
 LINEARS = ("q", "k", "v", "o", "up", "gate", "down")
+VECTOR_ELEMENTS = 16  # elements that the float path moves at once: 256 bit of FP16 (arXiv 2510.15926)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Shapes:
     graph: Graph
     design: Design
     names: UnitNames
+    loader: WeightLoader
     buffering: Buffering
     order: AttentionOrder
     layers: int
@@ -39,7 +40,6 @@ class Shapes:
     keys: int
     mask: Mask
     group: int
-    layout: Format
     activation_bytes: int
 
     @staticmethod
@@ -53,18 +53,17 @@ class Shapes:
             )
         names = UnitNames.of(design)
         prefill: PrefillAttention = design.units[names.prefill]  # type: ignore[assignment]
-        loader: WeightLoader = design.units[names.loader]  # type: ignore[assignment]
         attention = graph.ops["layer0.attention"]
         mask, rows = attention.work.mask, graph.tensors["embedding"].shape[0]
         assert mask is not None
         # The prefill engine works on whole groups of queries; a decode step has one row and no group.
         padded = ceil(rows / prefill.query_parallel) * prefill.query_parallel
         return Shapes(
-            graph, design, names, buffering, order,
+            graph, design, names, design.of_kind(WeightLoader)[names.loader], buffering, order,
             layers=sum(1 for op in graph.ops.values() if op.kind == "attention"), heads=attention.work["heads"],
             kv_heads=attention.work["kv_heads"], head_dim=attention.work["qk_dim"], rows=rows,
             padded=padded if isinstance(graph.phase, Prefill) else rows, keys=graph.tensors["layer0.k_cache"].shape[0],
-            mask=mask, group=prefill.query_parallel, layout=loader.layout,
+            mask=mask, group=prefill.query_parallel,
             activation_bytes=graph.tensors["embedding"].format.bytes((1,)),
         )  # fmt: skip
 
@@ -99,4 +98,24 @@ class Shapes:
 
     def weight_bytes(self, linear: str) -> int:
         """Bytes of a layer's matrix in the loader's layout."""
-        return self.layout.bytes(self.shape(linear))
+        return self.loader.layout.bytes(self.shape(linear))
+
+    @property
+    def head_bytes(self) -> int:
+        """Bytes of a row of one head."""
+        return self.head_dim * self.activation_bytes
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes of a vector of the float path."""
+        return VECTOR_ELEMENTS * self.activation_bytes
+
+    @property
+    def burst_bytes(self) -> int:
+        """Bytes of a request for activations or cache rows: a burst on one port."""
+        return self.loader.burst_beats * self.loader.port_bits // 8
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """Bytes of the requests under way on a port."""
+        return self.loader.outstanding * self.burst_bytes

@@ -156,10 +156,10 @@ def rule_runs(monkeypatch):
 
     def counted(*given, **named):
         runs.append(1)
-        return select(*given, **named)
+        return advance(*given, **named)
 
-    select = archsim.selection.rule_run.select
-    monkeypatch.setattr(archsim.selection.rule_run, "select", counted)
+    advance = archsim.selection.rule_run.advance
+    monkeypatch.setattr(archsim.selection.rule_run, "advance", counted)
     uncached = archsim.selection.rule_run._run_rule.__wrapped__
     monkeypatch.setattr(archsim.selection.rule_run, "_run_rule", lru_cache(maxsize=1)(uncached))
     return runs
