@@ -29,6 +29,6 @@ def section_result(
     return SectionResult(
         cycles, sum(task.firings for task in flat.tasks), units,
         {task.name: TaskResult(*row) for task, row in zip(flat.tasks, tasks, strict=True)},
-        {s.name: StreamResult(moved, moved, peak) for s, (moved, peak, *_) in zip(flat.streams, streams, strict=True)},
+        {s.name: StreamResult(n, n, peak) for s, (n, peak, _, _) in zip(flat.streams, streams, strict=True)},
         skipped,
     )  # fmt: skip

@@ -50,8 +50,10 @@ def _result(flat: Flat, packed: Arrays, outcome: Outcome) -> SectionResult:
     busy = np.add.reduceat(times * packed.runs[:, 1], packed.tasks[:, 2])
     moved = np.zeros(len(packed.streams), dtype=np.int64)
     np.add.at(moved, packed.gives[:, 0], np.repeat(times, packed.runs[:, 5] - packed.runs[:, 4]) * packed.gives[:, 1])
-    tasks = np.stack([outcome.start, outcome.end, busy], axis=1).tolist()
-    streams = np.stack([moved, outcome.peak, outcome.starved, outcome.blocked], axis=1).tolist()
+    # Rows as tuples: a list for each would take three times as long.
+    tasks = [*zip(outcome.start.tolist(), outcome.end.tolist(), busy.tolist(), strict=True)]
+    counted = (moved, outcome.peak, outcome.starved, outcome.blocked)
+    streams = [*zip(*(column.tolist() for column in counted), strict=True)]
     return section_result(flat, outcome.cycle, tasks, streams, skipped=outcome.skipped)
 
 
