@@ -36,9 +36,11 @@ class Work:
 
     def __getitem__(self, extent: str) -> int:
         names = OP_KINDS[self.kind].extents
-        if extent not in names:
-            raise GraphError(f"{self} has no extent '{extent}'; {guess(extent, names, otherwise='extents are')}")
-        return self.extents[names.index(extent)]
+        try:
+            return self.extents[names.index(extent)]
+        except ValueError:
+            hint = guess(extent, names, otherwise="extents are")
+            raise GraphError(f"{self} has no extent '{extent}'; {hint}") from None
 
     def counts(self) -> Counts:
         """The counts of this work: mac, exp, flop (other scalar arithmetic), read, written and moved (bytes)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 
 from dataflow.errors import GraphError, guess
 
@@ -23,27 +24,27 @@ class Role(StrEnum):
     FETCHED = "fetched"  # cached keys and values on their way from the tier beyond
     EVICTED = "evicted"  # and on their way there
 
-    @property
+    @cached_property
     def learned(self) -> bool:
         """True for the weights of a model, which no step changes."""
         return self in (Role.WEIGHT, Role.EXPERT, Role.EMBEDDING, Role.LM_HEAD, Role.NORM)
 
-    @property
+    @cached_property
     def stored(self) -> bool:
         """True where it lies in memory from one step to the next."""
         return self.learned or self in (Role.CACHE, Role.STATE)
 
-    @property
+    @cached_property
     def gathered(self) -> bool:
         """True where only the rows asked for are read."""
         return self in (Role.EMBEDDING, Role.EXPERT)
 
-    @property
+    @cached_property
     def grows(self) -> bool:
         """True where each step adds to it."""
         return self is Role.CACHE
 
-    @property
+    @cached_property
     def multiplied(self) -> bool:
         """True for the operands of products: what a mapping has to read from memory, however it is made.
 

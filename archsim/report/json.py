@@ -79,10 +79,11 @@ def plain(of: object, names: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    # Text and numbers first: a report of many ops has thousands of them.
+    if value is None or isinstance(value, (str, int, float)):
+        return value
     if isinstance(value, Fraction):
         return float(value)
     if isinstance(value, Mapping):
         return {key: _plain(inside) for key, inside in value.items()}
-    if isinstance(value, tuple):
-        return list(value)
-    return value if isinstance(value, int | float | str | None) else str(value)
+    return list(value) if isinstance(value, tuple) else str(value)

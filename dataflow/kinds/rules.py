@@ -22,7 +22,7 @@ def need(condition: bool, rule: str) -> None:
 
 def ranks(shapes: list[Shape], *wanted: int, rule: str) -> None:
     """Raises ValueError with the rule unless the shapes have these ranks."""
-    need(tuple(len(s) for s in shapes) == wanted, rule)
+    need(tuple(map(len, shapes)) == wanted, rule)
 
 
 def count_of(attributes: Mapping[str, Any], name: str) -> int:
