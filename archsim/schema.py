@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from archsim.design.design import Design, Link
+from archsim.design.placement import PlaceRule
 from archsim.design.resources import Resources
 from archsim.design.silicon import Silicon
 from archsim.errors import InputError
@@ -25,7 +26,7 @@ def schema_of(path: str | None) -> type[BaseModel]:
     """The pydantic model behind a path: a design without one, a model, published, a kind, units.<kind>, links …"""
     places: dict[str, type[BaseModel]] = {
         "design": Design, "model": Model, "vision": Vision, "selection": Selection, "published": Published,
-        "links": Link, "resources": Resources, "silicon": Silicon, "fitted": Fitted, **KINDS,
+        "links": Link, "place": PlaceRule, "resources": Resources, "silicon": Silicon, "fitted": Fitted, **KINDS,
     }  # fmt: skip
     name = (path or "design").removeprefix("units.")
     if name not in places:

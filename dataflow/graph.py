@@ -140,7 +140,7 @@ class Graph:
         found: dict[Role, int] = {}
         reads = OP_KINDS[op.kind].reads
         for place, name in enumerate(op.inputs):
-            tensor = self._in_memory(name)
+            tensor = self.in_memory(name)
             if not tensor.role.stored:
                 continue
             shape = tensor.shape
@@ -151,7 +151,7 @@ class Graph:
             found[tensor.role] = found.get(tensor.role, 0) + tensor.format.bytes(shape)
         return found
 
-    def _in_memory(self, name: str) -> Tensor:
+    def in_memory(self, name: str) -> Tensor:
         """The tensor that lies in memory where an op reads this one: behind a reshape or transpose its operand."""
         tensor = self.tensors[name]
         while not tensor.role.stored and tensor.name in self.ops:

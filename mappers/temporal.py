@@ -5,6 +5,7 @@ The plainest mapping: an op starts when the one before has ended; activations st
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
@@ -15,20 +16,29 @@ from archsim.units import Memory, TableLookup
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS, Box, Work, computes, work
 from dataflow.pattern import every, sequence
-from dataflow.role import STORED, Role
-from dataflow.schedule import Schedule
+from dataflow.role import Role
+from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
 from mappers.build.checks import check_memory, check_no_fifos
 from mappers.build.layers import layers_of
+from mappers.build.pieces import cut
+from mappers.build.placement import Way, unit_for, way_in
 from mappers.build.section_builder import WEIGHT_BUFFERING, Buffering, SectionBuilder
 from mappers.mapper import Mapper, option
+
+Ways = dict[Way, tuple[int, Role]]  # the bytes that come over a way, and the role under which they are reported
+
+LOAD_ATTENTION = "load attention"
+IDEAL = "bytes of an ideal memory, or of roles without a home"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Temporal(Mapper):
-    """Any graph, ops one after another, each on the first unit by name that does its kind.
+    """Any graph, ops one after another, each on the unit that does its kind.
 
-    Raises MappingError where no unit does a kind, or the tensors do not fit the memory.
+    What an op reads comes from its home, hop by hop along the path of its unit. Over one hop it is loaded whole and the
+    op runs row by row; over several it streams in pieces through the memories on the way, and the op is cut alike.
+    Raises MappingError where no unit does a kind, the design leaves a choice open, or tensors or pieces do not fit.
     """
 
     name: ClassVar[str] = "temporal"
@@ -38,16 +48,20 @@ class Temporal(Mapper):
     def lower(self, graph: Graph, design: Design) -> Schedule:
         """The schedule."""
         _check_design(design)
-        memory, buffering = _memory(graph, design), self.weight_buffering
-        sections = tuple(
-            _section(SectionBuilder(graph, design, scopes), group, memory, buffering)
-            for group, scopes in layers_of(graph.ops.values())
-        )
-        approximated = ("activations stay on chip: only weights, tables and caches move",)
-        return Schedule(graph, design.name, self.name, sections, approximated=approximated, options=self.options())
+        _check_homes(graph, design)
+        sections, ideal = [], Counter[str]()
+        for ops, scopes in layers_of(graph.ops.values()):
+            builder = SectionBuilder(graph, design, scopes)
+            sections.append(_section(builder, ops, self.weight_buffering, ideal))
+        return Schedule(
+            graph, design.name, self.name, tuple(sections), skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
+            approximated=("activations stay on chip: only weights, tables and caches move",), options=self.options(),
+        )  # fmt: skip
 
     def step(self, previous: Schedule, graph: Graph, design: Design) -> Schedule:
-        """As Mapper.step; only the work of attention and of its load is made, the rest is shared."""
+        """As Mapper.step; where attention reads whole caches, its work and load are made and the rest is shared."""
+        if any(task.name == f"{LOAD_ATTENTION} on chip" for section in previous.sections for task in section.tasks):
+            return self.lower(graph, design)
         return replace(previous, graph=graph, sections=tuple(_attended(s, graph) for s in previous.sections))
 
 
@@ -60,14 +74,20 @@ def _check_design(design: Design) -> None:
         )
 
 
-def _memory(graph: Graph, design: Design) -> str:
-    """The memory that holds weights and caches. Raises MappingError where there is none, or it is too small."""
-    memories = sorted(design.of_kind(Memory))
-    if not memories:
-        raise MappingError(f"design '{design.name}' has no unit of kind memory", ways_out=("a memory for the weights",))
-    demand = graph.bytes_of(*STORED)
-    check_memory(f"weights and cache of '{graph.name}'", design, memories[0], demand, "a smaller model")
-    return memories[0]
+def _check_homes(graph: Graph, design: Design) -> None:
+    """Raises MappingError where a memory is too small for the tensors whose home it is."""
+    lying: dict[str, dict[str, int]] = {}
+    for op in graph.ops.values():
+        if OP_KINDS[op.kind].free:
+            continue
+        for name in op.inputs:
+            tensor = graph.in_memory(name)
+            if tensor.role.stored:
+                unit = unit_for(design, op.kind, f"op '{op.name}'", op=op, graph=graph)
+                for home in way_in(design, unit, tensor.role)[:1]:
+                    lying.setdefault(home, {})[tensor.name] = tensor.bytes
+    for home, tensors in lying.items():
+        check_memory(f"weights and cache of '{graph.name}'", design, home, sum(tensors.values()), "a smaller model")
 
 
 def _attended(section: Section, graph: Graph) -> Section:
@@ -78,39 +98,77 @@ def _attended(section: Section, graph: Graph) -> Section:
     # The first layer's op stands for all: the section's layers are alike.
     op = graph.ops[tasks["attention"].ops[0]]
     changed = {"attention": replace(tasks["attention"], work=every(op.work))}
-    if "load attention" in tasks:
+    if LOAD_ATTENTION in tasks:
         read = every(work("read", bytes=sum(graph.loads(op).values())))
-        changed["load attention"] = replace(tasks["load attention"], work=read)
+        changed[LOAD_ATTENTION] = replace(tasks[LOAD_ATTENTION], work=read)
     return section.with_tasks(changed)
 
 
-def _section(builder: SectionBuilder, ops: list[Op], memory: str, buffering: Buffering) -> Section:
+def _section(builder: SectionBuilder, ops: list[Op], buffering: Buffering, ideal: Counter[str]) -> Section:
+    """The section of these ops; `ideal` counts the bytes, by role, that no memory reads."""
     graph, scopes = builder.graph, builder.scopes
     previous: list[str] = []  # the op before this one
     before_previous: list[str] = []
     for op in ops:
-        name, loads = op.name.removeprefix(scopes[0]), graph.loads(op)
-        waits = previous
-        if loads:
-            builder.part = "weight load"
-            # An op whose operands have several roles is reported under that of the first.
-            size, role = sum(loads.values()), next(iter(loads))
-            load = builder.task(f"load {name}", memory, work("read", bytes=size), role=role)
-            # Under double buffering a load runs beside the op before, so it waits for the one before that.
-            builder.call(load, before_previous if buffering == "double" else previous)
-            waits = [*previous, load]
-        builder.part = op.kind
-        firings, each = _row_by_row(op)
-        unit = builder.unit_for(op.kind, f"op '{op.name}'")
-        builder.task(name, unit, each, firings=firings, op=name, tiles=_tiles(op))
-        builder.call(name, waits)
-        stored = graph.bytes_stored(op)
-        if stored:
-            store = builder.task(f"store {name}", memory, work("write", bytes=stored), role=Role.CACHE)
-            # The new rows of the cache are complete after the op's last firing. Nothing waits for the store.
-            builder.stream(name, store, 1, gives=sequence((0, firings - 1), (1, 1)))
+        name, unit = op.name.removeprefix(scopes[0]), builder.unit_for(op.kind, f"op '{op.name}'", op)
+        # An op whose operands have several roles is reported under that of the first.
+        ways: dict[Way, tuple[int, Role]] = {}
+        for role, size in graph.loads(op).items():
+            way = way_in(builder.design, unit, role)
+            before, first = ways.get(way, (0, role))
+            ways[way] = before + size, first
+            if not way:
+                ideal[role] += size * len(scopes)
+        ways.pop((), None)
+        # Under double buffering a load runs beside the op before, so it waits for the one before that.
+        free = before_previous if buffering == "double" else previous
+        if any(len(way) > 1 for way in ways):
+            firings = _streamed(builder, op, name, unit, ways, previous, free)
+        else:
+            firings = _whole(builder, op, name, unit, ways, previous, free)
+        if stored := graph.bytes_stored(op):
+            for home in way_in(builder.design, unit, Role.CACHE)[:1]:
+                store = builder.task(f"store {name}", home, work("write", bytes=stored), role=Role.CACHE)
+                # The new rows of the cache are complete after the op's last firing. Nothing waits for the store.
+                builder.stream(name, store, 1, gives=sequence((0, firings - 1), (1, 1)))
         before_previous, previous = previous, [name]
     return builder.section("layers" if len(scopes) > 1 else ops[0].name)
+
+
+def _whole(
+    builder: SectionBuilder, op: Op, name: str, unit: str, ways: Ways, previous: list[str], free: list[str]
+) -> int:
+    """Adds the op, row by row, after its operands are loaded whole; returns its firings."""
+    loads: list[str] = []
+    for (memory,), (size, role) in ways.items():
+        builder.part = "weight load"
+        load = f"load {name}" if not loads else f"load {name} from {memory}"
+        builder.task(load, memory, work("read", bytes=size), role=role)
+        loads.append(builder.call(load, free))
+    builder.part = op.kind
+    rows, each = _row_by_row(op)
+    builder.compute(name, [(each, rows)], [*previous, *loads], unit=unit, op=name, tiles=_tiles(op))
+    return builder.tasks[name].firings
+
+
+def _streamed(
+    builder: SectionBuilder, op: Op, name: str, unit: str, ways: Ways, previous: list[str], free: list[str]
+) -> int:
+    """Adds the op cut into pieces, each after its operands have come through the chip; returns its firings."""
+    if len(ways) > 1:
+        raise MappingError(
+            f"reads over {len(ways)} ways: {'; '.join(' > '.join(way) for way in ways)}", where=f"op '{op.name}'",
+            ways_out=("one home for all that it reads", "paths of one memory"),
+        )  # fmt: skip
+    [(way, (size, role))] = ways.items()
+    builder.part = op.kind
+    most = min(builder.piece_bytes(hop) for hop in way[1:] if isinstance(builder.design.units[hop], Memory))
+    pieces, tiles = cut(op, size, most, builder.design.units[unit])
+    ahead = builder.compute(name, [(item, n) for item, _, n in pieces], previous, unit=unit, op=name, tiles=tiles)
+    builder.part = "weight load"
+    read = [(1, each, n) for _, each, n in pieces]
+    builder.call(builder.bring(f"load {name}", way, read, name, ahead=ahead, role=role), free)
+    return builder.tasks[name].firings
 
 
 def _row_by_row(op: Op) -> tuple[int, Work]:

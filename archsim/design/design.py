@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field, model_validator
 
+from archsim.design.placement import PathsByRole, PlaceRule, placement_problems
 from archsim.design.resources import Resources, no_unit
 from archsim.design.silicon import Silicon
 from archsim.design.tiers import tier_problems
@@ -53,8 +54,21 @@ class Design(Sourced):
     )
     tiers: tuple[str, ...] = Field(
         (),
-        description="memories of cached keys and values, from the cores outward: the one on chip, the main memory, "
-        "then optionally channels and the memory behind them",
+        description="short form of one path that all units share, from the cores outward: the memory on chip, the main "
+        "memory, which is the home of weights and cache, then optionally channels and the memory behind them",
+    )
+    paths: dict[str, PathsByRole] = Field(
+        default_factory=dict,
+        description="unit -> memories and channels that its operands pass, from the unit outward, or such a list for "
+        "each role and `default`; [] is an ideal memory, of which no bytes are counted",
+    )
+    home: dict[str, str] = Field(
+        default_factory=dict,
+        description="role -> memory in which its tensors lie between uses; learned ones lie where `weight` does unless "
+        "named; a role without a home moves no bytes",
+    )
+    place: tuple[PlaceRule, ...] = Field(
+        (), description="rules that say which of several units does an op; the first that matches wins"
     )
     resources: Resources | None = Field(None, description="budget and use of an FPGA's resources")
     silicon: Silicon | None = Field(None, description="area and power of the parts of a core of the chip")
@@ -72,6 +86,7 @@ class Design(Sourced):
         problems = [(path, no_unit(unit, self.units)) for path, unit in ends if unit not in self.units]
         problems += self.resources.problems(self.units) if self.resources else []
         problems += tier_problems(self.tiers, self.units)
+        problems += placement_problems(self.units, self.paths, self.home, self.place, self.tiers)
         if problems:
             raise PathProblems(problems)
         return self

@@ -10,19 +10,26 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from archsim.design.design import Design
-from archsim.errors import MappingError
-from dataflow.graph import Graph
-from dataflow.op import Box, Work
+from archsim.units import Memory
+from dataflow.graph import Graph, Op
+from dataflow.op import Box, Work, work
 from dataflow.pattern import Pattern, every, sequence
 from dataflow.role import Role
 from dataflow.section import Section
 from dataflow.task import Stream, Task
+from mappers.build.checks import check_fits
+from mappers.build.placement import Way, unit_for
 
 OpNames = str | tuple[str, ...]  # an op's name within a scope, or its full name for each repetition of the section
 Runs = Sequence[tuple[Work, int]]  # works and how many firings each has, one after another
 Tokens = Pattern[int] | int  # tokens of each firing, or of every firing alike
+Piece = tuple[int, int, int]  # requests of a piece, tokens of each request, how many such pieces follow one another
 Buffering = Literal["single", "double"]
 WEIGHT_BUFFERING = "a matrix is loaded before its linear, or during the linear before, which needs room for two"
+
+# The memory on chip holds this many pieces. Four flows may share it (weights of an op and of the next, resident cached
+# keys, fetched ones), each with two pieces that have arrived and two that the cores read.
+PIECES = 16
 
 
 @dataclass(slots=True)
@@ -45,7 +52,7 @@ class SectionBuilder:
         self,
         name: str,
         unit: str,
-        work: Work | Runs,
+        works: Work | Runs,
         *,
         firings: int | None = None,
         op: OpNames = "",
@@ -55,11 +62,11 @@ class SectionBuilder:
     ) -> str:
         """Adds a task and returns its name.
 
-        `work` is the work of every firing, or runs of (work, number of firings). `firings` is their sum unless the runs
+        `works` is the work of every firing, or runs of (work, number of firings). `firings` is their sum unless they
         repeat. `op` is the op's name within a scope, or its full name for each repetition.
         """
-        runs = [(work, firings or 1)] if isinstance(work, Work) else work
-        pattern = every(work) if isinstance(work, Work) else sequence(*runs)
+        runs = [(works, firings or 1)] if isinstance(works, Work) else works
+        pattern = every(works) if isinstance(works, Work) else sequence(*runs)
         if isinstance(op, str):
             op = tuple(scope + op for scope in self.scopes) if op else ()
         count = sum(n for _, n in runs) if firings is None else firings
@@ -107,14 +114,51 @@ class SectionBuilder:
         """The section of all tasks, repeated once for each scope."""
         return Section(name, tuple(self.tasks.values()), tuple(self.streams), len(self.scopes))
 
-    def unit_for(self, kind: str, where: str) -> str:
-        """The first unit by name that does this op kind. Raises MappingError where none does."""
-        # By name, so that the order of units in the YAML does not decide.
-        for name, unit in sorted(self.design.units.items()):
-            if kind in unit.does:
-                return name
-        does = "; ".join(f"{name} {' '.join(unit.does)}" for name, unit in self.design.units.items())
-        raise MappingError(f"no unit of '{self.design.name}' does '{kind}'; units do: {does}", where=where)
+    def unit_for(self, kind: str, where: str, op: Op | None = None) -> str:
+        """The unit that does this op, or work of this kind that the mapper adds. Raises MappingError as unit_for."""
+        return unit_for(self.design, kind, where, op=op, graph=self.graph)
+
+    def compute(
+        self, name: str, runs: Runs, after: Sequence[str], *, unit: str, op: OpNames = "", tiles: tuple[Box, ...] = ()
+    ) -> int:
+        """Makes a call of one task on the unit, which begins with a launch where the unit has one.
+
+        Returns how many firings come before those of `runs`: 1 with a launch, else 0.
+        """
+        one, enter = self.design.units[unit], work("enter")
+        launch = [(enter, 1)] if "enter" in one.does and one.cycles(enter) else []
+        self.task(name, unit, [*launch, *runs], op=op, tiles=tiles)
+        self.call(name, after)
+        return len(launch)
+
+    def piece_bytes(self, memory: str) -> int:
+        """Bytes of a piece of operands on its way through this memory."""
+        return self.design.units[memory].capacity // PIECES  # type: ignore[attr-defined]
+
+    def bring(
+        self, name: str, way: Way, pieces: Sequence[Piece], reader: str, *, ahead: int, role: Role, token_bytes: int = 1
+    ) -> str:
+        """Adds the tasks that bring tokens from their home to the reader, hop by hop, in pieces; returns the first one.
+
+        Each of the reader's firings after the first `ahead` takes one piece.
+        """
+        sizes = [(requests * each * token_bytes, times) for requests, each, times in pieces]
+        count, largest = sum(n for _, n in sizes), max(size for size, _ in sizes)
+        last = self.task(name, way[0], gathers(pieces, token_bytes), role=role)
+        for hop in way[1:]:
+            passed = f"{name} on chip" if hop == way[-1] else f"{name} through {hop}"
+            if isinstance(self.design.units[hop], Memory):
+                check_fits(
+                    f"'{name}': {PIECES} pieces of {largest} B lie in '{hop}' at once", f"units.{hop}.capacity",
+                    PIECES * largest, PIECES * self.piece_bytes(hop), "a larger capacity", dimension="bytes",
+                )  # fmt: skip
+                self.task(passed, hop, each_size("read", sizes), role=role)
+            else:
+                self.task(passed, hop, each_size("move", sizes))
+            self.stream(last, passed, 2, token_bytes=largest)
+            last = passed
+        self.stream(last, reader, 2, takes=sequence((0, ahead), (1, count)), token_bytes=largest)
+        return name
 
 
 def _pattern(tokens: Tokens) -> Pattern[int]:
@@ -129,3 +173,13 @@ def chunks(total: int, size: int) -> list[tuple[int, int]]:
     """
     whole, rest = divmod(total, size)
     return [run for run in ((size, whole), (rest, 1)) if run[0] and run[1]]
+
+
+def gathers(pieces: Sequence[Piece], token_bytes: int) -> list[tuple[Work, int]]:
+    """A gather for each of the pieces."""
+    return [(work("gather", requests=n, bytes=each * token_bytes), times) for n, each, times in pieces]
+
+
+def each_size(kind: str, sizes: Sequence[tuple[int, int]]) -> list[tuple[Work, int]]:
+    """A movement for each of the sizes (bytes, how many such)."""
+    return [(work(kind, bytes=size), count) for size, count in sizes]

@@ -19,12 +19,10 @@ from dataflow.graph import Graph, Op
 from dataflow.op import Counts, Work, work
 from dataflow.role import LEARNED
 from mappers.build.checks import check_memory
-from mappers.build.section_builder import chunks
+from mappers.build.section_builder import Piece, chunks
 
 Prediction = Literal["this", "previous"]
 Layout = Literal["clustered", "scattered"]
-
-Piece = tuple[int, int, int]  # requests of a piece, tokens of each request, how many such pieces follow one another
 
 FETCHES = 32  # pieces of a layer's fetch: attention starts on the first while the others arrive
 

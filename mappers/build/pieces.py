@@ -1,0 +1,87 @@
+"""Ops cut into pieces of their operands, so that the pieces stream through the memory on chip."""
+
+from __future__ import annotations
+
+from archsim.units import CoreArray, Unit
+from dataflow.graph import Op
+from dataflow.op import Box, Work, work
+from mappers.build.section_builder import chunks
+
+OpPiece = tuple[Work, int, int]  # work of a piece, bytes of the operands that it reads, how many such pieces
+
+
+def cut(op: Op, size: int, most: int, unit: Unit) -> tuple[list[OpPiece], tuple[Box, ...]]:
+    """The op cut so that each piece reads at most `most` of its `size` bytes from memory, and its tiles, if any.
+
+    Where the kind cannot be cut, it is one piece. Products of a core array are cut in whole multiples of its trees.
+    """
+    if op.kind == "embedding" and size:
+        rows, d = op.work.extents
+        row_counts = chunks(rows, max(1, most * rows // size))
+        return _with_bytes([(work("embedding", rows=r, d=d), n) for r, n in row_counts], rows * d, size), ()
+    if op.kind == "attention" and size:
+        return _with_bytes(_cut_attention(op, size, most), op.work.counts()["mac"], size), ()
+    batched = op.kind == "matmul" and op.work["batch"] > 1
+    if op.kind not in ("matmul", "ternary_matmul") or batched or not size:
+        return [(op.work, size, 1)], ()
+    m, k, n = (op.work[axis] for axis in ("m", "k", "n"))
+    wide, deep = _tile(k, n, most * k * n // size, unit)
+    parts = [(work(op.kind, m=m, k=d, n=w), a * b) for w, a in chunks(n, wide) for d, b in chunks(k, deep)]
+    # The pieces of one size follow one another, so each size is a box of tiles.
+    outputs, inputs = _stretches(n, wide), _stretches(k, deep)
+    outer = (range(1), range(0, m, m)) if op.kind == "matmul" else (range(0, m, m),)
+    tiles = tuple((*outer, along_k, along_n) for along_n in outputs for along_k in inputs)
+    return _with_bytes(parts, m * k * n, size), tiles
+
+
+def _cut_attention(op: Op, size: int, most: int) -> list[tuple[Work, int]]:
+    """Attention cut by KV heads and sequences; of one query also along the keys that it sees."""
+    whole, mask = op.work, op.work.mask
+    assert mask is not None
+    heads, parts = whole["heads"] // whole["kv_heads"], whole["batch"] * whole["kv_heads"]
+    one = {"heads": heads, "kv_heads": 1} | {name: whole[name] for name in ("queries", "qk_dim", "v_dim")}
+    if size <= most * parts:  # a part is the keys and values of a KV head of a sequence
+        together = chunks(parts, most * parts // size)
+        return [(work("attention", mask, batch=n, keys=whole["keys"], **one), times) for n, times in together]
+    if whole["queries"] > 1:
+        return [(whole, 1)]
+    seen = mask.pairs(1, whole["keys"])
+    stretches = chunks(seen, max(1, most * parts * seen // size))
+    return [(work("attention", keys=keys, **one), times * parts) for keys, times in stretches]
+
+
+def _tile(k: int, n: int, elements: int, unit: Unit) -> tuple[int, int]:
+    """Outputs and inputs of a piece of at most this many weights; whole multiples of the trees where they fit."""
+    trees, inputs = (unit.trees, unit.inputs) if isinstance(unit, CoreArray) else (1, 1)
+    if elements >= k * min(n, trees):
+        return min(n, max(1, elements // k // trees) * trees), k
+    wide = min(n, trees, max(1, elements))
+    deep = elements // wide
+    return wide, max(1, deep // inputs * inputs or deep)
+
+
+def _stretches(total: int, size: int) -> list[range]:
+    """The ranges, in steps of a piece, of all whole pieces and of the rest.
+
+    >>> _stretches(10, 4), _stretches(3, 4)
+    ([range(0, 8, 4), range(8, 10, 2)], [range(0, 3, 3)])
+    """
+    whole = total // size * size
+    return [range(start, stop, min(size, stop - start)) for start, stop in ((0, whole), (whole, total)) if stop > start]
+
+
+def _with_bytes(parts: list[tuple[Work, int]], total: int, whole: int) -> list[OpPiece]:
+    """The works with shares of the bytes, by their part of `total` extents, rounded up; the last get less."""
+    found: list[OpPiece] = []
+    # The shares must add up exactly: a law holds bytes read against bytes stored.
+    left = whole
+    for item, count in parts:
+        extent = item.counts().get("mac", item.elements)
+        size = -(-whole * extent // total)
+        fits = min(count, left // size) if size else count
+        found += [(item, size, fits)] if fits else []
+        left -= size * fits
+        for _ in range(count - fits):
+            found.append((item, min(size, left), 1))
+            left -= min(size, left)
+    return found
