@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from archsim.design.design import Design, load_design
+from archsim.design.placement import DEFAULT
 from archsim.design.silicon import Silicon
 from archsim.errors import DesignError, InputError
 from archsim.files.provenance import Fitted
@@ -62,6 +63,11 @@ def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
         lines += _about_silicon(design.silicon)
     if design.tiers:
         lines.append(f"  tiers {' > '.join(design.tiers)}")
+    for unit, by_role in design.paths.items():
+        for role, path in by_role.items():
+            of_role = "" if role == DEFAULT else f" ({role})"
+            lines.append(f"  path {unit + of_role}: {' > '.join(path) or 'an ideal memory, no bytes are counted'}")
+    lines += [f"  home {role}: {memory}" for role, memory in design.home.items()]
     for name, link in design.links.items():
         lines.append(f"  link {name:<14} {link.from_} > {link.to}: {link.depth} x {link.token_bits} bit")
     lines += [f"  FIFOs {name:<13} {show_limit(depth)} tokens deep" for name, depth in design.fifos.items()]

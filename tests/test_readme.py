@@ -3,7 +3,11 @@
 import re
 from pathlib import Path
 
+import mappers
+from archsim import Design, load_model, simulate
+from archsim.files.document import read_text
 from archsim.units import KINDS
+from dataflow import decode
 from mappers.extend import restore, snapshot
 
 ROOT = Path(__file__).parent.parent
@@ -35,3 +39,16 @@ def test_the_examples_run_one_after_the_other():
 def test_every_folder_that_it_names_is_there():
     for folder in re.findall(r"^\| `(\w+)/`", README, re.M):
         assert (ROOT / folder).is_dir()
+
+
+def test_the_design_of_several_units_and_memories_runs():
+    [block] = re.findall(r"```yaml\n(.*?)```", README, re.S)
+    text = f"name: npu\nsource: the README\nclock: 1 GHz\nmapper: temporal\n{block}"
+    design = Design.read(read_text(text, path="npu.yaml"))
+    graph = decode(load_model("bitnet_b158_large"), context=64)
+    report = simulate(mappers.lower(graph, design), design)
+    weights = {role: n for (way, role), n in report.traffic["dram"].items() if way == "read"}
+    assert weights["weight"] == graph.bytes_of("weight")
+    # Attention runs beside dram, without the memory on chip.
+    assert ("read", "cache") not in report.traffic["sram"]
+    assert report.units["pim"].busy_cycles > 0

@@ -72,7 +72,7 @@ def test_a_long_run_says_how_far_it_is(capsys, monkeypatch, caplog):
 def test_an_interrupt_ends_it_cleanly():
     command = [sys.executable, "-c", "import archsim.cli as cli; cli.PROGRESS_SECONDS = 0; cli.entry()"]
     # More steps than fit into the time that a signal takes to arrive.
-    many = "simulate tellme_kv260 bitnet_b158_large --phase generate --prompt 24 --tokens 900".split()
+    many = ["simulate", "tellme_kv260", "bitnet_b158_large", "--phase", "generate", "--prompt", "24", "--tokens", "900"]
     with subprocess.Popen([*command, *many], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         line = process.stderr.readline()

@@ -11,6 +11,7 @@ import pytest
 
 from archsim import Design, MappingError, load_design, load_model, load_selection, simulate
 from archsim.selection.selection import Selection
+from contracts.renamed import renamed
 from dataflow import OP_KINDS, Graph, computes, next_step, phase_named
 from mappers import MAPPERS, lower, lower_step
 from mappers.mapper import options_of
@@ -105,6 +106,14 @@ def takes_a_selection_where_it_says_so(name: str) -> None:
         assert lower(graph, design, mapper=name, **{option.name: load_selection("full")}).selected is not None
 
 
+def sees_no_names_and_no_order_of_keys(name: str) -> None:
+    graph, design = run_of(name)
+    other, names = renamed(design, seed=1)
+    found, expected = simulate(lower(graph, other, mapper=name), other), simulate(scheduled(name), design)
+    assert (found.cycles, found.lower_bound_cycles) == (expected.cycles, expected.lower_bound_cycles)
+    assert {unit: found.traffic[names[unit]] for unit in expected.traffic} == expected.traffic
+
+
 CONTRACTS = (
     has_options_with_meanings,
     makes_the_same_schedule_each_time,
@@ -114,4 +123,5 @@ CONTRACTS = (
     refuses_what_it_does_not_take,
     takes_a_step_as_if_lowered_anew,
     takes_a_selection_where_it_says_so,
+    sees_no_names_and_no_order_of_keys,
 )

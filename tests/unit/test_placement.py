@@ -1,0 +1,232 @@
+"""Paths, homes and rules of placement: what a design says decides where bytes come from; names and orders never do."""
+
+import pytest
+
+import archsim
+import dataflow
+import mappers
+from archsim import Design, MappingError
+from archsim.files.document import read_text
+from archsim.report.report import Report
+from contracts.renamed import renamed
+from dataflow import FORMATS, Graph, Tensor, work
+from dataflow.role import Role
+from mappers.build.placement import unit_for, way_in
+
+HEAD = """\
+name: hand
+source: counted by hand
+clock: 1 MHz
+mapper: temporal
+units:
+  mm: {kind: matmul_array, macs_per_cycle: 1}
+  vec: {kind: vector, ops: [embedding, rmsnorm, quantize, dequantize, add, silu_mul, rope], lanes: 1}
+  sram: {kind: memory, capacity: 512 B, bandwidth: 2 B/cycle}
+  bus: {kind: channel, bandwidth: 4 B/cycle}
+  ddr: {kind: memory, capacity: 1 MiB, bandwidth: 1 B/cycle}
+"""
+PATHS = "paths: {mm: [sram, bus, ddr], vec: [sram, bus, ddr]}\n"
+HOME = "home: {weight: ddr, cache: ddr}\n"
+MODELS = {name: archsim.load_model(name) for name in ("toy_llm", "toy_video", "bitnet_b158_large", "llama3_8b")}
+
+
+def design(*more: str) -> Design:
+    return Design.read(read_text(HEAD + "".join(more), path="hand.yaml"))
+
+
+def product(k: int, n: int, *, role: str = "weight") -> Graph:
+    """One row times an FP16 matrix n x k, of 2 k n bytes."""
+    graph = Graph("product")
+    graph.add_tensor(Tensor("x", (1, k), FORMATS["fp16"], "input"))
+    graph.add_tensor(Tensor("w", (n, k), FORMATS["fp16"], role))
+    graph.add("y", "matmul", ("x", "w"), format=FORMATS["fp16"])
+    return graph
+
+
+def run(graph: Graph, on: Design, **asked) -> Report:
+    return archsim.simulate(mappers.lower(graph, on, **asked), on)
+
+
+def test_weights_come_from_their_home_hop_by_hop() -> None:
+    # A piece is 512 / 16 = 32 B: of 8 inputs 2 outputs. Eight pieces of 16 MACs bring 256 B: each takes 32 cycles on
+    # ddr, 8 on the bus, 16 in sram and 16 on the array; ddr is never waited for.
+    report = run(product(8, 16), design(PATHS, HOME))
+    assert report.cycles == 8 * 32 + 8 + 16 + 16
+    assert [report.traffic[name] for name in ("ddr", "sram")] == 2 * [{("read", "weight"): 256}]
+    assert report.carried["bus"] == 256
+
+
+def test_a_home_on_chip_is_read_there() -> None:
+    # Over one hop the matrix is loaded whole, 256 B at 2 B a cycle, and the row of 128 MACs follows.
+    report = run(product(8, 16), design(PATHS, "home: {weight: sram}\n"))
+    assert report.cycles == 128 + 128
+    assert (report.bytes_moved("sram", "read"), report.bytes_moved("ddr", "read")) == (256, 0)
+
+
+@pytest.mark.parametrize("more", ["paths: {mm: []}\n", PATHS + "home: {cache: ddr}\n"], ids=["ideal", "no home"])
+def test_an_ideal_memory_and_a_role_without_a_home_move_no_bytes_and_the_report_says_so(more) -> None:
+    report = run(product(8, 16), design(more))
+    assert report.cycles == 128
+    assert [report.bytes_moved(name, "read") for name in ("ddr", "sram")] == [0, 0]
+    assert "bytes of an ideal memory, or of roles without a home" in str(report)
+    assert "256" in str(report)
+
+
+def test_paths_and_homes_differ_by_role() -> None:
+    by_role = "paths: {mm: {cache: [ddr], default: [sram, bus, ddr]}}\n"
+    on = design(by_role, HOME)
+    assert way_in(on, "mm", Role.CACHE) == ("ddr",)
+    assert way_in(on, "mm", Role.WEIGHT) == way_in(on, "mm", Role.LM_HEAD) == ("ddr", "bus", "sram")
+    assert way_in(on, "mm", Role.ACTIVATION) == ()
+    assert way_in(design(PATHS, "home: {weight: ddr, lm_head: sram}\n"), "mm", Role.LM_HEAD) == ("sram",)
+    assert way_in(archsim.load_design("a100"), "gpu", Role.WEIGHT) == ("dram", "buffer")
+
+
+RULES = [
+    ("{unit: two}", True),
+    ("{unit: two, kinds: [matmul]}", True),
+    ("{unit: two, kinds: [attention]}", False),
+    ("{unit: two, ops: ['layer*.q', y]}", True),
+    ("{unit: two, ops: ['layer*']}", False),
+    ("{unit: two, roles: [weight, cache]}", True),
+    ("{unit: two, roles: [expert]}", False),
+    ("{unit: two, phase: decode}", False),
+    ("{unit: two, extents: {n: {below: 17}}}", True),
+    ("{unit: two, extents: {n: {below: 16}}}", False),
+    ("{unit: two, extents: {n: {from: 16, below: 17}, k: {from: 8}}}", True),
+    ("{unit: two, extents: {n: {from: 17}}}", False),
+]
+
+
+@pytest.mark.parametrize(("rule", "holds"), RULES, ids=[rule for rule, _ in RULES])
+def test_the_first_rule_that_matches_places_an_op(rule, holds) -> None:
+    two = HEAD.replace("  vec:", "  two: {kind: matmul_array, macs_per_cycle: 2}\n  vec:")
+    on = Design.read(read_text(f"{two}place: [{rule}, {{unit: mm}}]\n", path="two.yaml"))
+    graph = product(8, 16)
+    assert unit_for(on, "matmul", "op 'y'", op=graph.ops["y"], graph=graph) == ("two" if holds else "mm")
+
+
+AMBIGUOUS = {
+    "two units": (
+        HEAD.replace("  vec:", "  two: {kind: matmul_array, macs_per_cycle: 2}\n  vec:") + PATHS + HOME,
+        "op 'y': 'mm' and 'two' do 'matmul', and no rule under place tells them apart; ways out: place: [{kinds: "
+        "[matmul], unit: mm}] in the design, place: [{kinds: [matmul], unit: two}] in the design",
+    ),
+    "two memories": (
+        HEAD,
+        "'sram' and 'ddr' are memories, and no path says which of them 'mm' reads; ways out: paths: {mm: [sram, ddr]} "
+        "in the design, from the unit outward",
+    ),
+    "no home": (
+        HEAD + PATHS,
+        "'sram' and 'ddr' stand on the path of 'mm', and no home says which holds weight; ways out: home: {weight: "
+        "ddr} in the design",
+    ),
+    "no path": (
+        HEAD + "paths: {vec: [ddr]}\n",
+        "'mm' reads weight, and no path says through which memories; ways out: paths: {mm: [a memory on chip, the "
+        "main memory]} in the design, paths: {mm: []} for an ideal memory",
+    ),
+    "home off the path": (
+        HEAD + "paths: {mm: [sram], vec: [ddr]}\n" + HOME,
+        "'mm' reads weight over [sram], and its home is 'ddr'; ways out: home: {weight: sram} in the design, a path of "
+        "'mm' to 'ddr'",
+    ),
+    "memory on chip of 1 B": (
+        HEAD.replace("512 B", "1 B") + PATHS + HOME,
+        "'load y': 16 pieces of 2 B lie in 'sram' at once; units.sram.capacity asked 32 B, there is 0 B; ways out: a "
+        "larger capacity",
+    ),
+    "home too small": (
+        HEAD.replace("512 B", "255 B") + PATHS + "home: {weight: sram}\n",
+        "weights and cache of 'product'; units.sram.capacity asked 256 B, there is 255 B; ways out: a smaller model, a "
+        "larger capacity",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_what_is_left_open_is_refused_with_the_line_to_write(text, told) -> None:
+    with pytest.raises(MappingError) as refused:
+        mappers.lower(product(8, 16), Design.read(read_text(text, path="open.yaml")))
+    assert str(refused.value) == told
+
+
+def attended(*, queries: int) -> Graph:
+    """Attention of 4 query heads over 4 cached keys of 2 KV heads, 2 wide in FP16: 32 B a KV head."""
+    graph = Graph("attended")
+    for name, shape, role in (("q", (queries, 8), "input"), ("k", (4, 4), "cache"), ("v", (4, 4), "cache")):
+        graph.add_tensor(Tensor(name, shape, FORMATS["fp16"], role))
+    graph.add("y", "attention", ("q", "k", "v"), format=FORMATS["fp16"], batch=1, heads=4, kv_heads=2)
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("queries", "piece", "firings"),
+    [(1, 64, 1), (2, 64, 1), (1, 32, 2), (2, 32, 2), (1, 16, 4), (1, 8, 8), (1, 24, 4)],
+)
+def test_attention_streams_its_cache_by_heads_and_of_one_query_along_the_keys(queries, piece, firings) -> None:
+    on, graph = design(PATHS, HOME).with_({"units.sram.capacity": f"{16 * piece} B"}), attended(queries=queries)
+    schedule = mappers.lower(graph, on)
+    task = next(t for section in schedule.sections for t in section.tasks if t.name == "y")
+    assert task.firings == firings
+    report = archsim.simulate(schedule, on)
+    assert report.traffic["ddr"] == {("read", "cache"): 64}
+    counts = graph.counts()
+    assert {what: schedule.counts()[what] for what in ("mac", "exp")} == {what: counts[what] for what in ("mac", "exp")}
+
+
+def test_attention_of_several_queries_needs_room_for_a_kv_head() -> None:
+    with pytest.raises(MappingError, match="'load y': 16 pieces of 64 B lie in 'sram' at once"):
+        mappers.lower(attended(queries=2), design(PATHS, HOME).with_({"units.sram.capacity": "496 B"}))
+
+
+def test_on_the_gpu_weights_come_from_the_main_memory_by_every_mapper() -> None:
+    gpu, graph = archsim.load_design("a100"), dataflow.decode(MODELS["llama3_8b"], context=512)
+    weights = graph.bytes_of("weight", "lm_head")
+    for mapper in ("temporal", "retrieval"):
+        report = run(graph, gpu, mapper=mapper)
+        for role, size in (("weight", graph.bytes_of("weight")), ("lm_head", graph.bytes_of("lm_head"))):
+            assert report.traffic["dram"]["read", role] == size
+        # At 1935 GB/s the weights alone take 7.76 ms.
+        assert report.seconds > weights / 1935e9
+    assert weights == 15_009_316_864
+
+
+RUNS = [
+    ("toy", "toy_llm", "decode", "temporal"), ("toy", "toy_llm", "prefill", "temporal"),
+    ("toy_retrieval", "toy_video", "decode", "retrieval"), ("toy_retrieval", "toy_video", "frame", "retrieval"),
+    ("tellme_kv260", "bitnet_b158_large", "decode", "table_lookup"),
+    ("tellme_kv260", "bitnet_b158_large", "prefill", "table_lookup"),
+    ("a100", "llama3_8b", "decode", "retrieval"), ("a100", "llama3_8b", "decode", "temporal"),
+    ("agx_orin", "llama3_8b", "decode", "retrieval"), ("agx_orin", "llama3_8b", "decode", "temporal"),
+    ("vrex8", "llama3_8b", "decode", "retrieval"), ("vrex8", "llama3_8b", "decode", "temporal"),
+    ("vrex48", "llama3_8b", "decode", "retrieval"), ("vrex48", "llama3_8b", "prefill", "temporal"),
+    ("streaming_machine", "toy_llm", "attention", "streaming"),
+]  # fmt: skip
+FIELDS = {"decode": {"context": 64}, "prefill": {"prompt": 8}, "frame": {"context": 12},
+          "attention": {"prompt": 4, "context": 8}}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "model", "phase", "mapper"), RUNS)
+def test_names_of_units_and_the_order_of_keys_change_no_number(name, model, phase, mapper) -> None:
+    shipped = archsim.load_design(name)
+    expected = mappers.run(shipped, MODELS[model], phase=phase, mapper=mapper, **FIELDS[phase])
+    for seed in (1, 2):
+        other, names = renamed(shipped, seed=seed)
+        found = mappers.run(other, MODELS[model], phase=phase, mapper=mapper, **FIELDS[phase])
+        assert (found.cycles, found.lower_bound_cycles) == (expected.cycles, expected.lower_bound_cycles)
+        assert found.energy_joules == expected.energy_joules
+        for unit, report in expected.units.items():
+            other_report = found.units[names[unit]]
+            assert (other_report.busy_cycles, other_report.idle_cycles) == (report.busy_cycles, report.idle_cycles)
+        for unit, moved in expected.traffic.items():
+            assert found.traffic[names[unit]] == moved
+
+
+def test_works_that_a_mapper_adds_take_rules_of_kinds_alone() -> None:
+    item = work("compare", comparisons=4)
+    assert item["comparisons"] == 4
+    two = HEAD.replace("  vec:", "  two: {kind: matmul_array, macs_per_cycle: 2}\n  vec:")
+    on = Design.read(read_text(f"{two}place: [{{unit: two, ops: ['*']}}, {{unit: mm}}]\n", path="two.yaml"))
+    assert unit_for(on, "matmul", "the selection") == "mm"
