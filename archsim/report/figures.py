@@ -23,7 +23,8 @@ class Figures:
     `selected` says which cached keys the last step attends to; `recomputed_for` says what the work beyond the graph is,
     and `skipped` has the work that is left out by its reason. `peaks` has for each stream the most places taken, its
     depth and the bytes of a token; `sections` has name, repetitions and the cycles of one run. `prefill_cycles` is None
-    without a prefill; `steps` has (context, cycles) of each decode step.
+    without a prefill; `steps` has (context, cycles) of each decode step. `lower_bound_cycles` are the least of this
+    schedule, `roofline` those of any, with the unit that needs them; None for a phase of many steps.
     The ops, streams and sections of a generation are named "prefill: ..." or "decode: ...". An op of the decode steps
     starts in the first step, ends in the last, and is busy in all; a peak is the largest of all steps.
     The engine ran `firings_run` of the `firings` one by one; the others repeat those exactly. `cold` says that SimPy
@@ -38,6 +39,7 @@ class Figures:
     clock_hz: Fraction
     cycles: int
     lower_bound_cycles: int
+    roofline: tuple[int, str] | None
     power_watts: Fraction | None
     units: Mapping[str, UnitReport]
     traffic: Mapping[str, Mapping[tuple[str, str], int]]

@@ -35,7 +35,10 @@ def as_json(report: Figures) -> dict[str, Any]:
         "steps": [{"context": context, "cycles": cycles} for context, cycles in report.steps] or None,
         "frames_per_second": report.frames_per_second,
         "selected": None if report.selected is None else plain(report.selected, SELECTED_FIELDS),
-        **plain(report, "lower_bound_cycles bottleneck energy_joules power_watts parts"),
+        **plain(report, "lower_bound_cycles"),
+        "roofline_cycles": report.roofline and report.roofline[0],
+        "roofline_of": report.roofline and report.roofline[1],
+        **plain(report, "bottleneck energy_joules power_watts parts"),
         "units": {name: _unit_json(unit) for name, unit in report.units.items()},
         "memories": {
             name: {

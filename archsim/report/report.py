@@ -16,6 +16,7 @@ from archsim.report.figures import Figures
 from archsim.report.text import html, screen
 from archsim.run.laws import LawBroken, broken_by_totals
 from archsim.run.results import ScheduleRun
+from archsim.run.roofline import roofline
 from archsim.run.schedule_run import run_schedule
 from archsim.run.totals import Totals
 from dataflow.errors import ScheduleError
@@ -86,6 +87,7 @@ def _report(
         clock_hz=design.clock,
         cycles=totals.cycles,
         lower_bound_cycles=totals.lower_bound_cycles,
+        roofline=None if phase.many_steps else roofline(run, design),
         power_watts=design.power,
         units=totals.units(),
         traffic=totals.traffic(),

@@ -25,9 +25,9 @@ def _head(report: Figures) -> list[str]:
         " · ".join([report.design, report.model, *report.phase.title()]),
         f"time        {show(Fraction(report.seconds), 'time')}: {report.cycles:,} cycles at "
         f"{show(report.clock_hz, 'frequency')}",
-        f"bound       at least {show(report.lower_bound_cycles / report.clock_hz, 'time')}, "
-        f"{report.lower_bound_cycles / report.cycles:.0%} of the time: "
-        "the busiest unit or longest chain of each section, summed",
+        _least(report, "bound", report.lower_bound_cycles)
+        + "in this schedule; the busiest unit or longest chain of each section, summed",
+        *_roofline(report),
         "throughput  " + _throughput(report),
         *_per_token(report),
         *_selected(report),
@@ -37,6 +37,18 @@ def _head(report: Figures) -> list[str]:
     if report.options:
         lines.append("options     " + ", ".join(f"{k}={v}" for k, v in report.options.items()))
     return lines
+
+
+def _least(report: Figures, name: str, cycles: int) -> str:
+    return f"{name:<11} at least {show(cycles / report.clock_hz, 'time')}, {cycles / report.cycles:.0%} of the time, "
+
+
+def _roofline(report: Figures) -> list[str]:
+    if report.roofline is None:
+        return []
+    cycles, unit = report.roofline
+    why = "compulsory bytes" if report.traffic.get(unit) else "the work of the graph"
+    return [_least(report, "roofline", cycles) + f"in any schedule; {why} over the peak rate of {unit}"]
 
 
 def _throughput(report: Figures) -> str:
