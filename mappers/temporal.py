@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
-from archsim.units import Memory, TableLookup
+from archsim.units import TableLookup
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS, Box, Work, computes, work
 from dataflow.pattern import every, sequence
@@ -21,7 +21,6 @@ from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
 from mappers.build.checks import check_memory, check_no_fifos
 from mappers.build.layers import layers_of
-from mappers.build.pieces import cut
 from mappers.build.placement import Way, unit_for, way_in
 from mappers.build.section_builder import WEIGHT_BUFFERING, Buffering, SectionBuilder
 from mappers.mapper import Mapper, option
@@ -162,8 +161,7 @@ def _streamed(
         )  # fmt: skip
     [(way, (size, role))] = ways.items()
     builder.part = op.kind
-    most = min(builder.piece_bytes(hop) for hop in way[1:] if isinstance(builder.design.units[hop], Memory))
-    pieces, tiles = cut(op, size, most, builder.design.units[unit])
+    pieces, tiles = builder.pieces(op, size, way, unit)
     ahead = builder.compute(name, [(item, n) for item, _, n in pieces], previous, unit=unit, op=name, tiles=tiles)
     builder.part = "weight load"
     read = [(1, each, n) for _, each, n in pieces]

@@ -2,12 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from archsim.units import CoreArray, Unit
 from dataflow.graph import Op
 from dataflow.op import Box, Work, work
-from mappers.build.section_builder import chunks
+
+PLACES = 2  # of pieces between two stages
+MOST_PIECES = 1024  # beyond, the first piece and the last are a thousandth of the whole
+SLACK = 1000  # a larger piece may cost this part of the time: fewer pieces are fewer firings
 
 OpPiece = tuple[Work, int, int]  # work of a piece, bytes of the operands that it reads, how many such pieces
+
+
+def chunks(total: int, size: int) -> list[tuple[int, int]]:
+    """`total` in equal chunks and the rest: [(size, how many), (rest, 1)], empty ones left out.
+
+    >>> chunks(10, 4), chunks(8, 4), chunks(3, 4)
+    ([(4, 2), (2, 1)], [(4, 2)], [(3, 1)])
+    """
+    whole, rest = divmod(total, size)
+    return [run for run in ((size, whole), (rest, 1)) if run[0] and run[1]]
+
+
+def best_size(size: int, most: int, cut: Callable[[int], Sequence[OpPiece]], stages: Sequence[Unit]) -> int:
+    """The bytes of a piece, at most `most`, with which `size` bytes pass the stages soonest; the largest of equals.
+
+    `cut` gives the pieces of a size; `stages` are the home, the hops inward and the unit that computes. Sizes are the
+    whole and its halves, quarters and so on, so that more room only adds to the choice. Equal is what differs by less
+    than a part in SLACK.
+    """
+    sizes = dict.fromkeys(-(-size // (1 << halvings)) for halvings in range(MOST_PIECES.bit_length()))
+    times: dict[int, int] = {}
+    for one in sizes:
+        if 0 < one <= most:
+            time = _time(cut(one), stages)
+            # Smaller pieces shorten the first and the last, until their own overheads outweigh that.
+            if time > min(times.values(), default=time):
+                break
+            times[one] = time
+    least = min(times.values(), default=0)
+    return next((one for one, time in times.items() if (time - least) * SLACK <= least), most)
+
+
+def _time(pieces: Sequence[OpPiece], stages: Sequence[Unit]) -> int:
+    """Cycles, times PLACES, until all pieces have passed the stages, a piece at a time in each."""
+    *carriers, unit = stages
+    times = [[c.cycles(work(c.does[0], bytes=size)) if size else 0 for _, size, _ in pieces] for c in carriers]
+    times.append([unit.cycles(item) for item, _, _ in pieces])
+    counts = [n for _, _, n in pieces]
+    whole = [PLACES * sum(cycles * n for cycles, n in zip(times[-1], counts, strict=True))]
+    for stage, here, there in zip(reversed(carriers), times[-2::-1], times[:0:-1], strict=True):
+        # A place is taken from the start of a piece in one stage to its end in the next, latency included.
+        late = stage.latency_cycles
+        periods = [max(PLACES * own, own + late + after) for own, after in zip(here, there, strict=True)]
+        whole.insert(0, sum(period * n for period, n in zip(periods, counts, strict=True)))
+    first, last = ([PLACES * one[at] for one in times] for at in (0, -1))
+    return max(sum(first[:i]) + whole[i] + sum(last[i + 1 :]) for i in range(len(stages)))
 
 
 def cut(op: Op, size: int, most: int, unit: Unit) -> tuple[list[OpPiece], tuple[Box, ...]]:

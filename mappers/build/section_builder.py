@@ -18,6 +18,7 @@ from dataflow.role import Role
 from dataflow.section import Section
 from dataflow.task import Stream, Task
 from mappers.build.checks import check_fits
+from mappers.build.pieces import PLACES, OpPiece, best_size, cut
 from mappers.build.placement import Way, unit_for
 
 OpNames = str | tuple[str, ...]  # an op's name within a scope, or its full name for each repetition of the section
@@ -135,6 +136,14 @@ class SectionBuilder:
         """Bytes of a piece of operands on its way through this memory."""
         return self.design.units[memory].capacity // PIECES  # type: ignore[attr-defined]
 
+    def pieces(self, op: Op, size: int, way: Way, unit: str) -> tuple[Sequence[OpPiece], tuple[Box, ...]]:
+        """The op cut into pieces of the `size` bytes that come over this way to the unit, and its tiles, if any."""
+        stages = [self.design.units[name] for name in (*way, unit)]
+        memories = [hop for hop in way[1:] if isinstance(self.design.units[hop], Memory)]
+        most = min(map(self.piece_bytes, memories), default=size)
+        piece = best_size(size, most, lambda bytes_: cut(op, size, bytes_, stages[-1])[0], stages)
+        return cut(op, size, piece, stages[-1])
+
     def bring(
         self, name: str, way: Way, pieces: Sequence[Piece], reader: str, *, ahead: int, role: Role, token_bytes: int = 1
     ) -> str:
@@ -155,24 +164,14 @@ class SectionBuilder:
                 self.task(passed, hop, each_size("read", sizes), role=role)
             else:
                 self.task(passed, hop, each_size("move", sizes))
-            self.stream(last, passed, 2, token_bytes=largest)
+            self.stream(last, passed, PLACES, token_bytes=largest)
             last = passed
-        self.stream(last, reader, 2, takes=sequence((0, ahead), (1, count)), token_bytes=largest)
+        self.stream(last, reader, PLACES, takes=sequence((0, ahead), (1, count)), token_bytes=largest)
         return name
 
 
 def _pattern(tokens: Tokens) -> Pattern[int]:
     return every(tokens) if isinstance(tokens, int) else tokens
-
-
-def chunks(total: int, size: int) -> list[tuple[int, int]]:
-    """`total` in equal chunks and the rest: [(size, how many), (rest, 1)], empty ones left out.
-
-    >>> chunks(10, 4), chunks(8, 4), chunks(3, 4)
-    ([(4, 2), (2, 1)], [(4, 2)], [(3, 1)])
-    """
-    whole, rest = divmod(total, size)
-    return [run for run in ((size, whole), (rest, 1)) if run[0] and run[1]]
 
 
 def gathers(pieces: Sequence[Piece], token_bytes: int) -> list[tuple[Work, int]]:

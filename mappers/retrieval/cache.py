@@ -19,7 +19,8 @@ from dataflow.graph import Graph, Op
 from dataflow.op import Counts, Work, work
 from dataflow.role import LEARNED
 from mappers.build.checks import check_memory
-from mappers.build.section_builder import Piece, chunks
+from mappers.build.pieces import chunks
+from mappers.build.section_builder import Piece
 
 Prediction = Literal["this", "previous"]
 Layout = Literal["clustered", "scattered"]

@@ -18,9 +18,9 @@ from dataflow.role import Role
 from dataflow.section import Section
 from mappers.build.checks import check_fits
 from mappers.build.layers import name_within
-from mappers.build.pieces import cut
+from mappers.build.pieces import OpPiece, best_size, chunks
 from mappers.build.placement import Way
-from mappers.build.section_builder import Piece, SectionBuilder, chunks, each_size, gathers
+from mappers.build.section_builder import Piece, SectionBuilder, each_size, gathers
 from mappers.retrieval.cache import FETCHES, CachePlan, Tiers
 
 
@@ -65,7 +65,7 @@ class LayerBuilder(SectionBuilder):
         loads = {role: size for role, size in self.graph.loads(op).items() if role.learned}
         weights = sum(loads.values())
         unit = self.unit_for(op.kind, f"op '{op.name}'", op)
-        pieces, tiles = cut(op, weights, self.piece_bytes(self.tiers.buffer), self.design.units[unit])
+        pieces, tiles = self.pieces(op, weights, self.way, unit)
         ahead = self.compute(name, [(item, n) for item, _, n in pieces], after, unit=unit, op=name, tiles=tiles)
         if weights:
             self.part = ""  # the load runs ahead of its op and is blocked most of the time
@@ -88,8 +88,8 @@ class LayerBuilder(SectionBuilder):
             fetched = self._fetch(plan, after)
         arriving = fetched if plan.prediction == "this" else None
         size = plan.cache.token_bytes
-        most = max(1, self.piece_bytes(self.tiers.buffer) // size)  # tokens of a piece
         self.part, unit = "attention", self.unit_for("attention", f"op '{name}'", plan.attentions[0])
+        most = self._tokens_of_a_piece(plan, unit)
         near = list(plan.hit_pieces(most))
         if not arriving:  # misses were fetched during the layer before, into one stretch
             near += [(1, tokens, n) for tokens, n in chunks(plan.batch * plan.misses, most)]
@@ -106,6 +106,17 @@ class LayerBuilder(SectionBuilder):
             read = self.bring("read fetched", self.way, far, task, ahead=ahead, role=Role.CACHE, token_bytes=size)
             self.stream(arriving, read, self.tasks[arriving].firings, takes=waits)
         self._evict(plan, after)
+
+    def _tokens_of_a_piece(self, plan: CachePlan, unit: str) -> int:
+        """Tokens with which all kept ones pass through the chip soonest."""
+        size, stages = plan.cache.token_bytes, [self.design.units[name] for name in (*self.way, unit)]
+
+        def pieces(piece_bytes: int) -> list[OpPiece]:
+            near = plan.hit_pieces(max(1, piece_bytes // size))
+            return [(plan.kept_work(n * each), n * each * size, times) for n, each, times in near]
+
+        whole = plan.batch * plan.step.hits * size
+        return max(1, best_size(whole, self.piece_bytes(self.tiers.buffer), pieces, stages) // size)
 
     def _choose(self, plan: CachePlan, after: Sequence[str]) -> list[str]:
         """Adds the works of choosing, one after another, a firing for each sequence, after their metadata is read."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from archsim.units.unit import ceil_div
 from dataflow.op import work
 from dataflow.role import Role
-from mappers.build.section_builder import OpNames, SectionBuilder, Tokens, chunks
+from mappers.build.pieces import chunks
+from mappers.build.section_builder import OpNames, SectionBuilder, Tokens
 from mappers.table_lookup.shapes import Shapes
 from mappers.table_lookup.unit_names import link_between
 

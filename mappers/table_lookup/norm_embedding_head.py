@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from dataflow.op import work
 from dataflow.role import Role
-from mappers.build.section_builder import OpNames, chunks
+from mappers.build.pieces import chunks
+from mappers.build.section_builder import OpNames
 from mappers.table_lookup.builder import CallBuilder
 
 HEAD_ROWS = 64  # outputs of the LM head per firing
