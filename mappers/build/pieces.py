@@ -69,36 +69,44 @@ def cut(op: Op, size: int, most: int, unit: Unit) -> tuple[list[OpPiece], tuple[
     if op.kind == "embedding" and size:
         rows, d = op.work.extents
         row_counts = chunks(rows, max(1, most * rows // size))
-        return _with_bytes([(work("embedding", rows=r, d=d), n) for r, n in row_counts], rows * d, size), ()
+        return _with_bytes([(work("embedding", rows=r, d=d), r, n) for r, n in row_counts], size), ()
     if op.kind == "attention" and size:
-        return _with_bytes(_cut_attention(op, size, most), op.work.counts()["mac"], size), ()
+        return _with_bytes(_cut_attention(op, size, most), size), ()
     batched = op.kind == "matmul" and op.work["batch"] > 1
     if op.kind not in ("matmul", "ternary_matmul") or batched or not size:
         return [(op.work, size, 1)], ()
     m, k, n = (op.work[axis] for axis in ("m", "k", "n"))
     wide, deep = _tile(k, n, most * k * n // size, unit)
-    parts = [(work(op.kind, m=m, k=d, n=w), a * b) for w, a in chunks(n, wide) for d, b in chunks(k, deep)]
+    parts = [(work(op.kind, m=m, k=d, n=w), d * w, a * b) for w, a in chunks(n, wide) for d, b in chunks(k, deep)]
     # The pieces of one size follow one another, so each size is a box of tiles.
     outputs, inputs = _stretches(n, wide), _stretches(k, deep)
     outer = (range(1), range(0, m, m)) if op.kind == "matmul" else (range(0, m, m),)
     tiles = tuple((*outer, along_k, along_n) for along_n in outputs for along_k in inputs)
-    return _with_bytes(parts, m * k * n, size), tiles
+    return _with_bytes(parts, size), tiles
 
 
-def _cut_attention(op: Op, size: int, most: int) -> list[tuple[Work, int]]:
-    """Attention cut by KV heads and sequences; of one query also along the keys that it sees."""
+def _cut_attention(op: Op, size: int, most: int) -> list[OpPiece]:
+    """Attention cut by KV heads and sequences, then along the keys that all queries see, with bytes by keys.
+
+    The last keys of a causal mask, which each query sees in part, are one piece; under a window so are all.
+    """
     whole, mask = op.work, op.work.mask
     assert mask is not None
+    queries, keys = whole["queries"], whole["keys"]
     heads, parts = whole["heads"] // whole["kv_heads"], whole["batch"] * whole["kv_heads"]
     one = {"heads": heads, "kv_heads": 1} | {name: whole[name] for name in ("queries", "qk_dim", "v_dim")}
     if size <= most * parts:  # a part is the keys and values of a KV head of a sequence
         together = chunks(parts, most * parts // size)
-        return [(work("attention", mask, batch=n, keys=whole["keys"], **one), times) for n, times in together]
-    if whole["queries"] > 1:
-        return [(whole, 1)]
-    seen = mask.pairs(1, whole["keys"])
-    stretches = chunks(seen, max(1, most * parts * seen // size))
-    return [(work("attention", keys=keys, **one), times * parts) for keys, times in stretches]
+        return [(work("attention", mask, batch=n, keys=keys, **one), n * keys, times) for n, times in together]
+    if queries == 1:
+        shared, last = mask.pairs(1, keys), 0
+    elif mask.window is not None:
+        shared, last = 0, keys
+    else:
+        shared, last = (keys - queries, queries) if mask.causal else (keys, 0)
+    each = max(1, most * parts * (shared + last) // size)  # keys of a piece
+    cut_keys = [(work("attention", keys=n, **one), n, times * parts) for n, times in chunks(shared, each)]
+    return cut_keys + ([(work("attention", mask, keys=last, **one), last, parts)] if last else [])
 
 
 def _tile(k: int, n: int, elements: int, unit: Unit) -> tuple[int, int]:
@@ -121,13 +129,13 @@ def _stretches(total: int, size: int) -> list[range]:
     return [range(start, stop, min(size, stop - start)) for start, stop in ((0, whole), (whole, total)) if stop > start]
 
 
-def _with_bytes(parts: list[tuple[Work, int]], total: int, whole: int) -> list[OpPiece]:
-    """The works with shares of the bytes, by their part of `total` extents, rounded up; the last get less."""
+def _with_bytes(parts: list[tuple[Work, int, int]], whole: int) -> list[OpPiece]:
+    """The works with shares of the bytes, by the extents beside them, rounded up; the last get less."""
     found: list[OpPiece] = []
+    total = sum(extent * count for _, extent, count in parts)
     # The shares must add up exactly: a law holds bytes read against bytes stored.
     left = whole
-    for item, count in parts:
-        extent = item.counts().get("mac", item.elements)
+    for item, extent, count in parts:
         size = -(-whole * extent // total)
         fits = min(count, left // size) if size else count
         found += [(item, size, fits)] if fits else []

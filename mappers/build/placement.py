@@ -47,7 +47,7 @@ def way_in(design: Design, unit: str, role: Role) -> Way:
 
     Raises MappingError where the design leaves the path or the home open, or the home is not on the path.
     """
-    path = _path(design, unit, role)
+    path = path_of(design, unit, role)
     home = _home(design, unit, path, role)
     if home is None:
         return ()
@@ -59,7 +59,8 @@ def way_in(design: Design, unit: str, role: Role) -> Way:
     return tuple(reversed(path[: path.index(home) + 1]))
 
 
-def _path(design: Design, unit: str, role: Role) -> tuple[str, ...]:
+def path_of(design: Design, unit: str, role: Role) -> tuple[str, ...]:
+    """Names of the memories and channels that tensors of a role pass, from the unit outward. Raises MappingError."""
     if design.tiers:
         return design.tiers
     if design.paths:

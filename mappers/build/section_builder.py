@@ -136,12 +136,15 @@ class SectionBuilder:
         """Bytes of a piece of operands on its way through this memory."""
         return self.design.units[memory].capacity // PIECES  # type: ignore[attr-defined]
 
+    def room(self, way: Way, size: int) -> int:
+        """Bytes of the largest piece that the memories on the way inward have room for; `size` where there are none."""
+        memories = [hop for hop in way[1:] if isinstance(self.design.units[hop], Memory)]
+        return min(map(self.piece_bytes, memories), default=size)
+
     def pieces(self, op: Op, size: int, way: Way, unit: str) -> tuple[Sequence[OpPiece], tuple[Box, ...]]:
         """The op cut into pieces of the `size` bytes that come over this way to the unit, and its tiles, if any."""
         stages = [self.design.units[name] for name in (*way, unit)]
-        memories = [hop for hop in way[1:] if isinstance(self.design.units[hop], Memory)]
-        most = min(map(self.piece_bytes, memories), default=size)
-        piece = best_size(size, most, lambda bytes_: cut(op, size, bytes_, stages[-1])[0], stages)
+        piece = best_size(size, self.room(way, size), lambda bytes_: cut(op, size, bytes_, stages[-1])[0], stages)
         return cut(op, size, piece, stages[-1])
 
     def bring(

@@ -5,6 +5,7 @@ A token here is the key and the value of one token in one KV head.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -16,10 +17,11 @@ from archsim.selection.selection import Selection, Use
 from archsim.selection.step import SelectionStep, selection_step
 from archsim.units import Memory
 from dataflow.graph import Graph, Op
-from dataflow.op import Counts, Work, work
-from dataflow.role import LEARNED
+from dataflow.op import OP_KINDS, Counts, Work, work
+from dataflow.role import LEARNED, Role
 from mappers.build.checks import check_memory
 from mappers.build.pieces import chunks
+from mappers.build.placement import Way, path_of, unit_for, way_in
 from mappers.build.section_builder import Piece
 
 Prediction = Literal["this", "previous"]
@@ -30,23 +32,42 @@ FETCHES = 32  # pieces of a layer's fetch: attention starts on the first while t
 
 @dataclass(frozen=True, slots=True)
 class Tiers:
-    """Names of units: the memory on chip, the main memory, and, if any, channels beyond it and the memory behind."""
+    """The way of resident keys and values from their home, the main memory, and what lies beyond it on their path.
 
-    buffer: str
-    main: str
-    channels: tuple[str, ...] = ()
-    beyond: str | None = None
+    `beyond` is the memory behind the channels, if any; `weights` is the home of weights.
+    """
+
+    way: Way
+    channels: tuple[str, ...]
+    beyond: str | None
+    weights: str
+
+    @property
+    def main(self) -> str:
+        """The memory that holds the newest cached tokens."""
+        return self.way[0]
 
     @staticmethod
-    def of(design: Design) -> Tiers:
-        """The tiers of this design. Raises MappingError where it names none."""
-        if not design.tiers:
+    def of(graph: Graph, design: Design) -> Tiers:
+        """The tiers of the unit that attends. Raises MappingError where the design does not say in which memories."""
+        if not design.tiers and not design.paths:
             raise MappingError(
                 f"tiers: '{design.name}' does not say in which memories the cache lies",
-                ways_out=("tiers: [on chip, main memory, channel, memory beyond] in the design", "another mapper"),
+                ways_out=("tiers: [on chip, main memory, channel, memory beyond] in the design",
+                          "paths and a home of the cache", "another mapper"),
+            )  # fmt: skip
+        needing = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
+        # The last attention is that of the decoder: a vision tower, which has no cache, comes before it.
+        op = next((op for op in reversed(needing) if op.kind == "attention"), needing[0])
+        unit = unit_for(design, op.kind, f"op '{op.name}'", op=op, graph=graph)
+        way, weights = way_in(design, unit, Role.CACHE), way_in(design, unit, Role.WEIGHT)
+        if not way or not weights:
+            raise MappingError(
+                f"the {'weights' if way else 'cache'} of '{unit}' has no home, and this mapper counts its bytes",
+                ways_out=("home: {weight: a memory, cache: a memory} in the design", "--mapper temporal"),
             )
-        buffer, main, *rest = design.tiers
-        return Tiers(buffer, main, tuple(rest[:-1]), rest[-1] if rest else None)
+        *channels, beyond = path_of(design, unit, Role.CACHE)[len(way) :] or (None,)
+        return Tiers(way, tuple(name for name in channels if name), beyond, weights[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +222,8 @@ def plan_cache(
     visible = _visible(op, before)
     cache = LayerCache(heads, kv_heads, head_dim, int(keys.format.bits // 8), visible, rows)
     main: Memory = design.units[tiers.main]  # type: ignore[assignment]
-    free = max(0, main.capacity - _weight_bytes(graph)) if main.cache_region is None else main.cache_region
+    beside = _weight_bytes(graph) if tiers.weights == tiers.main else 0
+    free = max(0, main.capacity - beside) if main.cache_region is None else main.cache_region
     region = free // (len(found) * batch * kv_heads * cache.token_bytes)  # tokens of a sequence that have room
     resident, after = (min(round(selection.resident * tokens), region) for tokens in (before, before + rows))
     use: Use = graph.phase.use  # type: ignore[assignment]
@@ -241,8 +263,10 @@ def check_capacities(graph: Graph, design: Design, tiers: Tiers, plan: CachePlan
         at_once = 2 if plan.prediction == "previous" else 1
         fetched = at_once * plan.misses * plan.batch * plan.cache.token_bytes
     what = f"weights, resident cache and what a layer fetches of '{graph.name}'"
-    demand = _weight_bytes(graph) + held + fetched
-    check_memory(what, design, tiers.main, demand, "a smaller model", "a smaller cache_region")
+    lying = Counter({tiers.weights: _weight_bytes(graph)})
+    lying[tiers.main] += held + fetched
+    for memory, demand in lying.items():
+        check_memory(what, design, memory, demand, "a smaller model", "a smaller cache_region")
     if plan and away and tiers.beyond is None:
         raise MappingError(
             f"no memory holds {away} of the {plan.stored} cached tokens of '{graph.name}'",

@@ -19,7 +19,7 @@ from dataflow.section import Section
 from mappers.build.checks import check_fits
 from mappers.build.layers import name_within
 from mappers.build.pieces import OpPiece, best_size, chunks
-from mappers.build.placement import Way
+from mappers.build.placement import way_in
 from mappers.build.section_builder import Piece, SectionBuilder, each_size, gathers
 from mappers.retrieval.cache import FETCHES, CachePlan, Tiers
 
@@ -54,23 +54,19 @@ class LayerBuilder(SectionBuilder):
         family = self.scopes[0].rstrip("0123456789.")
         return self.section(name or (f"{family}s" if family else ops[0].name))
 
-    @property
-    def way(self) -> Way:
-        """The way of weights and resident keys to the cores."""
-        return (self.tiers.main, self.tiers.buffer)
-
     def _op(self, op: Op, name: str, after: Sequence[str]) -> None:
         """Adds an op whose activations are on chip: its weights stream in pieces, its new cache rows are stored."""
         self.part = op.kind
         loads = {role: size for role, size in self.graph.loads(op).items() if role.learned}
         weights = sum(loads.values())
         unit = self.unit_for(op.kind, f"op '{op.name}'", op)
-        pieces, tiles = self.pieces(op, weights, self.way, unit)
+        way = way_in(self.design, unit, next(iter(loads))) if weights else ()
+        pieces, tiles = self.pieces(op, weights, way, unit)
         ahead = self.compute(name, [(item, n) for item, _, n in pieces], after, unit=unit, op=name, tiles=tiles)
         if weights:
             self.part = ""  # the load runs ahead of its op and is blocked most of the time
             sizes = [(1, size, n) for _, size, n in pieces]
-            load = self.bring(f"load {name}", self.way, sizes, name, ahead=ahead, role=next(iter(loads)))
+            load = self.bring(f"load {name}", way, sizes, name, ahead=ahead, role=next(iter(loads)))
             self.last_load = self.call(load, [self.last_load] if self.last_load else [])
         stored = self.graph.bytes_stored(op)
         if stored:
@@ -96,27 +92,28 @@ class LayerBuilder(SectionBuilder):
         ahead = self.compute(name, [(plan.new_work(), 1), *plan.kept_works(near)], after, unit=unit, op=name)
         if near:
             # One firing more before the first piece: attention to the new rows, which are on chip.
-            read = self.bring("read kept", self.way, near, name, ahead=ahead + 1, role=Role.CACHE, token_bytes=size)
+            way = self.tiers.way
+            read = self.bring("read kept", way, near, name, ahead=ahead + 1, role=Role.CACHE, token_bytes=size)
             self.call(read, known)
         if arriving:
             self.part, task = "fetch", f"{name} to fetched"
             far, waits = _read_in_pieces(plan, most)
             ahead = self.compute(task, plan.kept_works(far), [name], unit=unit, op=name)
             self.call(name, last=[task])
-            read = self.bring("read fetched", self.way, far, task, ahead=ahead, role=Role.CACHE, token_bytes=size)
+            read = self.bring("read fetched", self.tiers.way, far, task, ahead=ahead, role=Role.CACHE, token_bytes=size)
             self.stream(arriving, read, self.tasks[arriving].firings, takes=waits)
         self._evict(plan, after)
 
     def _tokens_of_a_piece(self, plan: CachePlan, unit: str) -> int:
         """Tokens with which all kept ones pass through the chip soonest."""
-        size, stages = plan.cache.token_bytes, [self.design.units[name] for name in (*self.way, unit)]
+        size, stages = plan.cache.token_bytes, [self.design.units[name] for name in (*self.tiers.way, unit)]
 
         def pieces(piece_bytes: int) -> list[OpPiece]:
             near = plan.hit_pieces(max(1, piece_bytes // size))
             return [(plan.kept_work(n * each), n * each * size, times) for n, each, times in near]
 
         whole = plan.batch * plan.step.hits * size
-        return max(1, best_size(whole, self.piece_bytes(self.tiers.buffer), pieces, stages) // size)
+        return max(1, best_size(whole, self.room(self.tiers.way, whole), pieces, stages) // size)
 
     def _choose(self, plan: CachePlan, after: Sequence[str]) -> list[str]:
         """Adds the works of choosing, one after another, a firing for each sequence, after their metadata is read."""

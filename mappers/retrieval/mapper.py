@@ -47,7 +47,7 @@ class Retrieval(Mapper):
 
     def lower(self, graph: Graph, design: Design) -> Schedule:
         """The schedule."""
-        tiers, selection = Tiers.of(design), self.selection
+        tiers, selection = Tiers.of(graph, design), self.selection
         used = load_selection(WHOLE) if selection is None else selection
         plan = plan_cache(graph, design, tiers, used, prediction=self.prediction, layout=self.layout)
         if plan is None and selection is not None:

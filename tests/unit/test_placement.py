@@ -1,6 +1,7 @@
 """Paths, homes and rules of placement: what a design says decides where bytes come from; names and orders never do."""
 
 import pytest
+import yaml
 
 import archsim
 import dataflow
@@ -166,9 +167,9 @@ def attended(*, queries: int) -> Graph:
 
 @pytest.mark.parametrize(
     ("queries", "piece", "firings"),
-    [(1, 64, 1), (2, 64, 1), (1, 32, 2), (2, 32, 2), (1, 16, 4), (1, 8, 8), (1, 24, 4)],
+    [(1, 64, 1), (2, 64, 1), (1, 32, 2), (2, 32, 2), (1, 16, 4), (1, 8, 8), (1, 24, 4), (2, 16, 4), (3, 24, 4)],
 )
-def test_attention_streams_its_cache_by_heads_and_of_one_query_along_the_keys(queries, piece, firings) -> None:
+def test_attention_streams_its_cache_by_heads_and_along_the_keys_that_all_queries_see(queries, piece, firings) -> None:
     on, graph = design(PATHS, HOME).with_({"units.sram.capacity": f"{16 * piece} B"}), attended(queries=queries)
     pieces, _ = cut(graph.ops["y"], 64, piece, on.units["mm"])
     assert sum(n for _, _, n in pieces) == firings
@@ -181,9 +182,9 @@ def test_attention_streams_its_cache_by_heads_and_of_one_query_along_the_keys(qu
     assert report.traffic["ddr"] == {("read", "cache"): 64}
 
 
-def test_attention_of_several_queries_needs_room_for_a_kv_head() -> None:
-    with pytest.raises(MappingError, match="'load y': 16 pieces of 64 B lie in 'sram' at once"):
-        mappers.lower(attended(queries=2), design(PATHS, HOME).with_({"units.sram.capacity": "496 B"}))
+def test_attention_of_several_queries_needs_room_for_the_keys_that_each_sees_in_part() -> None:
+    with pytest.raises(MappingError, match="'load y': 16 pieces of 16 B lie in 'sram' at once"):
+        mappers.lower(attended(queries=2), design(PATHS, HOME).with_({"units.sram.capacity": "240 B"}))
 
 
 @pytest.mark.parametrize("most", [1, 3, 8, 20, 64, 10_000])
@@ -282,3 +283,45 @@ def test_works_that_a_mapper_adds_take_rules_of_kinds_alone() -> None:
     two = HEAD.replace("  vec:", "  two: {kind: matmul_array, macs_per_cycle: 2}\n  vec:")
     on = Design.read(read_text(f"{two}place: [{{unit: two, ops: ['*']}}, {{unit: mm}}]\n", path="two.yaml"))
     assert unit_for(on, "matmul", "the selection") == "mm"
+
+
+def as_paths(name: str, **more) -> Design:
+    """A shipped design with tiers, written with paths and homes instead."""
+    shipped = archsim.load_design(name)
+    data = {key: value for key, value in shipped.document.data.items() if key != "tiers"}
+    able = [unit for unit, one in shipped.units.items() if not {"read", "move"} & set(one.does)]
+    data["paths"] = {unit: list(shipped.tiers) for unit in able}
+    data["home"] = {"weight": shipped.tiers[1], "cache": shipped.tiers[1]}
+    return Design.read(read_text(yaml.safe_dump(data | more, sort_keys=False), path="paths.yaml"))
+
+
+@pytest.mark.parametrize("mapper", ["retrieval", "temporal"])
+@pytest.mark.parametrize(
+    ("name", "model", "asked"),
+    [
+        ("toy_retrieval", "toy_video", {"phase": "frame", "context": 40}),
+        ("vrex8", "llama3_8b", {"phase": "decode", "context": 4000}),
+        ("a100", "llama3_8b", {"phase": "decode", "context": 512}),
+    ],
+)
+def test_tiers_are_a_short_form_of_paths(name, model, asked, mapper) -> None:
+    reports = [
+        mappers.run(on, MODELS[model], mapper=mapper, **asked) for on in (archsim.load_design(name), as_paths(name))
+    ]
+    assert reports[0].cycles == reports[1].cycles
+    assert reports[0].traffic == reports[1].traffic
+
+
+def test_a_selection_runs_where_weights_and_cache_lie_apart() -> None:
+    units = archsim.load_design("vrex8").document.data["units"]
+    flash = {"kind": "memory", "capacity": "64 GB", "bandwidth": "100 GB/s"}
+    weight = {"weight": ["buffer", "flash"], "default": ["buffer", "dram", "pcie", "ssd"]}
+    home = {"weight": "flash", "cache": "dram"}
+    on = as_paths("vrex8", units=units | {"flash": flash}, paths={"lxe": weight}, home=home)
+    asked = {"phase": "decode", "context": 8000, "selection": archsim.load_selection("quest")}
+    report = mappers.run(on, MODELS["llama3_8b"], **asked)
+    graph = dataflow.decode(MODELS["llama3_8b"], context=8000)
+    assert report.traffic["flash"]["read", "weight"] == graph.bytes_of("weight")
+    assert {role for (_, role) in report.traffic["dram"]} == {"cache", "metadata"}
+    together = mappers.run(archsim.load_design("vrex8"), MODELS["llama3_8b"], **asked)
+    assert report.traffic["dram"]["read", "cache"] == together.traffic["dram"]["read", "cache"]

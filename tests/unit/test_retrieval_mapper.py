@@ -337,7 +337,7 @@ def test_without_units_of_its_own_choosing_is_comparisons():
 
 def plan_of_toy(selection=CHOSEN):
     graph = frame(VIDEO, context=CONTEXT)
-    return plan_cache(graph, TOY, Tiers.of(TOY), selection, prediction="this", layout="clustered")
+    return plan_cache(graph, TOY, Tiers.of(graph, TOY), selection, prediction="this", layout="clustered")
 
 
 def test_buckets_on_both_sides_of_the_gate():
