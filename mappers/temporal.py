@@ -25,7 +25,7 @@ from mappers.build.placement import Way, unit_for, way_in
 from mappers.build.section_builder import WEIGHT_BUFFERING, Buffering, SectionBuilder
 from mappers.mapper import Mapper, option
 
-Ways = dict[Way, tuple[int, Role]]  # the bytes that come over a way, and the role under which they are reported
+Ways = list[tuple[Way, int, Role]]  # what an op reads: the way to its unit, how many bytes, and their role
 
 LOAD_ATTENTION = "load attention"
 IDEAL = "bytes of an ideal memory, or of roles without a home"
@@ -47,10 +47,10 @@ class Temporal(Mapper):
     def lower(self, graph: Graph, design: Design) -> Schedule:
         """The schedule."""
         _check_design(design)
-        _check_homes(graph, design)
+        lying = _lying(graph, design)
         sections, ideal = [], Counter[str]()
         for ops, scopes in layers_of(graph.ops.values()):
-            builder = SectionBuilder(graph, design, scopes)
+            builder = SectionBuilder(graph, design, scopes, lying=lying)
             sections.append(_section(builder, ops, self.weight_buffering, ideal))
         return Schedule(
             graph, design.name, self.name, tuple(sections), skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
@@ -58,14 +58,20 @@ class Temporal(Mapper):
         )  # fmt: skip
 
     def step(self, previous: Schedule, graph: Graph, design: Design) -> Schedule:
-        """As Mapper.step; where attention reads whole caches, its work and load are made and the rest is shared."""
-        if any(task.name == f"{LOAD_ATTENTION} on chip" for section in previous.sections for task in section.tasks):
+        """As Mapper.step; where attention loads whole caches, its work and load are made and the rest is shared."""
+        streamed = any(task.name == f"{LOAD_ATTENTION} on chip" for s in previous.sections for task in s.tasks)
+        # A rule may place a step by its keys, and what no memory reads grows with them.
+        if streamed or previous.skipped or design.place:
             return self.lower(graph, design)
         return replace(previous, graph=graph, sections=tuple(_attended(s, graph) for s in previous.sections))
 
 
 def _check_design(design: Design) -> None:
     check_no_fifos(design)
+    for role in design.home:
+        if not Role(role).stored:
+            ways = (f"no home of {role}",)
+            raise MappingError(f"home.{role}: this mapper keeps tensors of this role on chip", ways_out=ways)
     if engines := list(design.of_kind(TableLookup)):
         raise MappingError(
             f"units.{engines[0]}: a table-lookup engine runs fused linears, which this mapper does not have",
@@ -73,8 +79,8 @@ def _check_design(design: Design) -> None:
         )
 
 
-def _check_homes(graph: Graph, design: Design) -> None:
-    """Raises MappingError where a memory is too small for the tensors whose home it is."""
+def _lying(graph: Graph, design: Design) -> dict[str, int]:
+    """Bytes of the tensors whose home a memory is. Raises MappingError where it is too small for them."""
     lying: dict[str, dict[str, int]] = {}
     for op in graph.ops.values():
         if OP_KINDS[op.kind].free:
@@ -85,8 +91,10 @@ def _check_homes(graph: Graph, design: Design) -> None:
                 unit = unit_for(design, op.kind, f"op '{op.name}'", op=op, graph=graph)
                 for home in way_in(design, unit, tensor.role)[:1]:
                     lying.setdefault(home, {})[tensor.name] = tensor.bytes
-    for home, tensors in lying.items():
-        check_memory(f"weights and cache of '{graph.name}'", design, home, sum(tensors.values()), "a smaller model")
+    demands = {home: sum(tensors.values()) for home, tensors in lying.items()}
+    for home, demand in demands.items():
+        check_memory(f"weights and cache of '{graph.name}'", design, home, demand, "a smaller model")
+    return demands
 
 
 def _attended(section: Section, graph: Graph) -> Section:
@@ -110,23 +118,20 @@ def _section(builder: SectionBuilder, ops: list[Op], buffering: Buffering, ideal
     before_previous: list[str] = []
     for op in ops:
         name, unit = op.name.removeprefix(scopes[0]), builder.unit_for(op.kind, f"op '{op.name}'", op)
-        # An op whose operands have several roles is reported under that of the first.
-        ways: dict[Way, tuple[int, Role]] = {}
+        ways: Ways = []
         for role, size in graph.loads(op).items():
-            way = way_in(builder.design, unit, role)
-            before, first = ways.get(way, (0, role))
-            ways[way] = before + size, first
-            if not way:
+            if way := way_in(builder.design, unit, role):
+                ways.append((way, size, role))
+            else:
                 ideal[role] += size * len(scopes)
-        ways.pop((), None)
-        # Under double buffering a load runs beside the op before, so it waits for the one before that.
-        free = before_previous if buffering == "double" else previous
-        if any(len(way) > 1 for way in ways):
+        # Under double buffering a load of weights runs beside the op before, so it waits for the one before that.
+        free = before_previous if buffering == "double" and all(role.learned for _, _, role in ways) else previous
+        if any(len(way) > 1 for way, _, _ in ways):
             firings = _streamed(builder, op, name, unit, ways, previous, free)
         else:
             firings = _whole(builder, op, name, unit, ways, previous, free)
         if stored := graph.bytes_stored(op):
-            for home in way_in(builder.design, unit, Role.CACHE)[:1]:
+            for home in _home_of_cache(builder, op)[:1]:
                 store = builder.task(f"store {name}", home, work("write", bytes=stored), role=Role.CACHE)
                 # The new rows of the cache are complete after the op's last firing. Nothing waits for the store.
                 builder.stream(name, store, 1, gives=sequence((0, firings - 1), (1, 1)))
@@ -134,14 +139,23 @@ def _section(builder: SectionBuilder, ops: list[Op], buffering: Buffering, ideal
     return builder.section("layers" if len(scopes) > 1 else ops[0].name)
 
 
+def _home_of_cache(builder: SectionBuilder, op: Op) -> Way:
+    """The home of the cache that the op writes rows of, as a way: that of the op that reads it."""
+    graph = builder.graph
+    caches = [one.name for one in graph.ops.values() if one.kind == "append" and one.inputs[0] == op.name]
+    reader = next((one for one in graph.ops.values() if set(caches) & set(one.inputs)), op)
+    unit = unit_for(builder.design, reader.kind, f"op '{reader.name}'", op=reader, graph=graph)
+    return way_in(builder.design, unit, Role.CACHE)
+
+
 def _whole(
     builder: SectionBuilder, op: Op, name: str, unit: str, ways: Ways, previous: list[str], free: list[str]
 ) -> int:
     """Adds the op, row by row, after its operands are loaded whole; returns its firings."""
     loads: list[str] = []
-    for (memory,), (size, role) in ways.items():
+    for (memory,), size, role in ways:
         builder.part = "weight load"
-        load = f"load {name}" if not loads else f"load {name} from {memory}"
+        load = f"load {name} {role}" if loads else f"load {name}"
         builder.task(load, memory, work("read", bytes=size), role=role)
         loads.append(builder.call(load, free))
     builder.part = op.kind
@@ -156,10 +170,10 @@ def _streamed(
     """Adds the op cut into pieces, each after its operands have come through the chip; returns its firings."""
     if len(ways) > 1:
         raise MappingError(
-            f"reads over {len(ways)} ways: {'; '.join(' > '.join(way) for way in ways)}", where=f"op '{op.name}'",
-            ways_out=("one home for all that it reads", "paths of one memory"),
+            f"reads {' and '.join(role for _, _, role in ways)}, and an op that streams reads one role",
+            where=f"op '{op.name}'", ways_out=("paths of one memory",),
         )  # fmt: skip
-    [(way, (size, role))] = ways.items()
+    [(way, size, role)] = ways
     builder.part = op.kind
     pieces, tiles = builder.pieces(op, size, way, unit)
     ahead = builder.compute(name, [(item, n) for item, _, n in pieces], previous, unit=unit, op=name, tiles=tiles)

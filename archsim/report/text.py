@@ -48,7 +48,7 @@ def _roofline(report: Figures) -> list[str]:
         return []
     cycles, unit = report.roofline
     why = "compulsory bytes" if report.traffic.get(unit) else "the work of the graph"
-    return [_least(report, "roofline", cycles) + f"in any schedule; {why} over the peak rate of {unit}"]
+    return [_least(report, "roofline", cycles) + f"with these ops on these units; {why} over the peak rate of {unit}"]
 
 
 def _throughput(report: Figures) -> str:

@@ -24,6 +24,16 @@ def check_memory(what: str, design: Design, memory: str, demand: int, *ways: str
     check_fits(what, path, demand, unit.capacity, *ways, "a larger capacity", dimension="bytes")
 
 
+def check_no_placement(design: Design) -> None:
+    """Raises MappingError for paths, homes and rules, for mappers that find units by their kinds and links."""
+    for key in ("paths", "home", "place"):
+        if getattr(design, key):
+            raise MappingError(
+                f"{key}: this mapper finds its units and memories by their kinds and links",
+                ways_out=("--mapper temporal",),
+            )
+
+
 def check_no_fifos(design: Design) -> None:
     """Raises MappingError for depths under `fifos`, for mappers that join units by links alone."""
     # Depths that no stream would use are refused, not ignored.

@@ -36,29 +36,38 @@ def best_size(size: int, most: int, cut: Callable[[int], Sequence[OpPiece]], sta
     times: dict[int, int] = {}
     for one in sizes:
         if 0 < one <= most:
-            time = _time(cut(one), stages)
-            # Smaller pieces shorten the first and the last, until their own overheads outweigh that.
-            if time > min(times.values(), default=time):
-                break
-            times[one] = time
+            pieces = cut(one)
+            # Bytes are whole, so that the last of very small pieces would read nothing.
+            if all(bytes_ for _, bytes_, _ in pieces):
+                times[one] = _time(pieces, stages)
     least = min(times.values(), default=0)
     return next((one for one, time in times.items() if (time - least) * SLACK <= least), most)
 
 
 def _time(pieces: Sequence[OpPiece], stages: Sequence[Unit]) -> int:
-    """Cycles, times PLACES, until all pieces have passed the stages, a piece at a time in each."""
+    """Cycles, times PLACES, until all pieces have passed the stages one after another."""
     *carriers, unit = stages
-    times = [[c.cycles(work(c.does[0], bytes=size)) if size else 0 for _, size, _ in pieces] for c in carriers]
-    times.append([unit.cycles(item) for item, _, _ in pieces])
-    counts = [n for _, _, n in pieces]
-    whole = [PLACES * sum(cycles * n for cycles, n in zip(times[-1], counts, strict=True))]
-    for stage, here, there in zip(reversed(carriers), times[-2::-1], times[:0:-1], strict=True):
+    free = [0] * len(stages)  # when each stage can begin its next piece
+    done = 0
+    for item, size, count in pieces:
+        own = [PLACES * c.cycles(work(c.does[0], bytes=size)) if size else 0 for c in carriers]
+        own.append(PLACES * unit.cycles(item))
+        late = [PLACES * c.latency_cycles for c in carriers]
         # A place is taken from the start of a piece in one stage to its end in the next, latency included.
-        late = stage.latency_cycles
-        periods = [max(PLACES * own, own + late + after) for own, after in zip(here, there, strict=True)]
-        whole.insert(0, sum(period * n for period, n in zip(periods, counts, strict=True)))
-    first, last = ([PLACES * one[at] for one in times] for at in (0, -1))
-    return max(sum(first[:i]) + whole[i] + sum(last[i + 1 :]) for i in range(len(stages)))
+        held = [(own[i] + late[i] + own[i + 1]) // PLACES for i in range(len(carriers))]
+        periods = [max(own[i] // stages[i].count, held[i]) for i in range(len(carriers))]
+        periods.append(own[-1] // unit.count)
+        walked = min(count, len(stages) + 1)  # from then on every piece takes a period of the slowest stage
+        for _ in range(walked):
+            arrives = 0
+            for i in range(len(stages)):
+                begins = max(arrives, free[i])
+                free[i] = begins + periods[i]
+                arrives = begins + own[i] + (late[i] if i < len(carriers) else 0)
+            done = arrives
+        rest = (count - walked) * max(periods)
+        free, done = [time + rest for time in free], done + rest
+    return done
 
 
 def cut(op: Op, size: int, most: int, unit: Unit) -> tuple[list[OpPiece], tuple[Box, ...]]:

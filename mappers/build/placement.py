@@ -31,7 +31,7 @@ def unit_for(design: Design, kind: str, where: str, *, op: Op | None = None, gra
     if not able:
         does = "; ".join(f"{name} {' '.join(unit.does)}" for name, unit in design.units.items())
         raise MappingError(f"no unit of '{design.name}' does '{kind}'; units do: {does}", where=where)
-    roles = [] if op is None or graph is None else [graph.tensors[name].role for name in op.inputs]
+    roles = [] if op is None or graph is None else [graph.in_memory(name).role for name in op.inputs]
     phase = "" if graph is None else graph.phase.name
     for rule in design.place:
         if rule.unit in able and rule.matches(kind, op, roles=roles, phase=phase):
@@ -49,7 +49,7 @@ def way_in(design: Design, unit: str, role: Role) -> Way:
     """
     path = path_of(design, unit, role)
     home = _home(design, unit, path, role)
-    if home is None:
+    if home is None or not path:
         return ()
     if home not in path:
         raise MappingError(

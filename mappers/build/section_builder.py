@@ -5,11 +5,12 @@ A call is a group of tasks that a design starts as one: it starts when all calls
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from archsim.design.design import Design
+from archsim.errors import MappingError
 from archsim.units import Memory
 from dataflow.graph import Graph, Op
 from dataflow.op import Box, Work, work
@@ -38,7 +39,7 @@ class SectionBuilder:
     """A section in the making: ops of the graph as tasks on the design's units, repeated once for each of `scopes`.
 
     A scope is the prefix of the names of a layer's ops, such as "layer3.". `part` is the part of a report to which the
-    tasks added from now on belong, as in Task.
+    tasks added from now on belong, as in Task. `lying`: bytes of the tensors whose home a memory is.
     """
 
     graph: Graph
@@ -47,6 +48,7 @@ class SectionBuilder:
     tasks: dict[str, Task] = field(default_factory=dict)
     streams: list[Stream] = field(default_factory=list)
     part: str | None = None
+    lying: Mapping[str, int] = field(default_factory=dict)
     _last: dict[str, list[str]] = field(default_factory=dict)
 
     def task(
@@ -116,8 +118,21 @@ class SectionBuilder:
         return Section(name, tuple(self.tasks.values()), tuple(self.streams), len(self.scopes))
 
     def unit_for(self, kind: str, where: str, op: Op | None = None) -> str:
-        """The unit that does this op, or work of this kind that the mapper adds. Raises MappingError as unit_for."""
-        return unit_for(self.design, kind, where, op=op, graph=self.graph)
+        """The unit that does this op in all its repetitions, or work of this kind that the mapper adds.
+
+        Raises MappingError as unit_for, and where rules place the op of one layer elsewhere than that of another.
+        """
+        found = unit_for(self.design, kind, where, op=op, graph=self.graph)
+        if op is not None and any(rule.ops for rule in self.design.place):
+            name = op.name.removeprefix(self.scopes[0])
+            for same in (self.graph.ops[scope + name] for scope in self.scopes):
+                other = unit_for(self.design, kind, where, op=same, graph=self.graph)
+                if other != found:
+                    raise MappingError(
+                        f"'{op.name}' is placed on '{found}', '{same.name}' on '{other}'; layers that repeat run alike",
+                        ways_out=("a rule under place for all layers, such as ops: ['layer*.q']",),
+                    )
+        return found
 
     def compute(
         self, name: str, runs: Runs, after: Sequence[str], *, unit: str, op: OpNames = "", tiles: tuple[Box, ...] = ()
@@ -133,8 +148,11 @@ class SectionBuilder:
         return len(launch)
 
     def piece_bytes(self, memory: str) -> int:
-        """Bytes of a piece of operands on its way through this memory."""
-        return self.design.units[memory].capacity // PIECES  # type: ignore[attr-defined]
+        """Bytes of a piece of operands on its way through this memory, beside the tensors whose home it is."""
+        return max(0, self._free(memory)) // PIECES
+
+    def _free(self, memory: str) -> int:
+        return int(self.design.units[memory].capacity) - self.lying.get(memory, 0)  # type: ignore[attr-defined]
 
     def room(self, way: Way, size: int) -> int:
         """Bytes of the largest piece that the memories on the way inward have room for; `size` where there are none."""
@@ -162,7 +180,7 @@ class SectionBuilder:
             if isinstance(self.design.units[hop], Memory):
                 check_fits(
                     f"'{name}': {PIECES} pieces of {largest} B lie in '{hop}' at once", f"units.{hop}.capacity",
-                    PIECES * largest, PIECES * self.piece_bytes(hop), "a larger capacity", dimension="bytes",
+                    PIECES * largest, self._free(hop), "a larger capacity", dimension="bytes",
                 )  # fmt: skip
                 self.task(passed, hop, each_size("read", sizes), role=role)
             else:

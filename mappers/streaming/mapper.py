@@ -21,7 +21,7 @@ from dataflow.op import OP_KINDS, Counts, work
 from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import UNLIMITED
-from mappers.build.checks import check_fits
+from mappers.build.checks import check_fits, check_no_placement
 from mappers.build.section_builder import SectionBuilder
 from mappers.mapper import Mapper, option
 from mappers.streaming.pipeline import Pipeline
@@ -52,6 +52,7 @@ class Streaming(Mapper):
         """The schedule, a section for each attention op: they run one after another on the same nodes."""
         ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
         _check_graph(graph, ops)
+        check_no_placement(design)
         if design.links:
             raise MappingError("links: this mapper joins any two nodes by a FIFO", ways_out=("depths under fifos",))
         cascade = CASCADES[self.form]

@@ -17,7 +17,7 @@ from dataflow.op import Counts
 from dataflow.phase import Phase
 from dataflow.schedule import Schedule
 from dataflow.section import Section
-from mappers.build.checks import check_no_fifos
+from mappers.build.checks import check_no_fifos, check_no_placement
 from mappers.build.section_builder import WEIGHT_BUFFERING, Buffering
 from mappers.mapper import Mapper, option
 from mappers.table_lookup.attention import attention
@@ -54,6 +54,7 @@ class TableLookupPipeline(Mapper):
     def lower(self, graph: Graph, design: Design) -> Schedule:
         """The schedule."""
         check_no_fifos(design)
+        check_no_placement(design)
         shapes = Shapes.of(graph, design, self.weight_buffering, self.attention_order)
         check_limits(shapes)
         return Schedule(

@@ -138,7 +138,7 @@ AMBIGUOUS = {
     ),
     "memory on chip of 1 B": (
         HEAD.replace("512 B", "1 B") + PATHS + HOME,
-        "'load y': 16 pieces of 2 B lie in 'sram' at once; units.sram.capacity asked 32 B, there is 0 B; ways out: a "
+        "'load y': 16 pieces of 2 B lie in 'sram' at once; units.sram.capacity asked 32 B, there is 1 B; ways out: a "
         "larger capacity",
     ),
     "home too small": (
@@ -325,3 +325,106 @@ def test_a_selection_runs_where_weights_and_cache_lie_apart() -> None:
     assert {role for (_, role) in report.traffic["dram"]} == {"cache", "metadata"}
     together = mappers.run(archsim.load_design("vrex8"), MODELS["llama3_8b"], **asked)
     assert report.traffic["dram"]["read", "cache"] == together.traffic["dram"]["read", "cache"]
+
+
+LIKE_TOY = """\
+name: like_toy
+source: counted by hand
+clock: 1 MHz
+mapper: temporal
+units:
+  mm: {kind: matmul_array, macs_per_cycle: 16}
+  pim: {kind: matmul_array, macs_per_cycle: 1}
+  vec: {kind: vector, ops: [embedding, rmsnorm, quantize, dequantize, add, silu_mul, rope], lanes: 8}
+  sram: {kind: memory, capacity: 8 KiB, bandwidth: 16 B/cycle}
+  ddr: {kind: memory, capacity: 1 MiB, bandwidth: 8 B/cycle}
+"""
+ALONE = "place: [{kinds: [matmul, ternary_matmul, attention], unit: mm}]\n"
+GENERATED = {
+    "a rule of keys": "paths: {mm: [ddr], pim: [ddr], vec: [ddr]}\n"
+    "place: [{kinds: [attention], extents: {keys: {below: 20}}, unit: pim}, {unit: mm}]\n",
+    "a cache without a home": "paths: {mm: [ddr], vec: [ddr]}\nhome: {weight: ddr}\n" + ALONE,
+    "an ideal cache": "paths: {mm: {cache: [], default: [ddr]}, vec: [ddr]}\nhome: {weight: ddr, cache: ddr}\n" + ALONE,
+    "two hops": "paths: {mm: [sram, ddr], vec: [sram, ddr]}\nhome: {weight: ddr, cache: ddr}\n" + ALONE,
+}
+
+
+@pytest.mark.parametrize("more", GENERATED.values(), ids=GENERATED)
+def test_each_step_of_a_generation_is_that_of_a_decode(more) -> None:
+    on = Design.read(read_text(LIKE_TOY + more, path="like_toy.yaml"))
+    report = mappers.run(on, MODELS["toy_llm"], phase="generate", prompt=16, tokens=6)
+    alone = [mappers.run(on, MODELS["toy_llm"], phase="decode", context=context).cycles for context, _ in report.steps]
+    assert [cycles for _, cycles in report.steps] == alone
+
+
+def test_a_rule_that_places_layers_apart_is_refused() -> None:
+    paths = "paths: {mm: [ddr], pim: [ddr], vec: [ddr]}\n"
+    for layer in ("layer0.*", "layer1.*"):
+        on = Design.read(
+            read_text(f"{LIKE_TOY}{paths}place: [{{ops: ['{layer}'], unit: pim}}, {{unit: mm}}]\n", path="x")
+        )
+        with pytest.raises(
+            MappingError, match=r"'layer0.q' is placed on '\w+', 'layer1.q' on '\w+'; layers that repeat run"
+        ):
+            mappers.run(on, MODELS["toy_llm"], phase="decode", context=4)
+
+
+def test_new_rows_of_a_cache_are_written_where_it_is_read() -> None:
+    on = Design.read(read_text(LIKE_TOY + "paths: {mm: [ddr], vec: [sram]}\n" + ALONE, path="x"))
+    report = mappers.run(on, MODELS["toy_llm"], phase="prefill", prompt=16)
+    assert report.bytes_moved("ddr", "written") == 2 * 2 * 16 * 2 * 2
+    assert report.bytes_moved("sram", "written") == 0
+
+
+def test_tensors_at_home_leave_less_room_for_pieces() -> None:
+    more = "paths: {mm: [sram, ddr], vec: [sram, ddr]}\nhome: {weight: sram, cache: ddr}\n" + ALONE
+    on = Design.read(read_text(LIKE_TOY + more, path="x"))
+    tight = on.with_({"units.sram.capacity": "240 B"})
+    assert mappers.run(on, MODELS["toy_llm"], phase="decode", context=64).cycles > 0
+    with pytest.raises(MappingError, match=r"units\.sram\.capacity asked 128 B, there is 10 B"):
+        mappers.run(tight, MODELS["toy_llm"], phase="decode", context=64)
+
+
+def test_operands_of_two_roles_are_each_read_as_their_own() -> None:
+    graph = Graph("two")
+    for name, shape, role in (("k", (4, 8), "cache"), ("w", (4, 8), "weight")):
+        graph.add_tensor(Tensor(name, shape, FORMATS["fp16"], role))
+    graph.add("y", "matmul", ("k", "w"), format=FORMATS["fp16"])
+    report = run(graph, archsim.load_design("toy"))
+    assert report.traffic["ddr"] == {("read", "cache"): 64, ("read", "weight"): 64}
+    with pytest.raises(MappingError, match="op 'y': reads cache and weight, and an op that streams reads one role"):
+        mappers.lower(graph, design(PATHS, HOME))
+
+
+def test_no_piece_is_empty_and_a_small_rest_hides_no_tail() -> None:
+    slow = HEAD.replace("bandwidth: 4 B/cycle", "bandwidth: 1 B/cycle") + PATHS + HOME
+    on = Design.read(read_text(slow, path="x"))
+    assert mappers.run(on, MODELS["toy_llm"], phase="decode", context=4).cycles > 0
+    # 257 outputs: of pieces of 128 outputs two are whole, and the tail is theirs, not that of the single rest.
+    text = LIKE_TOY.replace("8 B/cycle", "16 B/cycle, request_overhead: 5 cycles, request_bytes: 64 B")
+    before = None
+    for capacity in (6160, 24_640, 394_752, 1_579_008):
+        more = "paths: {mm: [sram, ddr], vec: [sram, ddr]}\nhome: {weight: ddr, cache: ddr}\n" + ALONE
+        large = Design.read(read_text(text + more, path="x")).with_({"units.sram.capacity": f"{capacity} B"})
+        cycles = run(product(96, 257), large).cycles
+        assert before is None or cycles <= 1.001 * before, capacity
+        before = cycles if before is None else min(before, cycles)
+
+
+def test_mappers_that_find_units_by_links_refuse_paths() -> None:
+    for name, model, asked in (
+        ("tellme_kv260", "bitnet_b158_large", {"phase": "decode", "context": 4}),
+        ("streaming_machine", "toy_llm", {"phase": "attention", "prompt": 2, "context": 2}),
+    ):
+        shipped = archsim.load_design(name)
+        data = shipped.document.data | {"place": [{"unit": next(iter(shipped.units))}]}
+        on = Design.read(read_text(yaml.safe_dump(data), path="x"))
+        with pytest.raises(
+            MappingError, match="place: this mapper finds its units and memories by their kinds and links"
+        ):
+            mappers.run(on, MODELS[model], **asked)
+
+
+def test_a_home_of_activations_is_refused_until_they_move() -> None:
+    with pytest.raises(MappingError, match=r"home\.activation: this mapper keeps tensors of this role on chip"):
+        run(product(8, 16), design(PATHS, "home: {weight: ddr, activation: sram}\n"))
