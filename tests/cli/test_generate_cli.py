@@ -10,6 +10,7 @@ import pytest
 
 from archsim import cli
 from archsim.cli import DONE, INTERRUPTED, main
+from interrupts import hear
 
 GENERATE = ["simulate", "toy", "toy_llm", "--phase", "generate", "--prompt", "2", "--tokens", "4"]
 
@@ -73,7 +74,8 @@ def test_an_interrupt_ends_it_cleanly():
     command = [sys.executable, "-c", "import archsim.cli as cli; cli.PROGRESS_SECONDS = 0; cli.entry()"]
     # More steps than fit into the time that a signal takes to arrive.
     many = ["simulate", "tellme_kv260", "bitnet_b158_large", "--phase", "generate", "--prompt", "24", "--tokens", "900"]
-    with subprocess.Popen([*command, *many], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, *many], preexec_fn=hear, **pipes) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
         os.kill(process.pid, signal.SIGINT)

@@ -17,6 +17,7 @@ from archsim import Deadlock, ScheduleError
 from archsim.engine import attempt, compiled, machine_code_folder, run, simpy_engine
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
 from dataflow import UNLIMITED
+from interrupts import hear
 
 MOST = 2**62
 PROGRAM = """
@@ -129,7 +130,8 @@ def environment(**more: str) -> dict[str, str]:
 def test_an_interrupt_ends_a_run_of_days(servers: int) -> None:
     """In both kernels: units of several servers are for the clock."""
     command = [sys.executable, "-c", PROGRAM, str(10**13), str(servers)]
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment(), preexec_fn=hear, **pipes) as run:
         try:
             assert run.stdout is not None
             assert run.stdout.readline() == "begun\n"
@@ -211,7 +213,7 @@ def test_a_deadlock_that_is_too_large_for_a_way_out_is_told() -> None:
 def test_an_interrupt_ends_a_run_in_which_no_time_passes(skip: bool) -> None:
     code = ZERO_CYCLES.format(skip=skip)
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear) as it:
         assert it.stdout is not None
         assert it.stdout.readline() == "begun\n"
         time.sleep(0.3)
