@@ -1,4 +1,4 @@
-"""What several mappers check: that a demand fits a resource, and that a design has no FIFOs that nothing would use."""
+"""What several mappers check: that a demand fits a resource, and that a design declares nothing that they ignore."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Placement: which unit does an op, where tensors of a role lie, and through which memories they come to a unit.
 
-Every mapper asks here. What a design leaves open has one possibility, or is refused with the line to write: nothing is
-chosen by the order of names.
+Ops one after another and retrieval ask here; mappers that find units by their links refuse paths, homes and rules. What
+a design leaves open has one possibility, or is refused with the line to write: nothing is chosen by the order of names.
 """
 
 from __future__ import annotations

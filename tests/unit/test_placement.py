@@ -11,7 +11,7 @@ from archsim.files.document import read_text
 from archsim.report.report import Report
 from archsim.units import Memory
 from contracts.renamed import renamed
-from dataflow import FORMATS, Graph, Schedule, Tensor, work
+from dataflow import FORMATS, Graph, Schedule, Tensor
 from dataflow.role import Role
 from mappers.build import SectionBuilder
 from mappers.build.pieces import SLACK, best_size, cut
@@ -278,8 +278,6 @@ def test_names_of_units_and_the_order_of_keys_change_no_number(name, model, phas
 
 
 def test_works_that_a_mapper_adds_take_rules_of_kinds_alone() -> None:
-    item = work("compare", comparisons=4)
-    assert item["comparisons"] == 4
     two = HEAD.replace("  vec:", "  two: {kind: matmul_array, macs_per_cycle: 2}\n  vec:")
     on = Design.read(read_text(f"{two}place: [{{unit: two, ops: ['*']}}, {{unit: mm}}]\n", path="two.yaml"))
     assert unit_for(on, "matmul", "the selection") == "mm"
