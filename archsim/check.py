@@ -67,7 +67,7 @@ def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
         for role, path in by_role.items():
             of_role = "" if role == DEFAULT else f" ({role})"
             lines.append(f"  path {unit + of_role}: {' > '.join(path) or 'an ideal memory, no bytes are counted'}")
-    lines += [f"  home {role}: {memory}" for role, memory in design.home.items()]
+    lines += [f"  home {role}: {', then '.join(memories)}" for role, memories in design.home.items()]
     for name, link in design.links.items():
         lines.append(f"  link {name:<14} {link.from_} > {link.to}: {link.depth} x {link.token_bits} bit")
     lines += [f"  FIFOs {name:<13} {show_limit(depth)} tokens deep" for name, depth in design.fifos.items()]
@@ -118,6 +118,11 @@ def _notes(design: Design) -> list[str]:
             for name, unit in design.of_kind(CoreArray).items()
             if unit.cores != design.silicon.cores
         ]
+    for i, placing in enumerate(design.place):
+        kinds = placing.kinds or design.units[placing.unit].does
+        if not any(sum(kind in unit.does for unit in design.units.values()) > 1 for kind in kinds):
+            told = ", ".join(kinds)
+            notes.append(f"place.{i}: decides nothing, because '{placing.unit}' alone does {told}")
     if set(design.assumed) & set(design.fitted):
         notes.append("a path stands under both assumed and fitted")
     return notes

@@ -36,8 +36,9 @@ class Schedule:
     """The sections of a graph on a design, one after another.
 
     `recomputed` counts work beyond the graph's, and `recomputed_for` says what it is; `skipped` is the work that is
-    left out. `selected` describes what a selection keeps. `approximated` lists what is simplified; `options` are the
-    mapper's.
+    left out. `holds`: bytes of the tensors that lie in each memory throughout, by (memory, role), where "" is no memory
+    of the design. `selected` describes what a selection keeps. `approximated` lists what is simplified; `options` are
+    the mapper's.
     """
 
     graph: Graph
@@ -47,6 +48,7 @@ class Schedule:
     recomputed: Mapping[str, int] = field(default_factory=dict)
     recomputed_for: str = "padding, repeats or steps of the algorithm"
     skipped: tuple[Skipped, ...] = ()
+    holds: Mapping[tuple[str, str], int] = field(default_factory=dict)
     selected: SelectionSummary | None = None
     approximated: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -17,7 +17,8 @@ class Section:
 
     A section with `repeat` n runs n times in a row. `orders` gives the order of firings of a unit that serves several
     tasks, in run-length form. Any other unit runs its tasks one after another as listed; a unit that serves first come
-    has no order. Raises ScheduleError with every problem.
+    has no order. `holds`: bytes of activations that lie in each memory at once, by (memory, role); "" is no memory of
+    the design. Raises ScheduleError with every problem.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Section:
     streams: tuple[Stream, ...]
     repeat: int = 1
     orders: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    holds: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check()
@@ -72,6 +74,21 @@ class Section:
         if unit in self.orders:
             return self.orders[unit]
         return tuple((t.name, t.firings) for t in self.tasks if t.unit == unit)
+
+    def queues(self) -> dict[str, int]:
+        """Bytes of all places of the streams that lie in each memory; streams of one FIFO count once, as its largest.
+
+        Under "" those of streams that name no memory.
+        """
+        sizes: dict[tuple[str, str], int] = {}
+        for stream in self.streams:
+            if stream.bytes_per_token:
+                queue = stream.memory, stream.fifo or f"stream {stream.name}"
+                sizes[queue] = max(sizes.get(queue, 0), stream.depth * stream.bytes_per_token)
+        found: dict[str, int] = {}
+        for (memory, _), size in sizes.items():
+            found[memory] = found.get(memory, 0) + size
+        return found
 
     @property
     def ends(self) -> dict[str, tuple[str, str]]:

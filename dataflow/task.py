@@ -62,7 +62,8 @@ class Stream:
 
     `depth` is in tokens, UNLIMITED for a queue that never fills; `initial` tokens lie in it when the section starts.
     `bytes_per_token` is 0 for pure signals. `fifo` names the hardware queue that carries the stream; streams with one
-    name use that queue one after another. A stream without a name has a queue of its own.
+    name use that queue one after another. A stream without a name has a queue of its own. `memory` names the memory in
+    which its places lie; empty for a queue outside the design's memories.
     """
 
     name: str
@@ -70,3 +71,4 @@ class Stream:
     bytes_per_token: int = 0
     initial: int = 0
     fifo: str = ""
+    memory: str = ""

@@ -11,6 +11,7 @@ from archsim.selection.selection import Selection
 from dataflow.errors import guess
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
+from mappers.build.checks import check_schedule
 from mappers.mapper import Mapper, options_of, refuse_phase
 from mappers.retrieval.mapper import Retrieval
 from mappers.streaming.mapper import Streaming
@@ -37,6 +38,7 @@ def lower(graph: Graph, design: Design, *, mapper: str | Mapper | None = None, *
     made = chosen.lower(graph, design)
     if not isinstance(made, Schedule):
         raise MappingError(f"mapper '{chosen.name}': lower gave {quoted(made)}; expected a Schedule")
+    check_schedule(made, design)
     return made
 
 

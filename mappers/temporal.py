@@ -1,42 +1,43 @@
 """The temporal mapper: ops one after another on units that each do some op kinds, weights loaded from memory.
 
-The plainest mapping: an op starts when the one before has ended; activations stay on chip.
+The plainest mapping: an op starts when the one before has ended.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
+from archsim.run.capacity import held
 from archsim.units import TableLookup
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS, Box, Work, computes, work
-from dataflow.pattern import every, sequence
+from dataflow.pattern import every
 from dataflow.role import Role
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
-from mappers.build.checks import check_memory, check_no_fifos
-from mappers.build.layers import layers_of
-from mappers.build.placement import Way, unit_for, way_in
-from mappers.build.section_builder import WEIGHT_BUFFERING, Buffering, SectionBuilder
+from mappers.build.checks import check_capacity, check_no_fifos
+from mappers.build.layers import layers_of, name_within
+from mappers.build.lying import Lying, stored_by_home, told_of_activations, with_room
+from mappers.build.op_builder import IDEAL, Ahead, OpBuilder, Operand
+from mappers.build.section_builder import WEIGHT_BUFFERING, Buffering
 from mappers.mapper import Mapper, option
 
-Ways = list[tuple[Way, int, Role]]  # what an op reads: the way to its unit, how many bytes, and their role
-
 LOAD_ATTENTION = "load attention"
-IDEAL = "bytes of an ideal memory, or of roles without a home"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Temporal(Mapper):
     """Any graph, ops one after another, each on the unit that does its kind.
 
-    What an op reads comes from its home, hop by hop along the path of its unit. Over one hop it is loaded whole and the
-    op runs row by row; over several it streams in pieces through the memories on the way, and the op is cut alike.
+    What an op reads comes from its home, hop by hop along the path of its unit, and what it makes leaves so. Weights
+    and cached keys that come over one hop are loaded whole, and the op runs row by row; else all streams in pieces
+    through the memories on the way, and the op is cut alike.
     Raises MappingError where no unit does a kind, the design leaves a choice open, or tensors or pieces do not fit.
     """
 
@@ -47,54 +48,43 @@ class Temporal(Mapper):
     def lower(self, graph: Graph, design: Design) -> Schedule:
         """The schedule."""
         _check_design(design)
-        lying = _lying(graph, design)
-        sections, ideal = [], Counter[str]()
-        for ops, scopes in layers_of(graph.ops.values()):
-            builder = SectionBuilder(graph, design, scopes, lying=lying)
-            sections.append(_section(builder, ops, self.weight_buffering, ideal))
-        return Schedule(
-            graph, design.name, self.name, tuple(sections), skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
-            approximated=("activations stay on chip: only weights, tables and caches move",), options=self.options(),
-        )  # fmt: skip
+        groups = layers_of(graph.ops.values())
+        stored, passed = stored_by_home(graph, design, groups)
+        check_capacity(held(stored), design, graph)
+
+        def made(lying: Lying) -> Schedule:
+            sections, ideal = [], Counter[str]()
+            for ops, scopes in groups:
+                builder = OpBuilder(graph, design, scopes, ops=ops, lying=lying, ideal=ideal)
+                sections.append(_section(builder, ops, self.weight_buffering))
+            return Schedule(
+                graph, design.name, self.name, tuple(sections), holds=stored,
+                skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
+                approximated=tuple(told_of_activations(lying, design)), options=self.options(),
+            )  # fmt: skip
+
+        return with_room(made, graph, design, groups, stored, passed=passed)
 
     def step(self, previous: Schedule, graph: Graph, design: Design) -> Schedule:
-        """As Mapper.step; where attention loads whole caches, its work and load are made and the rest is shared."""
-        streamed = any(task.name == f"{LOAD_ATTENTION} on chip" for s in previous.sections for task in s.tasks)
+        """As Mapper.step; where attention is one firing, its work and load are made and the rest is shared."""
+        attentions = {LOAD_ATTENTION, "attention"}
+        cut = any(task.name in attentions and task.firings > 1 for s in previous.sections for task in s.tasks)
+        caches = [at for at in previous.holds if at[1] == Role.CACHE]
         # A rule may place a step by its keys, and what no memory reads grows with them.
-        if streamed or previous.skipped or design.place:
+        if cut or previous.skipped or design.place or len(caches) > 1:
             return self.lower(graph, design)
-        return replace(previous, graph=graph, sections=tuple(_attended(s, graph) for s in previous.sections))
+        holds = {**previous.holds, **{at: graph.bytes_of(Role.CACHE) for at in caches}}
+        sections = tuple(_attended(s, graph) for s in previous.sections)
+        return replace(previous, graph=graph, sections=sections, holds=holds)
 
 
 def _check_design(design: Design) -> None:
     check_no_fifos(design)
-    for role in design.home:
-        if not Role(role).stored:
-            ways = (f"no home of {role}",)
-            raise MappingError(f"home.{role}: this mapper keeps tensors of this role on chip", ways_out=ways)
     if engines := list(design.of_kind(TableLookup)):
         raise MappingError(
             f"units.{engines[0]}: a table-lookup engine runs fused linears, which this mapper does not have",
             ways_out=("mapper: table_lookup in the design", "--mapper table_lookup"),
         )
-
-
-def _lying(graph: Graph, design: Design) -> dict[str, int]:
-    """Bytes of the tensors whose home a memory is. Raises MappingError where it is too small for them."""
-    lying: dict[str, dict[str, int]] = {}
-    for op in graph.ops.values():
-        if OP_KINDS[op.kind].free:
-            continue
-        for name in op.inputs:
-            tensor = graph.in_memory(name)
-            if tensor.role.stored:
-                unit = unit_for(design, op.kind, f"op '{op.name}'", op=op, graph=graph)
-                for home in way_in(design, unit, tensor.role)[:1]:
-                    lying.setdefault(home, {})[tensor.name] = tensor.bytes
-    demands = {home: sum(tensors.values()) for home, tensors in lying.items()}
-    for home, demand in demands.items():
-        check_memory(f"weights and cache of '{graph.name}'", design, home, demand, "a smaller model")
-    return demands
 
 
 def _attended(section: Section, graph: Graph) -> Section:
@@ -111,76 +101,45 @@ def _attended(section: Section, graph: Graph) -> Section:
     return section.with_tasks(changed)
 
 
-def _section(builder: SectionBuilder, ops: list[Op], buffering: Buffering, ideal: Counter[str]) -> Section:
-    """The section of these ops; `ideal` counts the bytes, by role, that no memory reads."""
-    graph, scopes = builder.graph, builder.scopes
+def _section(builder: OpBuilder, ops: list[Op], buffering: Buffering) -> Section:
+    """The section of these ops."""
     previous: list[str] = []  # the op before this one
     before_previous: list[str] = []
+    loads = 0
     for op in ops:
-        name, unit = op.name.removeprefix(scopes[0]), builder.unit_for(op.kind, f"op '{op.name}'", op)
-        ways: Ways = []
-        for role, size in graph.loads(op).items():
-            if way := way_in(builder.design, unit, role):
-                ways.append((way, size, role))
-            else:
-                ideal[role] += size * len(scopes)
+        name, unit = name_within(op), builder.unit_for(op.kind, f"op '{op.name}'", op)
+        operands, results = builder.operands(op, unit), builder.results(op, unit)
         # Under double buffering a load of weights runs beside the op before, so it waits for the one before that.
-        free = before_previous if buffering == "double" and all(role.learned for _, _, role in ways) else previous
-        if any(len(way) > 1 for way, _, _ in ways):
-            firings = _streamed(builder, op, name, unit, ways, previous, free)
+        double = buffering == "double" and all(one.role.learned for one in operands)
+        flow = f"ahead {loads % 2}" if buffering == "double" else "weights"
+        ahead = Ahead(flow, before_previous if double else previous)
+        loads += any(one.role.learned for one in operands)
+        moved = any(one.role is not Role.CACHE for one in results)
+        if moved or any(len(one.way) > 1 for one in (*operands, *results)):
+            done = builder.streamed(op, name, unit, operands, results, after=previous, ahead=ahead)
         else:
-            firings = _whole(builder, op, name, unit, ways, previous, free)
-        if stored := graph.bytes_stored(op):
-            for home in _home_of_cache(builder, op)[:1]:
-                store = builder.task(f"store {name}", home, work("write", bytes=stored), role=Role.CACHE)
-                # The new rows of the cache are complete after the op's last firing. Nothing waits for the store.
-                builder.stream(name, store, 1, gives=sequence((0, firings - 1), (1, 1)))
-        before_previous, previous = previous, [name]
-    return builder.section("layers" if len(scopes) > 1 else ops[0].name)
-
-
-def _home_of_cache(builder: SectionBuilder, op: Op) -> Way:
-    """The home of the cache that the op writes rows of, as a way: that of the op that reads it."""
-    graph = builder.graph
-    caches = [one.name for one in graph.ops.values() if one.kind == "append" and one.inputs[0] == op.name]
-    reader = next((one for one in graph.ops.values() if set(caches) & set(one.inputs)), op)
-    unit = unit_for(builder.design, reader.kind, f"op '{reader.name}'", op=reader, graph=graph)
-    return way_in(builder.design, unit, Role.CACHE)
+            done = _whole(builder, op, name, unit, operands, results, previous, ahead.after)
+        before_previous, previous = previous, done
+    return builder.section("layers" if len(builder.scopes) > 1 else ops[0].name)
 
 
 def _whole(
-    builder: SectionBuilder, op: Op, name: str, unit: str, ways: Ways, previous: list[str], free: list[str]
-) -> int:
-    """Adds the op, row by row, after its operands are loaded whole; returns its firings."""
+    builder: OpBuilder, op: Op, name: str, unit: str, operands: list[Operand], rows: list[Operand],
+    previous: list[str], free: Sequence[str],
+) -> list[str]:  # fmt: skip
+    """Adds the op, row by row, after its operands are loaded whole and before new rows of its cache are stored."""
     loads: list[str] = []
-    for (memory,), size, role in ways:
-        builder.part = "weight load"
-        load = f"load {name} {role}" if loads else f"load {name}"
-        builder.task(load, memory, work("read", bytes=size), role=role)
-        loads.append(builder.call(load, free))
+    for operand in operands:
+        builder.part = builder.part_of_load(operand.role)
+        load = builder.load_name(name, operand, operands)
+        builder.task(load, operand.way[0], work("read", bytes=operand.size), role=operand.role)
+        loads.append(builder.call(load, [*free, *builder.stores_before(op, operand)]))
     builder.part = op.kind
-    rows, each = _row_by_row(op)
-    builder.compute(name, [(each, rows)], [*previous, *loads], unit=unit, op=name, tiles=_tiles(op))
-    return builder.tasks[name].firings
-
-
-def _streamed(
-    builder: SectionBuilder, op: Op, name: str, unit: str, ways: Ways, previous: list[str], free: list[str]
-) -> int:
-    """Adds the op cut into pieces, each after its operands have come through the chip; returns its firings."""
-    if len(ways) > 1:
-        raise MappingError(
-            f"reads {' and '.join(role for _, _, role in ways)}, and an op that streams reads one role",
-            where=f"op '{op.name}'", ways_out=("paths of one memory",),
-        )  # fmt: skip
-    [(way, size, role)] = ways
-    builder.part = op.kind
-    pieces, tiles = builder.pieces(op, size, way, unit)
-    ahead = builder.compute(name, [(item, n) for item, _, n in pieces], previous, unit=unit, op=name, tiles=tiles)
-    builder.part = "weight load"
-    read = [(1, each, n) for _, each, n in pieces]
-    builder.call(builder.bring(f"load {name}", way, read, name, ahead=ahead, role=role), free)
-    return builder.tasks[name].firings
+    count, each = _row_by_row(op)
+    builder.compute(name, [(each, count)], [*previous, *loads], unit=unit, op=name, tiles=_tiles(op))
+    for one in rows:
+        builder.leave(op, name, one, 0)
+    return [name]
 
 
 def _row_by_row(op: Op) -> tuple[int, Work]:

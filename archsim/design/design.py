@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field, model_validator
 
-from archsim.design.placement import PathsByRole, PlaceRule, placement_problems
+from archsim.design.placement import Homes, PathsByRole, PlaceRule, placement_problems
 from archsim.design.resources import Resources, no_unit
 from archsim.design.silicon import Silicon
 from archsim.design.tiers import tier_problems
@@ -54,18 +54,20 @@ class Design(Sourced):
     )
     tiers: tuple[str, ...] = Field(
         (),
-        description="short form of one path that all units share, from the cores outward: the memory on chip, the main "
-        "memory, which is the home of weights and cache, then optionally channels and the memory behind them",
+        description="short form of one path that all units share, from the cores outward: the memory on chip, which is "
+        "the home of activations, the main memory, which is that of weights and cache, then optionally channels and "
+        "the memory behind them",
     )
     paths: dict[str, PathsByRole] = Field(
         default_factory=dict,
         description="unit -> memories and channels that its operands pass, from the unit outward, or such a list for "
         "each role and `default`; [] is an ideal memory, of which no bytes are counted",
     )
-    home: dict[str, str] = Field(
+    home: dict[str, Homes] = Field(
         default_factory=dict,
         description="role -> memory in which its tensors lie between uses; learned ones lie where `weight` does unless "
-        "named; a role without a home moves no bytes",
+        "named; of activations a list, whose next memory takes what does not fit (the spill); a role without a home "
+        "takes no room and moves no bytes",
     )
     place: tuple[PlaceRule, ...] = Field(
         (), description="rules that say which of several units does an op; the first that matches wins"

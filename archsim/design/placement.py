@@ -65,6 +65,29 @@ def _by_role(value: Any) -> dict[str, tuple[str, ...]]:
 
 
 PathsByRole = Annotated[dict[str, tuple[str, ...]], _PathsByRole]
+
+
+class _Homes:
+    """A memory, or several of which each takes what does not fit in those before it."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(_homes)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        names = {"type": "array", "items": {"type": "string"}}
+        return {"anyOf": [{"type": "string"}, names], "examples": ["dram", ["sram", "dram"]]}
+
+
+def _homes(value: Any) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"expected a memory, or a list of memories from the unit outward, got {value}")
+    return tuple(names)
+
+
+Homes = Annotated[tuple[str, ...], _Homes]
 Paths = Mapping[str, Mapping[str, tuple[str, ...]]]
 Problems = Iterator[tuple[str, str]]  # a dotted path, and what is wrong there
 
@@ -108,7 +131,7 @@ class PlaceRule(BaseModel):
 
 
 def placement_problems(
-    units: Mapping[str, Unit], paths: Paths, home: Mapping[str, str], place: Sequence[PlaceRule], tiers: Sequence[str]
+    units: Mapping[str, Unit], paths: Paths, home: Mapping[str, Homes], place: Sequence[PlaceRule], tiers: Sequence[str]
 ) -> Problems:
     """Names that are not there, paths that lead nowhere, and homes off every path."""
     if tiers and paths:
@@ -139,21 +162,30 @@ def _path_problems(paths: Paths, units: Mapping[str, Unit]) -> Problems:
                 yield where, f"ends with '{path[-1]}', which is no memory; name the memory that it leads to"
 
 
-def _home_problems(home: Mapping[str, str], units: Mapping[str, Unit], on_paths: Collection[str]) -> Problems:
-    for role, memory in home.items():
+def _home_problems(home: Mapping[str, Homes], units: Mapping[str, Unit], on_paths: Collection[str]) -> Problems:
+    for role, memories in home.items():
+        where = f"home.{role}"
         if role not in ROLES:
-            yield f"home.{role}", f"no role {quoted(role)}; {guess(role, ROLES, otherwise='roles are')}"
-        if memory not in units:
-            yield f"home.{role}", no_unit(memory, units)
-        elif not isinstance(units[memory], Memory):
-            yield f"home.{role}", f"'{memory}' is a {units[memory].named_kind}; tensors lie in a memory"
-        elif on_paths and memory not in on_paths:
-            yield f"home.{role}", f"'{memory}' stands on no path; on paths are: {', '.join(on_paths)}"
+            yield where, f"no role {quoted(role)}; {guess(role, ROLES, otherwise='roles are')}"
+        elif Role(role).stored and len(memories) > 1:
+            yield where, f"{role} lies in one memory, got {quoted(list(memories))}; only activations and inputs spill"
+        for memory in memories:
+            if memory not in units:
+                yield where, no_unit(memory, units)
+            elif not isinstance(units[memory], Memory):
+                yield where, f"'{memory}' is a {units[memory].named_kind}; tensors lie in a memory"
+            elif on_paths and memory not in on_paths:
+                yield where, f"'{memory}' stands on no path; on paths are: {', '.join(on_paths)}"
+            elif memories.count(memory) > 1:
+                yield where, f"'{memory}' stands twice; name a memory once"
+                break
 
 
 def _rule_problems(where: str, rule: PlaceRule, units: Mapping[str, Unit]) -> Problems:
     if rule.unit not in units:
         yield f"{where}.unit", no_unit(rule.unit, units)
+    elif isinstance(units[rule.unit], Carrier):
+        yield f"{where}.unit", f"'{rule.unit}' is a {units[rule.unit].named_kind}; a rule names a unit that does ops"
     for i, kind in enumerate(rule.kinds):
         if kind not in OP_KINDS:
             yield f"{where}.kinds.{i}", f"no op kind {quoted(kind)}; {guess(kind, OP_KINDS, otherwise='op kinds are')}"
@@ -166,7 +198,12 @@ def _rule_problems(where: str, rule: PlaceRule, units: Mapping[str, Unit]) -> Pr
     phase = rule.phase
     if phase is not None and phase not in PHASES:
         yield f"{where}.phase", f"no phase {quoted(phase)}; {guess(phase, PHASES, otherwise='phases are')}"
+    elif phase is not None and PHASES[phase].many_steps:
+        yield f"{where}.phase", f"'{phase}' runs as its steps, and no op is of it; name the phase of a step"
     known = dict.fromkeys(e for kind in rule.kinds or OP_KINDS if kind in OP_KINDS for e in OP_KINDS[kind].extents)
-    for name in rule.extents:
+    for name, one in rule.extents.items():
         if name not in known:
             yield f"{where}.extents.{name}", f"no extent {quoted(name)}; {guess(name, known, otherwise='extents are')}"
+        if one.below is not None and one.below <= (one.from_ or 1):
+            least = one.from_ or 1
+            yield f"{where}.extents.{name}", f"nothing is from {least} on and below {one.below}; give a larger `below`"

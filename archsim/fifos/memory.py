@@ -5,6 +5,7 @@ Knows depths and widths, no schedule. Counts the places alone: pointers, flags a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -16,6 +17,7 @@ SRL_MOST_BITS = 1024  # a FIFO of more bits goes to block RAM: config_storage -a
 # shape of a whole block: 32K x 1, 16K x 2, 8K x 4, 4K x 9, 2K x 18, 1K x 36, 512 x 72.
 BRAM18_SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
 WIDEST_SHAPE = 36
+BITS_OF = {"lut": SRL_PLACES, "bram36": 36 * 1024, "uram": 288 * 1024}  # bits of one of each (UG574, UG573)
 RESOURCES = ("lut", "bram36")  # as the budget of a design names them
 
 
@@ -53,6 +55,17 @@ def fifo_memory(depth: int, bits: int, *, word_bits: int | None = None) -> FifoM
 def srl_luts(depth: int, bits: int) -> int:
     """LUTs of a FIFO in shift registers: bits x ceil(depth / 32). Source: UG574, SRLC32E."""
     return bits * ceil_div(depth, SRL_PLACES)
+
+
+def bytes_on_chip(budget: Mapping[str, Fraction]) -> int | None:
+    """Bytes that all LUTs, block and ultra RAMs of a budget could hold; None where it names none of the RAMs.
+
+    >>> bytes_on_chip({"lut": Fraction(1), "bram36": Fraction(2)}), bytes_on_chip({"lut": Fraction(1)})
+    (9220, None)
+    """
+    if not {"bram36", "uram"} & set(budget):
+        return None
+    return int(sum(BITS_OF.get(resource, 0) * amount for resource, amount in budget.items()) // 8)
 
 
 def bram18_blocks(depth: int, bits: int) -> int:

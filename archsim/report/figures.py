@@ -43,7 +43,8 @@ class Figures:
     power_watts: Fraction | None
     units: Mapping[str, UnitReport]
     traffic: Mapping[str, Mapping[tuple[str, str], int]]
-    carried: Mapping[str, int]
+    carried: Mapping[str, Mapping[str, int]]
+    held: Mapping[str, Mapping[str, int]]
     ops: tuple[OpReport, ...]
     parts: Mapping[str, Fraction]
     sections: tuple[tuple[str, int, int], ...]

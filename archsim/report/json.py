@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from archsim.report.figures import Figures
+from archsim.run.capacity import NOWHERE
 from archsim.run.totals import UnitReport
 from dataflow.task import UNLIMITED
 
@@ -45,10 +46,14 @@ def as_json(report: Figures) -> dict[str, Any]:
                 "read_bytes": report.bytes_moved(name, "read"),
                 "written_bytes": report.bytes_moved(name, "written"),
                 "by_role": {f"{way} {role}": n for (way, role), n in sorted(report.traffic[name].items())},
+                "held": _held_json(report, name),
             }
             for name in report.traffic
         },
-        "channels": {name: {"moved_bytes": moved} for name, moved in report.carried.items()},
+        "channels": {
+            name: {"moved_bytes": sum(moved.values()), "by_role": dict(moved)} for name, moved in report.carried.items()
+        },
+        "in_no_memory": _held_json(report, NOWHERE),
         "ops": [plain(op, OP_FIELDS) for op in report.ops],
         "streams": {
             name: {"peak": peak, "depth": None if depth == UNLIMITED else depth, "bytes_per_token": size}
@@ -62,6 +67,11 @@ def as_json(report: Figures) -> dict[str, Any]:
         **plain(report, "assumed fitted firings firings_run engine"),
         "version": version("archsim"),
     }
+
+
+def _held_json(report: Figures, memory: str) -> dict[str, int | None]:
+    """Bytes by role when most lies in the memory; null where a queue has no limit."""
+    return {role: None if size >= UNLIMITED else size for role, size in report.held.get(memory, {}).items()}
 
 
 def _summed(by_reason: Mapping[str, Mapping[str, int]]) -> dict[str, int]:

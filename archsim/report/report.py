@@ -92,6 +92,7 @@ def _report(
         units=totals.units(),
         traffic=totals.traffic(),
         carried=totals.carried(),
+        held=totals.held(),
         ops=tuple(totals.ops()),
         parts=totals.parts(),
         sections=tuple(totals.sections),

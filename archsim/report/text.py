@@ -8,8 +8,10 @@ from html import escape
 
 from archsim.quantity import show
 from archsim.report.figures import Figures
+from archsim.run.capacity import NOWHERE
 from archsim.run.totals import UnitReport
 from dataflow.role import Role
+from dataflow.task import UNLIMITED
 
 
 def screen(report: Figures) -> str:
@@ -127,7 +129,7 @@ def _units(report: Figures) -> list[str]:
         shares = f"{busy:7.1%} {starved:8.1%} {blocked:8.1%} {idle:7.1%}"
         lines.append(f"{name:<18} {shares}  {_longest_wait(unit)}".rstrip())
     lines.append("starved: waits for input; blocked: waits for room for output; idle: no work in the running section")
-    return lines + ([f"not used: {', '.join(unused)}"] if unused else [])
+    return [*lines, *_places(report, unused)]
 
 
 def _shares(unit: UnitReport) -> list[float]:
@@ -166,12 +168,36 @@ def _traffic(report: Figures) -> list[str]:
             roles = {role: n for (w, role), n in cells.items() if w == way}
             inside = ", ".join(f"{role} {n:,}" for role, n in sorted(roles.items(), key=lambda item: -item[1]))
             lines.append(f"{memory} {way:<8} {sum(roles.values()):>13,} B: {inside or 'none'}")
+        lines += _held(report, memory, f"{memory} {'holds':<8}")
     # Only where a selection fetches over channels does their rate say something that busy time does not.
-    for channel, moved in report.carried.items() if report.selected else ():
+    for channel, by_role in report.carried.items() if report.selected else ():
         if busy := report.units[channel].busy_cycles:
+            moved = sum(by_role.values())
             rate = show(moved * report.clock_hz / busy, "rate of bytes")
             lines.append(f"{channel} moved    {moved:>13,} B at {rate} while it is busy")
-    return lines
+    return lines + _held(report, NOWHERE, "in no memory   ")
+
+
+def _held(report: Figures, memory: str, title: str) -> list[str]:
+    """What lies in a memory when most does, or in none of the design."""
+    contents = {role: n for role, n in report.held.get(memory, {}).items() if n}
+    if not contents:
+        return []
+    total = sum(contents.values())
+    most = sorted(contents.items(), key=lambda item: -item[1])
+    inside = ", ".join(f"{role} {'without limit' if n >= UNLIMITED else f'{n:,}'}" for role, n in most)
+    shown = f"{'no limit':>15}" if total >= UNLIMITED else f"{total:>13,} B"
+    return [f"{title} {shown}: {inside}"]
+
+
+def _places(report: Figures, unused: list[str]) -> list[str]:
+    """Which unit did which kinds of ops, and which units did nothing."""
+    kinds: dict[str, dict[str, None]] = {}
+    for op in report.ops:
+        kinds.setdefault(op.unit, {})[op.kind] = None
+    told = [f"{unit}: {', '.join(of)}" for unit, of in kinds.items()]
+    told += [f"not used: {', '.join(unused)}"] if unused else []
+    return ["ops run on  " + "; ".join(told)] if told else []
 
 
 def _counted(counts: Mapping[str, int]) -> str:

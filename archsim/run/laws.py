@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from itertools import pairwise
 
 from archsim.design.design import Design
+from archsim.quantity import show
+from archsim.run.capacity import held, overfull
 from archsim.run.results import ScheduleRun, SectionRun
 from archsim.run.totals import UnitReport
 from dataflow.op import OP_KINDS
@@ -33,6 +36,25 @@ def broken_by_section(run: SectionRun) -> Iterator[str]:
             yield f"stream '{stream.name}': {moved.given} tokens in, {moved.taken} out, peak {moved.peak}"
     if cycles < run.bound.cycles:
         yield f"section '{run.section.name}': {cycles} cycles are fewer than the lower bound {run.bound.cycles}"
+
+
+def broken_by_fifos(run: SectionRun) -> Iterator[str]:
+    """Broken law of shared queues, a mistake of the mapper: streams of one FIFO use it one after another.
+
+    A stream uses it from the first start of its producer to the last end of its consumer.
+    """
+    uses: dict[str, list[tuple[int, int, str]]] = {}
+    ends, times = run.section.ends, run.result.tasks
+    for stream in run.section.streams:
+        if stream.fifo:
+            producer, consumer = ends[stream.name]
+            span = times[producer].start_cycle, times[consumer].end_cycle, stream.name
+            uses.setdefault(stream.fifo, []).append(span)
+    for fifo, spans in uses.items():
+        spans.sort()
+        for (_, ended, first), (begun, _, then) in pairwise(spans):
+            if begun < ended:
+                yield f"FIFO '{fifo}': '{then}' uses it from cycle {begun} on, '{first}' until cycle {ended}"
 
 
 def broken_by_links(run: SectionRun, design: Design) -> Iterator[str]:
@@ -87,6 +109,13 @@ def broken_by_work(run: ScheduleRun) -> Iterator[str]:
         compulsory = stored - left_out.get(role, 0)
         if read.get(role, 0) < compulsory:
             yield f"{role}: {read.get(role, 0)} bytes are read, what is stored and needed is {compulsory}"
+
+
+def broken_by_capacity(run: ScheduleRun, design: Design) -> Iterator[str]:
+    """Sections during which a memory is asked to hold more than it can; as broken_by_work, a mistake of the mapper."""
+    for part in run.sections:
+        for found in overfull(held(run.schedule.holds, part.section.holds, queues=part.queues), design):
+            yield f"section '{part.section.name}': {found}, which holds {show(found.capacity, 'bytes')}"
 
 
 def _first_difference(schedule: Schedule, what: str) -> str:

@@ -29,7 +29,8 @@ class SectionRun:
 
     Tallies of its tasks: `work` by what is counted; `traffic`, bytes by (unit, direction, role); `read`, bytes by role,
     without those that another task has read before and a stream brings; `energy`, joules by unit, with the key
-    (unit, None) where a task's energy is not modelled; `served`, tasks by the op that they serve.
+    (unit, None) where a task's energy is not modelled; `served`, tasks by the op that they serve. `queues`: as
+    Section.queues.
     `active`: cycles by the set of parts under way, ("waiting",) where there is none.
     """
 
@@ -43,6 +44,7 @@ class SectionRun:
     energy: Tally[Task]
     served: Tally[Task]
     active: Mapping[tuple[str, ...], int]
+    queues: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

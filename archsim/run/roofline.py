@@ -5,6 +5,7 @@ Knows ops, units and stored bytes. Does not know tasks, queues or waiting.
 
 from __future__ import annotations
 
+from collections import Counter
 from fractions import Fraction
 from math import ceil
 
@@ -27,11 +28,12 @@ def roofline(run: ScheduleRun, design: Design) -> tuple[int, str] | None:
             for name in task.ops:
                 units_of.setdefault(name, set()).add(task.unit)
     needed = dict.fromkeys(design.units, Fraction(0))
-    for name, units in units_of.items():
-        op, unit = graph.ops[name], next(iter(units))
-        partly = op.work.mask is not None and not left_out.keys().isdisjoint(("mac", "exp"))
-        if len(units) == 1 and op.kind in design.units[unit].does and not partly:
-            needed[unit] += Fraction(design.units[unit].cycles(op.work)) / design.units[unit].count
+    # The ops of equal layers have equal work, whose cycles are asked for once.
+    works = Counter((next(iter(units)), graph.ops[name].work) for name, units in units_of.items() if len(units) == 1)
+    for (unit, item), times in works.items():
+        partly = item.mask is not None and not left_out.keys().isdisjoint(("mac", "exp"))
+        if item.kind in design.units[unit].does and not partly:
+            needed[unit] += times * Fraction(design.units[unit].cycles(item)) / design.units[unit].count
     passed: dict[tuple[str, str], int] = {}
     for part in run.sections:
         for (unit, way, role), n in part.traffic.sums.items():

@@ -16,10 +16,17 @@ from archsim.engine.flat import flatten
 from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult
 from archsim.run.bound import bound
-from archsim.run.laws import LawBroken, broken_by_links, broken_by_section, broken_by_work
+from archsim.run.laws import (
+    LawBroken,
+    broken_by_capacity,
+    broken_by_fifos,
+    broken_by_links,
+    broken_by_section,
+    broken_by_work,
+)
 from archsim.run.results import MAPPED, WINDOWED, ScheduleRun, SectionRun, of_kind
 from archsim.run.tally import tally
-from dataflow.errors import ScheduleError
+from dataflow.errors import ScheduleError, refuse
 from dataflow.graph import Graph, Op, Tensor
 from dataflow.op import OP_KINDS, Counts, Work
 from dataflow.schedule import Schedule
@@ -45,7 +52,8 @@ def run_schedule(schedule: Schedule, design: Design, *, engine: str, memo: Memo 
     asked = tally("asked", tuple(graph.ops.values()), _asked(), of_graph)
     stored = tally("stored", tuple(graph.tensors.values()), _stored(graph, WINDOWED in asked.sums), of_graph)
     result = ScheduleRun(schedule, sections, asked, stored)
-    lacking = [f"schedule of '{graph.name}' by '{schedule.mapper}': {told}" for told in broken_by_work(result)]
+    broken = chain(broken_by_work(result), broken_by_capacity(result, design))
+    lacking = [f"schedule of '{graph.name}' by '{schedule.mapper}': {told}" for told in broken]
     if lacking:
         raise ScheduleError(lacking)
     return result
@@ -64,8 +72,10 @@ def _run_section(section: Section, design: Design, engine: str, memo: Memo) -> S
         energy=tally("energy", section.tasks, lambda task: _energy(task, design), memo),
         served=tally("served", section.tasks, lambda task: dict.fromkeys(task.ops, 1), memo),
         active=_active(section, result),
+        queues=before.queues if before and before.section.streams is section.streams else section.queues(),
     )  # fmt: skip
     _raise_if_broken(chain(broken_by_section(done), broken_by_links(done, design)))
+    refuse([f"section '{section.name}': {told}" for told in broken_by_fifos(done)], ScheduleError)
     return memo.keep(done)
 
 

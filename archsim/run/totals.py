@@ -12,6 +12,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from archsim.design.design import Design
+from archsim.run.capacity import NOWHERE, Held, held
 from archsim.run.results import MAPPED, ScheduleRun, SectionRun, of_kind
 from dataflow.op import OP_KINDS, computes
 from dataflow.task import UNLIMITED, Stream
@@ -130,6 +131,7 @@ class Totals:
     _units: dict[str, _UnitSums] = field(init=False)
     _traffic: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _active: dict[tuple[str, ...], int] = field(default_factory=dict)
+    _held: Held = field(default_factory=dict)
     _groups: list[_SameTaskRuns] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -146,6 +148,9 @@ class Totals:
                 self.firings_run += section_run.result.firings - section_run.result.skipped
             self._add_section(section_run, section_run.section.repeat)
             section = section_run.section
+            for memory, inside in held(run.schedule.holds, section.holds, queues=section_run.queues).items():
+                if sum(inside.values()) > sum(self._held.get(memory, {}).values()):
+                    self._held[memory] = inside
             self.sections.append((label + section.name, section.repeat, section_run.result.cycles))
         self.mapped += int(run.asked.sums.get(MAPPED, 0))
         _add(self.recomputed, run.schedule.recomputed, 1)
@@ -227,13 +232,19 @@ class Totals:
                 found[unit][way, role] = n
         return found
 
-    def carried(self) -> dict[str, int]:
-        """Bytes moved by each channel."""
-        found = {name: 0 for name, unit in sorted(self.design.units.items()) if "move" in unit.does}
-        for (unit, way, _), n in self._traffic.items():
+    def carried(self) -> dict[str, dict[str, int]]:
+        """Bytes moved by each channel, by role; "" for those of no tensor's role."""
+        found: dict[str, dict[str, int]] = {
+            name: {} for name, unit in sorted(self.design.units.items()) if "move" in unit.does
+        }
+        for (unit, way, role), n in self._traffic.items():
             if way == "moved":
-                found[unit] += n
+                found[unit][role] = n
         return found
+
+    def held(self) -> dict[str, dict[str, int]]:
+        """What lies in each memory when most does, by role, in order of the design; last what lies in none."""
+        return {name: self._held[name] for name in (*self.design.units, NOWHERE) if name in self._held}
 
     def parts(self) -> dict[str, Fraction]:
         """Cycles by part, the largest first; parts under way at the same time share those cycles equally."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from archsim.design.design import Design
 from archsim.errors import MappingError
-from archsim.units import Memory
+from archsim.fifos.memory import bytes_on_chip
+from archsim.run.capacity import NOWHERE, QUEUES, Held, held, overfull
+from dataflow.graph import Graph
+from dataflow.role import LEARNED, Role
+from dataflow.schedule import Schedule
+from mappers.build.placement import memories_outward
 
 
 def check_fits(
@@ -17,11 +24,42 @@ def check_fits(
         )
 
 
-def check_memory(what: str, design: Design, memory: str, demand: int, *ways: str) -> None:
-    """Raises MappingError where a memory of the design holds fewer bytes than are asked of it."""
-    unit: Memory = design.units[memory]  # type: ignore[assignment]
-    path = f"units.{memory}.capacity"
-    check_fits(what, path, demand, unit.capacity, *ways, "a larger capacity", dimension="bytes")
+def check_capacity(inside: Held, design: Design, graph: Graph, where: str = "") -> None:
+    """Raises MappingError where a memory is asked to hold more than it can."""
+    for found in overfull(inside, design):
+        roles = {role for role, size in found.contents.items() if size}
+        raise MappingError(
+            str(found), where=where or f"'{graph.name}'", resource=f"units.{found.memory}.capacity",
+            demand=found.demand, capacity=found.capacity, dimension="bytes",
+            ways_out=(*_ways_out(roles, design, graph, found.memory), "a larger capacity"),
+        )  # fmt: skip
+
+
+def _ways_out(roles: set[str], design: Design, graph: Graph, memory: str) -> Iterator[str]:
+    """What makes less lie in the memory, of these roles."""
+    phase = graph.phase.facts() if graph.phase.name else {}
+    if roles & set(LEARNED):
+        yield "a smaller model"
+    if Role.ACTIVATION in roles:
+        yield from (f"home: {{activation: {outer}}} in the design" for outer in [*memories_outward(design, memory)][:1])
+    if roles - set(LEARNED) - {QUEUES}:
+        yield from (f"a shorter {name}" for name in ("prompt", "context") if (phase.get(name) or 0) > 1)
+        yield from ["a smaller batch"] if (phase.get("batch") or 0) > 1 else []
+    if Role.CACHE in roles and getattr(design.units[memory], "cache_region", None):
+        yield "a smaller cache_region"
+
+
+def check_schedule(schedule: Schedule, design: Design) -> None:
+    """Raises MappingError where, in some section, a memory or the queues of an FPGA are asked to hold too much."""
+    chip = bytes_on_chip(design.resources.budget) if design.resources else None
+    for section in schedule.sections:
+        where = f"section '{section.name}' of '{schedule.graph.name}'"
+        queues = section.queues()
+        check_capacity(held(schedule.holds, section.holds, queues=queues), design, schedule.graph, where)
+        if chip is not None:
+            what, ways = "its queues lie in LUTs and block RAM", ("shallower links or fifos", "a larger FPGA")
+            demand = queues.get(NOWHERE, 0)
+            check_fits(what, "resources.budget", demand, chip, *ways, where=where, dimension="bytes")
 
 
 def check_no_placement(design: Design) -> None:

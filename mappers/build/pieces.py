@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from archsim.units import CoreArray, Unit
 from dataflow.graph import Op
-from dataflow.op import Box, Work, work
+from dataflow.op import OP_KINDS, Box, Work, computes, work
 
 PLACES = 2  # of pieces between two stages
 MOST_PIECES = 1024  # beyond, the first piece and the last are a thousandth of the whole
@@ -75,12 +75,10 @@ def cut(op: Op, size: int, most: int, unit: Unit) -> tuple[list[OpPiece], tuple[
 
     Where the kind cannot be cut, it is one piece. Products of a core array are cut in whole multiples of its trees.
     """
-    if op.kind == "embedding" and size:
-        rows, d = op.work.extents
-        row_counts = chunks(rows, max(1, most * rows // size))
-        return _with_bytes([(work("embedding", rows=r, d=d), r, n) for r, n in row_counts], size), ()
+    if OP_KINDS[op.kind].rows == ("rows",) and size:
+        return _cut_rows(op, size, most)
     if op.kind == "attention" and size:
-        return _with_bytes(_cut_attention(op, size, most), size), ()
+        return _with_bytes(cut_attention(op.work, size, most), size), ()
     batched = op.kind == "matmul" and op.work["batch"] > 1
     if op.kind not in ("matmul", "ternary_matmul") or batched or not size:
         return [(op.work, size, 1)], ()
@@ -94,19 +92,30 @@ def cut(op: Op, size: int, most: int, unit: Unit) -> tuple[list[OpPiece], tuple[
     return _with_bytes(parts, size), tiles
 
 
-def _cut_attention(op: Op, size: int, most: int) -> list[OpPiece]:
+def _cut_rows(op: Op, size: int, most: int) -> tuple[list[OpPiece], tuple[Box, ...]]:
+    """An op that works row by row, in stretches of rows."""
+    rows, others = op.work["rows"], {name: op.work[name] for name in OP_KINDS[op.kind].extents if name != "rows"}
+    each = max(1, most * rows // size)
+    parts = [(work(op.kind, rows=n, **others), n, times) for n, times in chunks(rows, each)]
+    tiled = OP_KINDS[op.kind].tile is not None and computes(op.work)
+    whole = tuple(range(0, op.work[axis], op.work[axis]) for axis in OP_KINDS[op.kind].axes[1:])
+    return _with_bytes(parts, size), tuple((along, *whole) for along in _stretches(rows, each)) if tiled else ()
+
+
+def cut_attention(whole: Work, size: int, most: int) -> list[OpPiece]:
     """Attention cut by KV heads and sequences, then along the keys that all queries see, with bytes by keys.
 
-    The last keys of a causal mask, which each query sees in part, are one piece; under a window so are all.
+    The last keys of a causal mask, which each query sees in part, are cut along the queries; under a window so are all.
     """
-    whole, mask = op.work, op.work.mask
+    mask = whole.mask
     assert mask is not None
     queries, keys = whole["queries"], whole["keys"]
     heads, parts = whole["heads"] // whole["kv_heads"], whole["batch"] * whole["kv_heads"]
-    one = {"heads": heads, "kv_heads": 1} | {name: whole[name] for name in ("queries", "qk_dim", "v_dim")}
+    one = {"heads": heads, "kv_heads": 1} | {name: whole[name] for name in ("qk_dim", "v_dim")}
     if size <= most * parts:  # a part is the keys and values of a KV head of a sequence
         together = chunks(parts, most * parts // size)
-        return [(work("attention", mask, batch=n, keys=keys, **one), n * keys, times) for n, times in together]
+        seen = {"queries": queries, "keys": keys}
+        return [(work("attention", mask, batch=n, **seen, **one), n * keys, times) for n, times in together]
     if queries == 1:
         shared, last = mask.pairs(1, keys), 0
     elif mask.window is not None:
@@ -114,8 +123,20 @@ def _cut_attention(op: Op, size: int, most: int) -> list[OpPiece]:
     else:
         shared, last = (keys - queries, queries) if mask.causal else (keys, 0)
     each = max(1, most * parts * (shared + last) // size)  # keys of a piece
-    cut_keys = [(work("attention", keys=n, **one), n, times * parts) for n, times in chunks(shared, each)]
-    return cut_keys + ([(work("attention", mask, keys=last, **one), last, parts)] if last else [])
+    pieces = [
+        (work("attention", queries=queries, keys=n, **one), n, times * parts) for n, times in chunks(shared, each)
+    ]
+    if not last:
+        return pieces
+    # Each stretch of queries has the keys that its queries see, beyond those that all see.
+    rows = max(1, queries * each // last)
+    for start in range(0, queries, rows):
+        stop = min(queries, start + rows)
+        first, beyond = mask.seen(start, queries=queries, keys=keys), mask.seen(stop - 1, queries=queries, keys=keys)
+        own = beyond.stop - max(first.start, shared)
+        item = work("attention", mask, queries=stop - start, keys=own, **one)
+        pieces.append((item, last * stop // queries - last * start // queries, parts))
+    return pieces
 
 
 def _tile(k: int, n: int, elements: int, unit: Unit) -> tuple[int, int]:
@@ -136,6 +157,19 @@ def _stretches(total: int, size: int) -> list[range]:
     """
     whole = total // size * size
     return [range(start, stop, min(size, stop - start)) for start, stop in ((0, whole), (whole, total)) if stop > start]
+
+
+def even(total: int, parts: int) -> list[tuple[int, int]]:
+    """`total` in so many parts, as even as whole numbers allow and none empty: [(size, how many)], the larger first.
+
+    >>> even(10, 4), even(3, 3), even(2, 3), even(0, 0)
+    ([(3, 2), (2, 2)], [(1, 3)], [(1, 2)], [])
+    """
+    parts = min(parts, total)
+    if not parts:
+        return []
+    each, larger = divmod(total, parts)
+    return [(size, count) for size, count in ((each + 1, larger), (each, parts - larger)) if count]
 
 
 def _with_bytes(parts: list[tuple[Work, int, int]], whole: int) -> list[OpPiece]:

@@ -6,7 +6,7 @@ a design leaves open has one possibility, or is refused with the line to write: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from archsim.design.design import Design
@@ -42,24 +42,63 @@ def unit_for(design: Design, kind: str, where: str, *, op: Op | None = None, gra
     )  # fmt: skip
 
 
-def way_in(design: Design, unit: str, role: Role) -> Way:
-    """The way of a tensor from its home to the unit; empty where tensors of the role move no bytes.
+def way_in(design: Design, unit: str, role: Role, where: str = "") -> Way:
+    """The way of a stored tensor from its home to the unit; empty where tensors of the role move no bytes.
 
     Raises MappingError where the design leaves the path or the home open, or the home is not on the path.
     """
-    path = path_of(design, unit, role)
-    home = _home(design, unit, path, role)
-    if home is None or not path:
-        return ()
-    if home not in path:
+    home = _home(design, unit, path_of(design, unit, role, where), role, where)
+    return () if home is None else way_from(design, home, unit, role, where)
+
+
+def way_from(design: Design, memory: str, unit: str, role: Role, where: str = "") -> Way:
+    """The way from this memory to the unit; empty over an ideal path. Raises MappingError for a memory off the path."""
+    path = path_of(design, unit, role, where)
+    if path and memory not in path:
         raise MappingError(
-            f"'{unit}' reads {role} over {_shown(path)}, and its home is '{home}'",
-            ways_out=(f"home: {{{role}: {path[-1]}}} in the design", f"a path of '{unit}' to '{home}'"),
+            f"the path of '{unit}' for {role} is {_shown(path)}, and the home of {role} is '{memory}'",
+            where=where,
+            ways_out=(f"home: {{{role}: {path[-1]}}} in the design", f"a path of '{unit}' to '{memory}'"),
         )
-    return tuple(reversed(path[: path.index(home) + 1]))
+    return tuple(reversed(path[: path.index(memory) + 1])) if path else ()
 
 
-def path_of(design: Design, unit: str, role: Role) -> tuple[str, ...]:
+def homes_of(design: Design, role: Role) -> tuple[str, ...]:
+    """The memories in which activations or inputs lie, each for what does not fit before; empty where in none."""
+    on_chip = design.tiers[:1] if role is Role.ACTIVATION else ()
+    return design.home.get(role, on_chip)
+
+
+def memories_beside(design: Design) -> frozenset[str]:
+    """The memories that stand first on a path with several: units use what lies there in place."""
+    return frozenset(path[0] for path in _paths(design) if _beside(design, path))
+
+
+def memories_outward(design: Design, memory: str) -> Iterator[str]:
+    """The memories that stand next to this one outward, on the paths in order of the design."""
+    for path in _paths(design):
+        if memory in path:
+            outward = path[path.index(memory) + 1 :]
+            yield from [name for name in outward if isinstance(design.units[name], Memory)][:1]
+
+
+def _paths(design: Design) -> list[tuple[str, ...]]:
+    return [design.tiers, *(path for by_role in design.paths.values() for path in by_role.values())]
+
+
+def _beside(design: Design, path: tuple[str, ...]) -> bool:
+    """True where a unit uses what lies at the start of its path in place: in a memory that is not the only one."""
+    memories = [name for name in path if isinstance(design.units[name], Memory)]
+    return len(memories) > 1 and path[0] == memories[0]
+
+
+def way_of_activation(design: Design, memory: str, unit: str, role: Role, where: str = "") -> Way:
+    """As way_from; empty too where the unit uses the tensor in place."""
+    way, path = way_from(design, memory, unit, role, where), path_of(design, unit, role, where)
+    return () if memory in path[:1] and _beside(design, path) else way
+
+
+def path_of(design: Design, unit: str, role: Role, where: str = "") -> tuple[str, ...]:
     """Names of the memories and channels that tensors of a role pass, from the unit outward. Raises MappingError."""
     if design.tiers:
         return design.tiers
@@ -68,6 +107,7 @@ def path_of(design: Design, unit: str, role: Role) -> tuple[str, ...]:
         if found is None:
             raise MappingError(
                 f"'{unit}' reads {role}, and no path says through which memories",
+                where=where,
                 ways_out=(f"paths: {{{unit}: [a memory on chip, the main memory]}} in the design",
                           f"paths: {{{unit}: []}} for an ideal memory"),
             )  # fmt: skip
@@ -76,27 +116,32 @@ def path_of(design: Design, unit: str, role: Role) -> tuple[str, ...]:
     if not memories:
         raise MappingError(
             f"design '{design.name}' has no unit of kind memory",
+            where=where,
             ways_out=("a memory for the weights", f"paths: {{{unit}: []}} for an ideal memory"),
         )
     if len(memories) > 1:
         raise MappingError(
             f"{' and '.join(map(repr, memories))} are memories, and no path says which of them '{unit}' reads",
+            where=where,
             ways_out=(f"paths: {{{unit}: {_shown(memories)}}} in the design, from the unit outward",),
         )
     return (memories[0],)
 
 
-def _home(design: Design, unit: str, path: tuple[str, ...], role: Role) -> str | None:
-    if design.home:
-        return _of_role(design.home, role)
-    if not role.stored or not path:
-        return None
+def _home(design: Design, unit: str, path: tuple[str, ...], role: Role, where: str) -> str | None:
+    told = _of_role(design.home, role)
+    if told is not None or not path:
+        return told[0] if told else None
     if design.tiers:
         return design.tiers[1]  # the main memory
+    # A home of activations alone says nothing of what is stored.
+    if any(Role(named).stored for named in design.home):
+        return None
     memories = [name for name in path if isinstance(design.units[name], Memory)]
     if len(memories) > 1:
         raise MappingError(
             f"{' and '.join(map(repr, memories))} stand on the path of '{unit}', and no home says which holds {role}",
+            where=where,
             ways_out=(f"home: {{{role}: {memories[-1]}}} in the design",),
         )
     return memories[0]

@@ -5,7 +5,6 @@ A token here is the key and the value of one token in one KV head.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -19,10 +18,11 @@ from archsim.units import Memory
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS, Counts, Work, work
 from dataflow.role import LEARNED, Role
-from mappers.build.checks import check_memory
-from mappers.build.pieces import chunks
+from mappers.build.layers import Group
+from mappers.build.lying import stored_by_home
+from mappers.build.op_builder import Piece
+from mappers.build.pieces import chunks, even
 from mappers.build.placement import Way, path_of, unit_for, way_in
-from mappers.build.section_builder import Piece
 
 Prediction = Literal["this", "previous"]
 Layout = Literal["clustered", "scattered"]
@@ -60,7 +60,7 @@ class Tiers:
         # The last attention is that of the decoder: a vision tower, which has no cache, comes before it.
         op = next((op for op in reversed(needing) if op.kind == "attention"), needing[0])
         unit = unit_for(design, op.kind, f"op '{op.name}'", op=op, graph=graph)
-        way, weights = way_in(design, unit, Role.CACHE), way_in(design, unit, Role.WEIGHT)
+        way, weights = (way_in(design, unit, role, f"op '{op.name}'") for role in (Role.CACHE, Role.WEIGHT))
         if not way or not weights:
             raise MappingError(
                 f"the {'weights' if way else 'cache'} of '{unit}' has no home, and this mapper counts its bytes",
@@ -145,14 +145,14 @@ class CachePlan:
     def fetch_pieces(self) -> Iterator[Piece]:
         """The misses of all sequences in pieces."""
         size = -(-self.batch * self.miss_requests // FETCHES)
-        for count, each in _even(self.batch * self.misses, self.batch * self.miss_requests):
+        for each, count in even(self.batch * self.misses, self.batch * self.miss_requests):
             for requests, times in chunks(count, size):
                 yield requests, each, times
 
     def hit_pieces(self, most: int) -> Iterator[Piece]:
         """The hits of all sequences in pieces of at most `most` tokens."""
         requests = self.step.hit_groups if self.layout == "clustered" else self.step.hit_stretches
-        for count, each in _even(self.batch * self.step.hits, self.batch * requests):
+        for each, count in even(self.batch * self.step.hits, self.batch * requests):
             # Whole requests share a piece; a request that is larger than a piece is cut.
             if each <= most:
                 yield from ((together, each, times) for together, times in chunks(count, most // each))
@@ -173,22 +173,11 @@ class CachePlan:
         return {what: self.layers * n for what, n in left.items() if n}
 
 
-def _even(tokens: int, requests: int) -> list[tuple[int, int]]:
-    """This many requests for the tokens, as even as whole tokens allow: (how many, tokens of each).
-
-    >>> _even(10, 4), _even(0, 0)
-    ([(2, 3), (2, 2)], [])
-    """
-    if not tokens:
-        return []
-    whole, larger = divmod(tokens, requests)
-    return [(count, each) for count, each in ((larger, whole + 1), (requests - larger, whole)) if count]
-
-
 def plan_cache(
-    graph: Graph, design: Design, tiers: Tiers, selection: Selection, *, prediction: Prediction, layout: Layout
-) -> CachePlan | None:
-    """What the selection keeps in this graph's step; None where no attention has a cache.
+    graph: Graph, design: Design, tiers: Tiers, selection: Selection, beside: int, *, prediction: Prediction,
+    layout: Layout,
+) -> CachePlan | None:  # fmt: skip
+    """What the selection keeps in this graph's step, `beside` so many bytes in the main memory; None without a cache.
 
     Raises MappingError where attention ops over caches differ, keys and values differ in width, a window shows each new
     row other cached tokens, or an element of a cache is no whole number of bytes.
@@ -222,7 +211,6 @@ def plan_cache(
     visible = _visible(op, before)
     cache = LayerCache(heads, kv_heads, head_dim, int(keys.format.bits // 8), visible, rows)
     main: Memory = design.units[tiers.main]  # type: ignore[assignment]
-    beside = _weight_bytes(graph) if tiers.weights == tiers.main else 0
     free = max(0, main.capacity - beside) if main.cache_region is None else main.cache_region
     region = free // (len(found) * batch * kv_heads * cache.token_bytes)  # tokens of a sequence that have room
     resident, after = (min(round(selection.resident * tokens), region) for tokens in (before, before + rows))
@@ -247,32 +235,38 @@ def _visible(op: Op, cached: int) -> int:
     return mask.window - 1  # and its own key
 
 
-def _weight_bytes(graph: Graph) -> int:
-    """Bytes of weights in the main memory: the whole model's, or this graph's where it is no phase of a model."""
-    return graph.bytes_of(*LEARNED) if graph.weight_bytes is None else graph.weight_bytes
+def learned_by_home(
+    graph: Graph, design: Design, groups: list[Group], tiers: Tiers
+) -> tuple[dict[tuple[str, str], int], set[str]]:
+    """Bytes of weights by (memory, role), and the memories that they pass; of a phase those of its whole model."""
+    found, passed = stored_by_home(graph, design, groups, roles=LEARNED)
+    if graph.weight_bytes is not None:
+        # What this graph does not read of the model lies where weights do.
+        at = tiers.weights, str(Role.WEIGHT)
+        found[at] = found.get(at, 0) + max(0, graph.weight_bytes - sum(found.values()))
+    return found, passed
 
 
-def check_capacities(graph: Graph, design: Design, tiers: Tiers, plan: CachePlan | None) -> None:
-    """Raises MappingError where a tier cannot hold what lies in it after the step."""
-    token = held = away = fetched = 0
-    if plan:
-        token = plan.layers * plan.batch * plan.bytes_of_a_layer_token  # over all layers and sequences
-        held, away = plan.resident_after * token, plan.stored - plan.resident_after
-        # What is fetched lies there until its layer is done. With prediction the fetch for the next layer arrives while
-        # this layer uses its own.
-        at_once = 2 if plan.prediction == "previous" else 1
-        fetched = at_once * plan.misses * plan.batch * plan.cache.token_bytes
-    what = f"weights, resident cache and what a layer fetches of '{graph.name}'"
-    lying = Counter({tiers.weights: _weight_bytes(graph)})
-    lying[tiers.main] += held + fetched
-    for memory, demand in lying.items():
-        check_memory(what, design, memory, demand, "a smaller model", "a smaller cache_region")
-    if plan and away and tiers.beyond is None:
+def cache_by_home(graph: Graph, tiers: Tiers, plan: CachePlan) -> dict[tuple[str, str], int]:
+    """Bytes of the cache and of what a layer fetches by (memory, role), after the step.
+
+    Raises MappingError for a cache that no tier holds.
+    """
+    token = plan.layers * plan.batch * plan.bytes_of_a_layer_token  # over all layers and sequences
+    away = plan.stored - plan.resident_after
+    lying = {(tiers.main, str(Role.CACHE)): plan.resident_after * token}
+    # What is fetched lies there until its layer is done. With prediction the fetch for the next layer arrives while
+    # this layer uses its own.
+    at_once = 2 if plan.prediction == "previous" else 1
+    if plan.misses:
+        lying[tiers.main, Role.FETCHED] = at_once * plan.misses * plan.batch * plan.cache.token_bytes
+    if away and tiers.beyond is None:
         raise MappingError(
             f"no memory holds {away} of the {plan.stored} cached tokens of '{graph.name}'",
-            resource=f"units.{tiers.main}", demand=held + away * token, capacity=held, dimension="bytes",
+            resource=f"units.{tiers.main}", demand=plan.stored * token, capacity=plan.resident_after * token,
+            dimension="bytes",
             ways_out=("a tier beyond the main memory", "a larger cache_region", "a shorter context", "a smaller batch"),
         )  # fmt: skip
-    if tiers.beyond is not None:
-        what = f"the cache of '{graph.name}' beyond the main memory"
-        check_memory(what, design, tiers.beyond, away * token, "a shorter context", "a smaller batch")
+    if away and tiers.beyond is not None:
+        lying[tiers.beyond, Role.CACHE] = away * token
+    return lying

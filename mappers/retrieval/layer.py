@@ -7,76 +7,72 @@ and values from the main memory, misses from the tier beyond, and new and evicte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from archsim.units import ThresholdUnit
 from archsim.units.unit import ceil_div
 from dataflow.graph import Op
-from dataflow.op import work
+from dataflow.op import Work, work
 from dataflow.pattern import Pattern, sequence
 from dataflow.role import Role
 from dataflow.section import Section
 from mappers.build.checks import check_fits
 from mappers.build.layers import name_within
-from mappers.build.pieces import OpPiece, best_size, chunks
-from mappers.build.placement import way_in
-from mappers.build.section_builder import Piece, SectionBuilder, each_size, gathers
+from mappers.build.op_builder import OVERLAPPED, Ahead, OpBuilder, Operand, Piece, each_size, gathers
+from mappers.build.pieces import OpPiece, best_size, chunks, cut_attention, even
 from mappers.retrieval.cache import FETCHES, CachePlan, Tiers
 
 
 @dataclass(slots=True, kw_only=True)
-class LayerBuilder(SectionBuilder):
+class LayerBuilder(OpBuilder):
     """A layer in the making. `plan` is the plan of its cache, None for ops without one.
 
     `fetches`: whether a fetch runs in this section, for this layer or, where it is predicted, for the next one.
-    `last_load`: the latest load of weights, after which the next one starts.
+    `loads`: the loads of weights, each of which starts when the one before has ended, and the op of each.
     """
 
     tiers: Tiers
     plan: CachePlan | None
     fetches: bool
-    last_load: str | None = None
+    loads: list[tuple[str, str]] = field(default_factory=list)
 
-    def layer(self, ops: Sequence[Op], *, name: str) -> Section:
-        """The section of these ops, repeated for each scope; without ops, only a selection and its fetch."""
+    def layer(self, *, name: str, fetch_only: bool = False) -> Section:
+        """The section of the ops, repeated for each scope; with `fetch_only` that of the selection and fetch alone."""
         after: list[str] = []
         fetched = None
         # What is known before the layer is fetched from its start, beside the ops that come before attention.
-        if self.plan is not None and self.fetches and (not ops or self.plan.known_ahead):
+        if self.plan is not None and self.fetches and (fetch_only or self.plan.known_ahead):
             fetched = self._fetch(self.plan, self._choose(self.plan, []))
-        for op in ops:
+        for op in () if fetch_only else self.ops:
             op_name = name_within(op)
             if self.plan is not None and self.plan.is_for(op):
-                self._attend(self.plan, op_name, after, fetched)
+                after = self._attend(self.plan, op, op_name, after, fetched)
             else:
-                self._op(op, op_name, after)
-            after = [op_name]
+                after = self._op(op, op_name, after)
         family = self.scopes[0].rstrip("0123456789.")
-        return self.section(name or (f"{family}s" if family else ops[0].name))
+        return self.section(name or (f"{family}s" if family else self.ops[0].name))
 
-    def _op(self, op: Op, name: str, after: Sequence[str]) -> None:
-        """Adds an op whose activations are on chip: its weights stream in pieces, its new cache rows are stored."""
-        self.part = op.kind
-        loads = {role: size for role, size in self.graph.loads(op).items() if role.learned}
-        weights = sum(loads.values())
+    def _op(self, op: Op, name: str, after: Sequence[str]) -> list[str]:
+        """Adds an op whose operands stream in pieces; its new cache rows are stored. Returns the calls to wait for."""
         unit = self.unit_for(op.kind, f"op '{op.name}'", op)
-        way = way_in(self.design, unit, next(iter(loads))) if weights else ()
-        pieces, tiles = self.pieces(op, weights, way, unit)
-        ahead = self.compute(name, [(item, n) for item, _, n in pieces], after, unit=unit, op=name, tiles=tiles)
-        if weights:
-            self.part = ""  # the load runs ahead of its op and is blocked most of the time
-            sizes = [(1, size, n) for _, size, n in pieces]
-            load = self.bring(f"load {name}", way, sizes, name, ahead=ahead, role=next(iter(loads)))
-            self.last_load = self.call(load, [self.last_load] if self.last_load else [])
-        stored = self.graph.bytes_stored(op)
-        if stored:
-            self.task(f"store {name}", self.tiers.main, work("write", bytes=stored), role=Role.CACHE)
-            self.call(f"store {name}", [name])
+        operands = self.operands(op, unit)
+        # Loads share two sets of queues in turn: the second load after this one waits until its op has ended.
+        waits = [load for load, _ in self.loads[-1:]] + [loaded for _, loaded in self.loads[-2:-1]]
+        ahead = Ahead(f"ahead {len(self.loads) % 2}", waits)
+        done = self.streamed(op, name, unit, operands, self.results(op, unit), after=after, ahead=ahead)
+        if any(one.role.learned for one in operands):
+            self.loads.append((f"load {name}", name))
+        return done
 
-    def _attend(self, plan: CachePlan, name: str, after: Sequence[str], fetched: str | None) -> None:
+    def part_of_load(self, role: Role) -> str:
+        """As in OpBuilder; nothing for weights, whose load runs ahead and is blocked most of the time."""
+        return "" if role.learned else f"{role} load"
+
+    def _attend(self, plan: CachePlan, op: Op, name: str, after: Sequence[str], fetched: str | None) -> list[str]:
         """Adds attention to the new rows and the resident tokens, then to the fetched tokens as they arrive.
 
         `fetched`: the last task of a fetch that was started before, for this layer or, with prediction, the next one.
+        Returns the calls after which the next op may begin.
         """
         known: Sequence[str] = ()
         if not plan.known_ahead:
@@ -84,25 +80,48 @@ class LayerBuilder(SectionBuilder):
             fetched = self._fetch(plan, after)
         arriving = fetched if plan.prediction == "this" else None
         size = plan.cache.token_bytes
-        self.part, unit = "attention", self.unit_for("attention", f"op '{name}'", plan.attentions[0])
+        unit = self.unit_for("attention", f"op '{name}'", plan.attentions[0])
+        # New keys and values are on chip like the queries, or lie where those have spilled to.
+        spilled, results = self.moved(op, unit, lambda one: one.inputs), self.results(op, unit)
+        new = self._new_rows(plan, [*spilled, *results])
         most = self._tokens_of_a_piece(plan, unit)
         near = list(plan.hit_pieces(most))
         if not arriving:  # misses were fetched during the layer before, into one stretch
             near += [(1, tokens, n) for tokens, n in chunks(plan.batch * plan.misses, most)]
-        ahead = self.compute(name, [(plan.new_work(), 1), *plan.kept_works(near)], after, unit=unit, op=name)
+        self.part = "attention"
+        ahead = self.compute(name, [*new, *plan.kept_works(near)], after, unit=unit, op=name)
+        before = sum(n for _, n in new)
+        for one in spilled:
+            load = f"load {name} {one.role} of {one.way[0]}"
+            pieces = [(1, n, times) for n, times in even(one.size, before)]
+            self.bring(load, one.way, pieces, name, ahead=ahead, role=one.role, flow=one.flow)
+            self.call(load, after)
         if near:
-            # One firing more before the first piece: attention to the new rows, which are on chip.
-            way = self.tiers.way
-            read = self.bring("read kept", way, near, name, ahead=ahead + 1, role=Role.CACHE, token_bytes=size)
-            self.call(read, known)
+            # The firings before the first piece are attention to the new rows.
+            way, first = self.tiers.way, ahead + before
+            self.bring("read kept", way, near, name, ahead=first, role=Role.CACHE, flow="kept", token_bytes=size)
+            self.call("read kept", known)
+        last = name
         if arriving:
-            self.part, task = "fetch", f"{name} to fetched"
+            self.part, last = "fetch", f"{name} to fetched"
             far, waits = _read_in_pieces(plan, most)
-            ahead = self.compute(task, plan.kept_works(far), [name], unit=unit, op=name)
-            self.call(name, last=[task])
-            read = self.bring("read fetched", self.tiers.way, far, task, ahead=ahead, role=Role.CACHE, token_bytes=size)
+            ahead = self.compute(last, plan.kept_works(far), [name], unit=unit, op=name)
+            self.call(name, last=[last])
+            read = self.bring(
+                "read fetched", self.tiers.way, far, last, ahead=ahead, role=Role.CACHE, flow="fetched",
+                token_bytes=size,
+            )  # fmt: skip
             self.stream(arriving, read, self.tasks[arriving].firings, takes=waits)
         self._evict(plan, after)
+        return [name, *(self.leave(op, last, one, ahead) for one in results)]
+
+    def _new_rows(self, plan: CachePlan, spilled: Sequence[Operand]) -> list[tuple[Work, int]]:
+        """Attention of the new rows among themselves, in pieces where what it reads or makes has spilled."""
+        whole, size = plan.new_work(), sum(one.size for one in spilled)
+        if not size:
+            return [(whole, 1)]
+        room = min(-(-size // OVERLAPPED), *(self.room(one.way, size) for one in spilled))
+        return [(item, n) for item, _, n in cut_attention(whole, size, max(1, room))]
 
     def _tokens_of_a_piece(self, plan: CachePlan, unit: str) -> int:
         """Tokens with which all kept ones pass through the chip soonest."""
@@ -183,7 +202,7 @@ class LayerBuilder(SectionBuilder):
         """
         last, largest = source, max(size for size, _ in sizes)
         for channel in self.tiers.channels:
-            over = self.task(f"{source} over {channel}", channel, each_size("move", sizes))
+            over = self.task(f"{source} over {channel}", channel, each_size("move", sizes), role=role)
             self.stream(last, over, depth if last == source else 2, token_bytes=largest)
             last = over
         written = self.task(str(role), memory, each_size("write", sizes), role=role)

@@ -7,6 +7,7 @@ chip. layer.py joins the tasks of a layer, cache.py says what a selection keeps.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,17 +15,22 @@ from typing import ClassVar
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
+from archsim.run.capacity import held
 from archsim.selection.selection import Selection, load_selection
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
 from dataflow.selection_summary import SelectionSummary
-from mappers.build.layers import layers_of
+from mappers.build.checks import check_capacity
+from mappers.build.layers import Group, layers_of
+from mappers.build.lying import Lying, told_of_activations, with_room
+from mappers.build.op_builder import IDEAL
 from mappers.mapper import Mapper, option
-from mappers.retrieval.cache import CachePlan, Layout, Prediction, Tiers, check_capacities, plan_cache
+from mappers.retrieval.cache import CachePlan, Layout, Prediction, Tiers, cache_by_home, learned_by_home, plan_cache
 from mappers.retrieval.layer import LayerBuilder
 
 NOT_KEPT = "work on keys that the selection does not keep"
+FIRST_FETCH = "first fetch"
 WHOLE = "full"  # the shipped selection that keeps everything
 
 
@@ -49,38 +55,57 @@ class Retrieval(Mapper):
         """The schedule."""
         tiers, selection = Tiers.of(graph, design), self.selection
         used = load_selection(WHOLE) if selection is None else selection
-        plan = plan_cache(graph, design, tiers, used, prediction=self.prediction, layout=self.layout)
+        groups = layers_of(graph.ops.values())
+        learned, passed = learned_by_home(graph, design, groups, tiers)
+        beside = sum(size for (memory, _), size in learned.items() if memory == tiers.main)
+        plan = plan_cache(graph, design, tiers, used, beside, prediction=self.prediction, layout=self.layout)
         if plan is None and selection is not None:
             raise MappingError(
                 f"selection '{selection.name}': no attention of '{graph.name}' has a cache to choose from",
                 ways_out=("no selection", "a phase of a model with a cache"),
             )
-        check_capacities(graph, design, tiers, plan)
-        return Schedule(
-            graph, design.name, self.name, tuple(_sections(graph, design, tiers, plan)),
-            recomputed=plan.recomputed() if plan else {}, recomputed_for="scores of the selection",
-            skipped=(Skipped(NOT_KEPT, left),) if plan and (left := plan.skipped()) else (),
-            selected=_summary(plan, used, tiers) if plan and plan.cache.cached else None,
-            approximated=tuple(_approximated(graph, plan, used)),
-            options={**self.options(), "selection": used},
-        )  # fmt: skip
+        stored = learned | (cache_by_home(graph, tiers, plan) if plan else {})
+        check_capacity(held(stored), design, graph)
+
+        def made(lying: Lying) -> Schedule:
+            ideal = Counter[str]()
+            sections = tuple(_sections(graph, design, groups, tiers, plan, lying, ideal))
+            left = {NOT_KEPT: plan.skipped() if plan else {}, IDEAL: ideal}
+            return Schedule(
+                graph, design.name, self.name, sections,
+                recomputed=plan.recomputed() if plan else {}, recomputed_for="scores of the selection",
+                skipped=tuple(Skipped(reason, dict(counts)) for reason, counts in left.items() if counts),
+                holds=stored, selected=_summary(plan, used, tiers) if plan and plan.cache.cached else None,
+                approximated=(*told_of_activations(lying, design), *_approximated(graph, plan, used)),
+                options={**self.options(), "selection": used},
+            )  # fmt: skip
+
+        # The new rows' keys and values are attended to where they are made.
+        return with_room(made, graph, design, groups, stored, passed=passed | {*tiers.way[1:]}, keeps_rows=True)
 
 
-def _sections(graph: Graph, design: Design, tiers: Tiers, plan: CachePlan | None) -> Iterator[Section]:
+def _sections(
+    graph: Graph, design: Design, groups: list[Group], tiers: Tiers, plan: CachePlan | None, lying: Lying,
+    ideal: Counter[str],
+) -> Iterator[Section]:  # fmt: skip
     """The sections of each group of layers.
 
     Where a layer fetches for the next one, a section before fetches for the first layer, and the last fetches nothing.
     """
-    for ops, scopes in layers_of(graph.ops.values()):
+    for ops, scopes in groups:
         own_plan = plan if plan and any(map(plan.is_for, ops)) else None
         parts = [(scopes, ops, True, "")]
         if own_plan and own_plan.prediction == "previous" and own_plan.misses:
             running, last = (scopes[:-1], ops, True, ""), (scopes[-1:], ops, False, "last layer")
-            parts = [(scopes[:1], [], True, "first fetch"), running, last]
+            # During the first fetch there lies what the first op of a layer finds.
+            parts = [(scopes[:1], ops[:1], True, FIRST_FETCH), running, last]
         for own_scopes, own_ops, fetches, name in parts:
             if own_scopes:  # of a single layer, which is the last, none are left to repeat
-                builder = LayerBuilder(graph, design, own_scopes, tiers=tiers, plan=own_plan, fetches=fetches)
-                yield builder.layer(own_ops, name=name)
+                builder = LayerBuilder(
+                    graph, design, own_scopes, ops=own_ops, lying=lying, ideal=ideal, tiers=tiers, plan=own_plan,
+                    fetches=fetches,
+                )  # fmt: skip
+                yield builder.layer(name=name, fetch_only=name == FIRST_FETCH)
 
 
 def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSummary:
@@ -99,10 +124,7 @@ def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSu
 
 
 def _approximated(graph: Graph, plan: CachePlan | None, selection: Selection) -> Iterator[str]:
-    yield (
-        "activations stay on chip, and so do new keys and values until they are written; "
-        "weights and cached keys stream past them"
-    )
+    yield "new keys and values stay where activations lie until they are written; weights and cached keys stream past"
     other = {t.format.name for t in graph.tensors.values() if t.role.multiplied and t.format.bits != 16}
     if other:
         yield f"weights or keys in {', '.join(sorted(other))} are multiplied at the rate of 16-bit ones"

@@ -52,11 +52,11 @@ class Streaming(Mapper):
         """The schedule, a section for each attention op: they run one after another on the same nodes."""
         ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
         _check_graph(graph, ops)
-        check_no_placement(design)
         if design.links:
             raise MappingError("links: this mapper joins any two nodes by a FIFO", ways_out=("depths under fifos",))
         cascade = CASCADES[self.form]
         units, entries = _units(cascade, design), _entries(cascade, design)
+        check_no_placement(design)
         pipelines = {op.name: list(_pipelines(op, cascade, self.heads)) for op in ops}
         for op in ops:
             _check_count(op, units, len(pipelines[op.name]), design)

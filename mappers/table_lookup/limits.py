@@ -6,10 +6,11 @@ Each check raises a MappingError with the ways out. Does not know tasks.
 from __future__ import annotations
 
 from archsim.errors import MappingError
+from archsim.run.capacity import held
 from archsim.units import DecodeAttention, PrefillAttention, TableLookup, Vector, WeightBuffer
 from archsim.units.unit import ceil_div
 from dataflow.role import STORED, Role
-from mappers.build.checks import check_fits, check_memory
+from mappers.build.checks import check_capacity, check_fits
 from mappers.table_lookup.shapes import LINEARS, VECTOR_ELEMENTS, Shapes
 
 FIFO_RATES = (1, 2, 4)  # elements per cycle through the quantised FIFO that whole tokens can represent
@@ -28,7 +29,7 @@ def check_limits(shapes: Shapes) -> None:
     _check_model(shapes)
     _check_buffer(shapes)
     _check_context(shapes)
-    _check_capacity(shapes)
+    check_capacity(held(stored(shapes)), shapes.design, shapes.graph)
 
 
 def _check_kinds(shapes: Shapes) -> None:
@@ -180,10 +181,10 @@ def _check_context(shapes: Shapes) -> None:
     check_fits(f"{what} of {keys} tokens", path, keys, limit, f"at most {limit} tokens", f"{path}={keys}")
 
 
-def _check_capacity(shapes: Shapes) -> None:
+def stored(shapes: Shapes) -> dict[tuple[str, str], int]:
+    """Bytes of weights and cache by (memory, role)."""
+    graph, memory = shapes.graph, shapes.names.memory
+    lying: dict[tuple[str, str], int] = {(memory, r): graph.bytes_of(r) for r in STORED if r is not Role.WEIGHT}
     # In the loader's layout, which pads a matrix to whole regions: the graph's own ternary format is smaller.
-    weights = shapes.layers * sum(map(shapes.weight_bytes, LINEARS))
-    demand = weights + shapes.graph.bytes_of(*(role for role in STORED if role is not Role.WEIGHT))
-    check_memory(
-        f"weights and cache of '{shapes.graph.name}'", shapes.design, shapes.names.memory, demand, "a smaller model"
-    )
+    lying[memory, Role.WEIGHT] = shapes.layers * sum(map(shapes.weight_bytes, LINEARS))
+    return {at: size for at, size in lying.items() if size}

@@ -15,14 +15,17 @@ from dataflow.graph import Graph
 from dataflow.models.phases import Decode, Prefill
 from dataflow.op import Counts
 from dataflow.phase import Phase
+from dataflow.role import Role
 from dataflow.schedule import Schedule
 from dataflow.section import Section
 from mappers.build.checks import check_no_fifos, check_no_placement
+from mappers.build.layers import layers_of
+from mappers.build.lying import lay
 from mappers.build.section_builder import WEIGHT_BUFFERING, Buffering
 from mappers.mapper import Mapper, option
 from mappers.table_lookup.attention import attention
 from mappers.table_lookup.builder import CallBuilder
-from mappers.table_lookup.limits import check_limits
+from mappers.table_lookup.limits import check_limits, stored
 from mappers.table_lookup.linear import QUANTIZED, TOKEN_ELEMENTS, linear, load
 from mappers.table_lookup.norm_embedding_head import embedding, lm_head, norm
 from mappers.table_lookup.shapes import LINEARS, AttentionOrder, Shapes
@@ -54,18 +57,24 @@ class TableLookupPipeline(Mapper):
     def lower(self, graph: Graph, design: Design) -> Schedule:
         """The schedule."""
         check_no_fifos(design)
-        check_no_placement(design)
         shapes = Shapes.of(graph, design, self.weight_buffering, self.attention_order)
+        check_no_placement(design)
         check_limits(shapes)
+        lies = stored(shapes)
+        groups, homes = layers_of(graph.ops.values()), (shapes.names.memory,)
+        activations = lay(graph, design, groups, lies, homes=lambda _: homes).most()
         return Schedule(
             graph, design.name, self.name, _sections(shapes), recomputed=_recomputed(shapes),
+            holds={**lies, **activations},
             approximated=APPROXIMATED, options=self.options(),
         )  # fmt: skip
 
     def step(self, previous: Schedule, graph: Graph, design: Design) -> Schedule:
         """As Mapper.step; only the tasks of attention are made, all tasks that do not change are shared."""
         shapes = Shapes.of(graph, design, self.weight_buffering, self.attention_order)
-        return replace(previous, graph=graph, sections=tuple(_attended(s, shapes) for s in previous.sections))
+        sections = tuple(_attended(s, shapes) for s in previous.sections)
+        holds = {**previous.holds, (shapes.names.memory, str(Role.CACHE)): graph.bytes_of(Role.CACHE)}
+        return replace(previous, graph=graph, sections=sections, holds=holds)
 
 
 def _attended(section: Section, shapes: Shapes) -> Section:

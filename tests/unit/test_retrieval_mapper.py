@@ -196,9 +196,9 @@ def test_what_does_not_fit_is_refused():
     assert run(near, FULL, graph).selected.miss_bytes == 0
     with pytest.raises(MappingError, match="no memory holds 17 of the 35 cached tokens of 'toy_video'"):
         run(near, FULL.with_({"resident": 0.5}), graph)
-    with pytest.raises(MappingError, match=r"what a layer fetches.*units\.dram\.capacity asked"):
+    with pytest.raises(MappingError, match=r"lm_head 64 B, cache 560 B; units\.dram\.capacity asked"):
         run(TOY.with_({"units.dram.capacity": "1 kB", "units.dram.cache_region": "1 kB"}), FULL, graph)
-    with pytest.raises(MappingError, match=r"beyond the main memory; units\.ssd\.capacity asked 560 B, there is 256 B"):
+    with pytest.raises(MappingError, match=r"is to hold cache 560 B; units\.ssd\.capacity asked 560 B, there is 256 B"):
         run(TOY.with_({"units.ssd.capacity": "256 B"}), BEYOND, graph)
     with pytest.raises(MappingError, match="mapper 'temporal' has no option 'selection'"):
         mappers.lower(prefill(load_model("toy_llm"), prompt=2), load_design("toy"), selection=FULL)
@@ -246,10 +246,13 @@ def test_pieces_of_weights_fill_the_trees_whatever_the_memory_on_chip():
     design, model = load_design("vrex8"), load_model("videollm_online_8b")
     graph = prefill(model, prompt=2048)
     at_peak = graph.counts()["mac"] / (8 * 64 * 64)
-    times = [run(design.with_({"units.buffer.capacity": size}), FULL, graph) for size in ("3 MiB", "7 MiB", "18 MiB")]
+    sizes = ("3 MiB", "7 MiB", "18 MiB", "300 MiB", "700 MiB", "2 GiB")
+    times = [run(design.with_({"units.buffer.capacity": size}), FULL, graph) for size in sizes]
     for report in times:
         assert at_peak < report.units["lxe"].busy_cycles < 1.02 * at_peak
-    assert max(r.cycles for r in times) < 1.01 * min(r.cycles for r in times)
+    # Of the larger ones no activation spills, so nothing but pieces differs.
+    assert [("written", "activation") in r.traffic["dram"] for r in times] == 3 * [True] + 3 * [False]
+    assert max(r.cycles for r in times[3:]) < 1.01 * min(r.cycles for r in times[3:])
     weights = {size for s in times for size in [s.traffic["dram"]["read", "weight"]]}
     assert weights == {graph.bytes_of("weight")}
 
@@ -302,8 +305,8 @@ def test_nothing_starts_before_what_it_needs_is_known(manager):
     assert waits_for(tasks, "read fetched") == {"fetched"}
     assert waits_for(tasks, "fetched") == {"fetch over pcie"}
     assert waits_for(tasks, "o") >= {"attention to fetched"}
-    assert waits_for(tasks, "store k_rope") == {"k_rope"}
-    assert waits_for(tasks, "store v") == {"v"}
+    assert waits_for(tasks, "store k_rope through buffer") == {"k_rope"}
+    assert waits_for(tasks, "store v through buffer") == {"v"}
     assert waits_for(tasks, "evict") == {last}
     assert waits_for(tasks, "read metadata") == {"k_rope"}
     assert waits_for(tasks, "select 1 score") == {"k_rope", "read metadata"}
@@ -337,7 +340,7 @@ def test_without_units_of_its_own_choosing_is_comparisons():
 
 def plan_of_toy(selection=CHOSEN):
     graph = frame(VIDEO, context=CONTEXT)
-    return plan_cache(graph, TOY, Tiers.of(graph, TOY), selection, prediction="this", layout="clustered")
+    return plan_cache(graph, TOY, Tiers.of(graph, TOY), selection, 0, prediction="this", layout="clustered")
 
 
 def test_buckets_on_both_sides_of_the_gate():
@@ -368,7 +371,7 @@ def test_without_a_region_the_cache_has_what_weights_leave():
     room = weights + (tokens * LAYERS + 1) * TOKEN_BYTES  # and a token that a layer fetches
     one_token = given(1 / 32, 1.0)
     assert run(TOY.with_({"units.dram.capacity": f"{room} B"}), one_token, graph).selected.resident_tokens == tokens
-    with pytest.raises(MappingError, match="what a layer fetches"):
+    with pytest.raises(MappingError, match="lm_head 64 B, cache 80 B, fetched 216 B"):
         run(TOY.with_({"units.dram.capacity": f"{room} B"}), FULL, graph)
 
 
@@ -413,7 +416,7 @@ def test_a_generation_leaves_out_what_its_steps_do():
 
 def test_what_is_under_way_and_what_a_link_carried():
     report = run(TOY, given(0.5, 0.5))
-    assert report.carried["pcie"] == report.units["pcie"].busy_cycles
+    assert sum(report.carried["pcie"].values()) == report.units["pcie"].busy_cycles
     assert report.under_way["fetch"] >= report.parts["fetch"] > 0
     assert max(report.under_way.values()) <= report.cycles
     assert report.under_way["selection"] >= report.units["hcu"].busy_cycles + report.units["wtu"].busy_cycles
@@ -468,7 +471,7 @@ def test_a_peak_is_held_against_the_depth_of_its_own_step():
 
 def test_what_leaves_is_written_in_whole_requests_whatever_is_on_chip():
     writes = set()
-    for size in ("256 B", "1 KiB", "64 KiB"):
+    for size in ("1 KiB", "4 KiB", "64 KiB"):
         slow = TOY.with_({"units.ssd.request_overhead": "1000 us", "units.buffer.capacity": size})
         report = run(slow, BEYOND, prefill(VIDEO, prompt=60))
         assert report.traffic["ssd"]["written", "evicted"] == 60 * LAYERS * TOKEN_BYTES

@@ -51,7 +51,7 @@ def test_a_variant_edits_the_written_form(tmp_path):
     resv = archsim.load_selection("resv")
     variant = resv.with_({"settings.ratio": 0.4, "resident": 0.25}).with_({"settings.bits": 16})
     assert (variant.settings["ratio"], variant.settings["bits"], variant.resident) == (0.4, 16, 0.25)
-    assert (resv.settings["ratio"], resv.resident) == (0.3, 0.6)
+    assert (resv.settings["ratio"], resv.resident) == (0.3, 0.61)
     assert variant.assumptions()["resident"] == "set in this variant"
     assert variant.assumptions()["settings.negative"] == resv.assumptions()["settings.negative"]
     whole = resv.with_({"settings": {"negative": "clamp"}})

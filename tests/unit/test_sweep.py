@@ -110,7 +110,7 @@ def test_what_is_refused_is_a_row_with_the_message_of_the_run():
     assert rows[0].problem is None
     assert rows[0].report is not None
     told = [row.problem for row in rows]
-    assert told[1].startswith("weights, resident cache and what a layer fetches of 'toy_video'; ")
+    assert told[1].startswith("'toy_video': 'dram' is to hold weight 1.7 kB, norm 100 B, lm_head 64 B, fetched 88 B; ")
     assert told[2] == told[3]
     assert told[2].startswith("selection 'resv': settings.tokens: unknown setting; ")
     assert {text.split(" with ")[0] for text in told[4:]} == {"designs/toy_retrieval.yaml"}

@@ -1,0 +1,247 @@
+"""Lying: where the tensors of a graph lie, stored ones throughout, activations from the op that makes them on.
+
+Knows homes, capacities and the order of ops. Does not know tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property, partial
+from math import ceil
+
+from archsim.design.design import Design
+from archsim.errors import MappingError
+from archsim.run.capacity import NOWHERE, Holds
+from archsim.units import Memory
+from dataflow.graph import Graph, Op, Tensor
+from dataflow.op import OP_KINDS
+from dataflow.role import STORED, Role
+from dataflow.schedule import Schedule
+from mappers.build.checks import check_schedule
+from mappers.build.layers import Group, name_within
+from mappers.build.placement import homes_of, memories_beside, memories_outward, unit_for, way_in
+
+# The part of a memory that is kept for the pieces that pass it; the next where these do not fit.
+FOR_PIECES = (Fraction(1, 3), Fraction(2, 3), Fraction(1))
+NOTHING: Holds = {}
+
+
+@dataclass(frozen=True)
+class Lying:
+    """`stored`: bytes of stored tensors; `parts`: bytes of each activation; `live`: of all activations during an op.
+
+    All are by (memory, role). `behind` names the tensor whose elements a free op gives in other order or part: a
+    reshape gives those of its input. Where layers repeat, the op of one layer stands for that of others: `twins` has
+    the scope of the layer for those of the others.
+    """
+
+    stored: Holds = field(default_factory=dict)
+    parts: Mapping[str, Holds] = field(default_factory=dict)
+    live: Mapping[str, Holds] = field(default_factory=dict)
+    behind: Mapping[str, str] = field(default_factory=dict)
+    twins: Mapping[str, str] = field(default_factory=dict)
+
+    def same(self, op: Op, scopes: Sequence[str]) -> Iterator[str]:
+        """The names of this op in layers that stand for all of these scopes."""
+        name = name_within(op)
+        for scope in dict.fromkeys(self.twins.get(scope, scope) for scope in scopes):
+            yield scope + name
+
+    def during(self, ops: Sequence[Op], scopes: Sequence[str]) -> Holds:
+        """Bytes of activations, at most, while ops run that repeat under these scopes."""
+        return _most(self.live.get(name, NOTHING) for op in ops for name in self.same(op, scopes))
+
+    def most(self) -> Holds:
+        """Bytes of activations when most lie in each memory."""
+        return _most(self.live.values())
+
+    def parts_of(self, names: Iterable[str]) -> Holds:
+        """Bytes of these tensors; each tensor counts once."""
+        found: dict[tuple[str, str], int] = {}
+        for tensor in dict.fromkeys(self.behind.get(name, name) for name in names):
+            for place, size in self.parts.get(tensor, NOTHING).items():
+                found[place] = found.get(place, 0) + size
+        return found
+
+    @cached_property
+    def places(self) -> frozenset[tuple[str, str]]:
+        """All (memory, role) in which a part of an activation lies."""
+        return frozenset(place for parts in self.parts.values() for place in parts if place[0] != NOWHERE)
+
+
+def _most(holds: Iterable[Holds]) -> Holds:
+    found: dict[tuple[str, str], int] = {}
+    for now in holds:
+        for at, size in now.items():
+            found[at] = max(found.get(at, 0), size)
+    return found
+
+
+def stored_by_home(
+    graph: Graph, design: Design, groups: Iterable[Group], *, roles: Collection[Role] = STORED
+) -> tuple[dict[tuple[str, str], int], set[str]]:
+    """Bytes of stored tensors by (home, role), and the memories that they pass on the way to the units."""
+    lying: dict[tuple[str, str], dict[str, int]] = {}
+    passed: set[str] = set()
+    for ops, scopes in groups:
+        for op in ops:
+            unit, where = "", f"op '{op.name}'"
+            for place, name in enumerate(op.inputs):
+                role = graph.in_memory(name).role
+                if role not in roles:
+                    continue
+                unit = unit or unit_for(design, op.kind, where, op=op, graph=graph)
+                way = way_in(design, unit, role, where)
+                passed.update(way[1:])
+                # The layers that repeat have tensors of their own.
+                for scope in scopes if way else ():
+                    tensor = graph.in_memory(graph.ops[scope + name_within(op)].inputs[place])
+                    lying.setdefault((way[0], role), {})[tensor.name] = tensor.bytes
+    return {at: sum(tensors.values()) for at, tensors in lying.items()}, passed
+
+
+def lay(
+    graph: Graph, design: Design, groups: Iterable[Group], stored: Holds, *, passed: Collection[str] = (),
+    homes: Callable[[Role], Sequence[str]] | None = None, keeps_rows: bool = False, share: Fraction = FOR_PIECES[0],
+) -> Lying:  # fmt: skip
+    """Where the tensors lie, beside stored ones: each activation in its home, and what has no room there in the next.
+
+    `groups` are the ops by layers, and `homes` gives the memories of a role, those of the design unless given. Of a
+    memory that pieces of operands pass, a part is kept for these. An op of rows writes over an operand that no later op
+    reads. New rows of a cache lie nowhere else, unless the mapper `keeps_rows` until attention has read them.
+    `share` is the part that is kept. Raises MappingError for an activation that fits in none of its homes.
+    """
+    free: dict[str, int] = {}
+    for name, memory in design.of_kind(Memory).items():
+        rest = int(memory.capacity) - sum(size for (lies_in, _), size in stored.items() if lies_in == name)
+        free[name] = max(0, rest - ceil(rest * share) if name in passed else rest)
+    walk = _Walk(graph, design, homes or partial(homes_of, design), free, keeps_rows=keeps_rows)
+    for ops, scopes in groups:
+        walk.layers(ops, scopes)
+    return Lying(stored, walk.parts, walk.live, walk.behind, walk.twins)
+
+
+class _Walk:
+    """A walk over the ops: what is free in each memory and what lies there now."""
+
+    def __init__(
+        self, graph: Graph, design: Design, homes: Callable[[Role], Sequence[str]], free: dict[str, int], *,
+        keeps_rows: bool,
+    ) -> None:  # fmt: skip
+        self.graph, self.design, self.homes, self.free = graph, design, homes, free
+        self.now: dict[tuple[str, str], int] = {}
+        self.parts: dict[str, dict[tuple[str, str], int]] = {}
+        self.live: dict[str, Holds] = {}
+        self.twins: dict[str, str] = {}
+        self.behind: dict[str, str] = {}
+        self.last: dict[str, str] = {}  # the last op that reads each tensor; of results none
+        self.rows: set[str] = set()  # what only goes into a cache
+        for op in graph.ops.values():
+            if op.kind == "append" and not keeps_rows:
+                self.rows.add(self.behind.get(op.inputs[0], op.inputs[0]))
+            elif OP_KINDS[op.kind].free:
+                self.behind[op.name] = self.behind.get(op.inputs[0], op.inputs[0])
+            else:
+                for name in op.inputs:
+                    self.last[self.behind.get(name, name)] = op.name
+        self.rows -= set(self.last)
+        for name, tensor in graph.tensors.items():
+            if name in self.last and name not in graph.ops and not tensor.role.stored:
+                self._place(name, f"tensor '{name}'")
+
+    def layers(self, ops: Sequence[Op], scopes: Sequence[str]) -> None:
+        """Walks the layers until one leaves all as the one before did; it stands for those that follow."""
+        names = [name_within(op) for op in ops]
+        before: object = None
+        for i, scope in enumerate(scopes):
+            for name in names:
+                self._op(self.graph.ops[scope + name])
+            left = dict(self.free), {at: size for at, size in self.now.items() if size}
+            if left == before:
+                self.twins |= dict.fromkeys(scopes[i + 1 :], scope)
+                # What the last layer makes is read after it.
+                for made in names if i + 1 < len(scopes) else ():
+                    self.parts[scopes[-1] + made] = self.parts.get(scope + made, {})
+                return
+            before = left
+
+    def _op(self, op: Op) -> None:
+        read = dict.fromkeys(self.behind.get(name, name) for name in op.inputs)
+        done = [name for name in read if name in self.parts and self.last[name] == op.name]
+        over = OP_KINDS[op.kind].elementwise  # of rows: its result lies where an operand lay
+        if over:
+            self._let_go(done)
+        for name in op.outputs:
+            if name not in self.parts and name not in self.rows and not self.graph.tensors[name].role.stored:
+                self._place(name, f"op '{op.name}'")
+        self.live[op.name] = {where: size for where, size in self.now.items() if size}
+        if not over:
+            self._let_go(done)
+
+    def _place(self, name: str, where: str) -> None:
+        tensor = self.graph.tensors[name]
+        role, left = tensor.role, tensor.bytes
+        memories, parts = self.homes(role), self.parts.setdefault(name, {})
+        for memory in memories or (NOWHERE,):
+            size = min(left, self.free[memory]) if memories else left
+            if size:
+                parts[memory, role] = size
+                self.now[memory, role] = self.now.get((memory, role), 0) + size
+                left -= size
+                if memories:
+                    self.free[memory] -= size
+        if left:
+            raise _no_room(self.design, tensor, where, memories, tensor.bytes - left)
+
+    def _let_go(self, names: Iterable[str]) -> None:
+        for name in names:
+            for (memory, role), size in self.parts[name].items():
+                self.now[memory, role] -= size
+                if memory != NOWHERE:
+                    self.free[memory] += size
+
+
+def with_room(
+    made: Callable[[Lying], Schedule], graph: Graph, design: Design, groups: list[Group], stored: Holds, *,
+    passed: Collection[str], keeps_rows: bool = False,
+) -> Schedule:  # fmt: skip
+    """The schedule that is made of where the tensors lie, with as much of a memory kept for pieces as these need.
+
+    Raises MappingError where they do not fit beside any activations.
+    """
+    for share in FOR_PIECES:
+        lying = lay(graph, design, groups, stored, passed=passed, keeps_rows=keeps_rows, share=share)
+        schedule = made(lying)
+        try:
+            check_schedule(schedule, design)
+        except MappingError:
+            # More room for pieces helps where activations can lie elsewhere.
+            if share == FOR_PIECES[-1] or len(homes_of(design, Role.ACTIVATION)) < 2:
+                raise
+        else:
+            return schedule
+    raise AssertionError("the last share returns or raises")
+
+
+def told_of_activations(lying: Lying, design: Design) -> Iterator[str]:
+    """How activations are simplified."""
+    if not homes_of(design, Role.ACTIVATION):
+        yield "activations have no home: they take no room and move no bytes"
+    lies_in = {memory for memory, role in lying.places if role == Role.ACTIVATION}
+    for memory in (name for name in design.units if name in lies_in):
+        if memory in memories_beside(design):
+            yield f"activations in '{memory}' are used in place: the rates of the units cover their bytes"
+        else:
+            yield f"activations in '{memory}' are written once, and read once by each op that reads them"
+
+
+def _no_room(design: Design, tensor: Tensor, where: str, homes: Sequence[str], room: int) -> MappingError:
+    outward = next(memories_outward(design, homes[-1]), "a memory further out")
+    further = f"home: {{{tensor.role}: [{', '.join([*homes, outward])}]}} in the design"
+    return MappingError(
+        f"{tensor.role} '{tensor.name}' fits nowhere beside what lies there already", where=where,
+        resource=f"room in {' and '.join(map(repr, homes))}", demand=tensor.bytes, capacity=room, dimension="bytes",
+        ways_out=(further, "a larger capacity", "a shorter prompt or a smaller batch"),
+    )  # fmt: skip
