@@ -75,8 +75,9 @@ def _rows_read(
 ) -> str:
     """Adds the read of query (q), key (k) or value (v) rows from memory for an attention unit; returns its name."""
     shapes, what = builder.shapes, {"q": "queries", "k": "keys", "v": "values"}[which]
-    role, heads = (Role.ACTIVATION, shapes.heads) if which == "q" else (Role.CACHE, shapes.kv_heads)
-    size = heads * shapes.head_bytes
+    role, size = Role.CACHE, shapes.kv_heads * shapes.head_dim * shapes.cache_bytes
+    if which == "q":
+        role, size = Role.ACTIVATION, shapes.heads * shapes.head_bytes
     if depth is None:  # of keys and values: the row in use, and at least one more for the requests under way
         depth = 1 + max(1, shapes.bytes_in_flight // size)
     read = f"attention.{which}.read"

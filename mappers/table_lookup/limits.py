@@ -12,6 +12,7 @@ from archsim.units.unit import ceil_div
 from dataflow.role import STORED, Role
 from mappers.build.checks import check_capacity, check_fits
 from mappers.table_lookup.shapes import LINEARS, VECTOR_ELEMENTS, Shapes
+from mappers.table_lookup.unit_names import link_between
 
 FIFO_RATES = (1, 2, 4)  # elements per cycle through the quantised FIFO that whole tokens can represent
 
@@ -135,6 +136,7 @@ def _check_model(shapes: Shapes) -> None:
             f"matrices run on '{shapes.names.lookup}', which does ternary_matmul",
             ways_out=("a model with weights: ternary", "a design with a unit that does matmul"),
         )
+    _check_formats(shapes)
     if attention["v_dim"] != attention["qk_dim"]:
         raise MappingError(
             f"keys of {attention['qk_dim']} elements and values of {attention['v_dim']}; the attention engines read "
@@ -153,6 +155,23 @@ def _check_model(shapes: Shapes) -> None:
                     where=f"op 'layer0.{linear}'",
                     ways_out=("a model padded to such widths",),
                 )
+
+
+def _check_formats(shapes: Shapes) -> None:
+    """Activations fill the FIFOs' tokens, and the attention engines hold keys and values like activations."""
+    tensors, names = shapes.graph.tensors, shapes.names
+    name, link, _ = link_between(shapes.design, names.reader, names.quantiser)
+    act, cache = tensors["embedding"].format, tensors["layer0.k_cache"].format
+    check_fits(
+        f"a vector of {VECTOR_ELEMENTS} activations in {act.name}", f"links.{name}.token_bits",
+        VECTOR_ELEMENTS * int(act.bits), int(link.token_bits), "a model with narrower activations", dimension="bits",
+    )  # fmt: skip
+    if cache.bits > act.bits or cache.bits % 8:
+        raise MappingError(
+            f"keys and values in {cache.name}, activations in {act.name}; the attention engines hold whole bytes, and "
+            "no wider elements than activations",
+            where="op 'layer0.attention'", ways_out=(f"a model with cache: {act.name}", "a model with cache: int8"),
+        )  # fmt: skip
 
 
 def _check_buffer(shapes: Shapes) -> None:

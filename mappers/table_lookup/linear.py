@@ -157,11 +157,12 @@ def _reads(builder: CallBuilder, name: str, channel: str, vectors: int) -> tuple
 
 def _writes(builder: CallBuilder, linear: str, producer: str, vectors: int) -> str:
     """The producer's vectors, one at a time over the writer's port, then in bursts to memory; returns the write."""
-    shapes, writer = builder.shapes, builder.shapes.names.writer
-    size, rows = shapes.vector_bytes, shapes.padded
+    shapes, writer, rows = builder.shapes, builder.shapes.names.writer, builder.shapes.padded
+    role, size = Role.ACTIVATION, shapes.vector_bytes
+    if linear in ("k", "v"):
+        role, size = Role.CACHE, VECTOR_ELEMENTS * shapes.cache_bytes
     move = builder.task(f"{linear}.out.move", writer, work("move", bytes=size), firings=rows * vectors)
     builder.link(producer, move)
-    role = Role.CACHE if linear in ("k", "v") else Role.ACTIVATION
     write, runs = builder.bursts(f"{linear}.out.write", "write", vectors * size, times=rows, role=role)
     taken = sequence(*((b // size, n) for b, n in runs))
     depth, fifo = shapes.bytes_in_flight // size, f"{writer} requests"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from archsim.units.unit import ceil_div
 from dataflow.op import work
 from dataflow.role import Role
 from mappers.build.pieces import chunks
@@ -38,8 +39,9 @@ def embedding(builder: CallBuilder) -> None:
     """Copies rows of the embedding table to where the first norm reads them, both in memory."""
     builder.part = "embedding"
     shapes, read, write = builder.shapes, "embedding.read", "embedding.write"
-    memory, rows, size = shapes.names.memory, shapes.padded, shapes.shape("q")[1] * shapes.activation_bytes
-    builder.task(read, memory, work("read", bytes=size), firings=rows, op="embedding", role=Role.EMBEDDING)
+    memory, rows, d = shapes.names.memory, shapes.padded, shapes.shape("q")[1]
+    stored, size = d * shapes.element_bytes("embedding.table"), d * shapes.activation_bytes
+    builder.task(read, memory, work("read", bytes=stored), firings=rows, op="embedding", role=Role.EMBEDDING)
     builder.task(write, memory, work("write", bytes=size), firings=rows, role=Role.ACTIVATION)
     builder.stream(read, write, 2, token_bytes=size, fifo="embedding rows")
     builder.call("embedding", first=[read], last=[write])
@@ -51,10 +53,10 @@ def lm_head(builder: CallBuilder) -> None:
     graph, names = builder.graph, builder.shapes.names
     k, n = (graph.ops["lm_head"].work[axis] for axis in ("k", "n"))
     runs, weight_bytes = chunks(n, HEAD_ROWS), graph.tensors["lm_head.w"].bytes
-    reads = [(work("read", bytes=weight_bytes * rows // n), count) for rows, count in runs]
+    reads = [(work("read", bytes=ceil_div(weight_bytes * rows, n)), count) for rows, count in runs]
     read = builder.task("lm_head.read", names.memory, reads, role=Role.LM_HEAD)
     tiles = ((range(1), range(1), range(0, k, k), range(0, n, HEAD_ROWS)),)
     products = [(work("matmul", m=1, k=k, n=rows), count) for rows, count in runs]
     head = builder.task("lm_head", names.host, products, op="lm_head", tiles=tiles)
-    builder.stream(read, head, 2, token_bytes=weight_bytes * HEAD_ROWS // n, fifo=f"{names.host} weights")
+    builder.stream(read, head, 2, token_bytes=ceil_div(weight_bytes * HEAD_ROWS, n), fifo=f"{names.host} weights")
     builder.call("lm_head", first=[read], last=[head])

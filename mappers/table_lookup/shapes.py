@@ -105,6 +105,15 @@ class Shapes:
         """Bytes of a row of one head."""
         return self.head_dim * self.activation_bytes
 
+    def element_bytes(self, tensor: str) -> int:
+        """Bytes of an element of a tensor in its own format."""
+        return self.graph.tensors[tensor].format.bytes((1,))
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of an element of the cache."""
+        return self.element_bytes("layer0.k_cache")
+
     @property
     def vector_bytes(self) -> int:
         """Bytes of a vector of the float path."""
