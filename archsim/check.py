@@ -58,7 +58,9 @@ def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
     lines = [f"{design.document.path}: design '{design.name}', {len(design.units)} units, {len(design.links)} links"]
     if design.resources:
         for resource, budget in design.resources.budget.items():
-            lines.append(f"  {resource:<8} {float(design.used(resource)):>10,g} of {float(budget):,g}")
+            used = design.used(resource)
+            shown = "not known" if used is None else f"{float(used):,g}"
+            lines.append(f"  {resource:<8} {shown:>10} of {float(budget):,g}")
     if design.silicon:
         lines += _about_silicon(design.silicon)
     if design.tiers:

@@ -127,11 +127,13 @@ class Point(BaseModel):
             if (self.metric == metric) != (getattr(self, key) is not None):
                 problems.append((key, f"stands with metric {metric} and with no other"))
         try:
-            self.asked()
+            if self.asked().frames is None and self.metric == "frames_per_second":
+                problems.append(("metric", f"phase '{self.phase}' has no frames; name a phase that has, such as frame"))
         except InputError as error:
             problems += [("phase", problem) for problem in error.problems]
         try:
-            value_of(self.value, METRICS[self.metric][0])
+            if not value_of(self.value, METRICS[self.metric][0]):
+                problems.append(("value", f"{self.value} has no relative error; give a value above zero"))
         except ValueError as error:
             problems.append(("value", str(error)))
         if problems:

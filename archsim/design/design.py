@@ -5,6 +5,7 @@ Knows what exists and where each number comes from. Does not know what will run 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -103,24 +104,36 @@ class Design(Sourced):
 
     def not_derived(self) -> tuple[str, ...]:
         """What does not follow the changes of a variant: published power, and written resources of a changed unit."""
-        written = self.resources.used if self.resources else {}
         changed = [path for path in self._changed if path.startswith(("units.", "clock"))]
         # Published power is that of the whole design as built, so it follows no unit and no clock.
         power = ("power is as published and does not follow what was changed, nor does energy",)
         return (power if self.power is not None and changed and "power" not in self._changed else ()) + tuple(
-            f"resources.used.{unit} is as written and does not follow {path}"
-            for path in self._changed
-            for unit in path.split(".")[1:2]
-            if path.startswith("units.") and unit in written and not self.units[unit].resources()
+            f"resources.used.{unit} is as written and does not follow {path}" for unit, path in self._as_written()
         )
+
+    def _as_written(self) -> Iterator[tuple[str, str]]:
+        """The units that a variant changed and whose use of resources is only written, and the changed path."""
+        written = self.resources.used if self.resources else {}
+        for path in self._changed:
+            for unit in path.split(".")[1:2] if path.startswith("units.") else ():
+                if unit in written and not self.units[unit].resources():
+                    yield unit, path
 
     def of_kind(self, kind: type[Unit]) -> dict[str, Any]:
         """The units of this kind by name."""
         return {name: unit for name, unit in self.units.items() if isinstance(unit, kind)}
 
-    def used(self, resource: str) -> Fraction:
-        """The amount of the resource that all units and the rest use together."""
-        assert self.resources is not None
+    def used(self, resource: str) -> Fraction | None:
+        """The amount of the resource that all units and the rest use together; None where it is not known.
+
+        It is not known without resources, and in a variant that changed a unit whose use was only written, by itself or
+        with the rest.
+        """
+        if self.resources is None:
+            return None
+        written = self.resources.used
+        if any(resource in written[unit] or resource in written.get("rest", {}) for unit, _ in self._as_written()):
+            return None
         return self.resources.total(resource, self.units)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from archsim.errors import DesignError
+from archsim.errors import DesignError, InputError
 from archsim.files.document import Document
 from archsim.files.edits import edited
 from archsim.files.validate import validate
@@ -25,6 +25,18 @@ class Fitted(BaseModel):
 
     point: str = Field(description="id of the published point")
     reason: str = Field(description="what the number stands for")
+
+
+class FrozenDict(dict[str, Any]):
+    """A dict that takes nothing new: what is set in one of a design would be lost in its variants."""
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise InputError("what was read from a file is frozen; with_({path: value}) gives a variant")
+
+    __setitem__ = __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
 
 
 class Sourced(BaseModel):
@@ -46,6 +58,9 @@ class Sourced(BaseModel):
         """The object that the document describes. Raises DesignError with every problem."""
         found = validate(document, cls, context=cls._context(document))
         found._document = document
+        for name, value in vars(found).items():
+            if isinstance(value, dict):
+                vars(found)[name] = FrozenDict(value)
         problems = [
             document.problem(f"{where}.{path}", "no such key in this file; an entry names a number that stands in it")
             for where in ("assumed", "fitted")
