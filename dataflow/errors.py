@@ -49,6 +49,15 @@ def refuse(problems: Sequence[str], error: type[InputError] = GraphError) -> Non
         raise error(problems)
 
 
+def expect(given: object, kind: type, meant: str) -> None:
+    """Raises InputError where a value from Python is not of this type; `meant` says what it should be.
+
+    >>> expect(3, int, "a number")
+    """
+    if not isinstance(given, kind):
+        raise InputError(f"expected {meant}, got {quoted(given)}")
+
+
 def guess(name: str, known: Iterable[str], *, otherwise: str) -> str:
     """A hint for an unknown name: the known name close to it, or all known names after the words `otherwise`.
 

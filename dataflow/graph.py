@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dataflow.errors import GraphError
+from dataflow.errors import GraphError, quoted
 from dataflow.format import Format
 from dataflow.op import OP_KINDS, Counts, Work, graph_kinds, summed, work
 from dataflow.phase import NO_PHASE, Phase
@@ -28,6 +28,9 @@ class Tensor:
     def __post_init__(self) -> None:
         if type(self.role) is not Role or self.role in TRAFFIC:
             object.__setattr__(self, "role", tensor_role(self.role, f"tensor '{self.name}'"))
+        if not isinstance(self.format, Format):
+            told = quoted(self.format)
+            raise GraphError(f"tensor '{self.name}': expected a Format such as FORMATS['fp16'], got {told}")
 
     @property
     def bytes(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from math import prod
 
-from dataflow.errors import guess
+from dataflow.errors import guess, quoted
 from dataflow.op import computes
 from dataflow.pattern import Pattern, total
 from dataflow.role import Role
@@ -24,6 +24,10 @@ def problems(
     `changed` are the tasks that were replaced in a valid section (see Section.changed_since): then only these are
     checked, with their streams and the orders of their units.
     """
+    wrong = list(_wrong_types(tasks if changed is None else changed, streams, repeat))
+    if wrong:  # the other rules count
+        yield from wrong
+        return
     if changed is not None:
         names, units = {s for t in changed for s in (*t.takes, *t.gives)}, {t.unit for t in changed}
         touched = [stream for stream in streams if stream.name in names]
@@ -43,6 +47,24 @@ def problems(
             yield f"stream '{name}' is in the {end} of a task but is not declared"
     yield from _local_problems(tasks, streams, orders, tasks, repeat)
     yield from _dead_cycle(tasks, streams)
+
+
+def _wrong_types(tasks: Sequence[Task], streams: Sequence[Stream], repeat: int) -> Iterator[str]:
+    """What is not of the type that the fields of tasks and streams have."""
+    if type(repeat) is not int:
+        yield f"repeat is {quoted(repeat)}; a whole number is expected"
+    for task in tasks:
+        if type(task.firings) is not int:
+            yield f"task '{task.name}': firings are {quoted(task.firings)}; a whole number is expected"
+        for name, pattern in (("work", task.work), *task.takes.items(), *task.gives.items()):
+            if not isinstance(pattern, Pattern):
+                yield f"task '{task.name}': '{name}' is {quoted(pattern)}; a Pattern such as every(...) is expected"
+            elif name != "work" and (wrong := [n for n, _ in pattern if type(n) is not int]):
+                yield f"task '{task.name}': tokens of '{name}' are {quoted(wrong[0])}; whole numbers are expected"
+    for stream in streams:
+        for field in ("depth", "bytes_per_token", "initial"):
+            if type(getattr(stream, field)) is not int:
+                yield f"stream '{stream.name}': {field} is {quoted(getattr(stream, field))}; a whole number is expected"
 
 
 def _local_problems(

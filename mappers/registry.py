@@ -8,7 +8,7 @@ from typing import Any
 from archsim.design.design import Design
 from archsim.errors import MappingError, quoted
 from archsim.selection.selection import Selection
-from dataflow.errors import guess
+from dataflow.errors import expect, guess
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
 from mappers.build.checks import check_schedule
@@ -29,6 +29,8 @@ def lower(graph: Graph, design: Design, *, mapper: str | Mapper | None = None, *
 
     Raises MappingError where the mapper or an option is not known, or the graph does not fit.
     """
+    expect(graph, Graph, "a graph, as dataflow.decode gives")
+    expect(design, Design, "a design, as load_design gives")
     if isinstance(mapper, Mapper) and options:
         told = ", ".join(options)
         call = f"{type(mapper).__name__}({told}=...)"

@@ -19,7 +19,7 @@ from archsim.run.results import ScheduleRun
 from archsim.run.roofline import roofline
 from archsim.run.schedule_run import run_schedule
 from archsim.run.totals import Totals
-from dataflow.errors import ScheduleError
+from dataflow.errors import ScheduleError, expect
 from dataflow.phase import Phase
 from dataflow.schedule import Schedule
 
@@ -42,9 +42,11 @@ class Report(Figures):
 def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Report:
     """The report of this schedule on this design.
 
-    Raises Deadlock when the schedule cannot go on, ScheduleError where it does not fit the design's units, and
-    LawBroken (a fault of ours) where the result breaks a law of the event model.
+    Raises Deadlock when the schedule cannot go on, ScheduleError where it does not fit the design's units, InputError
+    for arguments of other types, and LawBroken (a fault of ours) where the result breaks a law of the event model.
     """
+    expect(schedule, Schedule, "a schedule, as mappers.lower gives")
+    expect(design, Design, "a design, as load_design gives")
     graph = schedule.graph
     engine = engine_for(engine, schedule.run_firings)
     return _report([schedule], design, engine, phase=graph.phase, tokens=graph.tokens, labelled=False)
