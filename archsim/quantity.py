@@ -197,12 +197,13 @@ class Written:
     """How a field of a pydantic model is written in YAML: in an Annotated type it reads and describes the field.
 
     `reads(value, clock_hz)` gives the number in `unit` or raises InputError; `clock_hz` comes from the validation
-    context and is None if the context has no clock.
+    context and is None if the context has no clock. `other` is a second example, where a value may have another type.
     """
 
     unit: str
     example: str | int
     reads: Callable[[Any, Fraction | None], Fraction | int]
+    other: str | int | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         def read(value: Any, info: core_schema.ValidationInfo) -> Fraction | int:
@@ -213,8 +214,14 @@ class Written:
         return core_schema.with_info_plain_validator_function(read, serialization=as_text)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
-        kind = "integer" if isinstance(self.example, int) else "string"
-        return {"type": kind, "unit": self.unit, "examples": [self.example]}
+        examples = [one for one in (self.example, self.other) if one is not None]
+        # A word such as inf stands for itself; other text is a number and a unit.
+        types = [
+            {"type": "integer"} if isinstance(one, int) else {"const": one} if one.isalpha() else {"type": "string"}
+            for one in examples
+        ]
+        taken = {"anyOf": types} if len(types) > 1 else types[0]
+        return {**taken, "unit": self.unit, "examples": examples}
 
 
 def _macs_per_cycle(value: Any, clock_hz: Fraction | None) -> Fraction:
@@ -243,7 +250,7 @@ Joules = Annotated[Fraction, Written("J", "20 pJ", lambda value, _: parse(value,
 BytesPerCycle = Annotated[
     Fraction, Written("B/cycle", "17.1 GB/s", lambda value, clock: parse(value, "bytes per cycle", clock_hz=clock))
 ]
-MacsPerCycle = Annotated[Fraction, Written("MAC/cycle", "336 GMAC/s", _macs_per_cycle)]
+MacsPerCycle = Annotated[Fraction, Written("MAC/cycle", "336 GMAC/s", _macs_per_cycle, 1024)]
 FlopsPerCycle = Annotated[
     Fraction, Written("FLOP/cycle", "1.2 TFLOP/s", lambda value, clock: parse(value, "FLOPs per cycle", clock_hz=clock))
 ]
@@ -251,11 +258,11 @@ OpsPerCycle = Annotated[
     Fraction, Written("OP/cycle", "50 MOP/s", lambda value, clock: parse(value, "OPs per cycle", clock_hz=clock))
 ]
 Count = Annotated[int, Written("count", 28, lambda value, _: _bare(value, noun="a count", example=28, least=1))]
-Limit = Annotated[int, Written("count, or inf", 28, lambda value, _: _limit(value))]
+Limit = Annotated[int, Written("count, or inf", 28, lambda value, _: _limit(value), "inf")]
 Cycles = Annotated[
     int, Written("cycles", 12, lambda value, _: _bare(value, noun="a number of cycles", example=12, least=0))
 ]
-CyclesTime = Annotated[int, Written("cycles", "60 ns", _cycles_time)]
+CyclesTime = Annotated[int, Written("cycles", "60 ns", _cycles_time, 15)]
 
 
 def show_limit(value: int) -> str:
