@@ -115,6 +115,11 @@ class Figures:
         """The unit that is busy for the largest share of the time; where tasks are placed, by its busiest server."""
         return max(self.units, key=lambda name: self.units[name].busiest_cycles)
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What is simplified and why work was left out, as text, JSON, HTML and the rows of a sweep say."""
+        return (*self.skipped, *self.approximated)
+
     def bytes_moved(self, memory: str, direction: str) -> int:
         """Bytes read or written ("read", "written") at a memory, all roles together."""
         return sum(n for (way, _), n in self.traffic[memory].items() if way == direction)

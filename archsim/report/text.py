@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from html import escape
 
@@ -222,14 +222,16 @@ def _honesty(report: Figures) -> list[str]:
 
 
 def html(report: Figures) -> str:
-    """The unit table as HTML, under the report's first lines."""
+    """The unit table as HTML, between the report's first lines and what it says of its own limits."""
     rows = [[name, unit.kind, *(f"{share:.1%}" for share in _shares(unit))] for name, unit in report.units.items()]
-    return html_table(_head(report), ["unit", "kind", "busy", "starved", "blocked", "idle"], rows)
+    columns = ["unit", "kind", "busy", "starved", "blocked", "idle"]
+    return html_table(_head(report), columns, rows, foot=_honesty(report))
 
 
-def html_table(head: list[str], names: list[str], rows: list[list[str]]) -> str:
-    """A table as HTML, under these lines."""
+def html_table(head: list[str], names: list[str], rows: list[list[str]], *, foot: Sequence[str] = ()) -> str:
+    """A table as HTML, under and above these lines."""
     header = "".join(f"<th>{escape(name)}</th>" for name in names)
     lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
     table = "".join(f"<tr>{line}</tr>" for line in [header, *lines])
-    return f"<p>{'<br>'.join(map(escape, head))}</p><table>{table}</table>"
+    under = f"<p>{'<br>'.join(map(escape, foot))}</p>" if foot else ""
+    return f"<p>{'<br>'.join(map(escape, head))}</p><table>{table}</table>{under}"

@@ -31,6 +31,11 @@ class Row:
     memories: tuple[str, ...] = ()
 
     @property
+    def caveats(self) -> tuple[str, ...]:
+        """What the report simplifies and leaves out."""
+        return () if self.report is None else self.report.caveats
+
+    @property
     def seconds(self) -> float | None:
         """Time of the whole."""
         return None if self.report is None else self.report.seconds
@@ -102,6 +107,7 @@ class Row:
             **{path: _plain(value) for path, value in self.settings.items()},
             **{name: getattr(self, name) for name in MEASURES},
             **{f"{READ_BYTES}{memory}": amount for memory, amount in read.items()},
+            "caveats": "; ".join(self.caveats),
             "problem": self.problem,
         }
 

@@ -76,7 +76,10 @@ class Retrieval(Mapper):
                 recomputed=plan.recomputed() if plan else {}, recomputed_for="scores of the selection",
                 skipped=tuple(Skipped(reason, dict(counts)) for reason, counts in left.items() if counts),
                 holds=stored, selected=_summary(plan, used, tiers) if plan and plan.cache.cached else None,
-                approximated=(*told_of_activations(lying, design), *_approximated(graph, plan, used)),
+                approximated=(
+                    *told_of_activations(lying, design), *_unselected(plan, selection, tiers),
+                    *_approximated(graph, plan, used),
+                ),
                 options={**self.options(), "selection": used},
             )  # fmt: skip
 
@@ -121,6 +124,16 @@ def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSu
         assumed={f"selection.{path}": why for path, why in selection.assumptions().items()},
         fitted={f"selection.{path}": point for path, point in selection.fits().items()},
     )  # fmt: skip
+
+
+def _unselected(plan: CachePlan | None, selection: Selection | None, tiers: Tiers) -> Iterator[str]:
+    """What it means that no selection is given, where a tier beyond would make a difference."""
+    if selection is None and plan is not None and plan.cache.cached and tiers.beyond is not None:
+        yield (
+            f"no selection is given: each step attends to the whole cache, and as much of it as fits lies in "
+            f"'{tiers.main}'; to compare with a selection, give its resident share to the whole cache too, such as "
+            f"--selection {WHOLE} --set selection.resident=0.6"
+        )
 
 
 def _approximated(graph: Graph, plan: CachePlan | None, selection: Selection) -> Iterator[str]:

@@ -140,7 +140,7 @@ def test_rows_make_a_table_of_plain_values():
     measures = list(mappers.experiment.row.MEASURES)
     memories = ["read_bytes.buffer", "read_bytes.dram", "read_bytes.ssd"]
     for line in lines:
-        assert list(line) == ["units.dram.capacity", RATIO, *measures, *memories, "problem"]
+        assert list(line) == ["units.dram.capacity", RATIO, *measures, *memories, "caveats", "problem"]
         assert all(value is None or type(value) in (int, float, str) for value in line.values())
     assert lines[1]["read_bytes.ssd"] == rows[1].read_bytes["ssd"]
     assert lines[1]["mass_recall"] == rows[1].mass_recall
@@ -345,7 +345,8 @@ def row_of(seconds, kept, energy):
     chosen = SimpleNamespace(kept=kept, mass_recall=kept, **none)
     report = SimpleNamespace(
         seconds=seconds, frames_per_second=1 / seconds if seconds else None, tokens_per_second=None,
-        energy_joules=energy, selected=chosen, traffic={"dram": {}}, bytes_moved=lambda memory, way: seconds,
+        energy_joules=energy, selected=chosen, caveats=(), traffic={"dram": {}},
+        bytes_moved=lambda memory, way: seconds,
     )  # fmt: skip
     return Row({}, report)
 
