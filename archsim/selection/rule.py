@@ -17,7 +17,7 @@ from archsim.errors import InputError, quoted
 from archsim.selection.selection import Selection, StreamOptions
 from dataflow.errors import guess
 from kernels.selection import rule
-from kernels.selection.algorithm import Algorithm, CacheShape
+from kernels.selection.algorithm import Algorithm, BudgetBeyondCache, CacheShape
 
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "nothing"}
 
@@ -51,7 +51,8 @@ class Rule:
     def options(self, shape: CacheShape) -> Algorithm:
         """The algorithm with these settings.
 
-        Raises InputError for settings that it or a cache of this shape cannot have, or that no unit has a time for.
+        Raises InputError for settings that it or a cache of this shape cannot have, or that no unit has a time for, and
+        BudgetBeyondCache where it would keep more than the cache holds.
         """
         known, problems = _settable(self.algorithm), []
         for name, kind, value in self.settings:
@@ -82,6 +83,8 @@ class Rule:
         """
         try:
             yield
+        except BudgetBeyondCache:
+            raise  # no mistake: whoever asks for the step keeps everything
         except ValueError as problem:
             # Kernels begin a message with the option's name and a colon, or with the name and an index.
             text = str(problem)

@@ -7,7 +7,7 @@ which memory tokens lie, or how long anything takes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,8 @@ class SelectionStep:
     clusters · hit_stretches, hit_groups: the same for hits · works: score, hash_compare, threshold and compare, without
     empty ones · metadata_read_bytes: what choosing reads beside K and V of the kept tokens · mass_recall, top_recall
     (of as many highest scores as are kept), output_error: means over the newest rows of the step and the query heads of
-    the first and the last KV head; None where a share is given or no keys are known.
+    the first and the last KV head; None where a share is given or no keys are known. `below_budget`: the cache holds
+    less than the rule would keep, so that all of it is kept without choosing.
     """
 
     kept: int
@@ -45,6 +46,7 @@ class SelectionStep:
     mass_recall: float | None
     top_recall: float | None
     output_error: float | None
+    below_budget: bool = False
 
 
 def selection_step(selection: Selection, cache: LayerCache, *, use: Use, resident: int) -> SelectionStep:
@@ -53,18 +55,22 @@ def selection_step(selection: Selection, cache: LayerCache, *, use: Use, residen
     The rule runs on the recorded stream, or on one drawn as the selection says: first the cached tokens in segments of
     320 (not frame by frame), then the new rows in one step. Rules that learn from queries get those of the last 10
     tokens of each segment. Where needles are hidden, the rows of a question or text ask for them in turn. New tokens
-    are always attended to and not counted. Where `kept` gives a share p, the kept tokens are spread evenly over the
-    ages, the rule runs only for its work, and stretches are counted as if each token were chosen independently:
-    misses x (1 - p). Raises InputError for settings that the rule or a cache of this length cannot have, and for a
-    recording of another shape.
+    are always attended to and not counted. A cache below the rule's budget is kept whole. Where `kept` gives a share p,
+    the kept tokens are spread evenly over the ages, the rule runs only for its work, and stretches are counted as if
+    each token were chosen independently: misses x (1 - p). Raises InputError for settings that the rule or a cache of
+    this length cannot have, and for a recording of another shape.
     """
     share = (selection.kept or {}).get(use)
     run = None
     if cache.cached and selection.algorithm != "full":
         # Imported only where a rule runs, because the import compiles kernels.
         from archsim.selection.rule_run import run_rule
+        from kernels.selection.algorithm import BudgetBeyondCache
 
-        run = run_rule(selection, cache, use=use, judged=share is None)
+        try:
+            run = run_rule(selection, cache, use=use, judged=share is None)
+        except BudgetBeyondCache:
+            return replace(_given(None, None, cache, resident), below_budget=True)
     if run is None or share is not None:
         return _given(share, run, cache, resident)
     missed, near = range(cache.cached - resident), range(cache.cached - resident, cache.cached)

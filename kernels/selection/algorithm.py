@@ -190,6 +190,13 @@ class Growing:
         return target
 
 
+CACHE_HOLDS = "the cache holds"
+
+
+class BudgetBeyondCache(ValueError):
+    """The rule would keep more tokens than the cache holds."""
+
+
 def check_count(
     name: str,
     value: int,
@@ -197,19 +204,20 @@ def check_count(
     least: int = 1,
     most: int | None = None,
     of: str = "tokens",
-    holder: str = "the cache holds",
+    holder: str = CACHE_HOLDS,
 ) -> None:
     """Raise ValueError unless value is a whole number from least to most; `of` and `holder` word the message.
 
     >>> check_count("window", 9, most=8)
     Traceback (most recent call last):
-    ValueError: window: 9 tokens, the cache holds 8; take 1 to 8
+    kernels.selection.algorithm.BudgetBeyondCache: window: 9 tokens, the cache holds 8; take 1 to 8
     """
     # bool is a subclass of int, and an option True is a slip.
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name}: {value!r} is no whole number from {least} on; take {least} or more")
     if most is not None and value > most:
-        raise ValueError(f"{name}: {value} {of}, {holder} {most}; take {least} to {most}")
+        error = BudgetBeyondCache if holder == CACHE_HOLDS else ValueError
+        raise error(f"{name}: {value} {of}, {holder} {most}; take {least} to {most}")
 
 
 def check_share(name: str, value: float, *, least: float = 0, most: float = 1) -> None:

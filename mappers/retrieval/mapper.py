@@ -148,7 +148,9 @@ def _approximated(graph: Graph, plan: CachePlan | None, selection: Selection) ->
     if plan.stored > plan.cache.tokens and selection.algorithm != WHOLE:
         yield "the selection runs on the tokens that the window shows, as if there were no older ones"
     shares = selection.kept or {}
-    if plan.use in shares:
+    if plan.step.below_budget:
+        yield "the cache holds less than the selection would keep, so that all of it is kept without choosing"
+    elif plan.use in shares:
         yield (
             f"the kept share ({shares[plan.use]:.1%} of the cached tokens) is given and spread evenly over their ages; "
             "the work of selecting is counted on random keys"

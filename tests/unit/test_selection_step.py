@@ -1,6 +1,7 @@
 """What one layer's selection keeps and takes: counted by plain loops over the same stream, or by hand where given."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -288,20 +289,32 @@ def told(selection, **asked) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["quest", "streaming_llm"])
+def test_a_cache_below_the_budget_is_kept_whole_without_choosing(name) -> None:
+    found = step(load_selection(name))
+    assert replace(found, below_budget=False) == step(load_selection("full"))
+    assert found.below_budget
+    assert not step(load_selection("full")).below_budget
+
+
+def test_a_generation_passes_the_budget_of_its_rule() -> None:
+    """Of 516 tokens: up to a cache of that many everything is kept, beyond it less."""
+    kept = {}
+    for cached in (500, 505, 506, 507, 600):
+        cache = LayerCache(4, 2, 16, 2, cached, 10)
+        found = selection_step(load_selection("streaming_llm"), cache, use="text", resident=0)
+        kept[cached] = found.kept / (2 * cached), found.below_budget
+    assert [whole for _, whole in kept.values()] == [True, True, False, False, False]
+    assert [share for share, _ in kept.values()][:2] == [1.0, 1.0]
+    assert kept[600][0] < 1
+
+
 def test_settings_that_cannot_be_are_told_by_their_path() -> None:
     resv = load_selection("resv")
     for selection, message in (
         (
             resv.with_({"settings.ratio": 1.5}),
             "selection 'resv': settings.ratio: 1.5 is outside 0 to 1; take a number from 0 to 1",
-        ),
-        (
-            load_selection("quest"),
-            "selection 'quest': settings.pages: 128 pages of 16 tokens, the cache holds 32; take 1 to 32",
-        ),
-        (
-            load_selection("streaming_llm"),
-            "selection 'streaming_llm': settings: sinks + window: 516 tokens, the cache holds 510; take 1 to 510",
         ),
         (
             resv.with_({"settings.ratios": 0.5, "settings.x": 1}),

@@ -1,1 +1,0 @@
-2 simulate vrex8 videollm_online_8b --phase frame --context 1010 --selection quest
