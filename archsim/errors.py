@@ -108,7 +108,8 @@ class Deadlock(InputError):
 
     Nothing happens from `cycle` on. In `wait_cycle` each task waits for the next and the last for the first; `others`
     are the other waiting tasks by name. `way_out` is the smallest change of one depth that lets the section run to its
-    end, or of several depths if no single one does; None if no depths do.
+    end, or of several depths if no single one does; None if no depths do. `settings` are the values of the design, by
+    path, that give these depths; empty where the mapper gives one of them.
     """
 
     def __init__(
@@ -120,8 +121,9 @@ class Deadlock(InputError):
         wait_cycle: Sequence[Wait] = (),
         others: Sequence[Wait] = (),
         way_out: WayOut | None = None,
+        settings: Mapping[str, int] | None = None,
     ) -> None:
-        self.section, self.cycle = section, cycle
+        self.section, self.cycle, self.settings = section, cycle, dict(settings or {})
         self.wait_cycle, self.others, self.way_out = tuple(wait_cycle), tuple(others), way_out
         super().__init__(text)
 
@@ -136,5 +138,6 @@ class Deadlock(InputError):
             "way_out": None
             if out is None
             else {"depths": dict(out.depths), "from": dict(out.now), "cycles": out.cycles},
+            "settings": self.settings,
             "text": str(self),
         }

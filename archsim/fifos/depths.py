@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from archsim.design.depths import DepthSetting
 from archsim.fifos.memory import FifoMemory
 from dataflow.phase import Phase
 from dataflow.schedule import Schedule
@@ -22,7 +23,8 @@ class FifoSize:
     `floor`: the least depth that the schedule's rules allow. `peak`: the most places taken when no queue ever fills.
     `proof`: the result with one place less, in cycles, DEADLOCK, or FLOOR where the schedule refuses that depth.
     `alone_cycles`: cycles of the given schedule when only this queue gets its minimal depth; None where it has it
-    already, or where a deadlock remains. `at_host`: it lies in a host's memory, not in the FPGA. `memory_now` and
+    already, or where a deadlock remains. `setting`: the value of the design that gives its depth, None where the mapper
+    does. `at_host`: it lies in a host's memory, not in the FPGA. `memory_now` and
     `memory`: the FPGA memory that it takes as given and at its minimal depth; None for a queue at the host or of
     unlimited depth, and where the design's budget does not name LUTs and block RAM.
     """
@@ -35,6 +37,7 @@ class FifoSize:
     proof: int | str
     alone_cycles: int | None
     at_host: bool
+    setting: DepthSetting | None
     memory_now: FifoMemory | None
     memory: FifoMemory | None
 
@@ -61,10 +64,11 @@ class MinimalDepths:
 
     Depths count tokens of the schedule. Such a token may be several tokens of a link, a burst or a row, and a depth
     includes the pipeline registers of the producing unit; the mapper says which. `cycles_now`: cycles of the given
-    schedule, None where it deadlocks. `schedule`: the schedule with the minimal depths; `cycles`: its cycles.
-    `first_come`: units that choose between tasks. Only with such a unit can a deeper queue be slower, so only there the
-    proof by one place less does not exclude fewer places still. Without one, no depths reach the target that are
-    smaller in some queue and larger in none. `runs`: sections that were run; `firings`: firings of those runs.
+    schedule, None where it deadlocks. `settings`: the values of the design, by path, that give its queues their minimal
+    depths, and `set_cycles` the cycles with these alone. `schedule`: the schedule with the minimal depths; `cycles`:
+    its cycles. `first_come`: units that choose between tasks. Only with such a unit can a deeper queue be slower, so
+    only there the proof by one place less does not exclude fewer places still. Without one, no depths reach the target
+    that are smaller in some queue and larger in none. `runs`: sections that were run; `firings`: firings of those runs.
     `budget`: what the FPGA has of LUTs and block RAM, None if not known.
     """
 
@@ -79,6 +83,8 @@ class MinimalDepths:
     unbounded_cycles: int
     cycles: int
     first_come: tuple[str, ...]
+    settings: Mapping[str, int]
+    set_cycles: int | None
     budget: Mapping[str, Fraction] | None
     runs: int
     firings: int

@@ -105,6 +105,25 @@ class Search:
         depths = {name: max(floor, peaks[name]) for name, floor in self.floors.items()}
         return depths if self._reaches(depths, limit) else {n: max(f, self.tokens[n]) for n, f in self.floors.items()}
 
+    def fastest(self, given: DepthByQueue, peaks: DepthByQueue, unbounded: int) -> tuple[int, dict[str, int]]:
+        """The fewest cycles of any run known, and depths that reach them.
+
+        Beside unlimited queues these are the given depths, with one queue after another raised to its peak as long as
+        that helps: where a unit serves first come, deeper queues may be slower.
+        """
+        depths = {name: max(floor, given[name]) for name, floor in self.floors.items()}
+        best = self.trials.cycles(depths)
+        while best is not None:
+            raised = [{**depths, name: peak} for name, peak in sorted(peaks.items()) if peak > depths[name]]
+            runs = [(cycles, i) for i, one in enumerate(raised) if (cycles := self.trials.cycles(one)) is not None]
+            if not runs or min(runs)[0] >= best:
+                break
+            best, chosen = min(runs)
+            depths = raised[chosen]
+        if best is None or best >= unbounded:
+            return unbounded, self.enough(peaks, unbounded)
+        return best, depths
+
     def minimal(self, depths: DepthByQueue, limit: int) -> dict[str, int]:
         """Depths that reach the limit and miss it with one place less in any queue, shrunk from depths that reach it.
 

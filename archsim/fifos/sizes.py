@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
+from archsim.design.depths import setting_of
 from archsim.design.design import Design
 from archsim.errors import InputError, quoted
 from archsim.fifos.depths import DEADLOCK, FLOOR, FifoSize, MinimalDepths
@@ -74,24 +75,34 @@ def size_fifos(
     asked = _target_cycles(target, schedule, design)
     trials = DepthTrials(schedule, design, engine, progress or (lambda _: None))
     unbounded, peaks = trials.unbounded()
-    limit = unbounded if asked is None else asked
-    if limit < unbounded:
-        given = quoted(target) if isinstance(target, str) else f"{target:,} cycles"
-        there = _with_rate(unbounded, schedule, design)
-        raise InputError(f"target: {given} is out of reach with any depth: the unbounded run takes {there}")
     at_host = _at_host(schedule, design, trials)
     widths = {name: max(s.bytes_per_token for s in streams) for name, streams in schedule.fifos().items()}
     # Places at the host take nothing of the FPGA: counted as no bytes, those queues shrink last.
     search = Search(trials, schedule, {name: 0 if name in at_host else width for name, width in widths.items()})
-    depths = search.minimal(search.enough(peaks, unbounded), unbounded)
-    if limit > unbounded:
-        # Two starts, the smaller answer wins: from the depths of full rate no queue gets deeper; from the peaks the
-        # queues that save most bytes may shrink further.
-        both = (search.minimal(depths, limit), search.minimal(search.enough(peaks, limit), limit))
-        depths = min(both, key=search.bytes_at)
+    first_come = tuple(sorted({u.of for f in trials.flats for u in f.units if u.order is None and len(u.tasks) > 1}))
+    best, start = unbounded, {name: max(s.depth for s in streams) for name, streams in schedule.fifos().items()}
+    if first_come:
+        best, start = search.fastest(start, peaks, unbounded)
+    limit = best if asked is None else asked
+    if limit < best:
+        given = quoted(target) if isinstance(target, str) else f"{target:,} cycles"
+        there = _with_rate(best, schedule, design)
+        raise InputError(f"target: {given} is out of reach of any depths known: the fastest run takes {there}")
+    depths = search.minimal(start if best < unbounded else search.enough(peaks, unbounded), best)
+    if limit > best:
+        # Several starts, the smallest answer wins: from the depths of full rate no queue gets deeper; from the peaks
+        # the queues that save most bytes may shrink further.
+        starts = [depths, *([search.enough(peaks, limit)] if limit >= unbounded else [])]
+        depths = min((search.minimal(one, limit) for one in starts), key=search.bytes_at)
     cycles = trials.cycles(depths)
     assert cycles is not None, "depths that hold a number of cycles run"
     fifos = tuple(_fifos(schedule, design, search, peaks, depths, at_host))
+    settable = {f.name: f.setting for f in fifos if f.setting is not None}
+    values: dict[str, int] = {}
+    for name, setting in settable.items():
+        values[setting.path] = max(values.get(setting.path, 0), setting.value(depths[name]))
+    # What is written gives all places that fit, which may be more than a minimal depth.
+    set_depths = {name: setting.depth(values[setting.path]) for name, setting in settable.items()}
     return FifoSizes(
         design=design.name,
         model=schedule.graph.name,
@@ -103,8 +114,9 @@ def size_fifos(
         cycles_now=trials.cycles({}),
         unbounded_cycles=unbounded,
         cycles=cycles,
-        # A unit with a single task has nothing to choose.
-        first_come=tuple(sorted({u.of for f in trials.flats for u in f.units if u.order is None and len(u.tasks) > 1})),
+        first_come=first_come,
+        settings=values,
+        set_cycles=trials.cycles(set_depths) if values else None,
         budget=_budget(design),
         runs=trials.count,
         firings=trials.firings,
@@ -167,6 +179,7 @@ def _fifos(
         short = min(s.depth for s in streams) < minimal
         yield FifoSize(
             name=name, streams=streams, floor=search.floors[name], peak=peaks[name], minimal=minimal,
+            setting=setting_of(design, streams[0]),
             proof=FLOOR if name not in proofs else DEADLOCK if less is None else less,
             alone_cycles=search.trials.cycles({name: max(given, minimal)}) if short else None, at_host=name in at_host,
             memory_now=memory(name, given), memory=memory(name, minimal),

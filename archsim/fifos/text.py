@@ -6,6 +6,7 @@ from fractions import Fraction
 from importlib.metadata import version
 from typing import Any
 
+from archsim.design.depths import as_options
 from archsim.fifos.depths import FifoSize, MinimalDepths
 from archsim.fifos.memory import FifoMemory
 from archsim.quantity import show, show_limit
@@ -39,12 +40,12 @@ def _head(sizes: MinimalDepths) -> list[str]:
     lines = [
         " · ".join(["FIFO sizes", sizes.design, sizes.model, *sizes.phase.title()]),
         f"target      {_cycles(sizes, sizes.target_cycles)}{named}",
-        f"no limit    {_cycles(sizes, sizes.unbounded_cycles)}", f"as given    {now}",
+        f"no limit    {_cycles(sizes, sizes.unbounded_cycles)}{_deeper(sizes)}", f"as given    {now}",
         f"minimal     {_cycles(sizes, sizes.cycles)}", *_held_back(sizes),
         f"memory      as given {in_all}{_memory(sizes, sizes.memory_now)}",
         f"            minimal  {sizes.bytes:,} B{_memory(sizes, sizes.memory)}",
         "proof       with one place less in any one queue this run misses the target, deadlocks or is refused",
-        f"searched    {sizes.runs:,} runs of a section, {sizes.firings:,} firings",
+        *_to_set(sizes), f"searched    {sizes.runs:,} runs of a section, {sizes.firings:,} firings",
     ]  # fmt: skip
     if sizes.schedule.options:
         lines.insert(1, "options     " + ", ".join(f"{k}={v}" for k, v in sizes.schedule.options.items()))
@@ -61,6 +62,21 @@ def _cycles(sizes: MinimalDepths, cycles: int) -> str:
     tokens = sizes.schedule.graph.tokens
     rate = f", {show(tokens / time, 'rate of tokens')}" if tokens and cycles else ""
     return f"{cycles:,} cycles ({show(time, 'time')}{rate})"
+
+
+def _deeper(sizes: MinimalDepths) -> str:
+    """That unlimited queues are slower than the fastest run known, and why that can be."""
+    least = min(sizes.target_cycles, sizes.cycles_now or sizes.target_cycles)
+    units = ", ".join(f"'{name}'" for name in sizes.first_come)
+    return f"; deeper is slower here: {units} serves in order of arrival" if sizes.unbounded_cycles > least else ""
+
+
+def _to_set(sizes: MinimalDepths) -> list[str]:
+    """The options that give the design's own queues these depths."""
+    if not sizes.settings or sizes.set_cycles is None:
+        return []
+    run = f"{sizes.set_cycles:,} cycles with these alone (verified by running it)"
+    return [f"to set      {as_options(sizes.settings)}", f"            {run}"]
 
 
 def _over(sizes: MinimalDepths, cycles: int) -> str:
@@ -92,8 +108,15 @@ def _held_back(sizes: MinimalDepths) -> list[str]:
         else:
             saved = int(sizes.saved(fifo))
             brings = f"alone it would save {saved:,} cycles ({saved / sizes.cycles_now:.1%} of the time as given)"
-        lines.append(f"held back   by {fifo.name}: depth {_depth(fifo)} now, {fifo.minimal} needed; {brings}")
+        lines.append(f"held back   by {fifo.name}: {_needed(fifo)}; {brings}")
     return lines
+
+
+def _needed(fifo: FifoSize) -> str:
+    """The depth that a queue has and needs, in the value of the design where it has one."""
+    if fifo.setting is None:
+        return f"depth {_depth(fifo)} now, {fifo.minimal} needed"
+    return f"{fifo.setting.path}={fifo.setting.value(fifo.minimal)} is needed ({_depth(fifo)} to {fifo.minimal} tokens)"
 
 
 def _depth(fifo: FifoSize) -> str:
@@ -142,7 +165,8 @@ def as_json(sizes: MinimalDepths) -> dict[str, Any]:
         **plain(sizes, "clock_hz target target_cycles unbounded_cycles cycles_now cycles bytes_now bytes"),
         "memory_now": _memory_json(sizes.memory_now), "memory": _memory_json(sizes.memory), **plain(sizes, "budget"),
         "held_back_by": [fifo.name for fifo in sizes.held_back_by], "first_come": list(sizes.first_come),
-        "fifos": {fifo.name: _fifo_json(fifo) for fifo in sizes.fifos}, **plain(sizes, "runs firings"),
+        "fifos": {fifo.name: _fifo_json(fifo) for fifo in sizes.fifos},
+        **plain(sizes, "settings set_cycles runs firings"),
         "version": version("archsim"),
     }  # fmt: skip
 
@@ -152,7 +176,7 @@ def _fifo_json(fifo: FifoSize) -> dict[str, Any]:
         "streams": [stream.name for stream in fifo.streams],
         "depth_now": None if fifo.depth == UNLIMITED else fifo.depth,
         **plain(fifo, "minimal floor peak bytes_per_token"), "one_place_less": fifo.proof,
-        **plain(fifo, "alone_cycles at_host"),
+        **plain(fifo, "alone_cycles at_host"), "setting": fifo.setting and fifo.setting.path,
         "memory_now": _memory_json(fifo.memory_now), "memory": _memory_json(fifo.memory),
     }  # fmt: skip
 

@@ -15,6 +15,7 @@ from archsim.engine import run
 from archsim.engine.flat import flatten
 from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult
+from archsim.errors import Deadlock
 from archsim.run.bound import bound
 from archsim.run.laws import (
     LawBroken,
@@ -26,6 +27,7 @@ from archsim.run.laws import (
 )
 from archsim.run.results import MAPPED, WINDOWED, ScheduleRun, SectionRun, of_kind
 from archsim.run.tally import tally
+from archsim.run.way_out import in_settings
 from dataflow.errors import ScheduleError, refuse
 from dataflow.graph import Graph, Op, Tensor
 from dataflow.op import OP_KINDS, Counts, Work
@@ -64,7 +66,10 @@ def _run_section(section: Section, design: Design, engine: str, memo: Memo) -> S
     if before is not None and before.section is section:
         return before
     flat = flatten(section, design, memo)
-    result = run(flat, engine=engine, memo=memo)
+    try:
+        result = run(flat, engine=engine, memo=memo)
+    except Deadlock as stuck:
+        raise in_settings(stuck, section, flat, design, engine=engine) from None
     done = SectionRun(
         section, flat, bound(flat, memo), result, work=tally("work", section.tasks, Task.counts, memo),
         traffic=tally("traffic", section.tasks, _traffic, memo),

@@ -12,12 +12,12 @@ LOOKUP = ["size-fifos", "tellme_kv260", "bitnet_b158_large", "--phase", "decode"
 KEYS = {
     "design", "model", "phase", "prompt", "context", "batch", "mask", "options", "approximated", "clock_hz",
     "target", "target_cycles", "unbounded_cycles", "cycles_now", "cycles", "bytes_now", "bytes", "memory_now", "memory",
-    "budget",
+    "budget", "settings", "set_cycles",
     "held_back_by", "first_come", "fifos", "runs", "firings", "version",
 }  # fmt: skip
 FIFO_KEYS = {
     "streams", "depth_now", "minimal", "floor", "peak", "bytes_per_token", "one_place_less", "alone_cycles",
-    "at_host", "memory_now", "memory",
+    "at_host", "memory_now", "memory", "setting",
 }  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def test_text_names_what_holds_the_design_back(capsys):
     out = said(capsys, *LOOKUP, "--set", "links.int8.depth=8").out
     assert out.startswith("FIFO sizes · tellme_kv260 · bitnet_b158_large · decode · context 1 · batch 1\n")
     assert "token/s): full rate\n" in out
-    assert "held back   by int8: depth 4 now, " in out
+    assert "held back   by int8: links.int8.depth=64 is needed (4 to 32 tokens); " in out
     assert len(out.splitlines()) <= 48
 
 

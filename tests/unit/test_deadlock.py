@@ -430,7 +430,7 @@ def test_the_way_out_is_verified_on_the_same_engine(engine: str, monkeypatch: py
 def test_a_deadlock_as_plain_data() -> None:
     found = deadlock(alternating((("make", 4), ("use", 4))))
     data = json.loads(json.dumps(found.as_json()))
-    assert set(data) == {"section", "cycle", "wait_cycle", "others", "way_out", "text"}
+    assert set(data) == {"section", "cycle", "wait_cycle", "others", "way_out", "settings", "text"}
     assert (data["section"], data["cycle"], data["text"]) == ("shared", 2, str(found))
     assert data["wait_cycle"] == [
         {

@@ -371,7 +371,7 @@ def test_what_no_depth_frees_is_a_deadlock() -> None:
         ("25 MHz", "target: expected a rate of tokens such as '25 token/s', got '25 MHz'; a target is 'full rate', a "
                    "number of cycles such as 300000, or a rate of tokens such as '25 token/s'"),
         ("25 token/s", "target: graph 'hand' makes no tokens, got '25 token/s'; give a number of cycles"),
-        (16, "target: 16 cycles is out of reach with any depth: the unbounded run takes 17 cycles"),
+        (16, "target: 16 cycles is out of reach of any depths known: the fastest run takes 17 cycles"),
     ],
 )  # fmt: skip
 def test_a_target_that_cannot_be_is_told_with_what_can(target: Any, said: str) -> None:
@@ -436,6 +436,7 @@ def test_json_says_what_the_answer_holds() -> None:
     assert data["fifos"]["norm: past"] == {
         "streams": ["past"], "depth_now": 3, "minimal": 6, "floor": 1, "peak": 6, "bytes_per_token": 2,
         "one_place_less": 19, "alone_cycles": 17, "at_host": False, "memory_now": None, "memory": None,
+        "setting": None,
     }  # fmt: skip
 
 
