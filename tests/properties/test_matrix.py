@@ -1,0 +1,110 @@
+"""Every design, model, phase, mapper, batch and selection: an answer whose laws hold, or a refusal in words."""
+
+import itertools
+import json
+import math
+import random
+from functools import cache
+from typing import Any
+
+import pytest
+
+import archsim
+import mappers
+from archsim import InputError
+from archsim.fifos.sizes import size_fifos
+from archsim.fifos.text import as_json as sizes_as_json
+from archsim.files.shipped import shipped
+from archsim.report.json import as_json
+from archsim.report.report import Report
+from dataflow import PHASES, phase_named
+from dataflow.models.model import Model
+from mappers.registry import takes_selection
+
+FIELDS: dict[str, dict[str, int]] = {
+    "prefill": {"prompt": 9}, "decode": {"context": 40}, "attention": {"prompt": 3, "context": 7},
+    "frame": {"context": 40}, "question": {"context": 40, "prompt": 3}, "generate": {"prompt": 4, "tokens": 3},
+}  # fmt: skip
+OURS = ("retrieval", "streaming", "table_lookup", "temporal")
+SELECTIONS = [None, *shipped("selections")]
+CASES = [
+    (design, model, phase, mapper, batch, selection)
+    for design, model, phase, mapper, batch in itertools.product(
+        shipped(), shipped("models"), FIELDS, OURS, (1, 2)
+    )
+    for selection in (SELECTIONS if takes_selection(mapper) else [None])
+]
+# Drawn once for all; all of them run with -m heavy.
+FEW = random.Random(1).sample(CASES, 400)
+
+
+@cache
+def network(name: str) -> Model:
+    """The model with fewer layers, which repeat."""
+    model = archsim.load_model(name)
+    fewer: dict[str, Any] = {"layers": 2}
+    if model.vision is not None:
+        fewer["vision"] = model.vision.model_copy(update={"layers": 2})
+    return model.model_copy(update=fewer)
+
+
+def answer(design: str, model: str, phase: str, mapper: str, batch: int, selection: str | None) -> Report | None:
+    """The report, or None where the run is refused. Anything but a refusal is a fault."""
+    asked: dict[str, Any] = {**FIELDS[phase], "batch": batch}
+    chosen = {} if selection is None else {"selection": archsim.load_selection(selection)}
+    try:
+        return mappers.run(archsim.load_design(design), network(model), phase=phase, mapper=mapper, **asked, **chosen)
+    except InputError:
+        return None
+
+
+def holds(report: Report) -> None:
+    """What every answer keeps to, beside the laws that its run was checked against."""
+    data = json.loads(json.dumps(as_json(report), allow_nan=False))
+    assert data["cycles"] > 0
+    assert report.lower_bound_cycles <= report.cycles
+    assert report.roofline is None or report.roofline[0] <= report.cycles
+    assert all(0 <= unit["utilization"] <= 1 for unit in data["units"].values())
+    assert sum(report.parts.values()) == report.cycles
+    assert math.isclose(report.seconds * float(report.clock_hz), report.cycles)
+    assert str(report)
+    assert report._repr_html_()
+
+
+def test_no_phase_is_left_out() -> None:
+    # Others have been added by --with or by a test.
+    assert set(FIELDS) == {name for name, phase in PHASES.items() if phase.__module__.startswith("dataflow.")}
+
+
+@pytest.mark.parametrize("case", FEW, ids=["-".join(map(str, case)) for case in FEW])
+def test_some_of_all_runs(case: Any) -> None:
+    report = answer(*case)
+    if report is not None:
+        holds(report)
+
+
+@pytest.mark.heavy
+def test_all_runs() -> None:
+    taken = 0
+    for case in CASES:
+        report = answer(*case)
+        if report is not None:
+            taken += 1
+            holds(report)
+    assert taken > len(CASES) // 4
+
+
+@pytest.mark.heavy
+def test_fifos_of_all_runs() -> None:
+    """Minimal depths reach a target that no given depths beat, or are refused."""
+    for design, model, phase, mapper, batch, selection in CASES:
+        if selection is not None or phase == "generate":
+            continue
+        on, graph = archsim.load_design(design), None
+        try:
+            graph = phase_named(phase, {**FIELDS[phase], "batch": batch}).graph(network(model))
+            sizes = size_fifos(mappers.lower(graph, on, mapper=mapper), on)
+        except InputError:
+            continue
+        assert sizes.cycles <= sizes.target_cycles <= min(sizes.unbounded_cycles, sizes.cycles_now or math.inf)
+        json.dumps(sizes_as_json(sizes), allow_nan=False)

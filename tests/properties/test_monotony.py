@@ -1,0 +1,98 @@
+"""More of a rate, a capacity, a depth or a count is not slower; more of a time is not faster.
+
+Where a unit serves first come, a change may put requests in another order: then at most 2 % slower, and only there.
+"""
+
+import random
+from functools import cache
+from typing import Any
+
+import pytest
+
+import archsim
+import mappers
+from archsim import Design, InputError
+from archsim.files.shipped import shipped
+from archsim.report.report import Report
+from dataflow.models.model import Model
+
+# Geometry: more of these may cost more cycles, because work is padded to it, and not because it is slower.
+GEOMETRY = {
+    "trees", "inputs",  # of a core array: products are padded to whole trees
+    "query_parallel",  # rows of a prompt are padded to whole groups of queries
+    "group_size", "block_inputs", "region_blocks", "region_outputs", "regions", "vectors_per_beat", "word_bits",
+    "beat_bits", "port_bits", "burst_beats",  # the layout of weights in memory
+    "loop_elements", "activation_bits", "element_bits", "buckets", "max_context", "score_depth",  # of data, not of time
+}  # fmt: skip
+# Times: more of these is slower.
+TIMES = {"request_overhead", "latency_cycles", "launch_overhead", "measured_time", "interval_cycles"}
+NEITHER = {"measured_macs", "cache_region", "request_bytes"}  # what was measured; a share of a memory; a cut of bytes
+FIRST_COME = 1.02
+RUNS = {
+    "a100": ("llama3_8b", {"decode": {"context": 512}, "prefill": {"prompt": 64}}),
+    "agx_orin": ("videollm_online_8b", {"decode": {"context": 512}, "frame": {"context": 300}}),
+    "streaming_machine": ("toy_llm", {"attention": {"prompt": 8, "context": 8}}),
+    "tellme_kv260": ("bitnet_b158_large", {"decode": {"context": 64}, "prefill": {"prompt": 16}}),
+    "toy": ("toy_llm", {"decode": {"context": 16}, "prefill": {"prompt": 8}, "question": {"context": 9, "prompt": 3}}),
+    "toy_retrieval": ("toy_video", {"decode": {"context": 24}, "frame": {"context": 24}, "prefill": {"prompt": 16}}),
+    "vrex48": ("videollm_online_8b", {"decode": {"context": 512}, "frame": {"context": 300}}),
+    "vrex8": ("videollm_online_8b", {"decode": {"context": 512}, "frame": {"context": 300}, "prefill": {"prompt": 70}}),
+}  # fmt: skip
+CASES = [(design, phase) for design, (_, phases) in RUNS.items() for phase in phases]
+
+
+@cache
+def network(name: str) -> Model:
+    return archsim.load_model(name).model_copy(update={"layers": 2})
+
+
+def run(on: Design, design: str, phase: str) -> Report:
+    model, phases = RUNS[design]
+    return mappers.run(on, network(model), phase=phase, **phases[phase])
+
+
+def values(design: Design) -> dict[str, Any]:
+    """The numbers of units and queues by path, with a count of one where none is written."""
+    data = design.document.data
+    found = {f"units.{unit}.count": one.get("count", 1) for unit, one in data["units"].items()}
+    for unit, one in data["units"].items():
+        found |= {f"units.{unit}.{key}": value for key, value in one.items() if not isinstance(value, dict | list)}
+    found |= {f"links.{name}.depth": link["depth"] for name, link in data.get("links", {}).items()}
+    found |= {f"fifos.{name}": depth for name, depth in data.get("fifos", {}).items()}
+    words = {path for path, value in found.items() if isinstance(value, str) and not value[:1].isdigit()}
+    return {path: value for path, value in found.items() if path not in words}
+
+
+def scaled(value: Any, factor: float) -> Any:
+    if isinstance(value, int):
+        return max(value + 1, round(value * factor))
+    number, unit = value.split(" ", 1)
+    if unit.startswith(("B", "KiB", "MiB", "GiB", "GB", "TB", "bit")) and "/" not in unit:
+        return f"{round(float(number) * factor)} {unit}"
+    return f"{float(number) * factor:.6g} {unit}"
+
+
+@pytest.mark.parametrize(("design", "phase"), CASES)
+def test_more_is_not_slower(design: str, phase: str) -> None:
+    shipped_design, rng = archsim.load_design(design), random.Random(f"{design} {phase}")
+    before = run(shipped_design, design, phase)
+    first_come = any(unit.arbitration == "first_come" for unit in shipped_design.units.values())
+    slower: dict[str, float] = {}
+    for path, value in values(shipped_design).items():
+        name = path.rpartition(".")[2]
+        if name in GEOMETRY | NEITHER:
+            continue
+        for factor in (2, rng.uniform(1.1, 5)):
+            try:
+                after = run(shipped_design.with_({path: scaled(value, factor)}), design, phase)
+            except InputError:  # such as more servers for a unit that holds state
+                continue
+            if name in TIMES or name.endswith("_cycles"):
+                assert after.cycles * FIRST_COME >= before.cycles, (path, factor)
+            elif after.cycles > before.cycles:
+                slower[path] = max(slower.get(path, 0), after.cycles / before.cycles)
+    assert max(slower.values(), default=1) <= (FIRST_COME if first_come else 1), slower
+
+
+def test_no_design_is_left_out() -> None:
+    assert set(RUNS) == set(shipped())
