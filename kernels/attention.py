@@ -52,7 +52,9 @@ def _score(q: np.ndarray, key: np.ndarray, scale: np.float32, counts: np.ndarray
     # The product beyond the loop is the scale.
     counts[_PRODUCTS] += products + 1
     counts[_SUMS] += sums
-    return total * scale
+    # A score below FP32 counts as the lowest number: minus infinity is for masked keys, which have no weight.
+    scaled = total * scale
+    return LOWEST if scaled < LOWEST else scaled
 
 
 @njit(cache=True)

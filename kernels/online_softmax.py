@@ -9,7 +9,7 @@ import numpy as np
 
 from kernels.lazy_torch import torch
 
-LOWEST = float(np.finfo(np.float32).min)
+LOWEST = np.finfo(np.float32).min
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def online_softmax_step(
 
     q_group float [queries, heads, qk_dim]; key_row float [kv_heads, qk_dim], value_row float [kv_heads, v_dim]; head h
     reads kv head h // (heads / kv_heads); visible bool [queries], None for all. A query that does not see the key keeps
-    its state.
+    its state. A score below FP32 counts as the lowest FP32 number, so that a row of such scores averages its values.
     Formula: s = scale * q.k; m' = max(m, s); r = exp(m - m'); p = exp(s - m'); l' = l * r + p; o' = o * r + p * v.
     Source: arXiv 1805.02867; block size 1 as in arXiv 2510.15926.
 
@@ -65,7 +65,9 @@ def online_softmax_step(
     """
     share = q_group.shape[1] // key_row.shape[0]
     key, value = np.repeat(key_row, share, axis=0), np.repeat(value_row, share, axis=0)
-    score = np.float32(scale) * (q_group.astype(np.float32) * key.astype(np.float32)).sum(axis=2)
+    with np.errstate(over="ignore"):
+        score = np.float32(scale) * (q_group.astype(np.float32) * key.astype(np.float32)).sum(axis=2)
+    score = np.maximum(score, LOWEST)
     if visible is not None:
         score = np.where(visible[:, None], score, np.float32(-np.inf))
     maximum = np.maximum(state.maximum, score)

@@ -25,7 +25,10 @@ def score(state: Token, query: np.ndarray, key: np.ndarray) -> tuple[Token, Toke
 
 
 def exp(state: Token, value: Token) -> tuple[Token, Token]:
-    """Return exp(s); infinite where that overflows the dtype."""
+    """Return exp(s); infinite where that overflows the dtype, with bits lost or 0 where it underflows.
+
+    In float32 it overflows above 88.7 and loses bits below -87.3; it is 0 below -103.97, and a row of zeros gives NaN.
+    """
     return None, np.exp(value)
 
 

@@ -6,6 +6,7 @@ Knows the numbers of each pass, for any tile of keys. Does not know which tile c
 import numpy as np
 
 from kernels.lazy_torch import torch
+from kernels.online_softmax import LOWEST
 from kernels.softmax import softmax
 
 
@@ -22,7 +23,8 @@ def masked_scores(q: np.ndarray, k: np.ndarray, *, scale: float, visible: np.nda
     scores = np.empty((*q.shape[:2], len(k)), np.float32)
     # Key by key, so that the FP32 products and sums do not depend on how the keys are cut into tiles.
     for key, row in enumerate(k):
-        raw = (q * np.repeat(row, share, axis=0)).sum(axis=2) * np.float32(scale)
+        with np.errstate(over="ignore"):
+            raw = np.maximum((q * np.repeat(row, share, axis=0)).sum(axis=2) * np.float32(scale), LOWEST)
         scores[:, :, key] = np.where(visible[:, key, None], raw, -np.inf)
     return scores
 

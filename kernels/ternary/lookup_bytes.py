@@ -9,8 +9,8 @@ from numba import njit
 
 from kernels.lazy_torch import torch
 from kernels.ternary.lookup import check_activations
-from kernels.ternary.packing import check_row_bytes, pad_inputs
-from kernels.ternary.packing_bytes import planes_bytes, split_tl2, tl1_bytes, tl2_bytes, tl2_groups
+from kernels.ternary.packing import pad_inputs
+from kernels.ternary.packing_bytes import check_planes, split_tl1, split_tl2, tl2_groups
 
 
 @njit(cache=True)
@@ -139,8 +139,8 @@ def half_tables_reference(x: np.ndarray) -> np.ndarray:
 def lookup_matmul_tl1(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     """Return the product int32 [m, n] of x int8 [m, k] with TL1 weights packed uint8 [n, ceil(k / 4)].
 
-    One of 9 sums is read per pair. Raises TypeError, ValueError as check_activations, ValueError when a row does not
-    have the bytes of k inputs. Source: microsoft/BitNet, TL1.
+    One of 9 sums is read per pair. Raises TypeError, ValueError as check_activations and split_tl1.
+    Source: microsoft/BitNet, TL1.
 
     Byte 86 is (1, -1, 0, 1), so 1 - 2 + 4:
 
@@ -148,7 +148,7 @@ def lookup_matmul_tl1(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     [[3]]
     """
     check_activations(x)
-    check_row_bytes(packed, tl1_bytes(1, x.shape[1]), k=x.shape[1])
+    split_tl1(packed, x.shape[1])
     return _tl1_rows(pad_inputs(x, 4), packed)
 
 
@@ -163,7 +163,7 @@ def lookup_matmul_tl2(x: np.ndarray, packed: np.ndarray, *, n: int) -> np.ndarra
     """Return the product int32 [m, n] of x int8 [m, k] with TL2 weights packed uint8 [tl2_bytes(n, k)].
 
     One of 14 sums is read per triple and negated by its sign bit; one of 9 per pair. Raises TypeError, ValueError as
-    check_activations, ValueError when packed does not have tl2_bytes(n, k) bytes. Source: microsoft/BitNet, TL2.
+    check_activations and split_tl2. Source: microsoft/BitNet, TL2.
 
     One row: the triple (1, -1, 0), magnitude 6, sign 0, and the pair (1, 1), code 8; so 1 - 2 + 4 + 5:
 
@@ -172,8 +172,7 @@ def lookup_matmul_tl2(x: np.ndarray, packed: np.ndarray, *, n: int) -> np.ndarra
     """
     check_activations(x)
     k = x.shape[1]
-    if packed.shape != (tl2_bytes(n, k),):
-        raise ValueError(f"packed: {n} x {k} weights take {tl2_bytes(n, k)} bytes, got shape {packed.shape}")
+    split_tl2(packed, n, k=k)
     triples, pairs = tl2_groups(k)
     # Pads only a row of one input, whose pair lacks the second.
     padded = np.pad(x, ((0, 0), (0, 3 * triples + 2 * pairs - k)))
@@ -194,8 +193,8 @@ def lookup_matmul_planes(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     """Return the product int32 [m, n] of x int8 [m, k] with bit planes packed uint8 [2, n, ceil(k / 8)].
 
     One of 16 sums of four activations is read per plane. Formula: sum over planes p of 2**p * (sums where bit p of
-    weight + 1 is set) - sum of x. Raises TypeError, ValueError as check_activations, ValueError when a row does not
-    have the bytes of k inputs. Source: microsoft/T-MAC.
+    weight + 1 is set) - sum of x. Raises TypeError, ValueError as check_activations and check_planes.
+    Source: microsoft/T-MAC.
 
     The planes of (1, 0, -1), so 1 - 3:
 
@@ -203,7 +202,7 @@ def lookup_matmul_planes(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     [[-2]]
     """
     check_activations(x)
-    check_row_bytes(packed, planes_bytes(1, x.shape[1]) // 2, k=x.shape[1])
+    check_planes(packed, x.shape[1])
     return _planes_rows(pad_inputs(x, 8), packed)
 
 

@@ -117,8 +117,9 @@ def check_indices(indices: np.ndarray, k: int, *, group_size: int) -> None:
     if indices.shape[1] != -(-k // group_size):
         raise ValueError(f"indices: {indices.shape[1]} groups of {group_size} do not hold {k} inputs")
     # Compiled code reads without bounds checks, so a wrong index has to be refused before.
-    if indices.max() >= 3**group_size:
-        raise ValueError(f"indices: {indices.max()} has no entry; a table has {3**group_size}")
+    wrong = indices[(indices < 0) | (indices >= 3**group_size)]
+    if len(wrong):
+        raise ValueError(f"indices: {wrong[0]} has no entry; a table has {3**group_size}")
 
 
 def check_row_bytes(packed: np.ndarray, expected: int, *, k: int) -> None:

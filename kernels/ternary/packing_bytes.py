@@ -24,6 +24,14 @@ def _unpack_nibbles(packed: np.ndarray) -> np.ndarray:
     return np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)
 
 
+def check_codes(codes: np.ndarray, kind: str, *, entries: int) -> None:
+    """Raise ValueError unless all codes of this kind name entries of a table: 0 to entries - 1."""
+    # Compiled code reads without bounds checks, so a wrong code has to be refused before.
+    wrong = codes[(codes < 0) | (codes >= entries)]
+    if len(wrong):
+        raise ValueError(f"packed: the {kind} code {wrong[0]} stands for no weights; the codes are 0 to {entries - 1}")
+
+
 def tl1_bytes(n: int, k: int) -> int:
     """Return the bytes of n rows of k weights in TL1: 4 bits per pair, each row rounded up to whole bytes.
 
@@ -50,16 +58,27 @@ def pack_tl1(weights: np.ndarray) -> np.ndarray:
     return _pack_nibbles((3 * padded[:, 0::2] + padded[:, 1::2] + 4).astype(np.uint8))
 
 
-def unpack_tl1(packed: np.ndarray, k: int) -> np.ndarray:
-    """Return the weights int8 [n, k] of packed uint8 [n, ceil(k / 4)]; the inverse of pack_tl1.
+def split_tl1(packed: np.ndarray, k: int) -> np.ndarray:
+    """Return the codes uint8 [n, 2 * ceil(k / 4)] in TL1 bytes.
 
-    Raises ValueError when a row does not have the bytes of k inputs.
+    Raises ValueError when a row does not have the bytes of k inputs, or a code stands for no pair of weights.
+
+    >>> split_tl1(np.array([[86]], dtype=np.uint8), 3).tolist()
+    [[6, 5]]
+    """
+    check_row_bytes(packed, tl1_bytes(1, k), k=k)
+    codes = _unpack_nibbles(packed)
+    check_codes(codes, "pair", entries=9)
+    return codes
+
+
+def unpack_tl1(packed: np.ndarray, k: int) -> np.ndarray:
+    """Return the weights int8 [n, k] of packed uint8 [n, ceil(k / 4)]; the inverse of pack_tl1. Raises as split_tl1.
 
     >>> unpack_tl1(np.array([[86]], dtype=np.uint8), 3).tolist()
     [[1, -1, 0]]
     """
-    check_row_bytes(packed, tl1_bytes(1, k), k=k)
-    codes = _unpack_nibbles(packed).astype(np.int8)
+    codes = split_tl1(packed, k).astype(np.int8)
     return np.stack([codes // 3 - 1, codes % 3 - 1], axis=-1).reshape(len(packed), -1)[:, :k]
 
 
@@ -137,7 +156,7 @@ def pack_tl2(weights: np.ndarray) -> np.ndarray:
 def split_tl2(packed: np.ndarray, n: int, *, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the codes in TL2 bytes: magnitudes and signs uint8 [n, triples], pairs uint8 [n, pairs].
 
-    Raises ValueError when packed does not have tl2_bytes(n, k) bytes.
+    Raises ValueError when packed does not have tl2_bytes(n, k) bytes, or a code stands for no weights.
 
     >>> [part.tolist() for part in split_tl2(np.array([38, 2, 24], dtype=np.uint8), 2, k=5)]
     [[[6], [2]], [[0], [1]], [[8], [1]]]
@@ -147,11 +166,11 @@ def split_tl2(packed: np.ndarray, n: int, *, k: int) -> tuple[np.ndarray, np.nda
     triples, pairs = tl2_groups(k)
     parts = _tl2_parts(n, k)
     magnitudes, signs, codes = np.split(packed[: sum(parts)], np.cumsum(parts)[:2])
-    return (
-        _unpack_nibbles(magnitudes)[: n * triples].reshape(n, triples),
-        np.unpackbits(signs, bitorder="little", count=n * triples).reshape(n, triples),
-        _unpack_nibbles(codes)[: n * pairs].reshape(n, pairs),
-    )
+    threes = _unpack_nibbles(magnitudes)[: n * triples].reshape(n, triples)
+    twos = _unpack_nibbles(codes)[: n * pairs].reshape(n, pairs)
+    check_codes(threes, "triple", entries=14)
+    check_codes(twos, "pair", entries=9)
+    return threes, np.unpackbits(signs, bitorder="little", count=n * triples).reshape(n, triples), twos
 
 
 def unpack_tl2(packed: np.ndarray, n: int, *, k: int) -> np.ndarray:
@@ -214,7 +233,7 @@ def pack_i2s(weights: np.ndarray) -> np.ndarray:
 def unpack_i2s(packed: np.ndarray, k: int) -> np.ndarray:
     """Return the weights int8 [n, k] of packed uint8 [n, 32 * ceil(k / 128)]; the inverse of pack_i2s.
 
-    Raises ValueError when a row does not have the bytes of k inputs.
+    Raises ValueError when a row does not have the bytes of k inputs, or a code stands for no weight.
 
     >>> unpack_i2s(np.array([[149] + [85] * 31], dtype=np.uint8), 2).tolist()
     [[1, 0]]
@@ -222,6 +241,7 @@ def unpack_i2s(packed: np.ndarray, k: int) -> np.ndarray:
     check_row_bytes(packed, i2s_bytes(1, k), k=k)
     blocks = packed.reshape(len(packed), -1, 1, I2S_BLOCK // 4)
     codes = blocks >> np.array([6, 4, 2, 0], dtype=np.uint8)[:, None] & 3
+    check_codes(codes, "weight", entries=3)
     return (codes.reshape(len(packed), -1)[:, :k].astype(np.int8) - 1).astype(np.int8)
 
 
@@ -259,15 +279,24 @@ def pack_planes(weights: np.ndarray) -> np.ndarray:
     return np.stack([np.packbits(codes >> plane & 1, axis=1, bitorder="little") for plane in range(2)])
 
 
+def check_planes(packed: np.ndarray, k: int) -> None:
+    """Raise ValueError unless packed is [2, n, bytes of a row of k inputs] and no code has both bits set."""
+    check_row_bytes(packed, planes_bytes(1, k) // 2, k=k)
+    if packed.ndim != 3 or len(packed) != 2:
+        raise ValueError(f"packed: expected two bit planes [2, outputs, bytes], got shape {packed.shape}")
+    if (packed[0] & packed[1]).any():
+        raise ValueError("packed: the weight code 3 stands for no weights; the codes are 0 to 2")
+
+
 def unpack_planes(packed: np.ndarray, k: int) -> np.ndarray:
     """Return the weights int8 [n, k] of packed uint8 [2, n, ceil(k / 8)]; the inverse of pack_planes.
 
-    Raises ValueError when a row does not have the bytes of k inputs.
+    Raises as check_planes.
 
     >>> unpack_planes(np.array([[[250]], [[1]]], dtype=np.uint8), 3).tolist()
     [[1, 0, -1]]
     """
-    check_row_bytes(packed, planes_bytes(1, k) // 2, k=k)
+    check_planes(packed, k)
     bits = np.unpackbits(packed, axis=2, bitorder="little", count=k).astype(np.int8)
     return bits[0] + 2 * bits[1] - 1
 

@@ -13,6 +13,7 @@ from kernels.attention import (
     AttentionCounts,
     decode_attention,
     decode_attention_counted,
+    decode_attention_reference,
     prefill_attention,
     prefill_attention_counted,
 )
@@ -21,6 +22,7 @@ from kernels.online_softmax import online_softmax_finish, online_softmax_start, 
 from kernels.pool import max_pool, mean_pool
 from kernels.softmax import softmax
 from kernels.ternary.lookup import LookupCounts, lookup_matmul_counted
+from kernels.two_pass_softmax import two_pass_softmax
 
 
 def lookup_counts(m: int, n: int, k: int, **options: int) -> LookupCounts:
@@ -150,6 +152,23 @@ def test_large_scores_do_not_overflow() -> None:
         best = [np.argmax(k[: row + 1, 0].sum(axis=1)) for row in range(9)]
         np.testing.assert_array_equal(output, k[best])
     np.testing.assert_array_equal(decode_attention(q[0], k, v=k), k[k[:, 0].sum(axis=1).argmax()])
+
+
+def test_scores_below_fp32_weigh_the_same() -> None:
+    """Every score is minus infinity in FP32. PyTorch in FP64 finds them equal, so the values are averaged."""
+    q, k = np.full((1, 2), 3e38, np.float32), np.full((3, 1, 2), -3e38, np.float32)
+    v = np.arange(6, dtype=np.float32).reshape(3, 1, 2)
+    averaged = decode_attention_reference(q, k, v=v)
+    np.testing.assert_array_equal(averaged, [[2, 3]])
+    np.testing.assert_allclose(decode_attention(q, k, v=v), averaged, rtol=1e-6)
+    rows = np.repeat(q[None], 3, axis=0)
+    np.testing.assert_allclose(prefill_attention(rows, k, v=v)[:, 0], [[0, 1], [1, 2], [2, 3]], rtol=1e-6)
+    seen = np.ones((1, 3), dtype=bool)
+    np.testing.assert_allclose(two_pass_softmax(q[None], k, v=v, scale=1.0, visible=seen)[0], averaged, rtol=1e-6)
+    state = online_softmax_start(1, 1, width=2)
+    for key, value in zip(k, v, strict=True):
+        state = online_softmax_step(state, q[None], key_row=key, value_row=value, scale=1.0)
+    np.testing.assert_allclose(online_softmax_finish(state)[0], averaged, rtol=1e-6)
 
 
 def test_a_query_that_saw_no_key_is_zero() -> None:

@@ -200,3 +200,27 @@ def test_wrong_arrays_are_refused() -> None:
         packing.unpack_loader(np.zeros((2, 19, 308, 96), dtype=np.uint8), 1, k=1)
     with pytest.raises(ValueError, match="expected 1 to 5"):
         packing.group_patterns(6)
+
+
+def test_codes_of_no_weights_are_refused_by_every_layout() -> None:
+    """Damaged bytes, or those of another layout. A product reads its tables in compiled code, without bounds checks."""
+    x, ones = drawn_activations(1, 4), np.uint8(255)
+    bad: dict[str, Callable[[], object]] = {
+        "tl1": lambda: packing_bytes.unpack_tl1(np.full((1, 1), ones), 4),
+        "tl1 product": lambda: lookup_bytes.lookup_matmul_tl1(x, np.full((1, 1), ones)),
+        "tl2 triple": lambda: packing_bytes.unpack_tl2(np.array([15, 0], dtype=np.uint8), 1, k=3),
+        "tl2 product of triples": lambda: lookup_bytes.lookup_matmul_tl2(
+            x[:, :3], np.array([15, 0], dtype=np.uint8), n=1
+        ),
+        "tl2 product of pairs": lambda: lookup_bytes.lookup_matmul_tl2(x[:, :2], np.array([9], dtype=np.uint8), n=1),
+        "i2s": lambda: packing_bytes.unpack_i2s(np.full((1, 32), ones), 4),
+        "planes": lambda: packing_bytes.unpack_planes(np.full((2, 1, 1), ones), 4),
+        "planes product": lambda: lookup_bytes.lookup_matmul_planes(x, np.full((2, 1, 1), ones)),
+        "one plane": lambda: lookup_bytes.lookup_matmul_planes(x, np.zeros((1, 1, 1), dtype=np.uint8)),
+        "dense": lambda: packing.unpack_dense(np.full((1, 2), ones), 4),
+        "loader": lambda: packing.unpack_loader(np.full((1, 19, 308, 96), ones), 1, k=4),
+        "index": lambda: lookup.lookup_matmul(x, np.array([[5, -40]])),
+    }
+    for name, call in bad.items():
+        with pytest.raises(ValueError, match=r"stands for no weights|has no entry|two bit planes"):
+            pytest.fail(f"{name}: {call()}")

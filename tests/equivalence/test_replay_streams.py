@@ -121,6 +121,22 @@ def test_forms_without_a_maximum_overflow_and_the_others_do_not(form: str, size:
         assert not np.isfinite(found).any()
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("highest, fits", [(-87.0, True), (-103.0, False), (-104.0, False)])
+def test_forms_without_a_maximum_underflow_and_the_others_do_not(form: str, highest: float, fits: bool) -> None:
+    """exp(-87.3) is the smallest float32 with all its bits; exp(-103) has one bit left, and exp(-104) is 0."""
+    graph = attention(queries=1, keys=2, head_dim=1, causal=False)
+    arrays = {"q": [[highest]], "k": [[1.0], [1.004]], "v": [[1.0], [0.5]]}
+    tensors = {name: np.array(values, "float32") for name, values in arrays.items()}
+    found = replay_streams(Streaming(form=form).lower(graph, MACHINE), tensors)["attention"]
+    if fits or form not in WITHOUT_MAX:
+        np.testing.assert_allclose(found, expected(graph, tensors), rtol=1e-5)
+    elif highest == -103:  # both exponentials are that bit, of weights 0.6 and 0.4
+        assert abs(found / expected(graph, tensors) - 1) > 0.05
+    else:
+        assert np.isnan(found).all()
+
+
 @pytest.mark.parametrize("form", WITHOUT_MAX)
 def test_float64_holds_what_float32_does_not(form: str) -> None:
     graph, tensors = scores_of(200.0, "float64")
