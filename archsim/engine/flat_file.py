@@ -22,6 +22,7 @@ from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
 from dataflow.errors import InputError
 from dataflow.pattern import total
 from dataflow.task import UNLIMITED
+from kernels.npz import read_arrays
 
 FORMAT = 1
 MOST_PROBLEMS = 10  # reported of one file; a damaged one may have thousands
@@ -101,9 +102,8 @@ def _columns(shown: str) -> dict[str, np.ndarray]:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
         raise InputError(f"{shown}: cannot be read: {reason}") from None
     try:
-        with np.load(io.BytesIO(raw), allow_pickle=False) as file:
-            columns = {name: np.asarray(file[name]) for name in file.files}
-    except Exception:  # zipfile, zlib and NumPy's header parser each raise errors of their own for damaged files
+        columns = read_arrays(io.BytesIO(raw))
+    except ValueError:
         raise InputError(f"{shown}: is damaged or no .npz file at all; {EXPECTED}") from None
     form = columns.get("format")
     if form is None or form.shape != () or form.dtype != np.int64:

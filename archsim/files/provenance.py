@@ -86,6 +86,11 @@ class Sourced(BaseModel):
         """The seed of what is drawn for it; None where nothing is."""
         return None
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that a run reads beside this one, by the key that names them."""
+        return {}
+
     def with_(self, changes: Mapping[str, Any]) -> Self:
         """A variant with the values at these dotted paths replaced, read anew so that every derived number follows.
 

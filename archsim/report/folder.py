@@ -15,6 +15,7 @@ from typing import Any
 
 from archsim.design.design import Design
 from archsim.errors import InputError
+from archsim.files.contents import content_hash
 from archsim.files.document import write
 from archsim.files.provenance import Sourced
 from archsim.report.figures import Figures
@@ -52,8 +53,13 @@ def write_folder(
     for name, value in read_options.items():
         files[f"{name}.yaml"] = read[name] = write(value.document.data)
         inputs = {name: value.document.data["name"], **inputs}
+    named = {
+        f"{name}.{key}": {"given": path, "sha256": content_hash(path)}
+        for name, value in read_options.items()
+        for key, path in value.files.items()
+    }
     manifest = {
-        "inputs": {noun: {"given": inputs[noun], "sha256": _sha256(text)} for noun, text in read.items()},
+        "inputs": {noun: {"given": inputs[noun], "sha256": _sha256(text)} for noun, text in read.items()} | named,
         "outputs": {name: {"sha256": _sha256(text)} for name, text in files.items()},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "engine": report.engine,

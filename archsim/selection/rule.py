@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from archsim.errors import InputError, quoted
+from archsim.files.contents import content_hash
 from archsim.selection.selection import Selection, StreamOptions
 from dataflow.errors import guess
 from kernels.selection import rule
@@ -21,15 +21,13 @@ from kernels.selection.algorithm import Algorithm, BudgetBeyondCache, CacheShape
 
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "nothing"}
 
-FileState = tuple[int, int] | None
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """The rule of a selection with its settings and the source of its keys; variants that differ elsewhere share it.
 
     name: the selection's, for messages · settings: name, type and value, by name; the type, because True == 1 == 1.0 ·
-    files: those of recording and recorded_selection as they are now, since another file can take a path.
+    contents: hashes of the files that the selection names, since another file can take a path.
     """
 
     name: str
@@ -38,15 +36,15 @@ class Rule:
     stream: StreamOptions
     recording: str | None
     recorded_selection: str | None
-    files: tuple[FileState, FileState]
+    contents: tuple[str | None, ...]
 
     @classmethod
     def of(cls, selection: Selection) -> Rule:
         """The rule of a selection."""
         settings = tuple((name, type(value), value) for name, value in sorted(selection.settings.items()))
         keys, choices = selection.recording, selection.recorded_selection
-        files = _file_state(keys), _file_state(choices)
-        return cls(selection.name, rule(selection.algorithm), settings, selection.stream, keys, choices, files)
+        contents = tuple(map(content_hash, selection.files.values()))
+        return cls(selection.name, rule(selection.algorithm), settings, selection.stream, keys, choices, contents)
 
     def options(self, shape: CacheShape) -> Algorithm:
         """The algorithm with these settings.
@@ -90,14 +88,6 @@ class Rule:
             text = str(problem)
             named = text.split(":")[0].split("[")[0] in keys
             raise InputError(self.at(f"{path}{'.' if named else ': '}{text}")) from problem
-
-
-def _file_state(path: str | None) -> FileState:
-    """Time of the last write and size of a file."""
-    if path is None or not Path(path).exists():
-        return None
-    found = Path(path).stat()
-    return found.st_mtime_ns, found.st_size
 
 
 def _settable(algorithm: type[Algorithm]) -> dict[str, tuple[type, ...]]:

@@ -15,7 +15,7 @@ import numpy as np
 from archsim.errors import InputError
 from archsim.selection.keys import SEGMENT, DrawnKeys, KeySource, RecordedKeys, sampled_heads
 from archsim.selection.layer_cache import LayerCache
-from archsim.selection.rule import FileState, Rule
+from archsim.selection.rule import Rule
 from archsim.selection.selection import Selection, Use
 from dataflow.errors import GraphError
 from dataflow.op import Work, work
@@ -146,8 +146,8 @@ def _drawn(rule: Rule, shape: CacheShape, tokens: int) -> DrawnKeys:
 
 
 @lru_cache(maxsize=1)
-def _stream(path: str, file_state: FileState, heads: int, kv_heads: int, head_dim: int) -> Stream:
-    # `file_state` is there for the cache: a file that was written again is read again. Any length is taken here.
+def _stream(path: str, contents: tuple[str | None, ...], heads: int, kv_heads: int, head_dim: int) -> Stream:
+    # `contents` are there for the cache: a file that was written again is read again. Any length is taken here.
     return load_stream(path, shape=CacheShape(UNLIMITED, heads, kv_heads, head_dim))
 
 
@@ -156,7 +156,7 @@ def _recorded(rule: Rule, shape: CacheShape) -> RecordedKeys:
     path = rule.recording
     assert path is not None
     with rule.explained("recording"):
-        stream = _stream(path, rule.files[0], shape.heads, shape.kv_heads, shape.head_dim)
+        stream = _stream(path, rule.contents, shape.heads, shape.kv_heads, shape.head_dim)
     if len(stream.keys) < shape.tokens:
         message = f"{len(stream.keys)} recorded, the step has {shape.tokens}; record as many or take a shorter context"
         raise InputError(rule.at(f"recording: {path}: tokens: {message}"))

@@ -107,6 +107,12 @@ class Selection(Sourced):
         """The seed of the stream of keys."""
         return self.stream.seed
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The recordings that it names."""
+        named = {"recording": self.recording, "recorded_selection": self.recorded_selection}
+        return {key: path for key, path in named.items() if path is not None}
+
     def __str__(self) -> str:
         """The name, and the paths that a variant changed with their values."""
         values = {path: reduce(lambda at, key: at[key], path.split("."), self._document.data) for path in self._changed}

@@ -3,17 +3,17 @@
 Knows .npz archives of plain arrays, never pickled objects. Knows only the extents of a model.
 """
 
-import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
+from kernels.npz import read_arrays, read_headers
 from kernels.selection.algorithm import Algorithm, CacheShape, Counters, SelectedKeys, State
-from kernels.selection.streams import Stream, recorded_stream
+from kernels.selection.streams import Stream, check_extents, recorded_stream
 
 _STREAM = ("keys", "values", "queries", "frame", "questions", "needles", "mass")
 _SELECTION = ("bits", "heads", "tokens", "counts", "hashed", "ranked")
@@ -22,21 +22,15 @@ _NUMBERS = len(Counters().numbers())
 _OLDER_NUMBERS = _NUMBERS + 2
 
 
-def _read(path: str | PathLike[str], names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Return the arrays of these names; raise ValueError for a file that is not such an archive, or lacks one."""
+@contextmanager
+def _readable(path: str | PathLike[str], names: tuple[str, ...]) -> Iterator[None]:
+    """Names the file where it is no such archive, or lacks an array."""
     try:
-        # Unpickling would run code of the file.
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise EOFError("one array, no archive")
-        with archive:
-            missing, have = [name for name in names if name not in archive], ", ".join(archive.files) or "nothing"
-            arrays = {} if missing else {name: archive[name] for name in names}
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as problem:
+        yield
+    except KeyError as missing:
+        raise ValueError(f"{path}: {missing.args[0]}; give {', '.join(names)}") from missing
+    except ValueError as problem:
         raise ValueError(f"{path}: cannot be read as .npz ({problem}); give a file that was saved here") from problem
-    if missing:
-        raise ValueError(f"{path}: no array '{missing[0]}' among {have}; give {', '.join(names)}")
-    return arrays
 
 
 def save_stream(path: str | PathLike[str], stream: Stream) -> None:
@@ -52,36 +46,36 @@ def load_stream(path: str | PathLike[str], *, shape: CacheShape | None = None) -
     Raises ValueError for a file that is not such an archive, arrays that do not fit each other, or, where a shape is
     given, a stream of other heads or head size, or of more tokens than the shape holds.
     """
-    arrays = _read(path, _STREAM)
+    with _readable(path, _STREAM):
+        headers = read_headers(path, _STREAM)
     for name in ("frame", "mass"):
-        if arrays[name].shape != () or arrays[name].dtype.kind not in "iuf":
-            raise ValueError(f"{path}: {name}: shape {arrays[name].shape} of {arrays[name].dtype}; give one number")
-    if arrays["needles"].ndim != 1:
-        raise ValueError(f"{path}: needles: shape {arrays['needles'].shape}; give [needles]")
-    for name in ("keys", "values", "queries", "questions", "needles"):
-        if arrays[name].dtype.kind not in "iuf":
-            raise ValueError(f"{path}: {name}: elements of {arrays[name].dtype}; give numbers")
+        found = headers[name]
+        if found.shape != () or found.dtype.kind not in "iuf":
+            raise ValueError(f"{path}: {name}: shape {found.shape} of {found.dtype}; give one number")
     try:
-        stream = recorded_stream(
-            arrays["keys"], arrays["values"], queries=arrays["queries"], frame=int(arrays["frame"]),
-            questions=arrays["questions"], needles=arrays["needles"], mass=float(arrays["mass"]),
+        held = check_extents(**{name: headers[name] for name in ("keys", "values", "queries", "questions", "needles")})
+        if shape is not None:
+            _check_fit(held, shape)
+    except ValueError as problem:
+        raise ValueError(f"{path}: {problem}") from problem
+    with _readable(path, _STREAM):
+        arrays = read_arrays(path, _STREAM)
+    try:
+        return recorded_stream(
+            arrays["keys"], arrays["values"], queries=arrays["queries"], frame=arrays["frame"].item(),
+            questions=arrays["questions"], needles=arrays["needles"], mass=arrays["mass"].item(),
         )  # fmt: skip
     except ValueError as problem:
         raise ValueError(f"{path}: {problem}") from problem
-    if shape is not None:
-        _check_fit(path, stream.shape, shape)
-    return stream
 
 
-def _check_fit(path: str | PathLike[str], found: CacheShape, wanted: CacheShape) -> None:
+def _check_fit(found: CacheShape, wanted: CacheShape) -> None:
     for name in ("heads", "kv_heads", "head_dim"):
         have, want = getattr(found, name), getattr(wanted, name)
         if have != want:
-            raise ValueError(f"{path}: {name}: the recording has {have}, the model {want}; record one of {want}")
+            raise ValueError(f"{name}: the recording has {have}, the model {want}; record one of {want}")
     if found.tokens > wanted.tokens:
-        raise ValueError(
-            f"{path}: tokens: {found.tokens} recorded, the cache holds {wanted.tokens}; take a larger cache"
-        )
+        raise ValueError(f"tokens: {found.tokens} recorded, the cache holds {wanted.tokens}; take a larger cache")
 
 
 def save_selection(path: str | PathLike[str], kept: Sequence[SelectedKeys]) -> None:
@@ -109,30 +103,42 @@ def load_selection(path: str | PathLike[str]) -> tuple[SelectedKeys, ...]:
 
     Raises ValueError for a file that is not such an archive or whose arrays do not fit each other.
     """
-    arrays = _read(path, _SELECTION)
-    heads, tokens, counts = arrays["heads"], arrays["tokens"], arrays["counts"]
-    widths = [(len(heads), numbers) for numbers in (_NUMBERS, _OLDER_NUMBERS)]
+    with _readable(path, _SELECTION):
+        headers = read_headers(path, _SELECTION)
+    heads, tokens, counts = (headers[name] for name in ("heads", "tokens", "counts"))
+    widths = [(*heads.shape, numbers) for numbers in (_NUMBERS, _OLDER_NUMBERS)]
     if heads.ndim != 1 or tokens.shape != heads.shape or counts.shape not in widths:
         found = f"heads {heads.shape}, tokens {tokens.shape}, counts {counts.shape}"
         raise ValueError(f"{path}: {found} differ in steps; give [steps], [steps], [steps, {_NUMBERS}]")
-    if {a.dtype.kind for a in (heads, tokens, counts)} - {"i", "u"} or min([1, *heads.tolist(), *tokens.tolist()]) < 1:
-        raise ValueError(f"{path}: heads, tokens and counts are no whole numbers from 1 on; give such")
+    wrong = f"{path}: heads, tokens and counts are no whole numbers from 1 on; give such"
+    if {a.dtype.kind for a in (heads, tokens, counts)} - {"i", "u"}:
+        raise ValueError(wrong)
+    for name in ("hashed", "ranked"):
+        rows = headers[name]
+        if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iu":
+            raise ValueError(f"{path}: {name}: shape {rows.shape} of {rows.dtype}; give whole numbers [sets, 4]")
+    with _readable(path, _SELECTION):
+        arrays = read_arrays(path, _SELECTION)
+    # Python's own numbers, because products of those of an array wrap around.
+    heads, tokens, counts = (arrays[name].tolist() for name in ("heads", "tokens", "counts"))
+    if min([1, *heads, *tokens]) < 1:
+        raise ValueError(wrong)
     hashed, ranked = (_sets(path, name, arrays[name], len(heads)) for name in ("hashed", "ranked"))
-    sizes = (heads * tokens).tolist()
+    sizes = [h * n for h, n in zip(heads, tokens, strict=True)]
     bits = arrays["bits"]
     if bits.dtype != np.uint8 or bits.shape != (-(-sum(sizes) // 8),):
         needed = -(-sum(sizes) // 8)
         raise ValueError(f"{path}: bits: shape {bits.shape} of {bits.dtype}; give {needed} bytes for {sum(sizes)} bits")
     parts = np.split(np.unpackbits(bits, count=sum(sizes)).astype(bool), np.cumsum(sizes))
     # Not strict: np.split gives one part more, behind the last step.
-    shapes = zip(parts, heads.tolist(), tokens.tolist(), counts[:, :_NUMBERS].tolist(), hashed, ranked, strict=False)
-    return tuple(SelectedKeys(part.reshape(h, n), Counters(*row, *sets)) for part, h, n, row, *sets in shapes)
+    shapes = zip(parts, heads, tokens, counts, hashed, ranked, strict=False)
+    return tuple(
+        SelectedKeys(part.reshape(h, n), Counters(*row[:_NUMBERS], *sets)) for part, h, n, row, *sets in shapes
+    )
 
 
 def _sets(path: str | PathLike[str], name: str, rows: np.ndarray, steps: int) -> list[tuple[tuple[int, ...], ...]]:
     """Return the sets of each step from rows [sets, 4]: the step and three numbers."""
-    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iu":
-        raise ValueError(f"{path}: {name}: shape {rows.shape} of {rows.dtype}; give whole numbers [sets, 4]")
     if len(rows) and (rows.min() < 0 or rows[:, 0].max() >= steps):
         raise ValueError(f"{path}: {name}: a set of no step or of negative numbers; the steps are 0 to {steps - 1}")
     by_step: list[list[tuple[int, ...]]] = [[] for _ in range(steps)]

@@ -6,11 +6,15 @@ Knows correlations and where needles are. Does not know a model: drawn channels 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from kernels.selection.algorithm import CacheShape, check_count, check_share
+
+# Squares of elements, summed over 10^8 of them, still are FP32 numbers. Trained models stay below 10^4.
+LARGEST = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +247,34 @@ def video_stream(
     return Stream(hidden.hide(keys, 0), values, queries, video.frame, questions, places, mass)
 
 
+def check_extents(keys: Any, values: Any, *, queries: Any, questions: Any, needles: Any) -> CacheShape:
+    """Return the shape of a cache that holds these arrays of a stream; only their shape and dtype are read.
+
+    Raises ValueError for shapes that do not fit each other and for elements that are no numbers.
+    """
+    if needles.ndim != 1:
+        raise ValueError(f"needles: shape {needles.shape}; give [needles]")
+    named = {"keys": keys, "values": values, "queries": queries, "questions": questions, "needles": needles}
+    for name, array in named.items():
+        # An empty list of needles is an array of float64.
+        if array.dtype.kind not in ("iu" if name == "needles" and needles.shape[0] else "iuf"):
+            expected = "whole numbers" if name == "needles" else "numbers"
+            raise ValueError(f"{name}: elements of {array.dtype}; give {expected}")
+    heads, width = (queries.shape[1], queries.shape[2]) if queries.ndim == 3 else (0, 0)
+    if keys.ndim != 3 or values.shape != keys.shape:
+        raise ValueError(f"values: shape {values.shape} beside keys {keys.shape}; give [tokens, kv_heads, d] twice")
+    tokens, kv_heads, channels = keys.shape
+    if queries.shape[:1] != (tokens,) or width != channels:
+        wanted = f"[{tokens}, heads, {channels}]"
+        raise ValueError(f"queries: shape {queries.shape} beside keys {keys.shape}; give {wanted}")
+    # Checks the extents, and that heads is a multiple of kv_heads.
+    shape = CacheShape(tokens, heads, kv_heads, width)
+    if questions.shape != (needles.shape[0], heads, width):
+        wanted = f"[{needles.shape[0]}, {heads}, {width}]"
+        raise ValueError(f"questions: shape {questions.shape} for {needles.shape[0]} needles; give {wanted}")
+    return shape
+
+
 def recorded_stream(
     keys: np.ndarray,
     values: np.ndarray,
@@ -255,30 +287,25 @@ def recorded_stream(
 ) -> Stream:
     """Return a stream of arrays recorded elsewhere, after RoPE, as float32.
 
-    Raises ValueError for shapes that do not fit each other, elements that are not finite, or needles that are not
-    positions of the stream.
+    Raises ValueError for shapes that do not fit each other, elements that are not finite or so large that FP32 does not
+    hold their products, a frame or a mass that cannot be, or needles that are not positions of the stream.
 
     >>> recorded_stream(np.ones((5, 1, 2)), np.ones((5, 1, 2)), queries=np.ones((5, 3, 2)), frame=2).shape.heads
     3
     """
-    heads, width = (queries.shape[1], queries.shape[2]) if queries.ndim == 3 else (0, 0)
-    if keys.ndim != 3 or values.shape != keys.shape:
-        raise ValueError(f"values: shape {values.shape} beside keys {keys.shape}; give [tokens, kv_heads, d] twice")
-    if len(queries) != len(keys) or width != keys.shape[2]:
-        wanted = f"[{len(keys)}, heads, {keys.shape[2]}]"
-        raise ValueError(f"queries: shape {queries.shape} beside keys {keys.shape}; give {wanted}")
-    # Checks the extents, and that heads is a multiple of kv_heads.
-    CacheShape(len(keys), heads, keys.shape[1], width)
-    check_count("frame", frame, most=len(keys), holder="the stream holds")
-    questions = np.zeros((0, heads, width)) if questions is None else questions
     needles = np.zeros(0, dtype=np.int64) if needles is None else needles
-    if questions.shape != (len(needles), heads, width):
-        wanted = f"[{len(needles)}, {heads}, {width}]"
-        raise ValueError(f"questions: shape {questions.shape} for {len(needles)} needles; give {wanted}")
+    questions = np.zeros((0, *queries.shape[1:])) if questions is None else questions
+    check_extents(keys, values, queries=queries, questions=questions, needles=needles)
+    check_count("frame", frame, most=len(keys), holder="the stream holds")
+    check_share("mass", mass)
     if len(needles) and not 0 <= needles.min() <= needles.max() < len(keys):
         raise ValueError(f"needles: positions {needles.tolist()}; take from 0 to {len(keys) - 1}")
-    arrays = [np.ascontiguousarray(a, dtype=np.float32) for a in (keys, values, queries, questions)]
-    for name, array in zip(("keys", "values", "queries", "questions"), arrays, strict=True):
+    arrays = []
+    for name, array in (("keys", keys), ("values", values), ("queries", queries), ("questions", questions)):
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: {int((~np.isfinite(array)).sum())} elements are not finite; give finite numbers")
+        largest = max(float(array.max(initial=0)), -float(array.min(initial=0)))
+        if largest > LARGEST:
+            raise ValueError(f"{name}: an element of size {largest:.3g}; give at most {LARGEST:g}")
+        arrays.append(np.ascontiguousarray(array, dtype=np.float32))
     return Stream(arrays[0], arrays[1], arrays[2], frame, arrays[3], needles.astype(np.int64), mass)

@@ -1,0 +1,23 @@
+"""The most that anything may be made of, asked before it is made: a size is a number of a few digits in a user's file.
+
+Knows bounds and the form of a refusal. Each refusal says what would be right.
+"""
+
+ARCHIVE_BYTES = 64 * 2**20  # of the arrays of an .npz file, or ARCHIVE_RATIO times the file where that is more
+ARCHIVE_RATIO = 100  # deflate reaches 1,000 on zeros; keys, queries and schedules stay far below 100
+TABLE_BYTES = 2**31  # of the tables that one rule of selection keeps
+GRAPH_OPS = 2_000_000  # of a graph; 100 layers of the largest model have some thousand
+SECTION_TASKS = 200_000  # written down one by one, with their streams
+
+
+def beyond(size: int, most: int, *, of: str, instead: str) -> str:
+    """Return what is wrong with a size, or nothing; `of` says what it counts, `instead` what would be right.
+
+    >>> beyond(3_000, 2_000, of="tasks to write down", instead="take fewer heads")
+    '3,000 tasks to write down, at most 2,000; take fewer heads'
+    >>> beyond(2_000, 2_000, of="tasks to write down", instead="take fewer heads")
+    ''
+    """
+    # Python refuses to turn an int of more than 4,300 digits into text.
+    told = f"{size:,}" if size < 10**60 else "more than 10^60"
+    return f"{told} {of}, at most {most:,}; {instead}" if size > most else ""
