@@ -64,12 +64,11 @@ class Schedule:
     def fifos(self) -> dict[str, tuple[Stream, ...]]:
         """The hardware queues by name, each with its streams; a stream's own queue is named "section: stream"."""
         # Streams may use one queue one after another, in different sections too (see Stream.fifo).
-        found: dict[str, tuple[Stream, ...]] = {}
+        found: dict[str, list[Stream]] = {}
         for section in self.sections:
             for stream in section.streams:
-                name = _fifo_of(stream, section)
-                found[name] = (*found.get(name, ()), stream)
-        return found
+                found.setdefault(_fifo_of(stream, section), []).append(stream)
+        return {name: tuple(streams) for name, streams in found.items()}
 
     def with_depths(self, depths: Mapping[str, int]) -> Schedule:
         """This schedule with new depths for these queues, by their names in `fifos`.

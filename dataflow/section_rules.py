@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from math import prod
@@ -82,12 +84,16 @@ def _local_problems(
                     ends[name].append(task)
     for stream in streams:
         yield from _stream_problems(stream, producers[stream.name], consumers[stream.name])
+    firings: dict[str, dict[str, int]] = {unit: {} for unit in orders}
+    for task in tasks:
+        if task.unit in firings:
+            firings[task.unit][task.name] = task.firings
     for unit, order in orders.items():
-        yield from _order_problems(unit, order, {t.name: t.firings for t in tasks if t.unit == unit})
+        yield from _order_problems(unit, order, firings[unit])
 
 
 def _twice(names: list[str]) -> list[str]:
-    return sorted({n for n in names if names.count(n) > 1})
+    return sorted(name for name, n in Counter(names).items() if n > 1)
 
 
 def _task_problems(task: Task, repeat: int) -> Iterator[str]:
@@ -156,26 +162,36 @@ def _dead_cycle(tasks: Sequence[Task], streams: Sequence[Stream]) -> Iterator[st
     A task that gives before it first takes breaks the cycle, as initial tokens do.
     """
     empty = {s.name for s in streams if not s.initial}
-    waits: dict[str, set[str]] = {}
+    waits: dict[str | tuple[str, int], list[str | tuple[str, int]]] = {}
     for task in tasks:
-        for given, needed in first_waits(task):
-            if given in empty:
-                waits.setdefault(given, set()).update(empty & needed)
+        needed, given = first_waits(task)
+        # A chain, whose nth link stands for the first n streams of `needed`, has a line for each stream; a line from
+        # each given to each needed stream would be their product.
+        for n, stream in enumerate(needed):
+            waits[task.name, n + 1] = [(task.name, n), *([stream] if stream in empty else [])]
+        for stream, n in given:
+            if stream in empty:
+                waits[stream] = [(task.name, n)]
     try:
         TopologicalSorter(waits).prepare()
     except CycleError as error:
-        circle = error.args[1][:-1]  # the error names the first stream again at the end
+        # Each waits for the one before, and the first is named again at the end.
+        circle = [name for name in error.args[1][:-1] if isinstance(name, str)]
         # The least name comes first, so that the message does not depend on the order of the tasks.
         first = circle.index(min(circle))
         names = ", ".join(f"'{name}'" for name in (*circle[first:], *circle[:first]))
         yield f"streams {names} form a cycle without initial tokens; start one of them with initial tokens"
 
 
-def first_waits(task: Task) -> list[tuple[str, set[str]]]:
-    """Each stream the task gives to, with the streams it takes from at or before the first firing that gives."""
-    takes = [(stream, _first(pattern)) for stream, pattern in task.takes.items()]
-    gives = [(stream, _first(pattern)) for stream, pattern in task.gives.items()]
-    return [(given, {stream for stream, taken in takes if taken <= first}) for given, first in gives]
+def first_waits(task: Task) -> tuple[list[str], list[tuple[str, int]]]:
+    """The streams that the task takes from, by their first firing that takes, and each stream that it gives to.
+
+    With the latter the number of streams taken from at or before the first firing that gives.
+    """
+    takes = sorted(((_first(pattern), stream) for stream, pattern in task.takes.items()), key=lambda one: one[0])
+    firsts = [first for first, _ in takes]
+    gives = [(stream, bisect_right(firsts, _first(pattern))) for stream, pattern in task.gives.items()]
+    return [stream for _, stream in takes], gives
 
 
 def _first(pattern: Pattern[int]) -> float:

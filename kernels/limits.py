@@ -5,9 +5,12 @@ Knows bounds and the form of a refusal. Each refusal says what would be right.
 
 ARCHIVE_BYTES = 64 * 2**20  # of the arrays of an .npz file, or ARCHIVE_RATIO times the file where that is more
 ARCHIVE_RATIO = 100  # deflate reaches 1,000 on zeros; keys, queries and schedules stay far below 100
-TABLE_BYTES = 2**31  # of the tables that one rule of selection keeps
-GRAPH_OPS = 2_000_000  # of a graph; 100 layers of the largest model have some thousand
-SECTION_TASKS = 200_000  # written down one by one, with their streams
+BUCKETS = 2**16  # of a row's scores; the source has 20
+RULE_BYTES = 2**33  # of the keys that a rule runs on: 2 million tokens of 8 heads of 128 channels
+LAYERS = 10_000  # of a model; each is some 30 ops, written down one by one
+BATCH = 2**20  # sequences at once
+TASKS = 2**17  # of a section
+LISTED = 2**22  # tiles and runs of a section, listed one by one
 
 
 def beyond(size: int, most: int, *, of: str, instead: str) -> str:

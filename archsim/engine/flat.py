@@ -5,7 +5,7 @@ Engines run it. It alone asks `Unit.cycles` for the firings of a schedule, and h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from math import lcm
@@ -124,7 +124,8 @@ def _all_new(section: Section, design: Design) -> Flat:
             f"units are: {', '.join(design.units)}"
         )
     task_index = {t.name: i for i, t in enumerate(section.tasks)}
-    units = [unit for name in design.units for unit in _flat_units(name, section, design, task_index)]
+    tasks_on = _tasks_on(section)
+    units = [u for name in design.units for u in _flat_units(name, section, design, task_index, tasks_on.get(name, ()))]
     unit_of = {task: i for i, unit in enumerate(units) for task in unit.tasks}
     stream_index = {s.name: i for i, s in enumerate(section.streams)}
     ends = section.ends
@@ -149,17 +150,27 @@ def _with_changed(section: Section, design: Design, flat: Flat, changed: dict[st
     for name, task in changed.items():
         at = task_index[name]
         tasks[at] = _flat_task(task, tasks[at].unit, stream_index, design)
-    fresh = {u.name: u for name in touched for u in _flat_units(name, section, design, task_index)}
+    tasks_on = _tasks_on(section)
+    fresh = {u.name: u for name in touched for u in _flat_units(name, section, design, task_index, tasks_on[name])}
     return Flat(section.name, tuple(tasks), flat.streams, tuple(fresh.get(unit.name, unit) for unit in flat.units))
 
 
-def _flat_units(name: str, section: Section, design: Design, task_index: dict[str, int]) -> list[FlatUnit]:
+def _tasks_on(section: Section) -> dict[str, list[int]]:
+    """The tasks of each unit, by their places in the section."""
+    found: dict[str, list[int]] = {}
+    for i, task in enumerate(section.tasks):
+        found.setdefault(task.unit, []).append(i)
+    return found
+
+
+def _flat_units(
+    name: str, section: Section, design: Design, task_index: dict[str, int], tasks_on: Sequence[int]
+) -> list[FlatUnit]:
     """The unit as one FlatUnit, or one for each task that is placed on it; none if the section has no task for it.
 
     Raises ScheduleError for more placed tasks than servers, and for an order of a unit whose tasks are placed.
     """
     unit = design.units[name]
-    tasks_on = tuple(i for i, t in enumerate(section.tasks) if t.unit == name)
     if unit.arbitration == "placed":
         if name in section.orders:
             raise ScheduleError(
@@ -177,9 +188,13 @@ def _flat_units(name: str, section: Section, design: Design, task_index: dict[st
             FlatUnit(f"{name}: {task.name}", name, 1, unit.latency_cycles, ((i, task.firings),), (i,))
             for i, task in placed
         ]
-    ordered = unit.arbitration == "in_order"
-    order = tuple((task_index[t], n) for t, n in section.order_of(name)) if ordered else None
-    return [FlatUnit(name, name, unit.count, unit.latency_cycles, order, tasks_on)] if tasks_on else []
+    order = None
+    if unit.arbitration == "in_order":
+        given = section.orders.get(name)
+        # Without an order, one after another as listed.
+        order = tuple((i, section.tasks[i].firings) for i in tasks_on)
+        order = order if given is None else tuple((task_index[t], n) for t, n in given)
+    return [FlatUnit(name, name, unit.count, unit.latency_cycles, order, tuple(tasks_on))] if tasks_on else []
 
 
 def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design: Design) -> FlatTask:

@@ -13,14 +13,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from archsim.engine.arrays import FIRST_COME, WIDTHS, arrays
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
 from dataflow.errors import InputError
-from dataflow.pattern import total
 from dataflow.task import UNLIMITED
 from kernels.npz import read_arrays
 
@@ -175,8 +174,9 @@ def _problems(flat: Flat) -> Iterator[str]:
         yield from (f"{noun} '{name}' is there {n} times; names are different" for name, n in counted.items() if n > 1)
     for i, task in enumerate(flat.tasks):
         yield from (f"task '{task.name}': {problem}" for problem in _task_problems(flat, i))
+    given, taken = (_totals(flat, end) for end in ("gives", "takes"))
     for s, stream in enumerate(flat.streams):
-        yield from (f"stream '{stream.name}': {problem}" for problem in _stream_problems(flat, s))
+        yield from (f"stream '{stream.name}': {problem}" for problem in _stream_problems(flat, s, given, taken))
     firings: list[dict[int, int]] = [{} for _ in flat.units]
     for i, task in enumerate(flat.tasks):
         firings[task.unit][i] = task.firings
@@ -213,20 +213,36 @@ def _moves_problems(flat: Flat, i: int, moves: Sequence[tuple[int, int]], verb: 
             yield f"{verb} {n} tokens of stream '{stream.name}' in one firing; 1 to its depth, {stream.depth}"
 
 
-def _stream_problems(flat: Flat, s: int) -> Iterator[str]:
+def _totals(flat: Flat, end: Literal["gives", "takes"]) -> Counter[tuple[int, int]]:
+    """The tokens that each task gives to, or takes from, each stream in all its firings, by (stream, task)."""
+    # Over all streams at once: a task may have as many streams as the section.
+    totals: Counter[tuple[int, int]] = Counter()
+    for i, task in enumerate(flat.tasks):
+        if _counts(task):
+            for (_, times), run in zip(task.cycles_counted(), task.runs, strict=True):
+                for s, n in getattr(run, end):
+                    totals[s, i] += n * times
+    return totals
+
+
+def _counts(task: FlatTask) -> bool:
+    """False where the task has broken runs, which are reported with it and give no totals."""
+    return bool(task.runs) and all(run.count >= 1 for run in task.runs)
+
+
+def _stream_problems(
+    flat: Flat, s: int, given: Counter[tuple[int, int]], taken: Counter[tuple[int, int]]
+) -> Iterator[str]:
     stream = flat.streams[s]
     if not 1 <= stream.depth <= UNLIMITED:
         yield f"depth {stream.depth}; 1 to 2^62, which is without limit"
     if not 0 <= stream.initial <= stream.depth:
         yield f"{stream.initial} tokens at the start; 0 to its depth, {stream.depth}"
-    producer, consumer = flat.tasks[stream.producer], flat.tasks[stream.consumer]
-    # Broken runs are reported with their task and give no totals.
-    if any(not task.runs or any(run.count < 1 for run in task.runs) for task in (producer, consumer)):
+    if not all(_counts(flat.tasks[end]) for end in (stream.producer, stream.consumer)):
         return
-    given = total(producer.tokens(s, "gives"), producer.firings)
-    taken = total(consumer.tokens(s, "takes"), consumer.firings)
-    if given != taken:
-        yield f"{given} tokens given in all and {taken} taken; the totals are equal"
+    gives, takes = given[s, stream.producer], taken[s, stream.consumer]
+    if gives != takes:
+        yield f"{gives} tokens given in all and {takes} taken; the totals are equal"
 
 
 def _unit_problems(unit: FlatUnit, firings: dict[int, int]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from dataflow.errors import PathProblems
 from dataflow.format import FORMATS, format_named
 from dataflow.models.vision import Extent, Vision
+from kernels.limits import BATCH, LAYERS, beyond
 
 # Written out, because a Literal cannot be built from a table; the assertion keeps it within FORMATS.
 FormatName = Literal["fp32", "fp16", "bf16", "int8", "ternary"]
@@ -51,6 +52,10 @@ class Model(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Model:
         problems = []
+        for path, layers in (("layers", self.layers), ("vision.layers", self.vision.layers if self.vision else 0)):
+            # Each is written down in the graph of every phase.
+            if problem := beyond(layers, LAYERS, of="layers", instead="take fewer; equal layers take equal times"):
+                problems.append((path, problem))
         if self.heads % self.kv_heads:
             problems.append(("heads", f"expected a multiple of kv_heads ({self.kv_heads}), got {self.heads}"))
         if self.head_dim % 2:
@@ -72,32 +77,33 @@ class Model(BaseModel):
         }  # fmt: skip
 
     @property
-    def _matrices(self) -> list[tuple[int, int]]:
-        """All matrices of all layers, and those of the vision encoder; no table and no LM head."""
-        found = self.layers * list(self.linears.values())
+    def _matrices(self) -> list[tuple[int, tuple[int, int]]]:
+        """How often there is each matrix, those of the vision encoder too; no table and no LM head."""
+        found = [(self.layers, shape) for shape in self.linears.values()]
         if self.vision:
-            found += self.vision.layers * list(self.vision.linears.values())
-            found += self.vision.outer_linears(self.hidden).values()
+            found += [(self.vision.layers, shape) for shape in self.vision.linears.values()]
+            found += [(1, shape) for shape in self.vision.outer_linears(self.hidden).values()]
         return found
 
     @property
     def parameters(self) -> int:
         """Weights of all matrices and tables; an LM head that shares the embedding's values is counted once."""
         tables = (1 if self.tied_embeddings else 2) * self.vocab * self.hidden
-        return sum(n * k for n, k in self._matrices) + tables
+        return sum(times * n * k for times, (n, k) in self._matrices) + tables
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of the whole network in memory, the same in every phase: matrices, norms, embedding table, LM head."""
         weights, act = format_named(self.weights), format_named(self.activations)
-        norms = [self.hidden] * (2 * self.layers + 1)
+        norms = [(2 * self.layers + 1, self.hidden)]
         if self.sub_norms:
-            norms += self.layers * [self.heads * self.head_dim, self.ffn]
+            norms += [(self.layers, self.heads * self.head_dim), (self.layers, self.ffn)]
         if self.vision:
-            norms += [self.vision.hidden] * (2 * self.vision.layers + 1)
+            norms.append((2 * self.vision.layers + 1, self.vision.hidden))
         # Embedding table and LM head both lie in memory even if tied: each is stored in its own format.
         table = (self.vocab, self.hidden)
-        stored = sum(weights.bytes(shape) for shape in self._matrices) + sum(act.bytes((width,)) for width in norms)
+        stored = sum(times * weights.bytes(shape) for times, shape in self._matrices)
+        stored += sum(times * act.bytes((width,)) for times, width in norms)
         return stored + format_named(self.embedding).bytes(table) + format_named(self.lm_head).bytes(table)
 
 
@@ -116,4 +122,6 @@ def token_problems(model: Model, batch: int, **asked: int) -> list[str]:
         for what, tokens in asked.items()
         if not 1 <= tokens <= model.max_context
     ]
+    if problem := beyond(batch, BATCH, of="sequences", instead="take fewer at once"):
+        problems.append(f"batch: {problem}")
     return problems + ([f"batch: at least one sequence, got {batch}"] if batch < 1 else [])

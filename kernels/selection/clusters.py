@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from kernels.limits import BUCKETS
 from kernels.selection.algorithm import Algorithm, CacheShape, Counters, Growing, State, check_count, check_share
 from kernels.selection.positions import sink_and_recent
 from kernels.selection.ranking import ONE_THREAD, scores_of
@@ -167,7 +168,7 @@ class HashClusters(Algorithm):
         check_count("hamming", self.hamming, least=0, most=self.bits + 1, of="bits", holder=needed)
         check_share("ratio", self.ratio)
         if self.buckets is not None:
-            check_count("buckets", self.buckets)
+            check_count("buckets", self.buckets, most=BUCKETS, of="buckets", holder="a row of scores has at most")
         if self.negative not in NEGATIVE:
             raise ValueError(f"negative: {self.negative!r} offers no score; take one of {', '.join(NEGATIVE)}")
         if self.ties not in ("nearest", "first"):

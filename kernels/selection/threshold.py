@@ -6,7 +6,8 @@ Knows one row of scores at a time and how many passes the buckets took. Does not
 import numpy as np
 from numba import njit
 
-from kernels.selection.algorithm import check_share
+from kernels.limits import BUCKETS
+from kernels.selection.algorithm import check_count, check_share
 
 # Compiled code gets the place in this tuple instead of the name.
 NEGATIVE = ("raw", "clamp", "shift", "exp")
@@ -121,7 +122,7 @@ def keep_to_ratio(
     sorts, equal scores by index, and reports 0 passes. A number divides min to max into that many buckets of equal
     width and takes whole buckets from the top. `negative` gives the weight of a score s: "raw" s, "clamp" max(s, 0),
     "shift" s - min, "exp" exp((s - max) scale). FP64. Source: arXiv 2512.12284. Raises ValueError for a ratio outside
-    0 to 1 or another `negative`.
+    0 to 1, buckets outside 1 to limits.BUCKETS, or another `negative`.
 
     Scores 9, 8, 7 with counts 4, 3, 3, and 14 for the rest: of 36, 60, 81, the last exceeds 0.8 * 95 = 76.
 
@@ -131,6 +132,8 @@ def keep_to_ratio(
     ([True, True, True, False], [81.0])
     """
     check_share("ratio", ratio)
+    if buckets is not None:
+        check_count("buckets", buckets, most=BUCKETS, of="buckets", holder="a row of scores has at most")
     if negative not in NEGATIVE:
         raise ValueError(f"negative: {negative!r} offers no score; take one of {', '.join(NEGATIVE)}")
     return _rows(scores.astype(np.float64), counts, ratio, buckets or 0, NEGATIVE.index(negative), scale)

@@ -21,6 +21,7 @@ from dataflow.op import OP_KINDS, Counts, work
 from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import UNLIMITED
+from kernels.limits import LISTED, TASKS, beyond
 from mappers.build.checks import check_fits, check_no_placement
 from mappers.build.section_builder import SectionBuilder
 from mappers.mapper import Mapper, option
@@ -57,13 +58,16 @@ class Streaming(Mapper):
         cascade = CASCADES[self.form]
         units, entries = _units(cascade, design), _entries(cascade, design)
         check_no_placement(design)
-        pipelines = {op.name: list(_pipelines(op, cascade, self.heads)) for op in ops}
         for op in ops:
-            _check_count(op, units, len(pipelines[op.name]), design)
+            # Both are asked before a pipeline is made.
+            pipelines = _lanes(op) if self.heads == "parallel" else 1
+            _check_count(op, units, pipelines, design)
+            _check_listed(op, len(units), pipelines)
+        streamed = {op.name: list(_pipelines(op, cascade, self.heads)) for op in ops}
         return Schedule(
             graph, design.name, self.name,
-            tuple(_section(graph, design, op, pipelines[op.name], entries, units) for op in ops),
-            recomputed=_recomputed(graph, pipelines), options=self.options(),
+            tuple(_section(graph, design, op, streamed[op.name], entries, units) for op in ops),
+            recomputed=_recomputed(graph, streamed), options=self.options(),
             approximated=(RESIDENT, *_unbounded(design, entries)),
         )  # fmt: skip
 
@@ -144,6 +148,26 @@ def _check_count(op: Op, units: dict[str, str], pipelines: int, design: Design) 
         ways = (*(["heads=sequential"] if each <= nodes else []), f"{path}={demand}")
         what = f"{pipelines} pipelines, each with nodes of its own"
         check_fits(what, path, demand, nodes, *ways, where=f"op '{op.name}'")
+
+
+def _lanes(op: Op) -> int:
+    """Heads of all sequences."""
+    return op.work["batch"] * op.work["heads"]
+
+
+def _check_listed(op: Op, nodes: int, pipelines: int) -> None:
+    """Raises MappingError where the section would be too long to write down."""
+    queries, keys, mask = op.work["queries"], op.work["keys"], op.work.mask
+    assert mask is not None
+    # Where all queries see the same keys, one tile of a task stands for all of them.
+    alike = mask.seen(0, queries=queries, keys=keys) == mask.seen(queries - 1, queries=queries, keys=keys)
+    listed = queries if alike else nodes * _lanes(op) * queries
+    found = (
+        beyond(nodes * pipelines, TASKS, of="tasks to write down", instead="take fewer heads, or heads=sequential"),
+        beyond(listed, LISTED, of="rows to write down", instead="take fewer queries or heads"),
+    )
+    if any(found):
+        raise MappingError("; ".join(filter(None, found)), where=f"op '{op.name}'")
 
 
 def _pipelines(op: Op, cascade: Cascade, how: Heads) -> Iterator[Pipeline]:
