@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 import time
 import traceback
@@ -18,11 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archsim.errors import Deadlock, InputError, MappingError
+from archsim.errors import Deadlock, InputError, MappingError, quoted
 
 if TYPE_CHECKING:
     from archsim.report.report import Report
 
+COMMENT = re.compile(r"(^|\s)#")  # in YAML
 SELECTION = "selection."  # the paths of --set that change the selection
 PROGRESS_SECONDS = 5
 
@@ -30,6 +32,14 @@ DONE, FAULT, WRONG, UNFIT, DEADLOCK, OUTSIDE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 13
 
 # The base of typer's complaints about the command line; where it lives differs between its releases.
 Complaint: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def _whole(text: str) -> int:
+    """A whole number in the digits 0 to 9; Python's own `int` also reads those of other scripts, and 1_000."""
+    if not re.fullmatch("-?[0-9]{1,60}", str(text)):
+        raise typer.BadParameter(f"expected a whole number, got {quoted(text)}")
+    return int(text)
+
 
 DesignName = Annotated[str, typer.Argument(metavar="DESIGN", help="a shipped design's name, or a path to a YAML file")]
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="a shipped model's name, or a path to a YAML file")]
@@ -49,7 +59,7 @@ PhaseOption = Annotated[str, typer.Option(help="what the model does; `list phase
 SelectionOption = Annotated[
     str | None, typer.Option(help="which cached keys a step attends to: a shipped name, or a path")
 ]
-BatchOption = Annotated[int, typer.Option(help="sequences at once")]
+BatchOption = Annotated[int, typer.Option(parser=_whole, metavar="<int>", help="sequences at once")]
 MapperName = Annotated[str | None, typer.Option(help="the mapper, if not the design's own")]
 EngineOption = Annotated[
     str, typer.Option(help="auto, compiled, simpy, or recurrence (where each task has its own unit)")
@@ -119,13 +129,14 @@ def size_fifos(
     Each depth is proven by a run with one place less.
     """
     from archsim import size_fifos as sized
+    from dataflow.models.phases import graph_of
     from mappers import lower
-    from mappers.experiment.run import one_graph
+    from mappers.experiment.run import refuse_many_steps
 
+    refuse_many_steps(asked["phase"])
     design, model, run_of = _loaded(**asked)
-    phase, mapper, engine, options = (run_of.pop(what) for what in ("phase", "mapper", "engine", "options"))
-    schedule = lower(one_graph(model, phase, run_of), design, mapper=mapper, **options)
-    sizes = sized(schedule, design, target=target, engine=engine, progress=_told_now_and_then())
+    schedule = lower(graph_of(run_of["phase"], model), design, mapper=run_of["mapper"])
+    sizes = sized(schedule, design, target=target, engine=run_of["engine"], progress=_told_now_and_then())
     print(json.dumps(sizes.as_json(), indent=1) if json_ else sizes)
 
 
@@ -141,12 +152,13 @@ def _loaded(
     option: MapperOption = None,
     **fields: Any,
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """The Design with its changes, the Model, and what else `mappers.run` takes.
+    """The Design with its changes, the Model, and the phase, mapper and engine that `mappers.run` takes.
 
-    The options of the mapper have the selection, with its changes, among them. Raises InputError with the problems of
-    all of them.
+    The mapper has the selection, with its changes, among its options. Raises InputError.
     """
     from archsim import load_design, load_model, load_selection
+    from dataflow.models.phases import phase_named
+    from mappers.registry import chosen_mapper
 
     changes = _pairs("--set", set_ or [], typed=True)
     own = {path: value for path, value in changes.items() if not path.startswith(SELECTION)}
@@ -160,8 +172,10 @@ def _loaded(
         raise InputError(f"--option selection={options['selection']}: give --selection {options['selection']}")
     if selection is not None:
         options["selection"] = load_selection(selection).with_(others) if others else load_selection(selection)
-    run_of = {"phase": phase, "batch": batch, "mapper": mapper, "engine": engine, "options": options, **fields}
-    return (chosen.with_(own) if own else chosen), network, run_of
+    chosen = chosen.with_(own) if own else chosen
+    asked = phase_named(phase, {"batch": batch, **fields})
+    # What the user names is looked up here and stays data: it never becomes the name of an argument.
+    return chosen, network, {"phase": asked, "mapper": chosen_mapper(chosen, mapper, options), "engine": engine}
 
 
 def _told_now_and_then() -> Callable[[str], None]:
@@ -272,7 +286,13 @@ def _pairs(option: str, written: list[str], *, typed: bool) -> dict[str, Any]:
     for text in written:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
-            problems.append(f"{option}: expected NAME=VALUE, got {text!r}")
+            problems.append(f"{option}: expected NAME=VALUE, got {quoted(text)}")
+            continue
+        if not text.isprintable():  # of several lines only the first would be the value
+            problems.append(f"{option}: expected one line of printable text, got {quoted(text)}")
+            continue
+        if typed and COMMENT.search(value) and value[0] not in "\"'":
+            problems.append(f"{option} {name}: what follows '#' is a comment; put the value in quotes")
             continue
         if name in pairs:
             problems.append(f"{option}: {name} is given twice; give it once")
@@ -320,9 +340,9 @@ def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
 def _field_option(written: str, kind: Any, meanings: dict[str, list[str]]) -> inspect.Parameter:
     """An option for a field of phases; `meanings` has the phases of each meaning."""
     help_ = "; ".join(f"{meaning} ({', '.join(phases)})" for meaning, phases in meanings.items())
-    asked = Annotated[
-        kind | None, typer.Option(f"{written}/--no-{written[2:]}" if kind is bool else written, help=help_)
-    ]
+    flag = f"{written}/--no-{written[2:]}" if kind is bool else written
+    whole = {"parser": _whole, "metavar": "<int>"} if kind is int else {}
+    asked = Annotated[kind | None, typer.Option(flag, help=help_, **whole)]
     return inspect.Parameter("_", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=asked)
 
 

@@ -5,12 +5,13 @@ Does not know how a point is simulated: `compare` is given a function that does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from archsim.errors import DesignError
 from archsim.files.shipped import found
@@ -23,7 +24,7 @@ from dataflow.phase import Phase, field_types
 
 STILL = 0.01  # a known miss may move by this much of its ratio before its test fails
 
-Tolerance = Annotated[float, Field(gt=0, lt=1)]
+Tolerance = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Tokens = Annotated[int, Field(ge=1, strict=True)]
 Metric = Literal[
     "seconds", "tokens_per_second", "frames_per_second", "op_seconds", "part_share", "times_slower", "power"
@@ -42,6 +43,7 @@ METRICS: dict[str, tuple[str, Callable[[Report, Name, Report | None], float | No
 }
 # Dimensions without a physical unit -> (an example of how the value is printed, its scale).
 PLAIN = {"share": ("48 %", 0.01), "ratio": ("7.3 x", 1.0), "rate of frames": ("8.3 frame/s", 1.0)}
+PLAIN_NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{0,30})?")  # not isdigit, which takes the digits of every script
 
 
 def value_of(text: str, dimension: str) -> float:
@@ -55,7 +57,7 @@ def value_of(text: str, dimension: str) -> float:
     example, scale = PLAIN[dimension]
     number, _, unit = text.partition(" ")
     # Zero is refused too: errors are relative to the published value.
-    if unit != example.split()[1] or not number.replace(".", "", 1).isdigit() or not float(number):
+    if unit != example.split()[1] or not PLAIN_NUMBER.fullmatch(number) or not float(number):
         raise ValueError(f"expected a {dimension} such as '{example}', got {text!r}")
     return float(number) * scale
 
@@ -82,7 +84,7 @@ class KnownMiss(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ratio: float = Field(gt=0, description="simulated over published, when it was last understood")
+    ratio: float = Field(gt=0, strict=True, description="simulated over published, when it was last understood")
     reason: str = Field(description="the cause that the model lacks")
 
 
@@ -107,7 +109,7 @@ class Point(BaseModel):
     phase: str = Field(description="the phase to simulate; `archsim list phases` lists them with their fields")
     tokens: Tokens | None = Field(None, description="context of the phase, or prompt where it has no context")
     prompt: Tokens | None = Field(None, description="prompt of a phase that also has a context")
-    fields: dict[str, int | bool | str] = Field(
+    fields: dict[str, StrictInt | StrictBool | StrictStr] = Field(
         default_factory=dict, description="other fields of the phase -> value, as on the command line"
     )
     batch: Tokens = Field(1, description="sequences at once")

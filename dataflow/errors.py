@@ -49,13 +49,10 @@ def refuse(problems: Sequence[str], error: type[InputError] = GraphError) -> Non
         raise error(problems)
 
 
-def expect(given: object, kind: type, meant: str) -> None:
-    """Raises InputError where a value from Python is not of this type; `meant` says what it should be.
-
-    >>> expect(3, int, "a number")
-    """
+def expect(what: str, given: object, kind: type) -> None:
+    """Raises InputError where an object of another kind is given, such as a design's name for a Design."""
     if not isinstance(given, kind):
-        raise InputError(f"expected {meant}, got {quoted(given)}")
+        raise InputError(f"{what}: expected a {kind.__name__}, got {quoted(given)}")
 
 
 def guess(name: str, known: Iterable[str], *, otherwise: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 from archsim.design.design import Design
 from archsim.errors import InputError, MappingError, quoted
 from archsim.selection.selection import Selection
+from dataflow.errors import refuse
 from dataflow.graph import Graph
 from dataflow.phase import HELP, Phase
 from dataflow.schedule import Schedule
@@ -26,7 +27,7 @@ def option(meaning: str, *, default: Any) -> Any:
 class Mapper:
     """A mapper of this name with these options, as values or as text; a subclass gives `lower`.
 
-    `phases` are the phases of a model that it can lower; None where any graph will do. Raises MappingError with every
+    `phases` are the phases of a model that it can lower; None where any graph will do. Raises InputError with every
     option that it cannot have.
     """
 
@@ -34,14 +35,13 @@ class Mapper:
     phases: ClassVar[tuple[type[Phase], ...] | None] = None
 
     def __post_init__(self) -> None:
-        problems = []
+        problems: list[str] = []
         for option in options_of(type(self)).values():
             try:
                 object.__setattr__(self, option.name, option.value(getattr(self, option.name)))
             except InputError as problem:
-                problems.append(str(problem))
-        if problems:
-            raise MappingError("\n".join(problems))
+                problems += problem.problems
+        refuse(problems, InputError)
 
     def lower(self, graph: Graph, design: Design) -> Schedule:
         """The schedule of the graph on the design. Raises MappingError where it does not fit."""
@@ -91,7 +91,9 @@ class Option:
         if taken:
             return given
         if self.kind is Selection:
-            raise InputError(f"option {self.name}: expected a Selection, got {given!r}; or give --selection {given}")
+            name = given if isinstance(given, str) else "NAME"
+            told = f"expected a Selection, got {quoted(given)}; or give --selection {name}"
+            raise InputError(f"option {self.name}: {told}")
         expected = " or ".join(self.values) if self.values else self.told.split(",")[0]
         raise InputError(f"option {self.name}: expected {expected}, got {quoted(given)}")
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsim.design.design import Design
-from archsim.errors import MappingError, quoted
+from archsim.errors import InputError, MappingError, quoted
 from archsim.selection.selection import Selection
-from dataflow.errors import expect, guess
+from dataflow.errors import expect, guess, refuse
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
 from mappers.build.checks import check_schedule
@@ -27,15 +27,10 @@ MAPPERS: dict[str, type[Mapper]] = {
 def lower(graph: Graph, design: Design, *, mapper: str | Mapper | None = None, **options: Any) -> Schedule:
     """The schedule of this graph on this design, by the design's own mapper unless another is named or given.
 
-    Raises MappingError where the mapper or an option is not known, or the graph does not fit.
+    Raises InputError where the mapper or an option is not known, MappingError where the graph does not fit.
     """
-    expect(graph, Graph, "a graph, as dataflow.decode gives")
-    expect(design, Design, "a design, as load_design gives")
-    if isinstance(mapper, Mapper) and options:
-        told = ", ".join(options)
-        call = f"{type(mapper).__name__}({told}=...)"
-        raise MappingError(f"{told}: given beside a mapper, which has its own options; write {call}")
-    chosen = mapper if isinstance(mapper, Mapper) else mapper_named(mapper or design.mapper, options)
+    expect("graph", graph, Graph)
+    chosen = chosen_mapper(design, mapper, options)
     refuse_phase(chosen, graph)
     made = chosen.lower(graph, design)
     if not isinstance(made, Schedule):
@@ -49,23 +44,35 @@ def lower_step(graph: Graph, design: Design, *, previous: Schedule) -> Schedule:
     return MAPPERS[previous.mapper](**previous.options).step(previous, graph, design)
 
 
+def chosen_mapper(design: Design, mapper: str | Mapper | None, options: Mapping[str, Any]) -> Mapper:
+    """The mapper that is given, or the one of this name, or else the design's own. Raises InputError."""
+    expect("design", design, Design)
+    if not isinstance(mapper, Mapper):
+        return mapper_named(design.mapper if mapper is None else mapper, options)
+    if options:
+        told = ", ".join(map(str, options))
+        call = f"{type(mapper).__name__}({told}=...)"
+        raise InputError(f"{told}: given beside a mapper, which has its own options; write {call}")
+    return mapper
+
+
 def mapper_named(name: str, options: Mapping[str, Any]) -> Mapper:
-    """The mapper of this name with these options, as values or as text. Raises MappingError with every problem."""
-    if name not in MAPPERS:
-        raise MappingError(f"unknown mapper '{name}'; mappers are: {', '.join(MAPPERS)}")
+    """The mapper of this name with these options, as values or as text. Raises InputError with every problem."""
+    if not isinstance(name, str) or name not in MAPPERS:
+        raise InputError(f"unknown mapper {quoted(name)}; mappers are: {', '.join(MAPPERS)}")
+    expect("options", options, Mapping)
     known = options_of(MAPPERS[name])
     problems = [
         f"mapper '{name}' has no option '{key}'; "
-        + (guess(key, known, otherwise="options are") if known else "it has none")
+        + (guess(str(key), known, otherwise="options are") if known else "it has none")
         for key in options
         if key not in known
     ]
     try:
         chosen = MAPPERS[name](**{key: value for key, value in options.items() if key in known})
-    except MappingError as error:
+    except InputError as error:
         problems += error.problems
-    if problems:
-        raise MappingError("\n".join(problems))
+    refuse(problems, InputError)
     return chosen
 
 

@@ -7,7 +7,7 @@ from archsim.engine.machine_code_folder import CLOCK, is_compiled
 from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
 from archsim.engine.spans import Span
-from dataflow.errors import InputError
+from dataflow.errors import InputError, quoted
 
 ENGINES = ("compiled", "simpy")  # take every section
 OWN_UNITS = ("recurrence",)  # take those in which every task has a unit of its own
@@ -26,7 +26,7 @@ def engine_for(engine: str, firings: int | None) -> str:
     InputError for an engine that is not there.
     """
     if engine not in NAMES:
-        raise InputError(f"unknown engine '{engine}'; engines are: {', '.join(NAMES)}")
+        raise InputError(f"unknown engine {quoted(engine)}; engines are: {', '.join(NAMES)}")
     if engine != "auto":
         return engine
     if firings is None or sum(_cold_runs) + firings > COLD_FIRINGS or is_compiled(CLOCK):

@@ -19,6 +19,7 @@ from archsim.fifos.search import DepthByQueue, DepthTrials, Search
 from archsim.fifos.text import as_json, html, screen
 from archsim.quantity import parse, show
 from archsim.units import Host
+from dataflow.errors import expect
 from dataflow.schedule import Schedule
 from dataflow.task import UNLIMITED
 
@@ -70,6 +71,8 @@ def size_fifos(
     Deadlock
         the schedule cannot go on at any depths.
     """
+    expect("schedule", schedule, Schedule)
+    expect("design", design, Design)
     written = CYCLES.fullmatch(target) if isinstance(target, str) else None
     target = int(written[1]) if written else target
     asked = _target_cycles(target, schedule, design)

@@ -5,6 +5,7 @@ imports yaml. Text that YAML reads in another way than people mean it (`no`, `1e
 keys, anchors) is refused.
 """
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -89,7 +90,7 @@ def read_text(text: str, *, path: str = "text") -> Document:
     >>> document.data, document.line("units.mm.rate"), document.line("units.mm.kind")
     ({'units': {'mm': {'rate': 1}}}, 2, 2)
     """
-    reading = _Reading()
+    reading = _Reading(json=path.endswith(".json"))
     data: Any = None
     try:
         data = reading.document(yaml.SafeLoader(text))
@@ -137,7 +138,8 @@ class _Reading:
 
     loader: yaml.SafeLoader
 
-    def __init__(self) -> None:
+    def __init__(self, *, json: bool) -> None:
+        self.json = json
         self.lines: dict[str, int] = {}
         self.problems: list[tuple[int, str, str]] = []
         self.at = 1
@@ -194,6 +196,8 @@ class _Reading:
 
     def scalar(self, event: yaml.ScalarEvent, where: str) -> Any:
         value, complaint = _plain(event.value) if event.implicit[0] else (event.value, "")
+        if self.json and event.implicit[0] and _JSON_NUMBER.fullmatch(event.value) and isfinite(float(event.value)):
+            value, complaint = json.loads(event.value), ""  # in YAML 1.1 a number such as 1e-06 is text
         if any("\ud800" <= letter <= "\udfff" for letter in event.value):
             complaint = f"{quoted(event.value)} holds half a character; write the character itself"
         if complaint:
@@ -240,6 +244,8 @@ class _Reading:
             self.problem(self.at, where, f"key {shown} is no name; expected printable text without space around it")
         return text if text.isprintable() else repr(text)[1:-1]  # a message is one line, whatever the key
 
+
+_JSON_NUMBER = re.compile(r"-?(0|[1-9]\d{0,59})(\.\d{1,60})?([eE][-+]?\d{1,4})?", re.ASCII)
 
 # PyYAML follows YAML 1.1, in which `no` is false and 010 is octal.
 _RESOLVER = yaml.resolver.Resolver()

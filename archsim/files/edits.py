@@ -21,6 +21,8 @@ def edited(document: Document, changes: Mapping[str, Any], *, opens: int) -> Doc
     edited document then checks whether it may be there. Raises DesignError for a path that does not exist.
     """
     data = copy.deepcopy(document.data)
+    if not isinstance(changes, Mapping) or not all(isinstance(path, str) for path in changes):
+        raise DesignError(f"{document.path}: changes: expected a mapping of dotted paths to values")
     problems = [problem for path, value in changes.items() if (problem := _set(data, path, value, opens))]
     if problems:
         raise DesignError([f"{document.path}: {problem}" for problem in problems])

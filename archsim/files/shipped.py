@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from archsim.errors import DesignError
+from archsim.errors import DesignError, quoted
 from archsim.files.document import Document, read
 from archsim.files.validate import validate
 from dataflow.errors import guess
@@ -25,6 +26,8 @@ def shipped(folder: str = "") -> dict[str, Path]:
 
 def found(name: str, folder: str, noun: str) -> Document:
     """The document with a shipped name or at a path. Raises DesignError when there is neither."""
+    if not isinstance(name, str):
+        raise DesignError(f"{noun}: expected a shipped name or a path, got {quoted(name)}")
     known = shipped(folder)
     if name in known:
         path = known[name]
@@ -32,7 +35,12 @@ def found(name: str, folder: str, noun: str) -> Document:
         short = "/".join(path.parts[path.parts.index("designs") :]) if "designs" in path.parts else str(path)
         document = read(path)
         return Document(short, document.data, document.lines)
-    if name.endswith((".yaml", ".yml")) or Path(name).exists():
+    # Messages name shipped files as in a checkout; what they name can be given back anywhere.
+    top, _, rest = name.partition("/")
+    if top == "designs" and not os.path.exists(name) and (data_folder() / rest).is_file():
+        document = read(data_folder() / rest)
+        return Document(name, document.data, document.lines)
+    if name.endswith((".yaml", ".yml", ".json")) or os.path.exists(name):
         return read(name)
     raise DesignError(f"no {noun} '{name}'; {guess(name, known, otherwise='shipped are')} (a path ends in .yaml)")
 

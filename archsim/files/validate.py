@@ -4,6 +4,7 @@ Knows the errors of pydantic and the form of our messages. Does not know designs
 """
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -156,6 +157,8 @@ def _explain_kind(given: Any, name: str, place: _Place) -> tuple[str, str, str]:
     here = ".".join(place.path)
     kinds = [kind for member in _members(place.annotation) for kind in _kinds(member, name)]
     known = f"{name}s are: {', '.join(kinds)}"
+    if not isinstance(given, Mapping):
+        return here, here, f"expected a mapping, got {quoted(given)}"
     if name not in given:
         return here, here, f"missing key {name!r}; {known}"
     alike = difflib.get_close_matches(str(given[name]), kinds, n=1, cutoff=0.75)

@@ -121,7 +121,9 @@ class Figures:
         return (*self.skipped, *self.approximated)
 
     def bytes_moved(self, memory: str, direction: str) -> int:
-        """Bytes read or written ("read", "written") at a memory, all roles together."""
+        """Bytes read or written ("read", "written") at a memory, all roles. Raises InputError for no memory."""
+        if memory not in self.traffic:
+            raise InputError(f"no memory {quoted(memory)}; {guess(str(memory), self.traffic, otherwise='there are')}")
         return sum(n for (way, _), n in self.traffic[memory].items() if way == direction)
 
     def op(self, name: str) -> OpReport:

@@ -45,8 +45,8 @@ def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Rep
     Raises Deadlock when the schedule cannot go on, ScheduleError where it does not fit the design's units, InputError
     for arguments of other types, and LawBroken (a fault of ours) where the result breaks a law of the event model.
     """
-    expect(schedule, Schedule, "a schedule, as mappers.lower gives")
-    expect(design, Design, "a design, as load_design gives")
+    expect("schedule", schedule, Schedule)
+    expect("design", design, Design)
     graph = schedule.graph
     engine = engine_for(engine, schedule.run_firings)
     return _report([schedule], design, engine, phase=graph.phase, tokens=graph.tokens, labelled=False)
@@ -57,6 +57,7 @@ def simulate_steps(schedules: Iterable[Schedule], design: Design, *, phase: Phas
 
     A section, task or op that two successive steps share as one object is simulated once. Raises as simulate.
     """
+    expect("design", design, Design)
     engine = engine_for(engine, None)
     return _report(schedules, design, engine, phase=phase, tokens=phase.tokens_made, labelled=True)
 

@@ -20,6 +20,7 @@ from archsim.selection.selection import Selection, Use
 from dataflow.errors import GraphError
 from dataflow.op import Work, work
 from dataflow.task import UNLIMITED
+from kernels.limits import RULE_BYTES, beyond
 from kernels.selection.algorithm import CacheShape, Counters, SelectedKeys, State, advance, start, update
 from kernels.selection.quality import mean_quality
 from kernels.selection.recordings import load_selection, load_stream
@@ -57,8 +58,18 @@ def run_rule(selection: Selection, cache: LayerCache, *, use: Use, judged: bool)
     return _run_rule(Rule.of(selection), cache, use, judged)
 
 
+def _check_size(rule: Rule, cache: LayerCache) -> None:
+    """Raises InputError for more keys and queries than a rule is run on."""
+    keys = max(cache.tokens, SEGMENT) * cache.kv_heads
+    size = (keys + cache.rows * cache.heads) * cache.head_dim * np.dtype(np.float32).itemsize
+    way = "take a shorter context or fewer heads"
+    if problem := beyond(size, RULE_BYTES, of="bytes of keys and queries to run the rule on", instead=way):
+        raise InputError(rule.at(problem))
+
+
 @lru_cache(maxsize=64)
 def _run_rule(rule: Rule, cache: LayerCache, use: Use, judged: bool) -> RuleRun:
+    _check_size(rule, cache)
     shape = CacheShape(cache.tokens, cache.heads, cache.kv_heads, cache.head_dim, cache.element_bytes)
     if rule.recorded_selection is not None:
         step = _replayed(rule, shape, cache.rows)

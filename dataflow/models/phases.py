@@ -155,7 +155,7 @@ def phase_named(name: str, asked: Mapping[str, Any]) -> Phase:
 
     Raises InputError with all that the phase needs and is not given, or is given and does not take.
     """
-    if name not in PHASES:
+    if not isinstance(name, str) or name not in PHASES:
         raise InputError(f"unknown phase {quoted(name)}; phases are: {', '.join(PHASES)}")
     phase = PHASES[name]
     given = {key: value for key, value in asked.items() if value is not None}

@@ -32,7 +32,7 @@ class Vision(BaseModel):
     patch: Extent = Field(description="side of a square patch, in pixels")
     frame_tokens: Extent = Field(description="rows of a frame that the decoder reads, after pooling")
     connector: Extent = Field(description="width between the two matrices of the connector")
-    norm_eps: float = Field(gt=0, description="added to the variance under the root of a layer norm")
+    norm_eps: float = Field(gt=0, strict=True, description="added to the variance under the root of a layer norm")
 
     @model_validator(mode="after")
     def _consistent(self) -> Vision:

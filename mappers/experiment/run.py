@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from archsim.design.design import Design, load_design
 from archsim.engine import engine_for
-from archsim.errors import InputError, MappingError
+from archsim.errors import InputError, MappingError, quoted
 from archsim.files.shipped import load_model
 from archsim.published import Conditions
 from archsim.report.report import Report, simulate, simulate_steps
 from archsim.selection.selection import Selection, load_selection
+from dataflow.errors import expect
 from dataflow.graph import Graph
 from dataflow.models.model import Model
 from dataflow.models.phases import PHASES, Decode, graph_of, phase_named
 from dataflow.phase import Phase
 from dataflow.schedule import Schedule
 from mappers.mapper import Mapper
-from mappers.registry import lower, lower_step
+from mappers.registry import chosen_mapper, lower, lower_step
+
+T = TypeVar("T")
 
 # Engines in Python run some hundred thousand firings a second: from here on it takes seconds.
 PYTHON_ENGINES, SLOW_FIRINGS = ("simpy", "recurrence"), 500_000
@@ -31,17 +34,25 @@ def chosen_phase(phase: str | Phase, asked: Mapping[str, Any]) -> Phase:
     if isinstance(phase, str):
         return phase_named(phase, asked)
     if not isinstance(phase, Phase):
-        raise InputError(f"phase: expected a name or a Phase, got {phase!r}")
+        raise InputError(f"phase: expected a name or a Phase, got {quoted(phase)}")
     if asked:
         raise InputError(f"{', '.join(asked)}: the phase is given with its fields; give {phase.name} there")
     return phase
 
 
-def one_graph(model: Model, phase: str, asked: Mapping[str, Any]) -> Graph:
-    """The graph of the phase of this name with these fields. Raises InputError where it has many steps."""
+def refuse_many_steps(phase: str) -> None:
+    """Raises InputError for the name of a phase that has a graph for each of its steps."""
     if phase in PHASES and PHASES[phase].many_steps:
         raise InputError(f"phase {phase} has a graph for each of its steps; take the phase of one step, such as decode")
-    return graph_of(phase_named(phase, asked), model)
+
+
+def loaded(what: str, given: Any, kind: type[T], load: Callable[[str], T]) -> T:
+    """The object that is given, or the one of this name or path. Raises InputError."""
+    if isinstance(given, str):
+        return load(given)
+    if not isinstance(given, kind):
+        raise InputError(f"{what}: expected a {kind.__name__}, a shipped name or a path, got {quoted(given)}")
+    return given
 
 
 def step_schedules(
@@ -57,63 +68,69 @@ def step_schedules(
     Raises GraphError and MappingError at the call, with everything that the model or the design cannot hold at the
     steps that need most.
     """
-    asked = {"mapper": mapper, **(options or {})}
+    expect("model", model, Model)
+    expect("phase", phase, Phase)
+    chosen = chosen_mapper(design, mapper, options or {})
     errors: list[MappingError] = []
     for graph in phase.ends(model):
         try:
-            lower(graph, design, **asked)
+            lower(graph, design, mapper=chosen)
         except MappingError as error:
             errors.append(error)
     if errors:
         problems = dict.fromkeys(problem for error in errors for problem in error.problems)
         raise errors[0] if len(problems) == 1 else MappingError("\n".join(problems))
-    return _lowered(phase.steps(model), design, asked)
+    return _lowered(phase.steps(model), design, chosen)
 
 
-def _lowered(steps: Iterator[Graph], design: Design, asked: Mapping[str, Any]) -> Iterator[Schedule]:
+def _lowered(steps: Iterator[Graph], design: Design, mapper: Mapper) -> Iterator[Schedule]:
     previous: Schedule | None = None
     for graph in steps:
         # Only of decode steps is it known that nothing but attention depends on the context.
         if previous is not None and type(graph.phase) is Decode and graph.phase.follows(previous.graph.phase):
             previous = lower_step(graph, design, previous=previous)
         else:
-            previous = lower(graph, design, **asked)
+            previous = lower(graph, design, mapper=mapper)
         yield previous
 
 
 def run_published(conditions: Conditions) -> Report:
     """The report of the run that a published number is of. Raises InputError."""
-    selection = None if conditions.selection is None else load_selection(conditions.selection)
     return run(
-        load_design(conditions.design), load_model(conditions.model), phase=conditions.phase, selection=selection,
+        conditions.design, conditions.model, phase=conditions.phase, selection=conditions.selection,
         options=dict(conditions.options),
     )  # fmt: skip
 
 
 def run(
-    design: Design,
-    model: Model,
+    design: Design | str,
+    model: Model | str,
     *,
     phase: str | Phase,
     mapper: str | Mapper | None = None,
     engine: str = "auto",
-    selection: Selection | None = None,
+    selection: Selection | str | None = None,
     options: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
     **asked: Any,
 ) -> Report:
     """The report of a model's phase on a design: graph, lowering and simulation. Raises InputError and its leaves.
 
+    Design, model and selection are given as such, or by a shipped name or a path.
     `phase` is a Phase, or its name with its fields beside it: run(design, model, phase="decode", context=128).
     `selection` says which cached keys a step attends to, for mappers that choose among them. Of a phase of many steps,
     such as generate, every step is simulated; `progress` is called with a line of text for each.
     """
+    design, model = loaded("design", design, Design, load_design), loaded("model", model, Model, load_model)
+    expect("options", options or {}, Mapping)
+    if selection is not None:
+        options = {**(options or {}), SELECTION: loaded("selection", selection, Selection, load_selection)}
     chosen = chosen_phase(phase, asked)
-    options = {**(options or {}), **({} if selection is None else {SELECTION: selection})}
+    mapper = chosen_mapper(design, mapper, options or {})
     if not chosen.many_steps:
-        schedule = lower(graph_of(chosen, model), design, mapper=mapper, **options)
+        schedule = lower(graph_of(chosen, model), design, mapper=mapper)
         return simulate(schedule, design, engine=_engine(engine, schedule, schedule.run_firings))
-    schedules = step_schedules(design, model, chosen, mapper=mapper, options=options)
+    schedules = step_schedules(design, model, chosen, mapper=mapper)
     first = next(schedules)
     tokens = chosen.tokens_made or 0
     engine = _engine(engine, first, max(1, tokens) * first.run_firings)

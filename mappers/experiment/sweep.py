@@ -5,19 +5,23 @@ Knows in which order combinations are cheapest. Refused combinations are rows to
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
 
-from archsim.design.design import Design
-from archsim.errors import InputError
+from archsim.design.design import Design, load_design
+from archsim.errors import InputError, quoted
+from archsim.files.shipped import load_model
 from archsim.report.report import Report
 from archsim.selection.selection import Selection, load_selection
 from archsim.units import Memory
+from dataflow.errors import expect
 from dataflow.models.model import Model
+from dataflow.models.phases import phase_named
 from mappers.experiment.row import Row
-from mappers.experiment.run import SELECTION, run
+from mappers.experiment.run import SELECTION, loaded, run
 from mappers.experiment.sweep_request import (
     OPTION_PREFIX,
     SELECTION_PREFIX,
@@ -35,12 +39,12 @@ NOT_OF_THE_RULE = ("", "resident", "kept")
 
 
 def sweep(
-    design: Design,
-    model: Model,
+    design: Design | str,
+    model: Model | str,
     *,
     phase: str,
     over: Mapping[str, Sequence[Any]],
-    selection: Selection | None = None,
+    selection: Selection | str | None = None,
     options: Mapping[str, Any] | None = None,
     jobs: int = 1,
     **asked: Any,
@@ -49,9 +53,9 @@ def sweep(
 
     A path is one of the design ("units.pcie.bandwidth"), of the selection ("selection.settings.ratio"), "selection"
     itself (shipped names, paths, or Selections), an option of the mapper ("option.prediction"), or what the phase takes
-    ("context"); `asked` is what `run` takes besides. A combination that is refused is a row with its problem. With
-    `jobs` that many processes run combinations at once, with the files of --with loaded in each. An interrupt loses the
-    rows; `sweep_rows` hands out each when it is done.
+    ("context"); `asked` is what `run` takes besides. A combination that is refused, or ends in a fault of ours, is a
+    row with its problem, and the others go on. With `jobs` that many processes run combinations at once, with the files
+    of --with loaded in each. An interrupt loses the rows; `sweep_rows` hands out each when it is done.
 
     Raises InputError, before anything runs, with every path that is not there, list that is empty, and value that no
     phase takes.
@@ -61,17 +65,17 @@ def sweep(
     >>> [row.seconds for row in rows], rows[1].problem
     ([0.000726, None], "context: model 'toy_llm' takes 1 to 64 tokens, got 1000")
     """
-    request = SweepRequest(design, model, phase, as_lists(over), selection, dict(options or {}), asked)
-    return [row for _, row in sorted(_rows(checked(request), jobs), key=lambda placed: placed[0])]
+    request = _request(design, model, phase, over, selection, options, asked)
+    return [row for _, row in sorted(_rows(request, _jobs(jobs)), key=lambda placed: placed[0])]
 
 
 def sweep_rows(
-    design: Design,
-    model: Model,
+    design: Design | str,
+    model: Model | str,
     *,
     phase: str,
     over: Mapping[str, Sequence[Any]],
-    selection: Selection | None = None,
+    selection: Selection | str | None = None,
     options: Mapping[str, Any] | None = None,
     jobs: int = 1,
     **asked: Any,
@@ -81,8 +85,30 @@ def sweep_rows(
     Rows that share a run of the selection's rule come one after another, so that it runs once for all of them; apart
     from that the order is that of `sweep`. Raises as `sweep`, at the call.
     """
-    request = SweepRequest(design, model, phase, as_lists(over), selection, dict(options or {}), asked)
-    return (row for _, row in _rows(checked(request), jobs))
+    request = _request(design, model, phase, over, selection, options, asked)
+    return (row for _, row in _rows(request, _jobs(jobs)))
+
+
+def _request(
+    design: Design | str,
+    model: Model | str,
+    phase: str,
+    over: Mapping[str, Sequence[Any]],
+    selection: Selection | str | None,
+    options: Mapping[str, Any] | None,
+    asked: Mapping[str, Any],
+) -> SweepRequest:
+    """The request with its files read. Raises InputError with every mistake that would make all combinations fail."""
+    chosen = None if selection is None else loaded("selection", selection, Selection, load_selection)
+    design, model = loaded("design", design, Design, load_design), loaded("model", model, Model, load_model)
+    expect("options", options or {}, Mapping)
+    return checked(SweepRequest(design, model, phase, as_lists(over), chosen, dict(options or {}), asked))
+
+
+def _jobs(jobs: int) -> int:
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise InputError(f"jobs: expected a whole number of processes from 1 on, got {quoted(jobs)}")
+    return jobs
 
 
 def _rows(request: SweepRequest, jobs: int) -> Iterator[tuple[int, Row]]:
@@ -121,6 +147,9 @@ def _row(request: SweepRequest, settings: Mapping[str, Any]) -> Row:
         return Row(settings, _report(request, settings), None, memories)
     except InputError as problem:
         return Row(settings, None, str(problem), memories)
+    except Exception as fault:
+        logging.getLogger("archsim").exception(f"internal fault at {dict(settings)}")
+        return Row(settings, None, f"internal fault: {type(fault).__name__}: {fault}", memories)
 
 
 def _of_the_rule(path: str) -> bool:
@@ -136,9 +165,11 @@ def _report(request: SweepRequest, settings: Mapping[str, Any]) -> Report:
         {inner: value for path, value in settings.items() if (inner := inner_path(prefix, path))}
         for prefix in (SELECTION_PREFIX, OPTION_PREFIX)
     )
+    asked = {**request.asked, **settings}
     return run(
-        request.design.with_(own) if own else request.design, request.model, phase=request.phase,
+        request.design.with_(own) if own else request.design, request.model,
+        phase=phase_named(request.phase, {name: asked.get(name) for name in request.of_phase}),
+        mapper=request.asked.get("mapper"), engine=request.asked.get("engine") or "auto",
         selection=selection.with_(changes) if selection and changes else selection,
         options={**request.options, **options},
-        **{**request.asked, **{path: value for path, value in settings.items() if path in request.of_phase}},
     )  # fmt: skip

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from math import prod
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from archsim.design.design import Design
 from archsim.errors import DesignError, InputError, quoted
 from archsim.files.edits import edited
 from archsim.selection.selection import Selection, load_selection
-from dataflow.errors import guess
+from dataflow.errors import guess, refuse
 from dataflow.models.model import Model
 from dataflow.models.phases import PHASES, phase_named
 from dataflow.phase import field_types
+from kernels.limits import COMBINATIONS, beyond
 from mappers.experiment.run import SELECTION
-from mappers.mapper import options_of
+from mappers.mapper import Mapper, options_of
 from mappers.registry import MAPPERS, takes_selection
 
 SELECTION_PREFIX, OPTION_PREFIX = f"{SELECTION}.", "option."
@@ -51,15 +55,26 @@ class SweepRequest:
 
 def as_lists(over: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The values of each path as a list, numbers of arrays as Python's own. Raises InputError."""
+    if not isinstance(over, Mapping):
+        raise InputError(f"over: expected a mapping of paths to lists of values, got {quoted(over)}")
     found, problems = {}, []
     for path, values in over.items():
-        if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        if not isinstance(path, str):
+            problems.append(f"over: expected paths as text, got {quoted(path)}")
+        elif isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
             problems.append(f"{path}: expected a list of values, got {quoted(values)}")
         else:
-            found[path] = [value.item() if hasattr(value, "item") else value for value in values]
-    if problems:
-        raise InputError(problems)
+            # Cut, because an iterator may have no end; the cut list is refused below.
+            found[path] = [_plain(value) for value in islice(values, COMBINATIONS + 1)]
+    asked = prod(map(len, found.values()))
+    if problem := beyond(asked, COMBINATIONS, of="combinations", instead="sweep fewer values, or one part at a time"):
+        problems.append(f"over: {problem}")
+    refuse(problems, InputError)
     return found
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def inner_path(start: str, path: str) -> str:
@@ -76,7 +91,7 @@ def checked(request: SweepRequest) -> SweepRequest:
         if name not in of_run
     ]
     fixed = [name for name, value in {**request.asked, SELECTION: request.selection}.items() if value is not None]
-    fixed += [OPTION_PREFIX + name for name in request.options]
+    fixed += [f"{OPTION_PREFIX}{name}" for name in request.options]
     problems += [
         f"{path}: is given as one value and as values to sweep; give one of the two"
         for path in fixed
@@ -92,8 +107,7 @@ def checked(request: SweepRequest) -> SweepRequest:
     ]
     problems += _selection_problems(request)
     problems += _mapper_problems(request)
-    if problems:
-        raise InputError(problems)
+    refuse(problems, InputError)
     return request
 
 
@@ -152,13 +166,14 @@ def _selection_problems(request: SweepRequest) -> list[str]:
 def _mapper_problems(request: SweepRequest) -> list[str]:
     """Options that no mapper of the sweep has, and selections that none of them takes."""
     own = request.asked.get("mapper")
-    mappers = [own] if own else request.over.get("mapper", [request.design.mapper])
-    known = [name for name in mappers if name in MAPPERS]
+    mappers = [own] if own is not None else request.over.get("mapper", [request.design.mapper])
+    mappers = [mapper.name if isinstance(mapper, Mapper) else mapper for mapper in mappers]
+    known = [name for name in mappers if isinstance(name, str) and name in MAPPERS]
     if not known:
         return [f"unknown mapper {quoted(name)}; mappers are: {', '.join(MAPPERS)}" for name in mappers]
     there = dict.fromkeys(name for mapper in known for name in options_of(MAPPERS[mapper]))
     told = f"mapper {' or '.join(map(quoted, known))}"
-    options = [OPTION_PREFIX + name for name in request.options]
+    options = [f"{OPTION_PREFIX}{name}" for name in request.options]
     paths = [*([SELECTION] if request.selection else []), *options, *request.over]
     problems = [
         f"{path}: {told} has no such option; {guess(inner_path(OPTION_PREFIX, path), there, otherwise='options are')}"

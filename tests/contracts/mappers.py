@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from archsim import Design, MappingError, load_design, load_model, load_selection, simulate
+from archsim import Design, InputError, load_design, load_model, load_selection, simulate
 from archsim.selection.selection import Selection
 from contracts.renamed import renamed
 from dataflow import OP_KINDS, Graph, computes, next_step, phase_named
@@ -82,11 +82,11 @@ def takes_the_same_cycles_on_two_engines(name: str) -> None:
 
 
 def refuses_what_it_does_not_take(name: str) -> None:
-    with pytest.raises(MappingError, match=f"mapper '{name}' has no option 'foreign'"):
+    with pytest.raises(InputError, match=f"mapper '{name}' has no option 'foreign'"):
         mapper_named(name, {"foreign": 1})
     for option in options_of(MAPPERS[name]).values():
         for wrong in ("neither a word nor a number", 1.5):
-            with pytest.raises(MappingError, match=f"option {option.name}: expected"):
+            with pytest.raises(InputError, match=f"option {option.name}: expected"):
                 mapper_named(name, {option.name: wrong})
 
 

@@ -1,1 +1,1 @@
-3 simulate toy toy_llm --phase decode --context 3 --option weight_buffering=triple
+2 simulate toy toy_llm --phase decode --context 3 --option weight_buffering=triple

@@ -1,1 +1,1 @@
-3 simulate tellme_kv260 bitnet_b158_large --phase decode --context 8 --selection resv
+2 simulate tellme_kv260 bitnet_b158_large --phase decode --context 8 --selection resv

@@ -217,7 +217,7 @@ def test_a_phase_that_makes_no_graph_is_refused():
 
 
 def test_options_beside_a_mapper_object_are_refused():
-    with pytest.raises(MappingError, match=r"write Temporal\(weight_buffering=\.\.\.\)"):
+    with pytest.raises(InputError, match=r"write Temporal\(weight_buffering=\.\.\.\)"):
         mappers.lower(product(), TOY, mapper=mappers.MAPPERS["temporal"](), weight_buffering="double")
 
 

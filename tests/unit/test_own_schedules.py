@@ -60,10 +60,10 @@ MISTAKES: dict[str, tuple[type[InputError], Callable[[], Any], str]] = {
     "another design": (
         ScheduleError, lambda: simulate(MADE, archsim.load_design("vrex8")), "design 'vrex8' has no unit 'ddr', 'vec'"
     ),
-    "a name for a design": (InputError, lambda: simulate(MADE, "toy"), "expected a design, as load_design gives, got"),
-    "a name for a schedule": (InputError, lambda: simulate("toy", TOY), "expected a schedule, as mappers.lower gives"),
-    "a name for a graph": (InputError, lambda: mappers.lower("toy", TOY), "expected a graph, as dataflow.decode gives"),
-    "lowered on a name": (InputError, lambda: mappers.lower(MADE.graph, "toy"), "expected a design, as load_design"),
+    "a name for a design": (InputError, lambda: simulate(MADE, "toy"), "design: expected a Design, got 'toy'"),
+    "a name for a schedule": (InputError, lambda: simulate("toy", TOY), "schedule: expected a Schedule, got 'toy'"),
+    "a name for a graph": (InputError, lambda: mappers.lower("toy", TOY), "graph: expected a Graph, got 'toy'"),
+    "lowered on a name": (InputError, lambda: mappers.lower(MADE.graph, "toy"), "design: expected a Design, got 'toy'"),
     "an extent of no kind": (GraphError, lambda: work("read", size=3), "takes the extents (bytes), got (size)"),
     "a negative extent": (GraphError, lambda: work("read", bytes=-1), "extents are whole numbers >= 0, got bytes=-1"),
     "an extent asked for": (GraphError, lambda: work("read", bytes=3)["byte"], "has no extent 'byte'; did you mean"),

@@ -1,0 +1,1 @@
+2 simulate streaming_machine toy_llm --phase attention --prompt 4 --context 4 --batch 9223372036854775807

@@ -1,0 +1,1 @@
+3 simulate streaming_machine toy_llm --phase attention --prompt 4 --context 4 --batch 1000000 --set units.map.count=9000000 --set units.reduce.count=9000000 --set units.scan.count=9000000 --set units.repeat.count=9000000 --set units.sink.count=9000000
