@@ -4,8 +4,41 @@ For users: load_design, load_model, load_selection, simulate, simulate_steps, si
 and mappers stand beside it.
 """
 
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from archsim.design.design import Design, load_design
+    from archsim.errors import Deadlock, DesignError, GraphError, InputError, MappingError, ScheduleError
+    from archsim.fifos.sizes import FifoSizes, size_fifos
+    from archsim.files.shipped import load_model
+    from archsim.report.report import Report, simulate, simulate_steps
+    from archsim.selection.selection import Selection, load_selection
+
+__all__ = [
+    "Deadlock", "Design", "DesignError", "FifoSizes", "GraphError", "InputError", "MappingError", "Report",
+    "ScheduleError", "Selection", "load_design", "load_model", "load_selection", "simulate", "simulate_steps",
+    "size_fifos",
+]  # fmt: skip
+
+_HOMES = {
+    "archsim.design.design": ("Design", "load_design"),
+    "archsim.errors": ("Deadlock", "DesignError", "GraphError", "InputError", "MappingError", "ScheduleError"),
+    "archsim.fifos.sizes": ("FifoSizes", "size_fifos"),
+    "archsim.files.shipped": ("load_model",),
+    "archsim.report.report": ("Report", "simulate", "simulate_steps"),
+    "archsim.selection.selection": ("Selection", "load_selection"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Not at the top of the file: the command line starts at once, and hears an interrupt while it loads them.
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'archsim' has no attribute {name!r}")
 
 
 def _check_neighbours() -> None:
@@ -23,23 +56,3 @@ def _check_neighbours() -> None:
 
 
 _check_neighbours()
-
-from archsim.design.design import Design, load_design  # noqa: E402
-from archsim.errors import (  # noqa: E402
-    Deadlock,
-    DesignError,
-    GraphError,
-    InputError,
-    MappingError,
-    ScheduleError,
-)
-from archsim.fifos.sizes import FifoSizes, size_fifos  # noqa: E402
-from archsim.files.shipped import load_model  # noqa: E402
-from archsim.report.report import Report, simulate, simulate_steps  # noqa: E402
-from archsim.selection.selection import Selection, load_selection  # noqa: E402
-
-__all__ = [
-    "Deadlock", "Design", "DesignError", "FifoSizes", "GraphError", "InputError", "MappingError", "Report",
-    "ScheduleError", "Selection", "load_design", "load_model", "load_selection", "simulate", "simulate_steps",
-    "size_fifos",
-]  # fmt: skip

@@ -7,13 +7,15 @@ from collections.abc import Collection, Mapping
 from archsim.design.design import Design, load_design
 from archsim.design.placement import DEFAULT
 from archsim.design.silicon import Silicon
-from archsim.errors import DesignError, InputError
+from archsim.errors import DesignError, InputError, quoted
 from archsim.files.provenance import Fitted
 from archsim.files.shipped import found, load_model, shipped
-from archsim.published import load_published
+from archsim.files.validate import validate
+from archsim.published import Published
 from archsim.quantity import show, show_limit
 from archsim.selection.selection import Selection, load_selection
 from archsim.units import KINDS, CoreArray, TableLookup, WeightBuffer, WeightLoader
+from dataflow.models.model import Model
 from dataflow.models.phases import PHASES
 from dataflow.op import OP_KINDS, OpKind
 from dataflow.phase import Phase, asked_by, flag
@@ -28,19 +30,20 @@ def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
     Raises DesignError with every problem.
     """
     folder = next((f for f in ("", "models", "selections", "published") if name in shipped(f)), "")
-    data = found(name, folder, "design, model, selection or published file").data
+    document = found(name, folder, "design, model, selection or published file")  # read once, for it may be a pipe
+    data = document.data
     if "units" in data or "clock" in data:
-        return _about_design(load_design(name), mappers)
+        return _about_design(Design.read(document), mappers)
     if "points" in data:
-        published = load_published(name)
-        return [f"{name}: {len(published.points)} published points of '{published.design}'"]
+        published = validate(document, Published)
+        return [f"{document.path}: {len(published.points)} published points of '{published.design}'"]
     if "layers" in data or "hidden" in data:
-        model = load_model(name)
-        return [f"{name}: model '{model.name}', {model.parameters:,} parameters", *_sources(model.assumed, {})]
+        model = validate(document, Model)
+        return [f"{document.path}: model '{model.name}', {model.parameters:,} parameters", *_sources(model.assumed, {})]
     if "algorithm" in data:
-        return _about_selection(load_selection(name))
+        return _about_selection(Selection.read(document))
     told = "a design (units), a model (layers), a selection (algorithm) nor published figures (points)"
-    raise DesignError(f"{name}:1: neither {told}")
+    raise DesignError(f"{document.path}:1: neither {told}")
 
 
 def _about_selection(selection: Selection) -> list[str]:
@@ -168,4 +171,4 @@ def listing(what: str, *, mappers: list[str]) -> list[str]:
         return [f"{name:<18} {_first_line(rule(name))}" for name in ALGORITHMS]
     if what == "mappers":
         return mappers
-    raise InputError(f"no list of '{what}'; lists are: {', '.join(LISTS)}")
+    raise InputError(f"no list of {quoted(what)}; lists are: {', '.join(LISTS)}")

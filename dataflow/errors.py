@@ -3,11 +3,17 @@
 Knows the form `where: what is wrong, with the value; what would be right`. Knows no files, lines or hardware.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
 
 LONGEST_SHOWN = 60  # characters of a text in a message, which has one line
+# What could act on a terminal or hide from its reader: control characters but line breaks and tabs, invisible ones,
+# those that turn the direction of writing, and halves of characters.
+CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 
 
 class InputError(ValueError):
@@ -64,6 +70,15 @@ def guess(name: str, known: Iterable[str], *, otherwise: str) -> str:
     names = list(known)
     close = get_close_matches(name, names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"{otherwise}: {', '.join(names)}"
+
+
+def harmless(text: str) -> str:
+    """The text with every character of CONTROLS written as Python writes it.
+
+    >>> print(harmless("\\x1b[2J"))
+    \\x1b[2J
+    """
+    return CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def quoted(value: object) -> str:

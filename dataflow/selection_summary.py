@@ -16,10 +16,10 @@ class SelectionSummary:
     `mass_recall` is the share of the dense attention's mass, `top_recall` the share of the highest scores (as many as
     are kept), `output_error` is relative to dense attention. Quality is None where the share kept was given, or the
     choice was predicted from another layer. `assumed` (path -> why) and `fitted` (path -> point) are those of the
-    selection's own numbers.
+    selection's own numbers, and `given` is its file, as it was named.
     """
 
-    name: str
+    given: str
     algorithm: str
     keys: str  # those that the selection ran on: recorded or random
     kept: float

@@ -21,6 +21,7 @@ from archsim.files.shipped import found
 from archsim.quantity import Bits, Count, Frequency, Limit, Watts, parse
 from archsim.units import AnyUnit, Unit, any_unit
 from dataflow.errors import PathProblems
+from dataflow.name import Name
 
 
 class Link(BaseModel):
@@ -42,7 +43,7 @@ class Design(Sourced):
 
     opens: ClassVar[int] = 2  # an edit may create units.<name>.energy
 
-    name: str = Field(description="the name that reports print")
+    name: Name = Field(description="the name that reports print")
     source: str = Field(description="source of every number that is neither assumed nor fitted")
     clock: Frequency = Field(description="clock of the design; time is counted in its cycles")
     mapper: str = Field(description="mapper that places graphs on this design unless another is requested")

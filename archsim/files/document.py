@@ -9,27 +9,34 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from archsim.errors import DesignError, quoted
+from dataflow.errors import CONTROLS, harmless
+from dataflow.name import LONGEST_NAME
 
 DEEPEST = 20  # far above any file of ours, and far below Python's limit of nested calls
+LARGEST_BYTES = 16 * 2**20  # of a file; reading takes about 0.5 s and 10 MB for each MB
+LONGEST_TEXT = 4096  # characters of one value; the longest reasons of ours have some hundred
 LONGEST_NUMBER = 60  # characters; Python refuses to read ints of more than 4,300 digits
 EMPTY = "the file is empty; expected lines of 'key: value'"
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One YAML mapping: the path as the user typed it, plain Python data, and the line of every dotted path."""
+    """One YAML mapping: the path as the user typed it, plain Python data, and the line of every dotted path.
+
+    `given` is what to type to read the file again: a shipped name or a path; "" where there is no such file.
+    """
 
     path: str
     data: dict[str, Any]
     lines: Mapping[str, int] = field(default_factory=dict)
+    given: str = ""
 
     def line(self, dotted_path: str) -> int:
         """Line of the key at the path, or of its nearest parent in the file; 0 when no line is known."""
@@ -58,9 +65,11 @@ def read(path: str | os.PathLike[str]) -> Document:
     DesignError
         the file cannot be read, is not valid YAML, or holds what this project refuses; one problem per line.
     """
-    shown = os.fspath(path)
+    given = os.fspath(path)
+    shown = harmless(given).replace("\n", "\\n")
     try:
-        raw = Path(shown).read_bytes()  # not text, so that the line of a wrong byte can be counted
+        with open(given, "rb") as file:  # not text, so that the line of a wrong byte can be counted
+            raw = file.read(LARGEST_BYTES + 1)
     except FileNotFoundError:
         raise DesignError(f"{shown}: no such file") from None
     except IsADirectoryError:
@@ -68,12 +77,16 @@ def read(path: str | os.PathLike[str]) -> Document:
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
         raise DesignError(f"{shown}: cannot be read: {reason}") from None
+    if len(raw) > LARGEST_BYTES:
+        raise DesignError(f"{shown}: has more than {LARGEST_BYTES // 2**20} MiB; expected a YAML file of a few KiB")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line, byte = raw.count(b"\n", 0, error.start) + 1, raw[error.start]
         raise DesignError(f"{shown}:{line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8 text") from None
-    return read_text(text, path=shown)
+    # A pipe is read once, so no command can be told to read it again.
+    again = os.path.isfile(given) and not given.startswith("/dev/")
+    return replace(read_text(text, path=shown), given=given if again else "")
 
 
 def read_text(text: str, *, path: str = "text") -> Document:
@@ -200,6 +213,10 @@ class _Reading:
             value, complaint = json.loads(event.value), ""  # in YAML 1.1 a number such as 1e-06 is text
         if any("\ud800" <= letter <= "\udfff" for letter in event.value):
             complaint = f"{quoted(event.value)} holds half a character; write the character itself"
+        elif control := CONTROLS.search(event.value):
+            complaint = f"control character {control[0]!r}; only printable text is allowed"
+        elif len(event.value) > LONGEST_TEXT:
+            complaint = f"a text of {len(event.value):,} characters; expected at most {LONGEST_TEXT:,}"
         if complaint:
             self.problem(self.at, where, complaint)
         return value
@@ -242,6 +259,9 @@ class _Reading:
             self.problem(self.at, where, f"key {shown} is read as {read_as}; put it in quotes")
         elif not text or not text.isprintable() or text != text.strip():
             self.problem(self.at, where, f"key {shown} is no name; expected printable text without space around it")
+        elif len(text) > LONGEST_NAME:
+            self.problem(self.at, where, f"key {shown} has {len(text):,} characters; expected at most {LONGEST_NAME}")
+            return quoted(text)
         return text if text.isprintable() else repr(text)[1:-1]  # a message is one line, whatever the key
 
 

@@ -28,7 +28,7 @@ def edited(document: Document, changes: Mapping[str, Any], *, opens: int) -> Doc
         raise DesignError([f"{document.path}: {problem}" for problem in problems])
     shown = ", ".join(f"{path}={value}" for path, value in changes.items())
     # Without lines, because the values are no longer those of the file.
-    return Document(f"{document.path} with {shown}", data, {})
+    return Document(f"{document.path} with {shown}", data, {}, document.given)
 
 
 def _set(data: Any, path: str, value: Any, opens: int) -> str | None:

@@ -5,7 +5,8 @@ Knows paths and reasons. Does not know what the numbers mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -14,6 +15,9 @@ from archsim.errors import DesignError, InputError
 from archsim.files.document import Document
 from archsim.files.edits import edited
 from archsim.files.validate import validate
+
+SET = "set in this variant"  # the reason of a number that a variant changed
+SAID = ("name", "source", "assumed", "fitted")  # what a file says of itself, no number of the machine
 
 FROZEN = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -51,7 +55,11 @@ class Sourced(BaseModel):
     opens: ClassVar[int] = 0
 
     _document: Document = PrivateAttr()
-    _changed: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def _changed(self) -> tuple[str, ...]:
+        """The paths that this variant, or the one whose written form was read, has set."""
+        return tuple(path for path, why in vars(self)["assumed"].items() if why == SET)
 
     @classmethod
     def read(cls, document: Document) -> Self:
@@ -94,27 +102,32 @@ class Sourced(BaseModel):
     def with_(self, changes: Mapping[str, Any]) -> Self:
         """A variant with the values at these dotted paths replaced, read anew so that every derived number follows.
 
-        Raises DesignError for a path that does not exist and for a value that cannot be right.
+        Its written form says which values were set, under `assumed`. Raises DesignError for a path that does not
+        exist and for a value that cannot be right.
         """
-        variant = self.read(edited(self._document, changes, opens=self.opens))
-        variant._changed = (*self._changed, *changes)
-        return variant
+        document = replace(self._document, data=_said_to_be_set(self._document.data, changes))
+        return self.read(edited(document, changes, opens=self.opens))
 
     def assumptions(self) -> dict[str, str]:
         """Why each number was assumed, by path; a number that a variant changed says so instead."""
-        fitted: Iterable[str] = vars(self)["fitted"]
-        # A fitted number that a variant changed is no longer fitted.
-        reasons: dict[str, str] = {**vars(self)["assumed"], **{path: "" for path in fitted if self._is_changed(path)}}
-        return {path: "set in this variant" if self._is_changed(path) else why for path, why in sorted(reasons.items())}
+        return dict(sorted(vars(self)["assumed"].items()))
 
     def fits(self) -> dict[str, str]:
         """The published point of each fitted number; numbers that a variant changed are left out."""
         fitted: Mapping[str, Fitted] = vars(self)["fitted"]
-        return {path: entry.point for path, entry in sorted(fitted.items()) if not self._is_changed(path)}
+        return {path: entry.point for path, entry in sorted(fitted.items())}
 
-    def _is_changed(self, path: str) -> bool:
-        """True if a variant changed the number at the path, or a mapping that holds it."""
-        return any(path == changed or path.startswith(f"{changed}.") for changed in self._changed)
+
+def _said_to_be_set(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The data in which values at these paths, and below, are no longer assumed or fitted, but set."""
+    numbers = [path for path in changes if path.partition(".")[0] not in SAID]
+
+    def kept(where: str) -> dict[str, Any]:
+        entries = data.get(where) or {}
+        return {p: e for p, e in entries.items() if not any(p == n or p.startswith(f"{n}.") for n in numbers)}
+
+    said = {"assumed": {**kept("assumed"), **dict.fromkeys(numbers, SET)}, "fitted": kept("fitted")}
+    return {**data, **{where: entries for where, entries in said.items() if entries or where in data}}
 
 
 def _exists(data: Any, path: str) -> bool:

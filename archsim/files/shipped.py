@@ -34,15 +34,16 @@ def found(name: str, folder: str, noun: str) -> Document:
         # Messages name the file as in a checkout, wherever the package is installed.
         short = "/".join(path.parts[path.parts.index("designs") :]) if "designs" in path.parts else str(path)
         document = read(path)
-        return Document(short, document.data, document.lines)
+        return Document(short, document.data, document.lines, name)
     # Messages name shipped files as in a checkout; what they name can be given back anywhere.
     top, _, rest = name.partition("/")
     if top == "designs" and not os.path.exists(name) and (data_folder() / rest).is_file():
         document = read(data_folder() / rest)
-        return Document(name, document.data, document.lines)
+        return Document(name, document.data, document.lines, name)
+    # Unlike Path.exists, which raises for a name that no file can have.
     if name.endswith((".yaml", ".yml", ".json")) or os.path.exists(name):
         return read(name)
-    raise DesignError(f"no {noun} '{name}'; {guess(name, known, otherwise='shipped are')} (a path ends in .yaml)")
+    raise DesignError(f"no {noun} {quoted(name)}; {guess(name, known, otherwise='shipped are')} (a path ends in .yaml)")
 
 
 def load_model(name: str) -> Model:

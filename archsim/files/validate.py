@@ -113,9 +113,8 @@ def _kinds(member: Any, name: str = "") -> list[str]:
 def _slip(place: _Place, document: Document) -> str | None:
     """The known key that an unknown one surely stands for, unless the file gives that key too."""
     # Above difflib's default of 0.6, so that a message guesses only when it is sure.
-    given = [path.removeprefix(f"{place.parent}.") for path in document.lines]
     alike = difflib.get_close_matches(place.key, _fields(place.holder), n=1, cutoff=0.75)
-    return alike[0] if alike and alike[0] not in given else None
+    return alike[0] if alike and path_below(place.parent, alike[0]) not in document.lines else None
 
 
 EXPECTED = {

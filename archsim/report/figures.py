@@ -28,7 +28,8 @@ class Figures:
     The ops, streams and sections of a generation are named "prefill: ..." or "decode: ...". An op of the decode steps
     starts in the first step, ends in the last, and is busy in all; a peak is the largest of all steps.
     The engine ran `firings_run` of the `firings` one by one; the others repeat those exactly. `cold` says that SimPy
-    answered while the compiled engine was not compiled on this machine.
+    answered while the compiled engine was not compiled on this machine. `files` are the words that `archsim check`
+    takes to list what was assumed.
     """
 
     design: str
@@ -58,6 +59,7 @@ class Figures:
     under_way: Mapping[str, int]
     assumed: Mapping[str, str]
     fitted: Mapping[str, str]
+    files: tuple[str, ...]
     firings: int
     firings_run: int
     engine: str

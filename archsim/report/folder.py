@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
-import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from archsim.design.design import Design
-from archsim.errors import InputError
 from archsim.files.contents import content_hash
 from archsim.files.document import write
+from archsim.files.folder import MANIFEST, sha256, write_files
 from archsim.files.provenance import Sourced
 from archsim.report.figures import Figures
 from archsim.report.json import OP_FIELDS, as_json
@@ -26,19 +23,20 @@ PACKAGES = ("archsim", "numpy", "numba", "simpy", "pydantic", "pint", "PyYAML")
 
 
 def write_folder(
-    folder: Path,
+    folder: str,
     report: Figures,
     design: Design,
     *,
     model: Model,
     inputs: Mapping[str, str],
     extensions: Mapping[str, str] | None = None,
+    force: bool = False,
 ) -> tuple[str, ...]:
     """Writes summary.json, ops.csv, design.yaml, the options that are files, and manifest.json; returns their names.
 
     The manifest has hashes of everything that was read, with the changes by --set, and of everything that was written,
     and the seed of the keys that a selection ran on: nothing else is drawn. `extensions` are the files of --with and
-    their hashes. Raises InputError where the folder cannot be written.
+    their hashes. Raises InputError where the folder cannot be written, or holds what no run wrote, unless `force`.
     """
     resolved = write(design.document.data)
     # Options that were read from a file of their own, such as a selection.
@@ -59,26 +57,15 @@ def write_folder(
         for key, path in value.files.items()
     }
     manifest = {
-        "inputs": {noun: {"given": inputs[noun], "sha256": _sha256(text)} for noun, text in read.items()} | named,
-        "outputs": {name: {"sha256": _sha256(text)} for name, text in files.items()},
+        "inputs": {noun: {"given": inputs[noun], "sha256": sha256(text.encode())} for noun, text in read.items()} | named,
+        "outputs": {name: {"sha256": sha256(text.encode())} for name, text in files.items()},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "engine": report.engine,
         "seed": next((value.seed for value in read_options.values()), None),
         **({"with": dict(extensions)} if extensions else {}),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in (files | {"manifest.json": _json(manifest)}).items():
-            part = folder / f".{name}.part"  # renamed when complete, so that no reader sees half a file
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, folder / name)
-    except OSError as error:
-        raise InputError(f"--output {folder}: cannot be written: {error.strerror}") from None
-    return (*files, "manifest.json")
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    write_files(folder, files | {MANIFEST: _json(manifest)}, force=force)
+    return (*files, MANIFEST)
 
 
 def _json(data: Any) -> str:

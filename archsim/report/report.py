@@ -109,6 +109,7 @@ def _report(
         under_way=totals.under_way(),
         assumed={**design.assumptions(), **(selected.assumed if selected else {})},
         fitted={**design.fits(), **(selected.fitted if selected else {})},
+        files=tuple(filter(None, (design.document.given, selected.given if selected else ""))),
         firings=totals.firings,
         firings_run=totals.firings_run,
         engine=engine,

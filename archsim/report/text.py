@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from html import escape
 
+from archsim.files.provenance import SET
 from archsim.quantity import show
 from archsim.report.figures import Figures
 from archsim.run.capacity import NOWHERE
@@ -211,9 +213,11 @@ def _honesty(report: Figures) -> list[str]:
     lines = [f"coverage    all {report.mapped} ops mapped; work beyond the graph: {beyond}"]
     lines += [f"left out    {_counted(counts)}: {reason}" for reason, counts in report.skipped.items()]
     lines += [f"simplified  {item}" for item in report.approximated]
-    if report.assumed:
-        files = report.design + (f" {report.selected.name}" if report.selected else "")
-        lines.append(f"assumed     {len(report.assumed)} numbers; `archsim check {files}` lists them with reasons")
+    changed = [path for path, why in report.assumed.items() if why == SET]
+    if assumed := len(report.assumed) - len(changed):
+        listed = f"; `archsim check {shlex.join(report.files)}` lists them with reasons" if report.files else ""
+        lines.append(f"assumed     {assumed} number{'s' * (assumed != 1)}{listed}")
+    lines += [f"set         {', '.join(changed)}: by this variant, not by the source"] if changed else []
     lines += [f"fitted      {path}, to the published point {point}" for path, point in report.fitted.items()]
     run = f"{report.firings_run:,} of {report.firings:,} firings simulated one by one"
     others = "; the others are exact repeats" if report.firings_run < report.firings else ""

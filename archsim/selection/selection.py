@@ -14,6 +14,7 @@ from pydantic_core import PydanticKnownError
 from archsim.files.provenance import FROZEN, Fitted, Sourced
 from archsim.files.shipped import found
 from dataflow.errors import PathProblems, quoted
+from dataflow.name import Name
 from kernels.selection import ALGORITHMS
 
 Use = Literal["frame", "question", "text"]
@@ -69,7 +70,7 @@ class Selection(Sourced):
     Frozen. A variant is `selection.with_({"settings.ratio": 0.4})`, which edits the written form and reads it again.
     """
 
-    name: str = Field(description="the name that reports print")
+    name: Name = Field(description="the name that reports print")
     source: str = Field(description="source of the rule and of every setting that is neither assumed nor fitted")
     algorithm: Algorithm = Field(description="the rule, a name of kernels.selection.ALGORITHMS")
     settings: dict[str, Setting] = Field(

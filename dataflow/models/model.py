@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from dataflow.errors import PathProblems
 from dataflow.format import FORMATS, format_named
 from dataflow.models.vision import Extent, Vision
+from dataflow.name import Name
 from kernels.limits import BATCH, LAYERS, beyond
 
 # Written out, because a Literal cannot be built from a table; the assertion keeps it within FORMATS.
@@ -26,7 +27,7 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(description="the name that reports print")
+    name: Name = Field(description="the name that reports print")
     source: str = Field(description="where the dimensions are from")
     layers: Extent = Field(description="decoder layers")
     hidden: Extent = Field(description="width of the residual stream")

@@ -116,7 +116,8 @@ def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSu
     # With prediction another layer's query chooses. How good that choice is, is not known.
     judged = plan.prediction == "this" or not step.works
     return SelectionSummary(
-        name=selection.name, algorithm=selection.algorithm, keys="recorded" if selection.recording else "random",
+        given=selection.document.given, algorithm=selection.algorithm,
+        keys="recorded" if selection.recording else "random",
         kept=float(Fraction(step.kept, plan.cache.cached * plan.cache.kv_heads)), memory=tiers.main,
         beyond=tiers.beyond, resident_tokens=plan.resident, hit_bytes=step.hits * size, miss_bytes=plan.misses * size,
         requests=plan.miss_requests * plan.batch * plan.layers, mass_recall=step.mass_recall if judged else None,

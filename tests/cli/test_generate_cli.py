@@ -71,7 +71,7 @@ def test_a_long_run_says_how_far_it_is(capsys, monkeypatch, caplog):
 
 
 def test_an_interrupt_ends_it_cleanly():
-    command = [sys.executable, "-c", "import archsim.cli as cli; cli.PROGRESS_SECONDS = 0; cli.entry()"]
+    command = [sys.executable, "-c", "from archsim.cli import commands, entry; commands.PROGRESS_SECONDS = 0; entry()"]
     # More steps than fit into the time that a signal takes to arrive.
     many = ["simulate", "tellme_kv260", "bitnet_b158_large", "--phase", "generate", "--prompt", "24", "--tokens", "900"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -1,8 +1,4 @@
-"""The command line: results on stdout, progress and problems on stderr, an exit status that scripts can rely on.
-
-0 done · 1 internal fault · 2 input is wrong · 3 the mapping does not fit · 4 deadlock · 5 outside a published
-tolerance.
-"""
+"""The commands: each takes words of the command line and prints a result, or raises what is wrong with them."""
 
 from __future__ import annotations
 
@@ -11,15 +7,15 @@ import json
 import re
 import sys
 import time
-import traceback
 from collections.abc import Callable
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archsim.errors import Deadlock, InputError, MappingError, quoted
+from archsim.cli.status import OUTSIDE
+from archsim.errors import InputError, quoted
 
 if TYPE_CHECKING:
     from archsim.report.report import Report
@@ -27,12 +23,6 @@ if TYPE_CHECKING:
 COMMENT = re.compile(r"(^|\s)#")  # in YAML
 SELECTION = "selection."  # the paths of --set that change the selection
 PROGRESS_SECONDS = 5
-
-DONE, FAULT, WRONG, UNFIT, DEADLOCK, OUTSIDE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
-
-# The base of typer's complaints about the command line; where it lives differs between its releases.
-Complaint: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-
 
 def _whole(text: str) -> int:
     """A whole number in the digits 0 to 9; Python's own `int` also reads those of other scripts, and 1_000."""
@@ -95,8 +85,9 @@ def check(
 def simulate(
     json_: JsonOption = False,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="writes summary, ops, design and manifest to this folder")
+        str | None, typer.Option(metavar="DIR", help="writes summary, ops, design and manifest to this folder")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="writes into the folder even if it holds other files")] = False,
     with_: WithOption = None,
     **asked: Any,
 ) -> None:
@@ -104,18 +95,27 @@ def simulate(
 
     Prints time, throughput, stalls, traffic and energy.
     """
+    from archsim.files.folder import check_folder
     from archsim.report.folder import write_folder
     from archsim.report.json import as_json
     from mappers import run
 
+    if output is not None:
+        check_folder(output, force=force)  # before a simulation that may take long
     design, model, run_of = _loaded(**asked)
     report = run(design, model, progress=_told_now_and_then(), **run_of)
-    if output is not None:
-        named = {what: asked[what] for what in ("design", "model", "selection") if asked[what]}
-        hashes = _hashes(with_) if with_ else None
-        written = write_folder(output, report, design, model=model, inputs=named, extensions=hashes)
-        print(f"wrote {', '.join(written)} to {output}", file=sys.stderr)
-    print(json.dumps(as_json(report), indent=1) if json_ else report)
+    if with_:
+        report = replace(report, files=(*report.files, *(word for file in with_ for word in ("--with", file))))
+    try:
+        if output is not None:
+            named = {what: asked[what] for what in ("design", "model", "selection") if asked[what]}
+            hashes = _hashes(with_) if with_ else None
+            written = write_folder(
+                output, report, design, model=model, inputs=named, extensions=hashes, force=force
+            )  # fmt: skip
+            print(f"wrote {', '.join(written)} to {output}", file=sys.stderr)
+    finally:  # a folder that cannot be written takes no report away, and a report that cannot be printed no folder
+        print(json.dumps(as_json(report), indent=1) if json_ else report)
 
 
 def size_fifos(
@@ -346,40 +346,19 @@ def _field_option(written: str, kind: Any, meanings: dict[str, list[str]]) -> in
     return inspect.Parameter("_", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=asked)
 
 
-def _app() -> typer.Typer:
+def app() -> typer.Typer:
     """The commands; made anew for each command line, because --with may add phases."""
-    app = typer.Typer(
+    commands = typer.Typer(
         add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
         help="Design AI accelerators together with the kernels that run on them.",
     )  # fmt: skip
-    app.command("check")(check)
-    app.command("simulate")(_of_a_run(simulate))
-    app.command("size-fifos")(_of_a_run(size_fifos))
-    app.command("compare")(compare)
-    app.command("list")(list_)
-    app.command("schema")(schema)
-    return app
-
-
-def _load_extensions(words: list[str]) -> None:
-    """Runs the files of every --with before the command line is read. Raises InputError."""
-    # A --with at the end, without a file, is refused with the rest of the command line.
-    files = [after if word == "--with" else word.removeprefix("--with=") for word, after in pairwise([*words, ""])
-             if (word == "--with" and after) or word.startswith("--with=")]  # fmt: skip
-    if files:
-        from mappers.extend import load_file
-
-        for name in files:
-            load_file(name)
-
-
-def _fault_of_extension(error: Exception) -> str:
-    """Where a file of --with raised the error; nothing where archsim did."""
-    from mappers.extend import FILES
-
-    frames = traceback.extract_tb(error.__traceback__)
-    within = [frame for frame in frames if str(Path(frame.filename).resolve()) in FILES]
-    return f"--with {within[-1].filename}:{within[-1].lineno}: {type(error).__name__}: {error}" if within else ""
+    commands.command("check")(check)
+    commands.command("simulate")(_of_a_run(simulate))
+    commands.command("size-fifos")(_of_a_run(size_fifos))
+    commands.command("compare")(compare)
+    commands.command("list")(list_)
+    commands.command("schema")(schema)
+    return commands
 
 
 def _hashes(files: list[str]) -> dict[str, str]:
@@ -387,49 +366,3 @@ def _hashes(files: list[str]) -> dict[str, str]:
     from mappers.extend import FILES
 
     return {name: FILES[str(Path(name).resolve())] for name in files}
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command line and returns its exit status."""
-    try:
-        _load_extensions(sys.argv[1:] if argv is None else argv)
-        status = _app()(args=argv, prog_name="archsim", standalone_mode=False)
-        return status if isinstance(status, int) else DONE
-    except typer.Exit as stop:
-        return stop.exit_code
-    except Complaint as error:
-        print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
-        return WRONG
-    except MappingError as error:
-        print(error, file=sys.stderr)
-        return UNFIT
-    except Deadlock as error:
-        print(error, file=sys.stderr)
-        if "--json" in (sys.argv[1:] if argv is None else argv):
-            print(json.dumps({"deadlock": error.as_json()}, indent=1))
-        return DEADLOCK
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return WRONG
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return DONE
-    except Exception as error:
-        if told := _fault_of_extension(error):
-            print(told, file=sys.stderr)
-            return WRONG
-        traceback.print_exc()
-        print("archsim: internal fault; the lines above say where", file=sys.stderr)
-        return FAULT
-
-
-def entry() -> None:
-    """The console script."""
-    sys.exit(main())
-
-
-if __name__ == "__main__":
-    entry()
