@@ -8,9 +8,9 @@ A value row may have another width than a key: q and k are [.., qk_dim], v and t
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from kernels.lazy_torch import torch
+from kernels.machine_code import compiled
 from kernels.online_softmax import LOWEST
 
 QUERY_PARALLEL = 8
@@ -41,7 +41,7 @@ class AttentionCounts:
 _STEPS, _KEYS, _VALUES, _VISIBLE, _MASKED, _EXPS, _PRODUCTS, _SUMS, _COMPARISONS, _DIVISIONS = range(10)
 
 
-@njit(cache=True)
+@compiled()
 def _score(q: np.ndarray, key: np.ndarray, scale: np.float32, counts: np.ndarray) -> np.float32:
     products, sums = 0, 0
     total = np.float32(0)
@@ -57,7 +57,7 @@ def _score(q: np.ndarray, key: np.ndarray, scale: np.float32, counts: np.ndarray
     return LOWEST if scaled < LOWEST else scaled
 
 
-@njit(cache=True)
+@compiled()
 def _absorb(state: np.ndarray, output: np.ndarray, score: np.float32, value: np.ndarray, counts: np.ndarray) -> None:
     """Advance one lane: state is its (maximum, total), output its sum of weighted value rows."""
     # Online softmax, arXiv 1805.02867: a new maximum rescales everything summed before it.
@@ -77,7 +77,7 @@ def _absorb(state: np.ndarray, output: np.ndarray, score: np.float32, value: np.
     counts[_SUMS] += sums + 3
 
 
-@njit(cache=True)
+@compiled()
 def _normalize(output: np.ndarray, total: np.float32, counts: np.ndarray) -> None:
     inverse = np.float32(1) / total
     counts[_DIVISIONS] += 1
@@ -86,7 +86,7 @@ def _normalize(output: np.ndarray, total: np.float32, counts: np.ndarray) -> Non
         counts[_PRODUCTS] += 1
 
 
-@njit(cache=True)
+@compiled()
 def _prefill(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32, parallel: int, newest_first: bool
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -122,7 +122,7 @@ def _prefill(
     return output, counts
 
 
-@njit(cache=True)
+@compiled()
 def _decode(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: np.float32) -> tuple[np.ndarray, np.ndarray]:
     """Pass 1: raw scores, running maximum and sum. Pass 2: exp, scale, accumulate."""
     heads, width = len(q), v.shape[2]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from archsim.design.design import know_kinds
 from archsim.errors import InputError, quoted
+from archsim.files.document import contents
 from archsim.units import KINDS, Unit
 from dataflow.models.phases import PHASES
 from dataflow.op import OP_KINDS, OpKind
@@ -91,7 +92,7 @@ def load_file(name: str) -> ModuleType:
     """
     path, where = Path(name), f"--with {name}"
     try:
-        source = path.read_bytes()
+        source = contents(path)
     except OSError as error:
         raise InputError(f"{where}: cannot be read: {error.strerror}") from None
     key, digest = str(path.resolve()), hashlib.sha256(source).hexdigest()

@@ -5,6 +5,7 @@ imports yaml. Text that YAML reads in another way than people mean it (`no`, `1e
 keys, anchors) is refused.
 """
 
+import errno
 import json
 import os
 import re
@@ -57,6 +58,15 @@ def path_below(where: str, key: str) -> str:
     return f"{where}.{key}" if where and key else where or key
 
 
+def contents(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file, which may be a pipe. Raises OSError where it cannot be read or has more than the limit."""
+    with open(path, "rb") as file:
+        raw = file.read(LARGEST_BYTES + 1)
+    if len(raw) > LARGEST_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {LARGEST_BYTES // 2**20} MiB; expected some KiB of text")
+    return raw
+
+
 def read(path: str | os.PathLike[str]) -> Document:
     """The mapping that a UTF-8 YAML file holds.
 
@@ -68,8 +78,7 @@ def read(path: str | os.PathLike[str]) -> Document:
     given = os.fspath(path)
     shown = harmless(given).replace("\n", "\\n")
     try:
-        with open(given, "rb") as file:  # not text, so that the line of a wrong byte can be counted
-            raw = file.read(LARGEST_BYTES + 1)
+        raw = contents(given)  # not text, so that the line of a wrong byte can be counted
     except FileNotFoundError:
         raise DesignError(f"{shown}: no such file") from None
     except IsADirectoryError:
@@ -77,8 +86,6 @@ def read(path: str | os.PathLike[str]) -> Document:
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
         raise DesignError(f"{shown}: cannot be read: {reason}") from None
-    if len(raw) > LARGEST_BYTES:
-        raise DesignError(f"{shown}: has more than {LARGEST_BYTES // 2**20} MiB; expected a YAML file of a few KiB")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

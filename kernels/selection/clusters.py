@@ -6,9 +6,9 @@ Knows hashing, joining and scoring. Does not know where the tokens of a cluster 
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from kernels.limits import BUCKETS
+from kernels.machine_code import compiled
 from kernels.selection.algorithm import Algorithm, CacheShape, Counters, Growing, State, check_count, check_share
 from kernels.selection.positions import sink_and_recent
 from kernels.selection.ranking import ONE_THREAD, scores_of
@@ -37,7 +37,7 @@ def hash_keys(keys: np.ndarray, planes: np.ndarray) -> np.ndarray:
     return ((sides > 0).astype(np.uint64) << np.arange(len(planes), dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _distance(a: np.uint64, b: np.uint64) -> int:
     # Population count: sums of neighbouring fields of 1, 2 and 4 bits, then of all bytes by one multiplication.
     x = a ^ b
@@ -47,7 +47,7 @@ def _distance(a: np.uint64, b: np.uint64) -> int:
     return int((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def join_clusters(current: np.ndarray, cached: np.ndarray, hamming: int, nearest: bool) -> np.ndarray:
     """Return the cluster of each current hash, int64 [current]; new clusters get the numbers after the cached ones.
 
@@ -84,7 +84,7 @@ def join_clusters(current: np.ndarray, cached: np.ndarray, hamming: int, nearest
     return joined
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _add_rows(sums: np.ndarray, joined: np.ndarray, keys: np.ndarray) -> None:
     """Add each key [heads, d] to the sum of the cluster it joined, in their order."""
     for i in range(len(joined)):

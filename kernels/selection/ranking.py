@@ -7,7 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import njit
+
+from kernels.machine_code import compiled
 
 # From this many multiply-adds on, OpenBLAS splits one product over threads, which wait longer than they work where the
 # cores are shared. Smaller products, many in one call, are as fast in one thread.
@@ -43,7 +44,7 @@ def scores_of(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return scores.reshape(heads, count, number)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _rank(bits: np.uint32) -> np.uint32:
     """Map the bits of a float32 to a number of the same order; -0 is 0."""
     # Negative floats order backwards as integers, so their bits are inverted; positive ones go above them.
@@ -52,7 +53,7 @@ def _rank(bits: np.uint32) -> np.uint32:
     return bits | np.uint32(0x80000000)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _digit(bits: np.uint32, level: int) -> np.uint32:
     """Return the first 12, the next 12 or the last 8 bits of the rank."""
     rank = _rank(bits)
@@ -61,7 +62,7 @@ def _digit(bits: np.uint32, level: int) -> np.uint32:
     return (rank >> np.uint32(8)) & np.uint32(0xFFF) if level == 1 else rank & np.uint32(0xFF)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _edge(histogram: np.ndarray, keep: int) -> tuple[int, int]:
     """Return the bin that holds the keep-th score from the top, and how many scores lie above that bin."""
     edge, above = _BINS - 1, 0
@@ -71,7 +72,7 @@ def _edge(histogram: np.ndarray, keep: int) -> tuple[int, int]:
     return edge, above
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _candidates(bits: np.ndarray, keep: int, spare: np.ndarray, histogram: np.ndarray) -> int:
     """Write the indices of at least `keep` of the highest scores into spare, rising, and return how many.
 
@@ -96,7 +97,7 @@ def _candidates(bits: np.ndarray, keep: int, spare: np.ndarray, histogram: np.nd
     return len(bits)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _mark(bits: np.ndarray, keep: int, mask: np.ndarray, spare: np.ndarray, histogram: np.ndarray) -> None:
     """Set mask [n] at the `keep` highest of n floats, given by their bits; among equals at the first.
 
@@ -126,7 +127,7 @@ def _mark(bits: np.ndarray, keep: int, mask: np.ndarray, spare: np.ndarray, hist
         mask[spare[i]] = True
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _mark_rows(bits: np.ndarray, keep: int, mask: np.ndarray) -> None:
     spare = np.empty(bits.shape[2] + 1, dtype=np.int32)
     histogram = np.empty(_BINS, dtype=np.int32)
@@ -135,7 +136,7 @@ def _mark_rows(bits: np.ndarray, keep: int, mask: np.ndarray) -> None:
             _mark(bits[head, row], keep, mask[head], spare, histogram)
 
 
-@njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+@compiled(nogil=True, fastmath={"nnan", "nsz"})
 def _highest(values: np.ndarray) -> np.float32:
     """Return the largest of values, none of them NaN; fastmath may assume that, which allows SIMD."""
     highest = values[0]
@@ -144,7 +145,7 @@ def _highest(values: np.ndarray) -> np.float32:
     return highest
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _at_least(edge: float) -> np.float32:
     """Return the lowest float32 that is no less than a float64."""
     # A float32 reaches the FP64 edge exactly when it reaches this one; the nearest float32 may lie below the edge.
@@ -152,7 +153,7 @@ def _at_least(edge: float) -> np.float32:
     return near if np.float64(near) >= edge else np.nextafter(near, np.float32(np.inf))
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _mark_within(scores: np.ndarray, bits: np.ndarray, reach: float, keep: int, mask: np.ndarray) -> None:
     """Set mask [heads, n] at each row's scores within reach of its highest, at most at its `keep` highest."""
     spare = np.empty(scores.shape[2] + 1, dtype=np.int32)

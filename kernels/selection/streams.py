@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from kernels.machine_code import compiled
 from kernels.selection.algorithm import CacheShape, check_count, check_share
 
 # Squares of elements, summed over 10^8 of them, still are FP32 numbers. Trained models stay below 10^4.
@@ -46,7 +46,7 @@ class Stream:
             yield self.keys[first : first + self.frame], self.queries[first : first + self.frame]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _correlate(
     common: np.ndarray,
     own: np.ndarray,

@@ -4,16 +4,16 @@ Knows one row of scores at a time and how many passes the buckets took. Does not
 """
 
 import numpy as np
-from numba import njit
 
 from kernels.limits import BUCKETS
+from kernels.machine_code import compiled
 from kernels.selection.algorithm import check_count, check_share
 
 # Compiled code gets the place in this tuple instead of the name.
 NEGATIVE = ("raw", "clamp", "shift", "exp")
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _weigh(scores: np.ndarray, negative: int, scale: float, values: np.ndarray) -> None:
     """Write the weights of a row of scores into values: as they are, at least 0, above the lowest, or as in softmax."""
     low, high = scores.min(), scores.max()
@@ -28,7 +28,7 @@ def _weigh(scores: np.ndarray, negative: int, scale: float, values: np.ndarray) 
             values[j] = np.exp((scores[j] - high) * scale)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _bucket(value: float, low: float, width: float, buckets: int) -> int:
     """Return b with low + b width <= value < low + (b + 1) width, as FP64 computes it; the last includes its end."""
     # All scores are equal, and the first pass, over the top bucket, takes them.
@@ -43,7 +43,7 @@ def _bucket(value: float, low: float, width: float, buckets: int) -> int:
     return b
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _by_buckets(
     values: np.ndarray, counts: np.ndarray, limit: float, buckets: int, kept: np.ndarray
 ) -> tuple[float, int]:
@@ -72,7 +72,7 @@ def _by_buckets(
     return running, passes
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _by_sorting(values: np.ndarray, counts: np.ndarray, limit: float, kept: np.ndarray) -> float:
     running = 0.0
     # A stable sort, so that equal scores go by index.
@@ -84,7 +84,7 @@ def _by_sorting(values: np.ndarray, counts: np.ndarray, limit: float, kept: np.n
     return running
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _rows(
     scores: np.ndarray, counts: np.ndarray, ratio: float, buckets: int, negative: int, scale: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

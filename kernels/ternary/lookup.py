@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
 from kernels.lazy_torch import torch
+from kernels.machine_code import compiled
 from kernels.ternary.packing import GROUP_SIZE, NUM_TABLES, check_indices, group_indices, group_patterns, pad_inputs
 
 # arXiv 2510.15926, for k = 4096; see accumulator_bits.
@@ -69,7 +69,7 @@ def _build_plan(group_size: int) -> np.ndarray:
     return np.array(rows, dtype=np.int64)
 
 
-@njit(cache=True)
+@compiled()
 def _fill_table(table: np.ndarray, x: np.ndarray, plan: np.ndarray) -> int:
     """Write the partial sums of one group of activations into table and return the number of additions."""
     additions = 0
@@ -82,7 +82,7 @@ def _fill_table(table: np.ndarray, x: np.ndarray, plan: np.ndarray) -> int:
     return additions
 
 
-@njit(cache=True)
+@compiled()
 def _fill_tables(x: np.ndarray, plan: np.ndarray, group_size: int) -> np.ndarray:
     tables = np.empty((len(x) // group_size, len(plan) + 1), dtype=np.int16)
     for group in range(len(tables)):
@@ -90,7 +90,7 @@ def _fill_tables(x: np.ndarray, plan: np.ndarray, group_size: int) -> np.ndarray
     return tables
 
 
-@njit(cache=True)
+@compiled()
 def _lookup_rows(x: np.ndarray, indices: np.ndarray, plan: np.ndarray, group_size: int) -> np.ndarray:
     product = np.empty((len(x), len(indices)), dtype=np.int32)
     for row in range(len(x)):
@@ -104,7 +104,7 @@ def _lookup_rows(x: np.ndarray, indices: np.ndarray, plan: np.ndarray, group_siz
     return product
 
 
-@njit(cache=True)
+@compiled()
 def _lookup_blocks(
     x: np.ndarray, indices: np.ndarray, plan: np.ndarray, group_size: int, num_tables: int, readers: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -5,15 +5,15 @@ All results equal the int32 products exactly.
 """
 
 import numpy as np
-from numba import njit
 
 from kernels.lazy_torch import torch
+from kernels.machine_code import compiled
 from kernels.ternary.lookup import check_activations
 from kernels.ternary.packing import pad_inputs
 from kernels.ternary.packing_bytes import check_planes, split_tl1, split_tl2, tl2_groups
 
 
-@njit(cache=True)
+@compiled()
 def _pair_tables(x: np.ndarray) -> np.ndarray:
     """Return the 9 sums of each pair of activations, int16 [pairs, 9], in the order of 3a + b + 4."""
     tables = np.empty((len(x) // 2, 9), dtype=np.int16)
@@ -30,7 +30,7 @@ def _pair_tables(x: np.ndarray) -> np.ndarray:
     return tables
 
 
-@njit(cache=True)
+@compiled()
 def _triple_tables(x: np.ndarray) -> np.ndarray:
     """Return the 14 sums of each triple of activations, int16 [triples, 14], in the order of 9a + 3b + c >= 0."""
     tables = np.empty((len(x) // 3, 14), dtype=np.int16)
@@ -47,7 +47,7 @@ def _triple_tables(x: np.ndarray) -> np.ndarray:
     return tables
 
 
-@njit(cache=True)
+@compiled()
 def _quad_tables(x: np.ndarray) -> np.ndarray:
     """Return the 16 sums of each four activations, int16 [quads, 16]; bit i of an entry's index adds activation i."""
     tables = np.empty((len(x) // 4, 16), dtype=np.int16)
@@ -60,7 +60,7 @@ def _quad_tables(x: np.ndarray) -> np.ndarray:
     return tables
 
 
-@njit(cache=True)
+@compiled()
 def _tl1_rows(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     product = np.empty((len(x), len(packed)), dtype=np.int32)
     for row in range(len(x)):
@@ -74,7 +74,7 @@ def _tl1_rows(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     return product
 
 
-@njit(cache=True)
+@compiled()
 def _tl2_rows(x: np.ndarray, packed: np.ndarray, n: int, triples: int, pairs: int) -> np.ndarray:
     product = np.empty((len(x), n), dtype=np.int32)
     # Each part begins on a whole byte, as pack_tl2 writes them.
@@ -97,7 +97,7 @@ def _tl2_rows(x: np.ndarray, packed: np.ndarray, n: int, triples: int, pairs: in
     return product
 
 
-@njit(cache=True)
+@compiled()
 def _planes_rows(x: np.ndarray, packed: np.ndarray) -> np.ndarray:
     product = np.empty((len(x), packed.shape[1]), dtype=np.int32)
     for row in range(len(x)):

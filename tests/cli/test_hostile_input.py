@@ -26,7 +26,9 @@ def told(capsys, *arguments, statuses=(WRONG, UNFIT)) -> str:
 
 
 def test_a_file_without_end_is_refused_by_its_size(capsys):
-    assert told(capsys, "check", "/dev/zero") == "/dev/zero: has more than 16 MiB; expected a YAML file of a few KiB\n"
+    limit = "/dev/zero: cannot be read: it has more than 16 MiB; expected some KiB of text\n"
+    assert told(capsys, "check", "/dev/zero") == limit
+    assert told(capsys, "check", "toy", "--with", "/dev/zero") == f"--with {limit}"
 
 
 def test_the_largest_file_is_read_and_one_byte_more_is_not(tmp_path, monkeypatch):
@@ -35,7 +37,7 @@ def test_the_largest_file_is_read_and_one_byte_more_is_not(tmp_path, monkeypatch
     path.write_text("a: 1\n" + "#" * 995)
     assert read(path).data == {"a": 1}
     path.write_text("a: 1\n" + "#" * 996)
-    with pytest.raises(DesignError, match="has more than"):
+    with pytest.raises(DesignError, match="it has more than"):
         read(path)
     assert LARGEST_BYTES == 16 * 2**20
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from archsim import Deadlock, ScheduleError
-from archsim.engine import attempt, compiled, machine_code_folder, run, simpy_engine
+from archsim.engine import attempt, compiled, run, simpy_engine
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
 from dataflow import UNLIMITED
 from interrupts import hear
@@ -164,24 +164,6 @@ def test_it_is_compiled_once_and_says_so(tmp_path: Path) -> None:
     first, second = said(tmp_path), said(tmp_path)
     assert first == ["compiling the engine for this machine, once: about half a minute"]
     assert second == []
-
-
-def test_machine_code_counts_only_where_numba_looks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole: of the loop itself, for this Python, in the folder that code is loaded from."""
-    version = f"py{sys.version_info.major}{sys.version_info.minor}"
-    here, other = tmp_path / "here", tmp_path / "other"
-    monkeypatch.setattr(machine_code_folder, "_found", set())
-    monkeypatch.setattr(machine_code_folder, "folder", lambda: here)
-    for place, name in [
-        (other, f"clock_kernel.advance-25.{version}.1.nbc"),
-        (here, f"clock_kernel.sort_clients-61.{version}.1.nbc"),
-        (here, "clock_kernel.advance-25.py39.1.nbc"),
-    ]:
-        (place / "compiled").mkdir(parents=True, exist_ok=True)
-        (place / "compiled" / name).touch()
-        assert not machine_code_folder.is_compiled(machine_code_folder.CLOCK)
-    (here / "compiled" / f"clock_kernel.advance-25.{version}.1.nbc").touch()
-    assert machine_code_folder.is_compiled(machine_code_folder.CLOCK)
 
 
 def test_more_firings_than_are_counted_are_refused() -> None:

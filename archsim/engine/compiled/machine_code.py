@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numba
-
-from archsim.engine.machine_code_folder import folder, is_compiled
+import kernels.machine_code
+from archsim.engine.machine_code_folder import SOURCES, is_compiled
+from kernels.machine_code import njit
 
 F = TypeVar("F", bound=Callable[..., object])
-config: Any = numba.config
-njit: Any = numba.njit  # Numba's own type leaves out the option _nrt
 
 
 def compiled(function: F) -> F:
@@ -21,12 +19,7 @@ def compiled(function: F) -> F:
 
     It may allocate nothing: references to its arrays are not counted, which would take most of the time.
     """
-    # Numba reads the folder from its configuration when a function is decorated, and has no argument for it.
-    before, config.CACHE_DIR = config.CACHE_DIR, str(folder())
-    try:
-        return njit(cache=True, _nrt=False)(function)
-    finally:
-        config.CACHE_DIR = before
+    return kernels.machine_code.compiled(sources=SOURCES, _nrt=False)(function)
 
 
 def inlined(function: F) -> F:
