@@ -4,11 +4,11 @@ For users: load_design, load_model, load_selection, simulate, simulate_steps, si
 and mappers stand beside it.
 """
 
+import os
+import sys
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as typing has it; no import here takes a hundredth of a second
 if TYPE_CHECKING:
     from archsim.design.design import Design, load_design
     from archsim.errors import Deadlock, DesignError, GraphError, InputError, MappingError, ScheduleError
@@ -33,7 +33,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Not at the top of the file: the command line starts at once, and hears an interrupt while it loads them.
     for module, names in _HOMES.items():
         if name in names:
@@ -43,10 +43,10 @@ def __getattr__(name: str) -> Any:
 
 def _check_neighbours() -> None:
     """Raises ImportError where another package on the machine has the name of one of this project's four."""
-    home = Path(__file__).parent.parent
+    home = os.path.dirname(os.path.dirname(__file__))
     for name in ("kernels", "dataflow", "mappers"):
-        spec = find_spec(name)
-        there = Path(spec.origin).parent.parent if spec and spec.origin else None
+        spec = next(filter(None, (finder.find_spec(name, None) for finder in sys.meta_path)), None)
+        there = os.path.dirname(os.path.dirname(spec.origin)) if spec and spec.origin else None
         if there != home:
             told = f"comes from {there}" if there else "is not installed"
             raise ImportError(

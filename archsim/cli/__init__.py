@@ -27,10 +27,15 @@ def main(argv: list[str] | None = None) -> int:
 def entry() -> None:
     """The console script."""
     status = main()
+    import signal  # not at the top: until main runs, an interrupt gives a traceback
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; what is left would be a traceback of Python's end
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except OSError:
             # Drops what it cannot take, of which Python would complain as it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if status == INTERRUPTED:
+        os._exit(status)  # Python would at times end by the signal, and wait for threads
     sys.exit(status)

@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from archsim.cli.commands import app
-from archsim.cli.status import DEADLOCK, DONE, FAULT, UNFIT, WRONG
+from archsim.cli.status import DEADLOCK, DONE, FAULT, INTERRUPTED, UNFIT, WRONG
 from archsim.cli.terminal import Aside, Lost, Stream
 from archsim.errors import Deadlock, InputError, MappingError
 
@@ -70,8 +70,10 @@ def _called(words: list[str]) -> int:
     try:
         status = app()(args=words, prog_name="archsim", standalone_mode=False)
     except typer.Abort as stop:
-        # Typer takes the end of any file for an interrupt.
+        # Typer takes the end of any file for an interrupt, and in older releases gives both this form.
         raise stop.__cause__ or KeyboardInterrupt() from None
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt
     return status if isinstance(status, int) else DONE
 
 

@@ -86,16 +86,18 @@ TRACED = """
 import importlib.abc, os, signal, sys
 class At(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name == sys.argv[1]:
-            sys.argv.pop(1)
+        if name == module:
             os.kill(os.getpid(), signal.SIGINT)
+module = sys.argv.pop(1)
 sys.meta_path.insert(0, At())
 from archsim.cli import entry
 entry()
 """
 
 
-@pytest.mark.parametrize("module", ["archsim.cli.outcome", "typer", "pydantic", "archsim.errors", "mappers.registry"])
+@pytest.mark.parametrize(
+    "module", ["archsim.cli.outcome", "typer", "pydantic", "archsim.errors", "mappers.registry", "numpy"]
+)
 def test_an_interrupt_while_packages_are_loaded_is_told_in_a_word(module):
     command = [sys.executable, "-c", TRACED, module, *DECODE]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=interrupts.hear)
