@@ -57,7 +57,9 @@ def write_folder(
         for key, path in value.files.items()
     }
     manifest = {
-        "inputs": {noun: {"given": inputs[noun], "sha256": sha256(text.encode())} for noun, text in read.items()} | named,
+        "inputs": {
+            **{noun: {"given": inputs[noun], "sha256": sha256(text.encode())} for noun, text in read.items()}, **named,
+        },
         "outputs": {name: {"sha256": sha256(text.encode())} for name, text in files.items()},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "engine": report.engine,

@@ -1,4 +1,4 @@
-"""Is a size asked before anything is built from it, and do checks of a section take time in proportion to its length?"""
+"""Is a size asked before anything is built from it, and does the check of a section take time as its length grows?"""
 
 import time
 
@@ -36,7 +36,7 @@ def test_checks_take_time_in_proportion_to_the_section() -> None:
     section = Section("hub", *hub(25_000))
     flat = flatten(section, archsim.load_design("toy"))
     assert not list(flat_file._problems(flat))
-    assert len(archsim.load_design("toy").units) == 3 and len(flat.tasks) == 50_001
+    assert len(flat.tasks) == 50_001
     assert time.monotonic() - began < SECONDS
 
 
@@ -51,7 +51,8 @@ def test_a_dead_cycle_through_a_hub_is_found() -> None:
 
 def test_a_model_of_many_layers_is_counted_and_not_written_down() -> None:
     model = archsim.load_model("toy_llm").model_copy(update={"layers": 10**9})
-    assert model.parameters > 10**9 and model.weight_bytes > 10**9
+    assert model.parameters > 10**9
+    assert model.weight_bytes > 10**9
 
 
 def test_a_limit_itself_is_taken() -> None:
