@@ -41,18 +41,28 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module 'archsim' has no attribute {name!r}")
 
 
+OURS = "# One of the packages of archsim."  # a line of each of them: another project may be installed over it
+
+
 def _check_neighbours() -> None:
-    """Raises ImportError where another package on the machine has the name of one of this project's four."""
+    """Raises ImportError where another package has the name of one of this project's four, beside it or over it."""
     home = os.path.dirname(os.path.dirname(__file__))
     for name in ("kernels", "dataflow", "mappers"):
         spec = next(filter(None, (finder.find_spec(name, None) for finder in sys.meta_path)), None)
-        there = os.path.dirname(os.path.dirname(spec.origin)) if spec and spec.origin else None
+        origin = (spec and spec.origin) or ""
+        there = os.path.dirname(os.path.dirname(origin)) if origin else None
         if there != home:
             told = f"comes from {there}" if there else "is not installed"
             raise ImportError(
-                f"package '{name}' {told}, not from {home} as archsim does; another package of that name is in the "
-                "way: uninstall it, or install archsim into an environment of its own"
+                f"package '{name}' {told}, not from {home} as archsim does; another package of that name is, or was, "
+                "in the way: uninstall it and install archsim anew, or install archsim into an environment of its own"
             )
+        with open(origin, encoding="utf-8", errors="replace") as first:
+            if OURS not in first.read():
+                raise ImportError(
+                    f"package '{name}' in {home} has the files of another project, which was installed over archsim's; "
+                    f"uninstall it and install archsim anew (pip install --force-reinstall --no-deps archsim)"
+                )
 
 
 _check_neighbours()

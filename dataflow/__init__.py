@@ -3,6 +3,8 @@
 `dataflow.numeric` (a graph evaluated and a schedule replayed on arrays) is imported on request: its kernels load numba.
 """
 
+# One of the packages of archsim.
+
 from dataflow import kinds  # fills OP_KINDS
 from dataflow.cascade import CASCADES, Cascade, Expression, passes
 from dataflow.errors import GraphError, InputError, ScheduleError

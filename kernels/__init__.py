@@ -3,6 +3,8 @@
 PAIRS, in kernels/pairs.py, lists them all. No hardware, no time, no files except recordings of keys and queries.
 """
 
+# One of the packages of archsim.
+
 from typing import Any
 
 __all__ = ["PAIRS", "Pair"]

@@ -1,5 +1,7 @@
 """Joins the two: a Graph and a Design become a Schedule. The mappers are listed in MAPPERS."""
 
+# One of the packages of archsim.
+
 from mappers.experiment.row import Row, pareto
 from mappers.experiment.run import run, step_schedules
 from mappers.experiment.sweep import sweep, sweep_rows

@@ -1,6 +1,7 @@
 """Is the structure intact: imports one way, libraries in their homes, sizes, no print outside the command line?"""
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -194,3 +195,22 @@ def test_a_package_of_the_same_name_in_the_way_is_named(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
     assert f"package 'kernels' comes from {tmp_path}" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["kernels", "dataflow", "mappers"])
+@pytest.mark.parametrize("state", ["overwritten", "removed"])
+def test_a_package_installed_over_ours_is_told_with_the_repair(name, state, tmp_path):
+    """As pip leaves the folder after another project of that name was installed, and after it was removed again."""
+    for package in ("archsim", "dataflow", "kernels", "mappers"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    first = tmp_path / name / "__init__.py"
+    if state == "overwritten":
+        first.write_text('__version__ = "0.1"\n')
+    else:
+        first.unlink()
+    code = "import sys; sys.path.insert(0, '.'); import archsim"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith(f"ImportError: package '{name}' ")
+    assert "uninstall it and install archsim anew" in told

@@ -120,11 +120,16 @@ def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSu
         keys="recorded" if selection.recording else "random",
         kept=float(Fraction(step.kept, plan.cache.cached * plan.cache.kv_heads)), memory=tiers.main,
         beyond=tiers.beyond, resident_tokens=plan.resident, hit_bytes=step.hits * size, miss_bytes=plan.misses * size,
-        requests=plan.miss_requests * plan.batch * plan.layers, mass_recall=step.mass_recall if judged else None,
-        top_recall=step.top_recall if judged else None, output_error=step.output_error if judged else None,
+        requests=plan.miss_requests * plan.batch * plan.layers, mass_recall=_digits(step.mass_recall, judged),
+        top_recall=_digits(step.top_recall, judged), output_error=_digits(step.output_error, judged),
         assumed={f"selection.{path}": why for path, why in selection.assumptions().items()},
         fitted={f"selection.{path}": point for path, point in selection.fits().items()},
     )  # fmt: skip
+
+
+def _digits(measured: float | None, judged: bool) -> float | None:
+    """Six digits of a measure: the others depend on how many threads a machine sums with. None if it is not judged."""
+    return float(f"{measured:.6g}") if judged and measured is not None else None
 
 
 def _unselected(plan: CachePlan | None, selection: Selection | None, tiers: Tiers) -> Iterator[str]:
