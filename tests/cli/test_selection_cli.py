@@ -1,6 +1,9 @@
 """Selections on the command line: text, JSON, the folder of results, settings and seeds."""
 
 import json
+import os
+import subprocess
+import sys
 
 from archsim.cli import DONE, main
 
@@ -60,3 +63,16 @@ def test_a_folder_of_results_has_the_selection_and_its_seed(tmp_path, capsys):
     assert (manifest["seed"], manifest["inputs"]["selection"]["given"]) == (3, "resv")
     again = json.loads(said(capsys, *FRAME, str(folders[0] / "selection.yaml"), "--json").out)
     assert again["selected"] == json.loads((folders[0] / "summary.json").read_text())["selected"]
+
+
+def test_the_digits_of_a_measure_do_not_depend_on_threads() -> None:
+    said = set()
+    for threads in ("1", "2"):
+        names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+        done = subprocess.run(
+            [sys.executable, "-m", "archsim.cli", "simulate", "toy_retrieval", "toy_video", "--phase", "frame",
+             "--context", "1000", "--selection", "resv", "--json"],
+            capture_output=True, text=True, check=True, env={**os.environ, **dict.fromkeys(names, threads)},
+        )  # fmt: skip
+        said.add(done.stdout)
+    assert len(said) == 1
