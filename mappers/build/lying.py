@@ -6,7 +6,7 @@ Knows homes, capacities and the order of ops. Does not know tasks.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, partial
 from math import ceil
@@ -23,8 +23,9 @@ from mappers.build.checks import check_schedule
 from mappers.build.layers import Group, name_within
 from mappers.build.placement import homes_of, memories_beside, memories_outward, unit_for, way_in
 
-# The part of a memory that is kept for the pieces that pass it; the next where these do not fit.
-FOR_PIECES = (Fraction(1, 3), Fraction(2, 3), Fraction(1))
+# The part of a memory that is kept for the pieces that pass it, and the places of their queues; the next where they do
+# not fit. With one place a piece arrives only when the one before has been read.
+FOR_PIECES = tuple((part, places) for places in (2, 1) for part in (Fraction(1, 3), Fraction(2, 3), Fraction(1)))
 NOTHING: Holds = {}
 
 
@@ -34,7 +35,7 @@ class Lying:
 
     All are by (memory, role). `behind` names the tensor whose elements a free op gives in other order or part: a
     reshape gives those of its input. Where layers repeat, the op of one layer stands for that of others: `twins` has
-    the scope of the layer for those of the others.
+    the scope of the layer for those of the others. `queue_places`: of each queue of pieces.
     """
 
     stored: Holds = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Lying:
     live: Mapping[str, Holds] = field(default_factory=dict)
     behind: Mapping[str, str] = field(default_factory=dict)
     twins: Mapping[str, str] = field(default_factory=dict)
+    queue_places: int = 2
 
     def same(self, op: Op, scopes: Sequence[str]) -> Iterator[str]:
         """The names of this op in layers that stand for all of these scopes."""
@@ -104,7 +106,7 @@ def stored_by_home(
 
 def lay(
     graph: Graph, design: Design, groups: Iterable[Group], stored: Holds, *, passed: Collection[str] = (),
-    homes: Callable[[Role], Sequence[str]] | None = None, keeps_rows: bool = False, share: Fraction = FOR_PIECES[0],
+    homes: Callable[[Role], Sequence[str]] | None = None, keeps_rows: bool = False, share: Fraction = FOR_PIECES[0][0],
 ) -> Lying:  # fmt: skip
     """Where the tensors lie, beside stored ones: each activation in its home, and what has no room there in the next.
 
@@ -211,18 +213,19 @@ def with_room(
 
     Raises MappingError where they do not fit beside any activations.
     """
-    for share in FOR_PIECES:
-        lying = lay(graph, design, groups, stored, passed=passed, keeps_rows=keeps_rows, share=share)
-        schedule = made(lying)
-        try:
-            check_schedule(schedule, design)
-        except MappingError:
-            # More room for pieces helps where activations can lie elsewhere.
-            if share == FOR_PIECES[-1] or len(homes_of(design, Role.ACTIVATION)) < 2:
-                raise
-        else:
-            return schedule
-    raise AssertionError("the last share returns or raises")
+    refusals: list[MappingError] = []
+    for share, places in FOR_PIECES:
+        # Another share changes something where activations can lie elsewhere.
+        if share == FOR_PIECES[0][0] or len(homes_of(design, Role.ACTIVATION)) > 1:
+            lying = lay(graph, design, groups, stored, passed=passed, keeps_rows=keeps_rows, share=share)
+            schedule = made(replace(lying, queue_places=places))
+            try:
+                check_schedule(schedule, design)
+            except MappingError as refusal:
+                refusals.append(refusal)
+            else:
+                return schedule
+    raise min(refusals, key=lambda refusal: refusal.demand or 0)
 
 
 def told_of_activations(lying: Lying, design: Design) -> Iterator[str]:

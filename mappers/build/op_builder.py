@@ -18,7 +18,7 @@ from dataflow.pattern import sequence
 from dataflow.role import Role
 from mappers.build.layers import name_within
 from mappers.build.lying import Lying
-from mappers.build.pieces import PLACES, OpPiece, best_size, cut, even
+from mappers.build.pieces import OpPiece, best_size, cut, even
 from mappers.build.placement import Way, memories_beside, unit_for, way_from, way_in, way_of_activation
 from mappers.build.section_builder import SectionBuilder, Tokens
 
@@ -26,10 +26,10 @@ IDEAL = "bytes of an ideal memory, or of roles without a home"
 Piece = tuple[int, int, int]  # requests of a piece, tokens of each request, how many such pieces follow one another
 
 # A memory that pieces pass is cut for flows (weights of an op and of the next, resident cached keys, fetched ones),
-# each with two pieces that have arrived and two that the unit reads.
+# each with pieces that have arrived and pieces that the unit reads.
 FLOWS = 4
 SPILL_FLOWS = 2  # for each memory to which activations move: those read and those written
-PIECES = 2 * PLACES  # of a flow
+QUEUES = 2  # of a flow in a memory
 PART_OF_ROWS = 8  # of such a piece: new keys and new values leave in queues of their own, one piece in all
 OVERLAPPED = 8  # pieces at least of what an op makes, so that most of it leaves while the op runs
 
@@ -119,7 +119,8 @@ class OpBuilder(SectionBuilder):
     def room(self, way: Way, size: int) -> int:
         """Bytes of the largest piece that the memories on the way inward have room for; `size` where there are none."""
         memories = [hop for hop in way[1:] if isinstance(self.design.units[hop], Memory)]
-        return min((self._free(hop) // (self._flows * PIECES + 1) for hop in memories), default=size)
+        pieces = self._flows * QUEUES * self.lying.queue_places + 1  # and one of new rows
+        return min((self._free(hop) // pieces for hop in memories), default=size)
 
     def _free(self, memory: str) -> int:
         """Bytes of a memory beside the tensors that lie in it."""
@@ -193,7 +194,7 @@ class OpBuilder(SectionBuilder):
         flow, of which none begins before another has ended, share their queues.
         """
         sizes = [(requests * each * token_bytes, times) for requests, each, times in pieces]
-        count, largest = sum(n for _, n in sizes), max(size for size, _ in sizes)
+        count, largest, places = sum(n for _, n in sizes), max(size for size, _ in sizes), self.lying.queue_places
         last = self.task(name, way[0], gathers(pieces, token_bytes), role=role)
         lies_in = ""
         for hop in way[1:]:
@@ -201,11 +202,11 @@ class OpBuilder(SectionBuilder):
             stored = isinstance(self.design.units[hop], Memory)
             self.task(passed, hop, each_size("read" if stored else "move", sizes), role=role)
             lies_in = hop if stored else lies_in  # a piece lies in the memory that it goes to, or comes from
-            self.stream(last, passed, PLACES, token_bytes=largest, fifo=f"{flow} into {hop}", memory=lies_in)
+            self.stream(last, passed, places, token_bytes=largest, fifo=f"{flow} into {hop}", memory=lies_in)
             last, lies_in = passed, hop if stored else ""
         behind = self.tasks[reader].firings - ahead - count
         takes, fifo = sequence((0, ahead), (1, count), (0, behind)), f"{flow} out of {way[-1]}"
-        self.stream(last, reader, PLACES, takes=takes, token_bytes=largest, fifo=fifo, memory=lies_in)
+        self.stream(last, reader, places, takes=takes, token_bytes=largest, fifo=fifo, memory=lies_in)
         return name
 
     def leave(self, op: Op, task: str, result: Operand, first: int) -> str:
@@ -248,7 +249,7 @@ class OpBuilder(SectionBuilder):
             # A piece lies in the memory that it comes from, or that the unit writes it into.
             lies_in = lies_in or (hop if memory and hop != result.way[0] else "")
             self.stream(
-                last, passed, PLACES, gives=gives if last == producer else 1, token_bytes=largest,
+                last, passed, self.lying.queue_places, gives=gives if last == producer else 1, token_bytes=largest,
                 fifo="" if result.role is Role.CACHE else f"{result.flow} outward into {hop}", memory=lies_in,
             )  # fmt: skip
             last, lies_in = passed, hop if memory else ""
