@@ -19,7 +19,7 @@ class SelectionSummary:
     selection's own numbers, and `given` is its file, as it was named.
     """
 
-    given: str
+    given: str = field(compare=False)
     algorithm: str
     keys: str  # those that the selection ran on: recorded or random
     kept: float

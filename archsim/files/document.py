@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from archsim.errors import DesignError, quoted
-from dataflow.errors import CONTROLS, harmless
+from dataflow.errors import CONTROLS
 from dataflow.name import LONGEST_NAME
 
 DEEPEST = 20  # far above any file of ours, and far below Python's limit of nested calls
@@ -76,7 +76,7 @@ def read(path: str | os.PathLike[str]) -> Document:
         the file cannot be read, is not valid YAML, or holds what this project refuses; one problem per line.
     """
     given = os.fspath(path)
-    shown = harmless(given).replace("\n", "\\n")
+    shown = given.replace("\n", "\\n")  # a message is one line, whatever the name
     try:
         raw = contents(given)  # not text, so that the line of a wrong byte can be counted
     except FileNotFoundError:

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -31,14 +32,17 @@ def check_folder(given: str, *, force: bool) -> Path:
         raise InputError("--output: expected the name of a folder, got ''")
     folder = Path(os.path.abspath(given))
     try:
-        if folder.is_symlink():
-            raise InputError(f"{where}: is a link; name the folder that it leads to")
+        with suppress(FileNotFoundError, NotADirectoryError):
+            kind = folder.lstat().st_mode  # asked once, for another run may put its folder here at any time
+            if not stat.S_ISDIR(kind):
+                told = "a link; name the folder that it leads to" if stat.S_ISLNK(kind) else "a file; name a folder"
+                raise InputError(f"{where}: is {told}")
         taken = _not_ours(folder)
-        above = next(place for place in (folder, *folder.parents) if place.exists())
-        if not above.is_dir():
-            raise InputError(f"{where}: cannot be written: {above} is a file")
-        if not os.access(above, os.W_OK | os.X_OK):
-            raise InputError(f"{where}: cannot be written: no permission in {above}")
+        room = folder if taken else next(place for place in folder.parents if place.exists())
+        if not room.is_dir():
+            raise InputError(f"{where}: cannot be written: {room} is a file")
+        if not os.access(room, os.W_OK | os.X_OK):
+            raise InputError(f"{where}: cannot be written: no permission in {room}")
     except OSError as error:
         raise InputError(f"{where}: cannot be written: {error.strerror}") from None
     if taken and not force:
@@ -89,18 +93,19 @@ def _not_ours(folder: Path) -> str:
     if folder in (Path.cwd(), *Path.cwd().parents):
         return "is the folder that you are in, or lies above it"
     while folder.is_dir():
-        before = _inode(folder)
-        with suppress(FileNotFoundError):
-            other = _other(folder)
-            if not other or _inode(folder) == before:  # else another run has put its own there meanwhile
-                break
-    else:
-        return ""
-    return f"holds {', '.join(other[:3])}{', …' * (len(other) > 3)}, which no run wrote as it is" if other else ""
+        with suppress(FileNotFoundError):  # where another run has just moved it away
+            before, other = _which(folder), _other(folder)
+            if not other:
+                return ""
+            if _which(folder) == before:  # else another run has put its own there meanwhile
+                return f"holds {', '.join(other[:3])}{', …' * (len(other) > 3)}, which no run wrote as it is"
+    return ""
 
 
-def _inode(folder: Path) -> int | None:
-    return folder.stat().st_ino if folder.exists() else None
+def _which(folder: Path) -> tuple[int, int]:
+    # The time too, because a disk gives the number of a folder that is gone to the next one.
+    found = folder.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _other(folder: Path) -> list[str]:

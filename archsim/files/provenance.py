@@ -59,7 +59,8 @@ class Sourced(BaseModel):
     @property
     def _changed(self) -> tuple[str, ...]:
         """The paths that this variant, or the one whose written form was read, has set."""
-        return tuple(path for path, why in vars(self)["assumed"].items() if why == SET)
+        paths = [path for path, why in vars(self)["assumed"].items() if why == SET]
+        return tuple(path for path in paths if not any(path.startswith(f"{other}.") for other in paths))
 
     @classmethod
     def read(cls, document: Document) -> Self:
@@ -105,8 +106,8 @@ class Sourced(BaseModel):
         Its written form says which values were set, under `assumed`. Raises DesignError for a path that does not
         exist and for a value that cannot be right.
         """
-        document = replace(self._document, data=_said_to_be_set(self._document.data, changes))
-        return self.read(edited(document, changes, opens=self.opens))
+        document = edited(self._document, changes, opens=self.opens)
+        return self.read(replace(document, data=_said_to_be_set(document.data, changes)))
 
     def assumptions(self) -> dict[str, str]:
         """Why each number was assumed, by path; a number that a variant changed says so instead."""
@@ -118,16 +119,20 @@ class Sourced(BaseModel):
         return {path: entry.point for path, entry in sorted(fitted.items())}
 
 
-def _said_to_be_set(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The data in which values at these paths, and below, are no longer assumed or fitted, but set."""
+def _said_to_be_set(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The data in which values at these paths, and below, are no longer assumed or fitted for a reason, but set."""
     numbers = [path for path in changes if path.partition(".")[0] not in SAID]
-
-    def kept(where: str) -> dict[str, Any]:
-        entries = data.get(where) or {}
-        return {p: e for p, e in entries.items() if not any(p == n or p.startswith(f"{n}.") for n in numbers)}
-
-    said = {"assumed": {**kept("assumed"), **dict.fromkeys(numbers, SET)}, "fitted": kept("fitted")}
-    return {**data, **{where: entries for where, entries in said.items() if entries or where in data}}
+    said = {where: data.get(where, {}) for where in ("assumed", "fitted")}
+    if not numbers or not all(isinstance(entries, dict) for entries in said.values()):
+        return data
+    below = [
+        path
+        for path in dict.fromkeys([*said["assumed"], *said["fitted"]])
+        if any(path == number or path.startswith(f"{number}.") for number in numbers)
+    ]
+    kept = {where: {p: e for p, e in entries.items() if p not in below} for where, entries in said.items()}
+    kept["assumed"] |= dict.fromkeys([*numbers, *(path for path in below if _exists(data, path))], SET)
+    return {**data, **{where: entries for where, entries in kept.items() if entries or where in data}}
 
 
 def _exists(data: Any, path: str) -> bool:

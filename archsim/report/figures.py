@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -59,7 +59,7 @@ class Figures:
     under_way: Mapping[str, int]
     assumed: Mapping[str, str]
     fitted: Mapping[str, str]
-    files: tuple[str, ...]
+    files: tuple[str, ...] = field(compare=False)
     firings: int
     firings_run: int
     engine: str

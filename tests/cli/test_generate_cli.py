@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from archsim import cli
-from archsim.cli import DONE, INTERRUPTED, main
+from archsim.cli import DONE, INTERRUPTED, commands, main
 from interrupts import hear
 
 GENERATE = ["simulate", "toy", "toy_llm", "--phase", "generate", "--prompt", "2", "--tokens", "4"]
@@ -63,7 +62,7 @@ def test_a_folder_of_a_generation(tmp_path, capsys):
 
 def test_a_long_run_says_how_far_it_is(capsys, monkeypatch, caplog):
     assert said(capsys, *GENERATE).err == ""
-    monkeypatch.setattr(cli, "PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(commands, "PROGRESS_SECONDS", 0)
     monkeypatch.setattr("mappers.experiment.run.SLOW_FIRINGS", 10)
     steps = said(capsys, *GENERATE, "--engine", "simpy").err.splitlines()
     assert caplog.messages[0].startswith("simulating ")

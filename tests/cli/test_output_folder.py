@@ -108,10 +108,18 @@ def test_nothing_is_written_through_a_link(here, capsys):
     assert not (here / "real" / "design.yaml").is_symlink()
 
 
-@pytest.mark.parametrize("given", ["taken", "taken/x", "n" * 300])
-def test_what_cannot_be_a_folder_is_refused(given, here, capsys):
+@pytest.mark.parametrize(
+    "given, why",
+    [
+        ("taken", "is a file; name a folder"),
+        ("taken/x", "taken is a file"),
+        ("taken/x/y", "taken is a file"),
+        ("n" * 300, "cannot be written: File name too long"),
+    ],
+)
+def test_what_cannot_be_a_folder_is_refused(given, why, here, capsys):
     (here / "taken").write_text("a file")
-    assert "cannot be written" in refused(capsys, *DECODE, "--output", given)
+    assert why in refused(capsys, *DECODE, "--output", given)
 
 
 def test_a_full_disk_takes_no_report_and_leaves_nothing(here, capsys, monkeypatch):

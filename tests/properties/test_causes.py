@@ -171,7 +171,7 @@ def test_the_order_of_keys_in_the_file_changes_nothing(tmp_path):
     assert list(other.units) != list(DESIGN.units)
     a, b = run(), mappers.run(other, ONE_LAYER, **DECODE)
     assert a == b
-    assert str(a) == str(b)
+    assert str(a).replace("check tellme_kv260", f"check {path}") == str(b)
 
 
 def test_decode_grows_by_the_two_passes_of_each_cached_token_up_to_the_context_limit():
