@@ -91,6 +91,12 @@ def test_the_folder_that_the_user_is_in_is_refused(here, capsys):
     assert names(here) == NAMES
 
 
+def test_the_folder_of_a_disk_is_written_into_by_force(here):
+    with pytest.raises(InputError, match="is where a disk is mounted, which cannot be renamed; name another folder"):
+        check_folder("/proc", force=False)
+    assert check_folder("/dev", force=True) == Path("/dev")
+
+
 def test_an_empty_name_is_refused(here, capsys):
     assert refused(capsys, *DECODE, "--output", "") == "--output: expected the name of a folder, got ''\n"
     assert names(here) == []
