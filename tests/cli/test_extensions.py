@@ -12,7 +12,7 @@ import pytest
 
 import archsim
 from archsim import DesignError, InputError, load_design, load_model, simulate
-from archsim.cli import DONE, OUTSIDE, UNFIT, WRONG, main
+from archsim.cli import DONE, OUTSIDE, WRONG, main
 from archsim.design.design import Design
 from archsim.units import KINDS
 from dataflow import FORMATS, Graph, Tensor
@@ -134,12 +134,12 @@ def test_a_phase_of_a_file_is_asked_for_by_its_fields(said):
 
 
 def test_an_option_of_a_mapper_of_a_file_is_read_and_refused(said):
-    refused = said(*VERIFY, *CAPPED, "--option", "rows=x", status=UNFIT).err
+    refused = said(*VERIFY, *CAPPED, "--option", "rows=x", status=WRONG).err
     assert refused == "option rows: expected a whole number, got 'x'\n"
-    assert said(*VERIFY, *CAPPED, "--option", "rows=0", status=UNFIT).err == (
+    assert said(*VERIFY, *CAPPED, "--option", "rows=0", status=WRONG).err == (
         "option rows: expected 1 or more, got 0\n"
     )
-    assert said(*VERIFY, *CAPPED, "--option", "row=2", status=UNFIT).err == (
+    assert said(*VERIFY, *CAPPED, "--option", "row=2", status=WRONG).err == (
         "mapper 'row_blocks' has no option 'row'; did you mean 'rows'?\n"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from archsim import Design, MappingError
+from archsim import Design, InputError, MappingError
 from archsim.units import Memory
 from dataflow import OP_KINDS, Box, Graph, Op, Role, Schedule, Section, Work, computes, work
 from mappers import Mapper, extend, option
@@ -22,7 +22,7 @@ class RowBlocks(Mapper):
 
     def lower(self, graph: Graph, design: Design) -> Schedule:
         if self.rows < 1:
-            raise MappingError(f"option rows: expected 1 or more, got {self.rows}")
+            raise InputError(f"option rows: expected 1 or more, got {self.rows}")
         if not design.of_kind(Memory):
             raise MappingError(f"design '{design.name}' has no unit of kind memory")
         sections = [self._section(SectionBuilder(graph, design, names), ops)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archsim import MappingError, ScheduleError, load_design, load_model, simulate, size_fifos
+from archsim import InputError, MappingError, ScheduleError, load_design, load_model, simulate, size_fifos
 from archsim.report.json import as_json
 from dataflow import Graph, Tensor, attention, decode
 from dataflow.format import FP16, FP32
@@ -93,7 +93,7 @@ def test_graphs_without_attention_or_with_a_cache_in_memory_are_refused() -> Non
 
 
 def test_options_are_checked_where_the_mapper_is_called_by_itself() -> None:
-    with pytest.raises(MappingError) as raised:
+    with pytest.raises(InputError) as raised:
         Streaming(form="flash", heads="both").lower(attention(queries=2, keys=2, head_dim=2), MACHINE)  # type: ignore[arg-type]
     assert str(raised.value) == (
         "option form: expected memory_free or naive or scaled or reordered or reordered_without_max, got 'flash'\n"

@@ -239,10 +239,11 @@ def test_what_is_done_before_an_interrupt_stays(monkeypatch):
     assert all(row.report for row in rows)
 
 
-def test_a_fault_of_ours_is_no_row(monkeypatch):
+def test_a_fault_of_ours_is_a_row_and_is_told(monkeypatch, caplog):
     monkeypatch.setattr(mappers.experiment.sweep, "run", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        swept({"context": [8]})
+    [row] = swept({"context": [8]})
+    assert row.problem == "internal fault: ZeroDivisionError: division by zero"
+    assert "Traceback" in caplog.text
 
 
 WRONG = {
