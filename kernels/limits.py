@@ -12,7 +12,7 @@ BATCH = 2**20  # sequences at once
 TASKS = 2**17  # of a section
 LISTED = 2**22  # tiles and runs of a section, listed one by one
 COMBINATIONS = 2**20  # of a sweep
-UNDER_WAY = 2**25  # firings and tokens on their way at once, which an engine keeps apart
+EVENTS_AT_ONCE = 2**25  # firings and tokens on their way at once, which an engine keeps apart
 
 
 def beyond(size: int, most: int, *, of: str, instead: str) -> str:

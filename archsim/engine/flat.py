@@ -17,6 +17,7 @@ from dataflow.errors import ScheduleError
 from dataflow.pattern import Pattern
 from dataflow.section import Section
 from dataflow.task import Task
+from kernels.limits import LISTED, beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +224,17 @@ def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design
 def merged(task: Task) -> list[tuple[int, tuple[Any, tuple[int, ...], tuple[int, ...]]]]:
     """One period of the task's firings, as runs in which work, tokens taken and tokens given stay the same.
 
-    The period is the least common multiple of the periods of all its patterns, at most the number of firings.
+    The period is the least common multiple of the periods of all its patterns, at most the number of firings. Raises
+    ScheduleError where that would be too many runs to write down.
     """
     patterns: list[Pattern[Any]] = [task.work, *task.takes.values(), *task.gives.values()]
     # A pattern of one run never changes, so it does not lengthen the period, and its run is as long as the period.
-    end = min(task.firings, lcm(*(p.period for p in patterns if len(p.runs) > 1)))
+    changing = [p for p in patterns if len(p.runs) > 1]
+    end = min(task.firings, lcm(*(p.period for p in changing)))
+    listed = sum(-(-end // p.period) * len(p.runs) for p in changing)
+    way = "give it patterns whose periods divide one another"
+    if problem := beyond(listed, LISTED, of="runs of firings to write down", instead=way):
+        raise ScheduleError(f"task '{task.name}': {problem}")
     runs = [cycle(p.runs if len(p.runs) > 1 else ((p.runs[0][0], end),)) for p in patterns]
     under_way = [next(run) for run in runs]
     out = []

@@ -9,10 +9,10 @@ import mappers
 from archsim import InputError, MappingError, ScheduleError
 from archsim.engine import flat_file
 from archsim.engine.compiled.engine import run as run_compiled
-from archsim.engine.flat import Flat, FlatRun, FlatTask, FlatUnit, flatten
+from archsim.engine.flat import Flat, FlatRun, FlatTask, FlatUnit, flatten, merged
 from dataflow import attention
 from dataflow.op import work
-from dataflow.pattern import every
+from dataflow.pattern import every, sequence
 from dataflow.section import Section
 from dataflow.task import Stream, Task
 from kernels.limits import BATCH, COMBINATIONS, LAYERS
@@ -83,6 +83,14 @@ def test_a_sweep_of_endless_values_is_refused() -> None:
 def test_more_firings_under_way_than_an_engine_keeps_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     task = FlatTask("t", 0, 10**9, (FlatRun(1, 1, (), ()),))
     unit = FlatUnit("u", "u", 10**9, 0, ((0, 10**9),), (0,))
-    monkeypatch.setattr("archsim.engine.compiled.clock.UNDER_WAY", 2**12)
+    monkeypatch.setattr("archsim.engine.compiled.clock.EVENTS_AT_ONCE", 2**12)
     with pytest.raises(ScheduleError, match=r"8,192 firings and tokens under way at once, at most 4,096; take fewer"):
         run_compiled(Flat("s", (task,), (), (unit,)))
+
+
+def test_patterns_of_coprime_periods_are_not_written_out() -> None:
+    read, turns = every(work("read", bytes=1)), [sequence(*[(1, 1), (2, 1)] * n, (1, 1)) for n in (5000, 5001)]
+    given = {f"s{i}": pattern for i, pattern in enumerate(turns)}
+    task = Task("t", "ddr", 10_001 * 10_003, read, {}, given)
+    with pytest.raises(ScheduleError, match="task 't': 200,080,006 runs of firings to write down, at most 4,194,304"):
+        merged(task)

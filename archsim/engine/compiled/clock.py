@@ -14,7 +14,7 @@ from archsim.engine.compiled.machine_code import tell_if_cold
 from archsim.engine.compiled.steady_state import Detectors, make_detectors
 from archsim.engine.machine_code_folder import CLOCK
 from dataflow.errors import ScheduleError
-from kernels.limits import UNDER_WAY, beyond
+from kernels.limits import EVENTS_AT_ONCE, beyond
 
 FIRINGS_A_CALL = 500_000  # a fraction of a second: Python hears an interrupt only between two calls of a kernel
 
@@ -50,7 +50,7 @@ def steps(state: State, detectors: Detectors) -> Iterator[tuple[State, int]]:
         # Doubled, so that copying stays linear in the events. Full spans are emptied by whoever reads the states.
         if status == clock_kernel.CROWDED and state.scalars[clock_state.EVENTS] >= len(state.events) - 1:
             told = {"of": "firings and tokens under way at once", "instead": "take fewer servers or shorter latencies"}
-            if problem := beyond(2 * len(state.events), UNDER_WAY, **told):
+            if problem := beyond(2 * len(state.events), EVENTS_AT_ONCE, **told):
                 raise ScheduleError(problem)
             state = state._replace(events=np.concatenate([state.events, np.zeros_like(state.events)]))
 
