@@ -71,9 +71,14 @@ class Section:
 
     def order_of(self, unit: str) -> tuple[tuple[str, int], ...]:
         """The firings of this unit in their fixed order: ((task, how many in a row), ...)."""
-        if unit in self.orders:
-            return self.orders[unit]
-        return tuple((t.name, t.firings) for t in self.tasks if t.unit == unit)
+        return self.unit_orders().get(unit, ())
+
+    def unit_orders(self) -> dict[str, tuple[tuple[str, int], ...]]:
+        """As order_of, for all units at once."""
+        listed: dict[str, list[tuple[str, int]]] = {}
+        for task in self.tasks:
+            listed.setdefault(task.unit, []).append((task.name, task.firings))
+        return {**{unit: tuple(order) for unit, order in listed.items()}, **self.orders}
 
     def queues(self) -> dict[str, int]:
         """Bytes of all places of the streams that lie in each memory; streams of one FIFO count once, as its largest.

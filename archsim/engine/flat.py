@@ -5,7 +5,7 @@ Engines run it. It alone asks `Unit.cycles` for the firings of a schedule, and h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import cycle
 from math import lcm
@@ -18,6 +18,8 @@ from dataflow.pattern import Pattern
 from dataflow.section import Section
 from dataflow.task import Task
 from kernels.limits import LISTED, beyond
+
+Order = tuple[tuple[str, int], ...]  # of a unit: (task, firings in a row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,8 @@ def _all_new(section: Section, design: Design) -> Flat:
             f"units are: {', '.join(design.units)}"
         )
     task_index = {t.name: i for i, t in enumerate(section.tasks)}
-    tasks_on = _tasks_on(section)
-    units = [u for name in design.units for u in _flat_units(name, section, design, task_index, tasks_on.get(name, ()))]
+    orders = section.unit_orders()
+    units = [u for name in design.units for u in _flat_units(name, section, design, task_index, orders)]
     unit_of = {task: i for i, unit in enumerate(units) for task in unit.tasks}
     stream_index = {s.name: i for i, s in enumerate(section.streams)}
     ends = section.ends
@@ -151,26 +153,22 @@ def _with_changed(section: Section, design: Design, flat: Flat, changed: dict[st
     for name, task in changed.items():
         at = task_index[name]
         tasks[at] = _flat_task(task, tasks[at].unit, stream_index, design)
-    tasks_on = _tasks_on(section)
-    fresh = {u.name: u for name in touched for u in _flat_units(name, section, design, task_index, tasks_on[name])}
+    orders = section.unit_orders()
+    fresh = {u.name: u for name in touched for u in _flat_units(name, section, design, task_index, orders)}
     return Flat(section.name, tuple(tasks), flat.streams, tuple(fresh.get(unit.name, unit) for unit in flat.units))
 
 
-def _tasks_on(section: Section) -> dict[str, list[int]]:
-    """The tasks of each unit, by their places in the section."""
-    found: dict[str, list[int]] = {}
-    for i, task in enumerate(section.tasks):
-        found.setdefault(task.unit, []).append(i)
-    return found
-
-
 def _flat_units(
-    name: str, section: Section, design: Design, task_index: dict[str, int], tasks_on: Sequence[int]
+    name: str, section: Section, design: Design, task_index: dict[str, int], orders: Mapping[str, Order]
 ) -> list[FlatUnit]:
     """The unit as one FlatUnit, or one for each task that is placed on it; none if the section has no task for it.
 
     Raises ScheduleError for more placed tasks than servers, and for an order of a unit whose tasks are placed.
     """
+    if not orders.get(name):
+        return []
+    # In the order of the section, whatever the order of the firings is.
+    tasks_on = tuple(sorted({task_index[task] for task, _ in orders[name]}))
     unit = design.units[name]
     if unit.arbitration == "placed":
         if name in section.orders:
@@ -189,13 +187,9 @@ def _flat_units(
             FlatUnit(f"{name}: {task.name}", name, 1, unit.latency_cycles, ((i, task.firings),), (i,))
             for i, task in placed
         ]
-    order = None
-    if unit.arbitration == "in_order":
-        given = section.orders.get(name)
-        # Without an order, one after another as listed.
-        order = tuple((i, section.tasks[i].firings) for i in tasks_on)
-        order = order if given is None else tuple((task_index[t], n) for t, n in given)
-    return [FlatUnit(name, name, unit.count, unit.latency_cycles, order, tuple(tasks_on))] if tasks_on else []
+    ordered = unit.arbitration == "in_order"
+    order = tuple((task_index[task], n) for task, n in orders[name]) if ordered else None
+    return [FlatUnit(name, name, unit.count, unit.latency_cycles, order, tasks_on)]
 
 
 def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design: Design) -> FlatTask:
