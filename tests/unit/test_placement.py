@@ -144,7 +144,7 @@ AMBIGUOUS = {
     ),
     "memory on chip of 1 B": (
         HEAD.replace("512 B", "1 B") + PATHS + HOME,
-        "section 'y' of 'product': 'sram' is to hold queues 8 B; units.sram.capacity asked 8 B, there is 1 B; ways "
+        "section 'y' of 'product': 'sram' is to hold queues 4 B; units.sram.capacity asked 4 B, there is 1 B; ways "
         "out: a larger capacity",
     ),
     "home too small": (
@@ -413,7 +413,7 @@ def test_tensors_at_home_leave_less_room_for_pieces() -> None:
     tight = on.with_({"units.sram.capacity": "240 B"})
     assert mappers.run(on, MODELS["toy_llm"], phase="decode", context=64).cycles > 0
     with pytest.raises(
-        MappingError, match=r"lm_head 32 B, queues 64 B; units\.sram\.capacity asked 294 B, there is 240 B"
+        MappingError, match=r"lm_head 32 B, queues 32 B; units\.sram\.capacity asked 262 B, there is 240 B"
     ):
         mappers.run(tight, MODELS["toy_llm"], phase="decode", context=64)
 
