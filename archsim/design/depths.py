@@ -50,7 +50,7 @@ def settings(design: Design, depths: Mapping[Stream, int]) -> dict[str, int]:
         setting = setting_of(design, stream)
         if setting is not None:
             found[setting.path] = max(found.get(setting.path, 0), setting.value(depth))
-    return found
+    return dict(sorted(found.items()))  # whatever the order in which a section lists its streams
 
 
 def as_options(values: Mapping[str, int]) -> str:

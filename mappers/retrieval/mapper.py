@@ -77,7 +77,7 @@ class Retrieval(Mapper):
                 skipped=tuple(Skipped(reason, dict(counts)) for reason, counts in left.items() if counts),
                 holds=stored, selected=_summary(plan, used, tiers) if plan and plan.cache.cached else None,
                 approximated=(
-                    *told_of_activations(lying, design), *_unselected(plan, selection, tiers),
+                    *told_of_activations(lying, design), *_unselected(plan, used, tiers),
                     *_approximated(graph, plan, used),
                 ),
                 options={**self.options(), "selection": used},
@@ -132,11 +132,12 @@ def _digits(measured: float | None, judged: bool) -> float | None:
     return float(f"{measured:.6g}") if judged and measured is not None else None
 
 
-def _unselected(plan: CachePlan | None, selection: Selection | None, tiers: Tiers) -> Iterator[str]:
-    """What it means that no selection is given, where a tier beyond would make a difference."""
-    if selection is None and plan is not None and plan.cache.cached and tiers.beyond is not None:
+def _unselected(plan: CachePlan | None, used: Selection, tiers: Tiers) -> Iterator[str]:
+    """What it means that nothing is selected or left beyond the main memory, as where no selection is given."""
+    bare = used.algorithm == WHOLE and used.resident == 1
+    if bare and plan is not None and plan.cache.cached and tiers.beyond is not None:
         yield (
-            f"no selection is given: each step attends to the whole cache, and as much of it as fits lies in "
+            f"nothing is selected: each step attends to the whole cache, and as much of it as fits lies in "
             f"'{tiers.main}'; to compare with a selection, give its resident share to the whole cache too, such as "
             f"--selection {WHOLE} --set selection.resident=0.6"
         )

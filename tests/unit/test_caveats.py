@@ -49,9 +49,9 @@ def test_without_a_selection_the_report_says_what_would_compare_fairly() -> None
     on, network = archsim.load_design("vrex8"), archsim.load_model("videollm_online_8b")
     asked = {"phase": "frame", "context": 40_000}
     bare = mappers.run(on, network, **asked)
-    (told,) = [one for one in bare.caveats if one.startswith("no selection is given")]
+    (told,) = [one for one in bare.caveats if one.startswith("nothing is selected")]
     assert told.endswith("such as --selection full --set selection.resident=0.6")
     fair = mappers.run(on, network, **asked, selection=archsim.load_selection("full").with_({"resident": 0.6}))
-    assert not [one for one in fair.caveats if one.startswith("no selection is given")]
+    assert not [one for one in fair.caveats if one.startswith("nothing is selected")]
     chosen = mappers.run(on, network, **asked, selection=archsim.load_selection("resv_published"))
     assert bare.seconds < chosen.seconds < fair.seconds
