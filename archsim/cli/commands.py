@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 import time
@@ -16,6 +15,7 @@ import typer
 
 from archsim.cli.status import OUTSIDE
 from archsim.errors import InputError, quoted
+from archsim.files.json_text import json_text
 
 if TYPE_CHECKING:
     from archsim.report.report import Report
@@ -115,7 +115,7 @@ def simulate(
             )  # fmt: skip
             print(f"wrote {', '.join(written)} to {output}", file=sys.stderr)
     finally:  # a folder that cannot be written takes no report away, and a report that cannot be printed no folder
-        print(json.dumps(as_json(report), indent=1) if json_ else report)
+        print(json_text(as_json(report)) if json_ else report)
 
 
 def size_fifos(
@@ -137,7 +137,7 @@ def size_fifos(
     design, model, run_of = _loaded(**asked)
     schedule = lower(graph_of(run_of["phase"], model), design, mapper=run_of["mapper"])
     sizes = sized(schedule, design, target=target, engine=run_of["engine"], progress=_told_now_and_then())
-    print(json.dumps(sizes.as_json(), indent=1) if json_ else sizes)
+    print(json_text(sizes.as_json()) if json_ else sizes)
 
 
 def _loaded(
@@ -204,7 +204,7 @@ def compare(
 
     rows = [row for name in published or list(shipped("published")) for row in _compared(name, quiet=json_)]
     if json_:
-        print(json.dumps(rows, indent=1))
+        print(json_text(rows))
     if not all(row["holds"] for row in rows):
         raise typer.Exit(OUTSIDE)
 
@@ -274,7 +274,7 @@ def schema(
     """
     from archsim.schema import schema_lines, schema_of
 
-    print(json.dumps(schema_of(path).model_json_schema(), indent=1) if json_ else "\n".join(schema_lines(path)))
+    print(json_text(schema_of(path).model_json_schema()) if json_ else "\n".join(schema_lines(path)))
 
 
 def _pairs(option: str, written: list[str], *, typed: bool) -> dict[str, Any]:

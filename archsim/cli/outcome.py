@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
@@ -15,6 +14,7 @@ from archsim.cli.commands import app
 from archsim.cli.status import DEADLOCK, DONE, FAULT, INTERRUPTED, UNFIT, WRONG
 from archsim.cli.terminal import Aside, Lost, Stream
 from archsim.errors import Deadlock, InputError, MappingError
+from archsim.files.json_text import json_text
 
 LONGEST_LINE = 2000  # characters of a problem; above all lists of names of ours, not above all that users write
 
@@ -50,7 +50,7 @@ def _status(words: list[str]) -> int:
     except Deadlock as error:
         _tell(str(error))
         if "--json" in words:
-            print(json.dumps({"deadlock": error.as_json()}, indent=1))
+            print(json_text({"deadlock": error.as_json()}))
         return DEADLOCK
     except InputError as error:
         _tell(str(error))

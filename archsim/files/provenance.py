@@ -100,6 +100,11 @@ class Sourced(BaseModel):
         """The files that a run reads beside this one, by the key that names them."""
         return {}
 
+    @property
+    def is_variant(self) -> bool:
+        """True where values were changed since it was read."""
+        return bool(self._changed)
+
     def with_(self, changes: Mapping[str, Any]) -> Self:
         """A variant with the values at these dotted paths replaced, read anew so that every derived number follows.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from archsim.design.design import Design
 from archsim.files.contents import content_hash
 from archsim.files.document import write
 from archsim.files.folder import MANIFEST, sha256, write_files
+from archsim.files.json_text import json_text
 from archsim.files.provenance import Sourced
 from archsim.report.figures import Figures
 from archsim.report.json import OP_FIELDS, as_json
@@ -71,7 +71,7 @@ def write_folder(
 
 
 def _json(data: Any) -> str:
-    return json.dumps(data, indent=1) + "\n"
+    return json_text(data) + "\n"
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

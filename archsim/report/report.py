@@ -6,7 +6,7 @@ and nothing carries over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from archsim.design.design import Design
 from archsim.engine import engine_for
@@ -62,6 +62,14 @@ def simulate_steps(schedules: Iterable[Schedule], design: Design, *, phase: Phas
     return _report(schedules, design, engine, phase=phase, tokens=phase.tokens_made, labelled=True)
 
 
+def _reordered(run: ScheduleRun, design: Design) -> Iterator[str]:
+    """That a variant may have its requests in another order, where units serve several clients as they come."""
+    units = {unit.of for part in run.sections for unit in part.flat.units if unit.order is None and len(unit.tasks) > 1}
+    if units and design.is_variant:
+        told = ", ".join(f"'{name}'" for name in design.units if name in units)
+        yield f"{told}: requests are served as they come, so more of a rate or a depth may be up to 2 % slower"
+
+
 def _report(
     schedules: Iterable[Schedule], design: Design, engine: str, *, phase: Phase, tokens: int | None, labelled: bool
 ) -> Report:
@@ -101,7 +109,7 @@ def _report(
         sections=tuple(totals.sections),
         peaks=totals.peaks(),
         mapped=totals.mapped,
-        approximated=(*totals.approximated, *design.not_derived()),
+        approximated=(*totals.approximated, *design.not_derived(), *_reordered(run, design)),
         recomputed=totals.recomputed,
         recomputed_for=" and ".join(totals.recomputed_for),
         skipped=totals.skipped,

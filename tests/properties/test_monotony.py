@@ -90,6 +90,7 @@ def test_more_is_not_slower(design: str, phase: str) -> None:
             if name in TIMES or name.endswith("_cycles"):
                 assert after.cycles * FIRST_COME >= before.cycles, (path, factor)
             elif after.cycles > before.cycles:
+                assert any("requests are served as they come" in caveat for caveat in after.caveats), path
                 slower[path] = max(slower.get(path, 0), after.cycles / before.cycles)
     assert max(slower.values(), default=1) <= (FIRST_COME if first_come else 1), slower
 
