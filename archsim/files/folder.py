@@ -92,10 +92,11 @@ def _not_ours(folder: Path) -> str:
     """Why a new folder may not take the place of this one; "" where nothing is lost."""
     if folder in (Path.cwd(), *Path.cwd().parents):
         return "is the folder that you are in, or lies above it"
-    if folder.is_mount():
-        return "is where a disk is mounted, which cannot be renamed"
+    with suppress(FileNotFoundError):  # where another run has just moved it away
+        if folder.is_mount():
+            return "is where a disk is mounted, which cannot be renamed"
     while folder.is_dir():
-        with suppress(FileNotFoundError):  # where another run has just moved it away
+        with suppress(FileNotFoundError):
             before, other = _which(folder), _other(folder)
             if not other:
                 return ""
