@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
 
         return outcome(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        sys.stderr.write("interrupted\n")
         return INTERRUPTED
 
 

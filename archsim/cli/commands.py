@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archsim.cli.status import OUTSIDE
+from archsim.cli.terminal import say
 from archsim.errors import InputError, quoted
 from archsim.files.json_text import json_text
 
@@ -75,7 +75,7 @@ def check(
     problems: list[str] = []
     for name in files:
         try:
-            print("\n".join(check_file(name, mappers=MAPPERS)))
+            say("\n".join(check_file(name, mappers=MAPPERS)))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -113,9 +113,9 @@ def simulate(
             written = write_folder(
                 output, report, design, model=model, inputs=named, extensions=hashes, force=force
             )  # fmt: skip
-            print(f"wrote {', '.join(written)} to {output}", file=sys.stderr)
+            say(f"wrote {', '.join(written)} to {output}", err=True)
     finally:  # a folder that cannot be written takes no report away, and a report that cannot be printed no folder
-        print(json_text(as_json(report)) if json_ else report)
+        say(json_text(as_json(report)) if json_ else report)
 
 
 def size_fifos(
@@ -137,7 +137,7 @@ def size_fifos(
     design, model, run_of = _loaded(**asked)
     schedule = lower(graph_of(run_of["phase"], model), design, mapper=run_of["mapper"])
     sizes = sized(schedule, design, target=target, engine=run_of["engine"], progress=_told_now_and_then())
-    print(json_text(sizes.as_json()) if json_ else sizes)
+    say(json_text(sizes.as_json()) if json_ else sizes)
 
 
 def _loaded(
@@ -185,7 +185,7 @@ def _told_now_and_then() -> Callable[[str], None]:
     def told(line: str) -> None:
         nonlocal last
         if time.monotonic() - last >= PROGRESS_SECONDS:
-            print(line, file=sys.stderr)
+            say(line, err=True)
             last = time.monotonic()
 
     return told
@@ -204,7 +204,7 @@ def compare(
 
     rows = [row for name in published or list(shipped("published")) for row in _compared(name, quiet=json_)]
     if json_:
-        print(json_text(rows))
+        say(json_text(rows))
     if not all(row["holds"] for row in rows):
         raise typer.Exit(OUTSIDE)
 
@@ -218,13 +218,13 @@ def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
     def simulated(run: Conditions) -> Report:
         choice = f", {run.selection}" if run.selection else ""
         tokens = run.phase.facts()["context"] or run.phase.facts()["prompt"]
-        print(f"simulating {run.phase.name} of {tokens} tokens on {run.design}{choice}", file=sys.stderr)
+        say(f"simulating {run.phase.name} of {tokens} tokens on {run.design}{choice}", err=True)
         return run_published(run)
 
     rows = []
     if not quiet:
-        print(f"{published.design} running {published.model}; {published.source}")
-        print(f"{'point':<34} {'published':>12} {'simulated':>10} {'error':>7} {'within':>7}  {'mark':<9} verdict")
+        say(f"{published.design} running {published.model}; {published.source}")
+        say(f"{'point':<34} {'published':>12} {'simulated':>10} {'error':>7} {'within':>7}  {'mark':<9} verdict")
     for row in compare(published, simulated):
         point, value, error = row.point, row.simulated, row.error
         rows.append({
@@ -237,8 +237,8 @@ def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
             signed = "-" if error is None else f"{error:+.1%}"
             reason = f": {point.known_miss.reason}" if point.known_miss else ""
             given = f" ({point.given})" if point.given else ""
-            print(f"{row.id:<34} {point.value:>12} {shown:>10} {signed:>7} {point.tolerance:>7.0%}  {point.mark:<9} "
-                  f"{row.verdict}{given}{reason}")  # fmt: skip
+            cells = f"{point.value:>12} {shown:>10} {signed:>7} {point.tolerance:>7.0%}  {point.mark:<9}"
+            say(f"{row.id:<34} {cells} {row.verdict}{given}{reason}")
     return rows
 
 
@@ -258,7 +258,7 @@ def list_(
     from archsim.check import listing
     from mappers.registry import mapper_lines
 
-    print("\n".join(listing(what, mappers=mapper_lines())))
+    say("\n".join(listing(what, mappers=mapper_lines())))
 
 
 def schema(
@@ -274,7 +274,7 @@ def schema(
     """
     from archsim.schema import schema_lines, schema_of
 
-    print(json_text(schema_of(path).model_json_schema()) if json_ else "\n".join(schema_lines(path)))
+    say(json_text(schema_of(path).model_json_schema()) if json_ else "\n".join(schema_lines(path)))
 
 
 def _pairs(option: str, written: list[str], *, typed: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 
 from archsim.cli.commands import app
 from archsim.cli.status import DEADLOCK, DONE, FAULT, INTERRUPTED, UNFIT, WRONG
-from archsim.cli.terminal import Aside, Lost, Stream
+from archsim.cli.terminal import Aside, Lost, Stream, say
 from archsim.errors import Deadlock, InputError, MappingError
 from archsim.files.json_text import json_text
 
@@ -50,7 +50,7 @@ def _status(words: list[str]) -> int:
     except Deadlock as error:
         _tell(str(error))
         if "--json" in words:
-            print(json_text({"deadlock": error.as_json()}))
+            say(json_text({"deadlock": error.as_json()}))
         return DEADLOCK
     except InputError as error:
         _tell(str(error))
@@ -79,7 +79,7 @@ def _called(words: list[str]) -> int:
 
 def _tell(problems: str) -> None:
     for line in problems.split("\n"):
-        print(line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…", file=sys.stderr)
+        say(line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…", err=True)
 
 
 def _load_extensions(words: list[str]) -> None:

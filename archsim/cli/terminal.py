@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import sys
 from typing import Any
 
 from dataflow.errors import harmless
@@ -62,3 +63,8 @@ def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 codecs.register_error("archsim.plain", _plain)
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Writes a line to stdout, or to stderr."""
+    (sys.stderr if err else sys.stdout).write(f"{text}\n")
