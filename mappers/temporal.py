@@ -52,16 +52,18 @@ class Temporal(Mapper):
         stored, passed = stored_by_home(graph, design, groups)
         check_capacity(held(stored), design, graph)
 
-        def made(lying: Lying) -> Schedule:
-            sections, ideal = [], Counter[str]()
+        def made(lying: Lying) -> tuple[Schedule, int]:
+            sections, ideal, estimated = [], Counter[str](), 0
             for ops, scopes in groups:
                 builder = OpBuilder(graph, design, scopes, ops=ops, lying=lying, ideal=ideal)
                 sections.append(_section(builder, ops, self.weight_buffering))
-            return Schedule(
+                estimated += builder.estimated * len(scopes)
+            schedule = Schedule(
                 graph, design.name, self.name, tuple(sections), holds=stored,
                 skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
                 approximated=tuple(told_of_activations(lying, design)), options=self.options(),
             )  # fmt: skip
+            return schedule, estimated
 
         return with_room(made, graph, design, groups, stored, passed=passed)
 

@@ -27,7 +27,7 @@ class DepthTrials:
     """
 
     def __init__(self, schedule: Schedule, design: Design, engine: str, progress: Callable[[str], None]) -> None:
-        self.engine, self.progress = engine, progress
+        self.engine, self.progress, self.sections = engine, progress, schedule.sections
         self.flats = [flatten(section, design) for section in schedule.sections]
         self.repeats = [section.repeat for section in schedule.sections]
         self.queues = [_queues(schedule, section) for section in schedule.sections]
@@ -51,10 +51,14 @@ class DepthTrials:
         return total_cycles
 
     def unbounded(self) -> tuple[int, dict[str, int]]:
-        """Cycles with unlimited queues, and the most places taken in each queue. Raises Deadlock."""
+        """Cycles with unlimited queues, and the most places taken in each queue. Raises Deadlock.
+
+        A queue that lies in a memory is no deeper than given: the mapper sized it by what the memory holds.
+        """
         total_cycles, peaks = 0, dict[str, int]()
-        for flat, repeat, queues in zip(self.flats, self.repeats, self.queues, strict=True):
-            result = run(flat.with_depths(UNLIMITED for _ in flat.streams), engine=self.engine)
+        for flat, repeat, queues, section in zip(self.flats, self.repeats, self.queues, self.sections, strict=True):
+            depths = [stream.depth if stream.memory else UNLIMITED for stream in section.streams]
+            result = run(flat.with_depths(depths), engine=self.engine)
             self._count(flat)
             total_cycles += repeat * result.cycles
             for stream, queue in zip(flat.streams, queues, strict=True):
@@ -91,6 +95,9 @@ class Search:
             for queue, (least, passing) in zip(_queues(schedule, section), _limits(section), strict=True):
                 self.floors[queue] = max(self.floors.get(queue, 1), least)
                 self.tokens[queue] = max(self.tokens.get(queue, 1), passing)
+        for name, streams in schedule.fifos().items():
+            if any(stream.memory for stream in streams):
+                self.tokens[name] = max(stream.depth for stream in streams)
 
     def bytes_at(self, depths: DepthByQueue) -> int:
         """Bytes of all queues."""

@@ -45,14 +45,14 @@ def _head(sizes: MinimalDepths) -> list[str]:
         f"memory      as given {in_all}{_memory(sizes, sizes.memory_now)}",
         f"            minimal  {sizes.bytes:,} B{_memory(sizes, sizes.memory)}",
         "proof       with one place less in any one queue this run misses the target, deadlocks or is refused",
-        *_to_set(sizes), f"searched    {sizes.runs:,} runs of a section, {sizes.firings:,} firings",
+        *_bounded(sizes), *_to_set(sizes), f"searched    {sizes.runs:,} runs of a section, {sizes.firings:,} firings",
     ]  # fmt: skip
     if sizes.schedule.options:
         lines.insert(1, "options     " + ", ".join(f"{k}={v}" for k, v in sizes.schedule.options.items()))
     lines += [f"simplified  {item}" for item in sizes.schedule.approximated]
     if sizes.first_come:
         units = ", ".join(f"'{name}'" for name in sizes.first_come)
-        why = f"{units} serves in order of arrival, so less depth can run faster"
+        why = f"first come, first served at {units}: less depth can run faster"
         lines.append(f"not proven  that this is the smallest set: {why}")
     return lines
 
@@ -64,11 +64,17 @@ def _cycles(sizes: MinimalDepths, cycles: int) -> str:
     return f"{cycles:,} cycles ({show(time, 'time')}{rate})"
 
 
+def _bounded(sizes: MinimalDepths) -> list[str]:
+    """The queues that are no deeper than given."""
+    names = [fifo.name for fifo in sizes.fifos if any(stream.memory for stream in fifo.streams)]
+    return [f"in memory   as deep as given at most: {', '.join(names)}"] if names else []
+
+
 def _deeper(sizes: MinimalDepths) -> str:
     """That unlimited queues are slower than the fastest run known, and why that can be."""
     least = min(sizes.target_cycles, sizes.cycles_now or sizes.target_cycles)
     units = ", ".join(f"'{name}'" for name in sizes.first_come)
-    return f"; deeper is slower here: {units} serves in order of arrival" if sizes.unbounded_cycles > least else ""
+    return f"; deeper is slower here: first come, first served at {units}" if sizes.unbounded_cycles > least else ""
 
 
 def _to_set(sizes: MinimalDepths) -> list[str]:
@@ -76,6 +82,8 @@ def _to_set(sizes: MinimalDepths) -> list[str]:
     if not sizes.settings or sizes.set_cycles is None:
         return []
     run = f"{sizes.set_cycles:,} cycles with these alone (verified by running it)"
+    if sizes.set_cycles > sizes.target_cycles:
+        run += f", {sizes.set_cycles - sizes.target_cycles:,} over the target: the queues that the mapper sizes stay"
     return [f"to set      {as_options(sizes.settings)}", f"            {run}"]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, partial
+from itertools import product
 from math import ceil
 
 from archsim.design.design import Design
@@ -23,9 +24,10 @@ from mappers.build.checks import check_schedule
 from mappers.build.layers import Group, name_within
 from mappers.build.placement import homes_of, memories_beside, memories_outward, unit_for, way_in
 
-# The part of a memory that is kept for the pieces that pass it, and the places of their queues; the next where they do
-# not fit. With one place a piece arrives only when the one before has been read.
-FOR_PIECES = tuple((part, places) for places in (2, 1) for part in (Fraction(1, 3), Fraction(2, 3), Fraction(1)))
+# Parts of a memory that are kept for the pieces that pass it: the one that serves best.
+FOR_PIECES = (Fraction(1, 3), Fraction(2, 3), Fraction(1))
+# Of the queues of pieces. With one, a piece arrives only when the one before has been read: where two do not fit.
+QUEUE_PLACES = (2, 1)
 NOTHING: Holds = {}
 
 
@@ -106,7 +108,7 @@ def stored_by_home(
 
 def lay(
     graph: Graph, design: Design, groups: Iterable[Group], stored: Holds, *, passed: Collection[str] = (),
-    homes: Callable[[Role], Sequence[str]] | None = None, keeps_rows: bool = False, share: Fraction = FOR_PIECES[0][0],
+    homes: Callable[[Role], Sequence[str]] | None = None, keeps_rows: bool = False, share: Fraction = FOR_PIECES[0],
 ) -> Lying:  # fmt: skip
     """Where the tensors lie, beside stored ones: each activation in its home, and what has no room there in the next.
 
@@ -206,25 +208,34 @@ class _Walk:
 
 
 def with_room(
-    made: Callable[[Lying], Schedule], graph: Graph, design: Design, groups: list[Group], stored: Holds, *,
+    made: Callable[[Lying], tuple[Schedule, int]], graph: Graph, design: Design, groups: list[Group], stored: Holds, *,
     passed: Collection[str], keeps_rows: bool = False,
 ) -> Schedule:  # fmt: skip
-    """The schedule that is made of where the tensors lie, with as much of a memory kept for pieces as these need.
+    """The schedule that is made of where the tensors lie, with as much of a memory kept for pieces as serves best.
 
-    Raises MappingError where they do not fit beside any activations.
+    `made` gives a schedule and the cycles that its pieces are estimated to take. More room for pieces makes activations
+    spill, so several parts are tried where some do. Raises MappingError where pieces do not fit beside any.
     """
-    refusals: list[MappingError] = []
-    for share, places in FOR_PIECES:
-        # Another share changes something where activations can lie elsewhere.
-        if share == FOR_PIECES[0][0] or len(homes_of(design, Role.ACTIVATION)) > 1:
-            lying = lay(graph, design, groups, stored, passed=passed, keeps_rows=keeps_rows, share=share)
-            schedule = made(replace(lying, queue_places=places))
-            try:
-                check_schedule(schedule, design)
-            except MappingError as refusal:
-                refusals.append(refusal)
-            else:
-                return schedule
+    beside, refusals = memories_beside(design), list[MappingError]()
+    fitting: list[tuple[int, int, Schedule]] = []
+    for places, share in product(QUEUE_PLACES, FOR_PIECES):
+        if places == QUEUE_PLACES[-1] and not refusals:
+            break  # all fit with more places
+        # Another part changes something only where activations can lie elsewhere.
+        if share != FOR_PIECES[0] and len(homes_of(design, Role.ACTIVATION)) < 2:
+            continue
+        lying = lay(graph, design, groups, stored, passed=passed, keeps_rows=keeps_rows, share=share)
+        schedule, cycles = made(replace(lying, queue_places=places))
+        try:
+            check_schedule(schedule, design)
+        except MappingError as refusal:
+            refusals.append(refusal)
+        else:
+            fitting.append((cycles, len(fitting), schedule))
+            if all(memory in beside for memory, _ in lying.places):
+                break  # nothing spills, so that more room for pieces would only take it away
+    if fitting:
+        return min(fitting, key=lambda one: one[:2])[2]
     raise min(refusals, key=lambda refusal: refusal.demand or 0)
 
 

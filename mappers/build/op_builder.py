@@ -58,12 +58,13 @@ class Ahead(NamedTuple):
 class OpBuilder(SectionBuilder):
     """A section of ops in the making. `ops` are those of the first scope, and `lying` says where their tensors lie.
 
-    `ideal` counts the bytes, by role, that no memory reads.
+    `ideal` counts the bytes, by role, that no memory reads. `estimated`: the cycles that pieces are estimated to take.
     """
 
     ops: Sequence[Op] = ()
     lying: Lying = field(default_factory=Lying)
     ideal: Counter[str] = field(default_factory=Counter)
+    estimated: int = 0
     _flows: int = field(init=False)
     _caches: dict[str, set[str]] = field(default_factory=dict)  # by the op that makes their new rows
     _stores: dict[str, str] = field(default_factory=dict)  # the call that writes the new rows of a cache
@@ -181,8 +182,20 @@ class OpBuilder(SectionBuilder):
         stages = [self.design.units[name] for name in (*largest.way, unit)]
         # All of them come or go in as many pieces, so the largest has its share of the room.
         most = min(room * size // total, -(-size // least))
-        piece = best_size(size, most, lambda most: cut(op, size, most, stages[-1])[0], stages)
+        places = self.lying.queue_places
+        piece, cycles = best_size(size, most, lambda most: cut(op, size, most, stages[-1])[0], stages, places=places)
+        self.estimated += max(cycles, self._carried(passing))
         return cut(op, size, piece, stages[-1])
+
+    def _carried(self, passing: Sequence[Operand]) -> int:
+        """Cycles of the memory or channel that carries the most of what passes."""
+        if self._flows == FLOWS:
+            return 0  # the estimate of the pieces has them: nothing else moves
+        sizes = Counter[str]()
+        for one in passing:
+            sizes.update(dict.fromkeys(one.way, one.size))
+        units = {name: self.design.units[name] for name in sizes}
+        return max(units[name].cycles(work(units[name].does[0], bytes=size)) for name, size in sizes.items())
 
     def bring(
         self, name: str, way: Way, pieces: Sequence[Piece], reader: str, *, ahead: int, role: Role, flow: str,

@@ -25,8 +25,12 @@ def chunks(total: int, size: int) -> list[tuple[int, int]]:
     return [run for run in ((size, whole), (rest, 1)) if run[0] and run[1]]
 
 
-def best_size(size: int, most: int, cut: Callable[[int], Sequence[OpPiece]], stages: Sequence[Unit]) -> int:
+def best_size(
+    size: int, most: int, cut: Callable[[int], Sequence[OpPiece]], stages: Sequence[Unit], *, places: int = PLACES
+) -> tuple[int, int]:
     """The bytes of a piece, at most `most`, with which `size` bytes pass the stages soonest; the largest of equals.
+
+    With the cycles that this is estimated to take, 0 where no size is estimated. `places`: of the queues of pieces.
 
     `cut` gives the pieces of a size; `stages` are the home, the hops inward and the unit that computes. Sizes are the
     whole and its halves, quarters and so on, so that more room only adds to the choice. Equal is what differs by less
@@ -39,22 +43,23 @@ def best_size(size: int, most: int, cut: Callable[[int], Sequence[OpPiece]], sta
             pieces = cut(one)
             # Bytes are whole, so that the last of very small pieces would read nothing.
             if all(bytes_ for _, bytes_, _ in pieces):
-                times[one] = _time(pieces, stages)
+                times[one] = _time(pieces, stages, places)
     least = min(times.values(), default=0)
-    return next((one for one, time in times.items() if (time - least) * SLACK <= least), most)
+    chosen = next((one for one, time in times.items() if (time - least) * SLACK <= least), most)
+    return chosen, times.get(chosen, 0) // places
 
 
-def _time(pieces: Sequence[OpPiece], stages: Sequence[Unit]) -> int:
-    """Cycles, times PLACES, until all pieces have passed the stages one after another."""
+def _time(pieces: Sequence[OpPiece], stages: Sequence[Unit], places: int) -> int:
+    """Cycles, times the places of a queue, until all pieces have passed the stages one after another."""
     *carriers, unit = stages
     free = [0] * len(stages)  # when each stage can begin its next piece
     done = 0
     for item, size, count in pieces:
-        own = [PLACES * c.cycles(work(c.does[0], bytes=size)) if size else 0 for c in carriers]
-        own.append(PLACES * unit.cycles(item))
-        late = [PLACES * c.latency_cycles for c in carriers]
+        own = [places * c.cycles(work(c.does[0], bytes=size)) if size else 0 for c in carriers]
+        own.append(places * unit.cycles(item))
+        late = [places * c.latency_cycles for c in carriers]
         # A place is taken from the start of a piece in one stage to its end in the next, latency included.
-        held = [(own[i] + late[i] + own[i + 1]) // PLACES for i in range(len(carriers))]
+        held = [(own[i] + late[i] + own[i + 1]) // places for i in range(len(carriers))]
         periods = [max(own[i] // stages[i].count, held[i]) for i in range(len(carriers))]
         periods.append(own[-1] // unit.count)
         walked = min(count, len(stages) + 1)  # from then on every piece takes a period of the slowest stage

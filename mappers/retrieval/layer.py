@@ -132,7 +132,10 @@ class LayerBuilder(OpBuilder):
             return [(plan.kept_work(n * each), n * each * size, times) for n, each, times in near]
 
         whole = plan.batch * plan.step.hits * size
-        return max(1, best_size(whole, self.room(self.tiers.way, whole), pieces, stages) // size)
+        places = self.lying.queue_places
+        piece, cycles = best_size(whole, self.room(self.tiers.way, whole), pieces, stages, places=places)
+        self.estimated += cycles
+        return max(1, piece // size)
 
     def _choose(self, plan: CachePlan, after: Sequence[str]) -> list[str]:
         """Adds the works of choosing, one after another, a firing for each sequence, after their metadata is read."""

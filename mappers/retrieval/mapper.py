@@ -67,11 +67,12 @@ class Retrieval(Mapper):
         stored = learned | (cache_by_home(graph, tiers, plan) if plan else {})
         check_capacity(held(stored), design, graph)
 
-        def made(lying: Lying) -> Schedule:
+        def made(lying: Lying) -> tuple[Schedule, int]:
             ideal = Counter[str]()
-            sections = tuple(_sections(graph, design, groups, tiers, plan, lying, ideal))
+            parts = list(_sections(graph, design, groups, tiers, plan, lying, ideal))
+            sections = tuple(section for section, _ in parts)
             left = {NOT_KEPT: plan.skipped() if plan else {}, IDEAL: ideal}
-            return Schedule(
+            schedule = Schedule(
                 graph, design.name, self.name, sections,
                 recomputed=plan.recomputed() if plan else {}, recomputed_for="scores of the selection",
                 skipped=tuple(Skipped(reason, dict(counts)) for reason, counts in left.items() if counts),
@@ -82,6 +83,7 @@ class Retrieval(Mapper):
                 ),
                 options={**self.options(), "selection": used},
             )  # fmt: skip
+            return schedule, sum(section.repeat * cycles for section, cycles in parts)
 
         # The new rows' keys and values are attended to where they are made.
         return with_room(made, graph, design, groups, stored, passed=passed | {*tiers.way[1:]}, keeps_rows=True)
@@ -90,8 +92,8 @@ class Retrieval(Mapper):
 def _sections(
     graph: Graph, design: Design, groups: list[Group], tiers: Tiers, plan: CachePlan | None, lying: Lying,
     ideal: Counter[str],
-) -> Iterator[Section]:  # fmt: skip
-    """The sections of each group of layers.
+) -> Iterator[tuple[Section, int]]:  # fmt: skip
+    """The sections of each group of layers, and the cycles that the pieces of each are estimated to take.
 
     Where a layer fetches for the next one, a section before fetches for the first layer, and the last fetches nothing.
     """
@@ -108,7 +110,8 @@ def _sections(
                     graph, design, own_scopes, ops=own_ops, lying=lying, ideal=ideal, tiers=tiers, plan=own_plan,
                     fetches=fetches,
                 )  # fmt: skip
-                yield builder.layer(name=name, fetch_only=name == FIRST_FETCH)
+                section = builder.layer(name=name, fetch_only=name == FIRST_FETCH)
+                yield section, builder.estimated
 
 
 def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSummary:

@@ -318,9 +318,9 @@ def test_a_spill_makes_way_for_pieces_before_it_is_refused() -> None:
     on = archsim.load_design("vrex8").with_({"units.buffer.capacity": "1 MiB"})
     model = archsim.load_model("videollm_online_8b")
     report = mappers.run(on, model, phase="prefill", prompt=700, mapper="temporal")
-    assert report.held["buffer"]["activation"] < 2**20 // 2
+    assert report.held["buffer"].get("activation", 0) < 2**20 // 2
     outside = mappers.run(on.with_({"home.activation": "dram"}), model, phase="prefill", prompt=700, mapper="temporal")
-    assert report.cycles < outside.cycles
+    assert report.cycles <= outside.cycles
 
 
 def test_the_path_of_a_role_that_an_op_does_not_read_is_not_asked_for() -> None:

@@ -45,7 +45,7 @@ def test_the_target_is_the_best_run_known() -> None:
     """Behind a memory that serves first come, unlimited queues are slower than the given ones at this context."""
     sizes = size_fifos(mappers.lower(dataflow.decode(BITNET, context=512), TELLME), TELLME)
     assert sizes.cycles <= sizes.target_cycles < sizes.cycles_now < sizes.unbounded_cycles
-    assert "deeper is slower here: 'ddr' serves in order of arrival" in str(sizes)
+    assert "deeper is slower here: first come, first served at 'ddr'" in str(sizes)
     other = size_fifos(mappers.lower(dataflow.decode(BITNET, context=16), TELLME), TELLME)
     assert other.target_cycles == other.unbounded_cycles
     assert "deeper is slower" not in str(other)
@@ -98,3 +98,17 @@ def test_queues_that_the_mapper_sizes_have_no_setting() -> None:
     named = {name for name, streams in schedule.fifos().items() if setting_of(TELLME, streams[0]) is not None}
     assert named == set(TELLME.links)
     assert as_options({"fifos.exp > sum": 3}) == "--set 'fifos.exp > sum=3'"
+
+
+def test_queues_in_a_memory_are_no_deeper_than_their_memory_holds() -> None:
+    """The schedule of minimal depths runs: no queue in a memory is deeper than the mapper, who sized it, made it."""
+    vrex8, toy = archsim.load_design("vrex8"), archsim.load_design("toy_retrieval")
+    videos = [archsim.load_model("videollm_online_8b"), archsim.load_model("toy_video")]
+    for on, model, context in ((vrex8, videos[0], 2000), (toy, videos[1], 24)):
+        sizes = size_fifos(mappers.lower(dataflow.decode(model, context=context), on), on)
+        assert simulate(sizes.schedule, on).cycles == sizes.cycles
+        assert sizes.cycles <= sizes.target_cycles <= sizes.cycles_now
+        for fifo in sizes.fifos:
+            if any(stream.memory for stream in fifo.streams):
+                assert fifo.minimal <= fifo.depth
+        assert "in memory   as deep as given at most: ahead 0 into buffer" in str(sizes)

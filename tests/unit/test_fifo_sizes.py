@@ -518,5 +518,5 @@ def test_what_its_queues_take_of_the_part() -> None:
     assert "of 117,120 lut and" in str(sizes)
     assert "22-32" in str(sizes)
     assert "at the host" in str(sizes)
-    assert "serves in order of arrival" in str(sizes)
+    assert "first come, first served at" in str(sizes)
     assert "signals of one place" in str(sizes)

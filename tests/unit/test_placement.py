@@ -193,8 +193,9 @@ def test_attention_streams_its_cache_by_heads_and_along_the_keys_that_all_querie
 def test_a_piece_is_the_largest_of_about_the_least_time(most, clock) -> None:
     on, graph = design(PATHS, HOME).with_(clock), product(32, 16)
     stages = [on.units[name] for name in ("ddr", "bus", "sram", "mm")]
-    chosen = best_size(1024, most, lambda size: cut(graph.ops["y"], 1024, size, stages[-1])[0], stages)
+    chosen, estimated = best_size(1024, most, lambda size: cut(graph.ops["y"], 1024, size, stages[-1])[0], stages)
     assert chosen <= most
+    assert estimated > 0
     times = {}
     for size in (1024, 512, 256, 128, 64, 32, 16, 8, 4, 2, 1):
         if size <= most:
