@@ -58,7 +58,8 @@ def refuse(problems: Sequence[str], error: type[InputError] = GraphError) -> Non
 def expect(what: str, given: object, kind: type) -> None:
     """Raises InputError where an object of another kind is given, such as a design's name for a Design."""
     if not isinstance(given, kind):
-        raise InputError(f"{what}: expected a {kind.__name__}, got {quoted(given)}")
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise InputError(f"{what}: expected {article} {kind.__name__}, got {quoted(given)}")
 
 
 def guess(name: str, known: Iterable[str], *, otherwise: str) -> str:

@@ -89,6 +89,9 @@ class Graph:
         **attributes: Any,
     ) -> str:
         """Adds the op and its output tensor, which has the op's name; returns that name."""
+        if not isinstance(inputs, tuple | list) or not all(isinstance(one, str) for one in (kind, *inputs)):
+            told = f"{quoted(kind)} of {quoted(inputs)}"
+            raise GraphError(f"op '{name}': expected a kind and a list of names of tensors, got {told}")
         record = OP_KINDS.get(kind)
         if record is None or record.shape is None:
             raise GraphError(f"op '{name}': unknown op kind '{kind}'; op kinds are: {', '.join(graph_kinds())}")

@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import dataclass, field
 
 from dataflow import section_rules
-from dataflow.errors import ScheduleError, refuse
+from dataflow.errors import ScheduleError, quoted, refuse
 from dataflow.task import Stream, Task
 
 
@@ -29,6 +29,12 @@ class Section:
     holds: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, of in (("tasks", Task), ("streams", Stream)):
+            given = getattr(self, name)
+            if not isinstance(given, tuple | list) or not all(isinstance(one, of) for one in given):
+                self._refuse([f"{name} are {quoted(given)}; a tuple of {of.__name__} is expected"])
+        if not isinstance(self.orders, Mapping):
+            self._refuse([f"orders are {quoted(self.orders)}; a mapping from unit to runs is expected"])
         self._check()
 
     def _check(self, changed: Sequence[Task] | None = None) -> None:

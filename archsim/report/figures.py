@@ -131,6 +131,6 @@ class Figures:
     def op(self, name: str) -> OpReport:
         """The op of this name. Raises InputError where there is none."""
         found = {op.name: op for op in self.ops}
-        if name not in found:
+        if not isinstance(name, str) or name not in found:
             raise InputError(f"no op {quoted(name)}; {guess(str(name), found, otherwise='ops are')}")
         return found[name]

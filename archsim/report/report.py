@@ -57,7 +57,9 @@ def simulate_steps(schedules: Iterable[Schedule], design: Design, *, phase: Phas
 
     A section, task or op that two successive steps share as one object is simulated once. Raises as simulate.
     """
+    expect("schedules", schedules, Iterable)
     expect("design", design, Design)
+    expect("phase", phase, Phase)
     engine = engine_for(engine, None)
     return _report(schedules, design, engine, phase=phase, tokens=phase.tokens_made, labelled=True)
 
@@ -79,6 +81,7 @@ def _report(
     steps: list[tuple[int, int]] = []
     run: ScheduleRun | None = None
     for schedule in schedules:
+        expect("schedules", schedule, Schedule)
         run = run_schedule(schedule, design, engine=engine, memo=memo)
         own = schedule.graph.phase
         totals.add(run, label=f"{own.name}: " if labelled else "")

@@ -8,7 +8,7 @@ from typing import Any
 
 from archsim.errors import InputError, quoted
 from archsim.report.report import Report
-from dataflow.errors import guess
+from dataflow.errors import expect, guess
 
 READ_BYTES = "read_bytes."
 MEASURES = (
@@ -122,10 +122,14 @@ def pareto(rows: Iterable[Row], *, least: Sequence[str] = (), most: Sequence[str
     Measures are those of a Row, and `read_bytes.MEMORY`; `least` are better when smaller, `most` when larger. Rows with
     a problem, or without one of the measures, are left out. Raises InputError for measures that there are not.
     """
+    for what, given in (("rows", rows), ("least", least), ("most", most)):
+        expect(what, given, Iterable)
     rows = list(rows)
+    for row in rows:
+        expect("rows", row, Row)
     known = [*MEASURES, *dict.fromkeys(key for row in rows for key in row.as_dict() if key.startswith(READ_BYTES))]
     smaller, larger = ([names] if isinstance(names, str) else list(names) for names in (least, most))
-    named = smaller + larger
+    named = [name if isinstance(name, str) else str(name) for name in smaller + larger]
     missing = [name for name in named if name not in known and (rows or not str(name).startswith(READ_BYTES))]
     problems = [
         f"unknown measure {quoted(name)}; {guess(str(name), known, otherwise='measures are')}" for name in missing

@@ -105,9 +105,14 @@ def _request(
     return checked(SweepRequest(design, model, phase, as_lists(over), chosen, dict(options or {}), asked))
 
 
+MOST_JOBS = 4096  # far above the cores of a machine
+
+
 def _jobs(jobs: int) -> int:
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise InputError(f"jobs: expected a whole number of processes from 1 on, got {quoted(jobs)}")
+    if jobs > MOST_JOBS:
+        raise InputError(f"jobs: {quoted(jobs)} processes; take at most {MOST_JOBS}")
     return jobs
 
 

@@ -69,6 +69,27 @@ MISTAKES: dict[str, tuple[type[InputError], Callable[[], Any], str]] = {
     "an extent asked for": (GraphError, lambda: work("read", bytes=3)["byte"], "has no extent 'byte'; did you mean"),
     "a role of no kind": (GraphError, lambda: Tensor("x", (1, 2), FORMATS["fp16"], "weights"), "role 'weights'"),
     "a format's name": (GraphError, lambda: Tensor("x", (1, 2), "fp16"), "expected a Format such as FORMATS['fp16']"),
+    "no phase": (InputError, lambda: archsim.simulate_steps([MADE], TOY, phase="decode"), "phase: expected a Phase"),
+    "no schedules": (
+        InputError, lambda: archsim.simulate_steps(None, TOY, phase=MADE.graph.phase), "expected an Iterable"
+    ),
+    "no schedule": (
+        InputError, lambda: archsim.simulate_steps([None], TOY, phase=MADE.graph.phase), "expected a Schedule"
+    ),
+    "an op's number": (InputError, lambda: simulate(MADE, TOY).op([]), "no op a list; ops are"),
+    "rows of nothing": (InputError, lambda: mappers.pareto(None, most=["seconds"]), "rows: expected an Iterable"),
+    "rows of dicts": (InputError, lambda: mappers.pareto([{}], most=["seconds"]), "rows: expected a Row, got"),
+    "no measures": (InputError, lambda: mappers.pareto([], most=None), "most: expected an Iterable, got nothing"),
+    "a measure of lists": (InputError, lambda: mappers.pareto([], least=[[]]), "unknown measure '[]'"),
+    "no tasks": (ScheduleError, lambda: replace(FIRST, tasks=None), "tasks are nothing; a tuple of Task is expected"),
+    "a stream": (ScheduleError, lambda: replace(FIRST, streams=1), "streams are 1; a tuple of Stream is expected"),
+    "orders": (ScheduleError, lambda: replace(FIRST, orders=1.5), "orders are 1.5; a mapping from unit to runs"),
+    "no inputs": (GraphError, lambda: Graph("g").add("a", "add", None, format=None), "got 'add' of nothing"),
+    "a kind of lists": (GraphError, lambda: Graph("g").add("a", [], [], format=None), "got a list of a list"),
+    "jobs": (
+        InputError, lambda: mappers.sweep(TOY, "toy_llm", phase="decode", over={"context": [4]}, jobs=10**18),
+        "jobs: 1000000000000000000 processes; take at most 4096",
+    ),
     "an extent of text": (
         GraphError, lambda: Graph("g").add_tensor(Tensor("x", (1, "2"), FORMATS["fp16"])), "whole numbers >= 1, got [1,"
     ),
