@@ -62,12 +62,12 @@ def check_schedule(schedule: Schedule, design: Design) -> None:
             check_fits(what, "resources.budget", demand, chip, *ways, where=where, dimension="bytes")
 
 
-def check_no_placement(design: Design) -> None:
-    """Raises MappingError for paths, homes and rules, for mappers that find units by their kinds and links."""
-    for key in ("paths", "home", "place"):
+def check_no_placement(design: Design, *keys: str) -> None:
+    """Raises MappingError for what these keys say of placement, for mappers that find units by kinds and links."""
+    for key in keys:
         if getattr(design, key):
             raise MappingError(
-                f"{key}: this mapper finds its units and memories by their kinds and links",
+                f"{key}: this mapper finds its units{' and memories' * (key != 'place')} by their kinds and links",
                 ways_out=("--mapper temporal",),
             )
 

@@ -1,6 +1,6 @@
 """Placement: which unit does an op, where tensors of a role lie, and through which memories they come to a unit.
 
-Ops one after another and retrieval ask here; mappers that find units by their links refuse paths, homes and rules. What
+Every mapper of designs with memories asks here where tensors lie; one that finds its units by links refuses rules. What
 a design leaves open has one possibility, or is refused with the line to write: nothing is chosen by the order of names.
 """
 

@@ -57,7 +57,7 @@ class Streaming(Mapper):
             raise MappingError("links: this mapper joins any two nodes by a FIFO", ways_out=("depths under fifos",))
         cascade = CASCADES[self.form]
         units, entries = _units(cascade, design), _entries(cascade, design)
-        check_no_placement(design)
+        check_no_placement(design, "paths", "home", "place")
         for op in ops:
             # Both are asked before a pipeline is made.
             pipelines = _lanes(op) if self.heads == "parallel" else 1

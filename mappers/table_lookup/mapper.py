@@ -58,7 +58,7 @@ class TableLookupPipeline(Mapper):
         """The schedule."""
         check_no_fifos(design)
         shapes = Shapes.of(graph, design, self.weight_buffering, self.attention_order)
-        check_no_placement(design)
+        check_no_placement(design, "place")
         check_limits(shapes)
         lies = stored(shapes)
         groups, homes = layers_of(graph.ops.values()), (shapes.names.memory,)

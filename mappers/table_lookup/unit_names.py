@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from archsim import units
 from archsim.design.design import Design, Link
 from archsim.errors import MappingError
+from dataflow.role import Role
+from mappers.build.placement import homes_of, way_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class UnitNames:
         dequantiser = _only_neighbour(design, lookup, vectors, before=False)
         elementwise = _only_neighbour(design, dequantiser, vectors, before=False)
         return UnitNames(
-            memory=_only_unit(design, units.Memory), loader=_only_unit(design, units.WeightLoader),
+            memory=_memory(design, lookup), loader=_only_unit(design, units.WeightLoader),
             buffer=_only_unit(design, units.WeightBuffer), norm=_only_unit(design, units.Norm),
             prefill=_only_unit(design, units.PrefillAttention), decode=_only_unit(design, units.DecodeAttention),
             host=_only_unit(design, units.Host), lookup=lookup, quantiser=quantiser, dequantiser=dequantiser,
@@ -50,6 +52,22 @@ class UnitNames:
             operand_reader=_only_neighbour(design, elementwise, channels, before=True),
             writer=_only_neighbour(design, elementwise, channels, before=False),
         )  # fmt: skip
+
+
+def _memory(design: Design, lookup: str) -> str:
+    """The memory that its ports read and write: the home of all roles. Raises MappingError for several, or for hops."""
+    where = "a table-lookup accelerator"
+    ways = {role: way_in(design, lookup, role, where) for role in (Role.WEIGHT, Role.CACHE)}
+    ways |= {role: (memory,) for role in (Role.ACTIVATION, Role.INPUT) for memory in homes_of(design, role)}
+    found = set(ways.values())
+    if len(found) != 1 or any(len(way) != 1 for way in found):
+        told = ", ".join(f"{role} over [{', '.join(way)}]" for role, way in ways.items())
+        memory = next((way[0] for way in found if way), "a memory")
+        raise MappingError(
+            f"reads {told}; its ports read one memory, in which all lies", where=where,
+            ways_out=(f"paths: {{{lookup}: [{memory}]}}, home: {{weight: {memory}, cache: {memory}}} in the design",),
+        )  # fmt: skip
+    return found.pop()[0]
 
 
 def _only_unit(design: Design, kind: type[units.Unit]) -> str:

@@ -453,7 +453,34 @@ def test_mappers_that_find_units_by_links_refuse_paths() -> None:
         able = [unit for unit, one in shipped.units.items() if not {"read", "move"} & set(one.does)]
         data = shipped.document.data | {"place": [{"unit": able[0]}]}
         on = Design.read(read_text(yaml.safe_dump(data), path="x"))
-        with pytest.raises(
-            MappingError, match="place: this mapper finds its units and memories by their kinds and links"
-        ):
+        with pytest.raises(MappingError, match="place: this mapper finds its units by their kinds and links"):
             mappers.run(on, MODELS[model], **asked)
+
+
+def test_table_look_up_takes_its_memory_from_paths_and_homes() -> None:
+    """A second memory is told apart by the path of the look-up; several hops, or two homes, are refused."""
+    shipped, asked = archsim.load_design("tellme_kv260"), {"phase": "decode", "context": 4}
+    data = dict(shipped.document.data)
+    spare = {"kind": "memory", "capacity": "1 GiB", "bandwidth": "1 GB/s"}
+    data["units"] = {"a_spare": spare, **data["units"]}
+
+    def on(**more) -> Design:
+        return Design.read(read_text(yaml.safe_dump(data | more, sort_keys=False), path="two.yaml"))
+
+    alone = mappers.run(shipped, MODELS["bitnet_b158_large"], **asked)
+    chosen = on(paths={"tlmm": ["ddr"]}, home={"weight": "ddr", "cache": "ddr", "activation": "ddr"})
+    found = mappers.run(chosen, MODELS["bitnet_b158_large"], **asked)
+    assert (found.cycles, found.traffic["ddr"]) == (alone.cycles, alone.traffic["ddr"])
+    refusals = {
+        "'a_spare' and 'ddr' are memories, and no path says which of them 'tlmm' reads": on(),
+        r"reads weight over \[ddr, a_spare\], cache over .*; its ports read one memory": on(
+            paths={"tlmm": ["a_spare", "ddr"]}, home={"weight": "ddr", "cache": "ddr"}
+        ),
+        r"cache over \[ddr\], activation over \[a_spare\]; its ports read one memory, in which all lies": on(
+            paths={"tlmm": ["ddr"], "norm": ["a_spare"]},
+            home={"weight": "ddr", "cache": "ddr", "activation": "a_spare"},
+        ),
+    }
+    for told, design_of in refusals.items():
+        with pytest.raises(MappingError, match=told):
+            mappers.run(design_of, MODELS["bitnet_b158_large"], **asked)
