@@ -23,7 +23,7 @@ from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
 from mappers.build.checks import check_capacity, check_no_fifos
 from mappers.build.layers import layers_of, name_within
-from mappers.build.lying import Lying, stored_by_home, told_of_activations, with_room
+from mappers.build.lying import Lying, Made, stored_by_home, told_of_activations, with_room
 from mappers.build.op_builder import IDEAL, Ahead, OpBuilder, Operand
 from mappers.build.section_builder import WEIGHT_BUFFERING, Buffering
 from mappers.mapper import Mapper, option
@@ -52,18 +52,19 @@ class Temporal(Mapper):
         stored, passed = stored_by_home(graph, design, groups)
         check_capacity(held(stored), design, graph)
 
-        def made(lying: Lying) -> tuple[Schedule, int]:
-            sections, ideal, estimated = [], Counter[str](), 0
+        def made(lying: Lying) -> Made:
+            sections, ideal, estimated, least = [], Counter[str](), 0, 0
             for ops, scopes in groups:
                 builder = OpBuilder(graph, design, scopes, ops=ops, lying=lying, ideal=ideal)
                 sections.append(_section(builder, ops, self.weight_buffering))
                 estimated += builder.estimated * len(scopes)
+                least += builder.least * len(scopes)
             schedule = Schedule(
                 graph, design.name, self.name, tuple(sections), holds=stored,
                 skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
                 approximated=tuple(told_of_activations(lying, design)), options=self.options(),
             )  # fmt: skip
-            return schedule, estimated
+            return Made(schedule, estimated, least)
 
         return with_room(made, graph, design, groups, stored, passed=passed)
 

@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import cached_property, partial
 from itertools import product
 from math import ceil
+from typing import NamedTuple
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
@@ -28,6 +29,7 @@ from mappers.build.placement import homes_of, memories_beside, memories_outward,
 FOR_PIECES = (Fraction(1, 3), Fraction(2, 3), Fraction(1))
 # Of the queues of pieces. With one, a piece arrives only when the one before has been read: where two do not fit.
 QUEUE_PLACES = (2, 1)
+NEAR = 50  # within a part in so many of the least time, no other part of the memory is tried
 NOTHING: Holds = {}
 
 
@@ -207,14 +209,22 @@ class _Walk:
                     self.free[memory] += size
 
 
+class Made(NamedTuple):
+    """A schedule, the cycles that its pieces are estimated to take, and those that they need at least."""
+
+    schedule: Schedule
+    estimated: int
+    least: int
+
+
 def with_room(
-    made: Callable[[Lying], tuple[Schedule, int]], graph: Graph, design: Design, groups: list[Group], stored: Holds, *,
+    made: Callable[[Lying], Made], graph: Graph, design: Design, groups: list[Group], stored: Holds, *,
     passed: Collection[str], keeps_rows: bool = False,
 ) -> Schedule:  # fmt: skip
     """The schedule that is made of where the tensors lie, with as much of a memory kept for pieces as serves best.
 
-    `made` gives a schedule and the cycles that its pieces are estimated to take. More room for pieces makes activations
-    spill, so several parts are tried where some do. Raises MappingError where pieces do not fit beside any.
+    More room for pieces makes activations spill, so several parts are tried where some do, until one is near the least
+    time. Raises MappingError where pieces do not fit beside any.
     """
     beside, refusals = memories_beside(design), list[MappingError]()
     fitting: list[tuple[int, int, Schedule]] = []
@@ -225,17 +235,18 @@ def with_room(
         if share != FOR_PIECES[0] and len(homes_of(design, Role.ACTIVATION)) < 2:
             continue
         lying = lay(graph, design, groups, stored, passed=passed, keeps_rows=keeps_rows, share=share)
-        schedule, cycles = made(replace(lying, queue_places=places))
+        one = made(replace(lying, queue_places=places))
         try:
-            check_schedule(schedule, design)
+            check_schedule(one.schedule, design)
         except MappingError as refusal:
             refusals.append(refusal)
         else:
-            fitting.append((cycles, len(fitting), schedule))
-            if all(memory in beside for memory, _ in lying.places):
-                break  # nothing spills, so that more room for pieces would only take it away
+            fitting.append((one.estimated, len(fitting), one.schedule))
+            # Where nothing spills, more room for pieces would only take it away.
+            if one.estimated * NEAR <= one.least * (NEAR + 1) or all(memory in beside for memory, _ in lying.places):
+                break
     if fitting:
-        return min(fitting, key=lambda one: one[:2])[2]
+        return min(fitting, key=lambda fit: fit[:2])[2]
     raise min(refusals, key=lambda refusal: refusal.demand or 0)
 
 

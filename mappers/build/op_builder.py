@@ -58,13 +58,15 @@ class Ahead(NamedTuple):
 class OpBuilder(SectionBuilder):
     """A section of ops in the making. `ops` are those of the first scope, and `lying` says where their tensors lie.
 
-    `ideal` counts the bytes, by role, that no memory reads. `estimated`: the cycles that pieces are estimated to take.
+    `ideal` counts the bytes, by role, that no memory reads. `estimated`: the cycles that pieces are estimated to take;
+    `least`: those that their memories, channels and units need.
     """
 
     ops: Sequence[Op] = ()
     lying: Lying = field(default_factory=Lying)
     ideal: Counter[str] = field(default_factory=Counter)
     estimated: int = 0
+    least: int = 0
     _flows: int = field(init=False)
     _caches: dict[str, set[str]] = field(default_factory=dict)  # by the op that makes their new rows
     _stores: dict[str, str] = field(default_factory=dict)  # the call that writes the new rows of a cache
@@ -184,7 +186,9 @@ class OpBuilder(SectionBuilder):
         most = min(room * size // total, -(-size // least))
         places = self.lying.queue_places
         piece, cycles = best_size(size, most, lambda most: cut(op, size, most, stages[-1])[0], stages, places=places)
-        self.estimated += max(cycles, self._carried(passing))
+        carried = self._carried(passing)
+        self.estimated += max(cycles, carried)
+        self.least += max(carried, stages[-1].cycles(op.work)) if carried else cycles
         return cut(op, size, piece, stages[-1])
 
     def _carried(self, passing: Sequence[Operand]) -> int:

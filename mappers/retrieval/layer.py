@@ -134,7 +134,7 @@ class LayerBuilder(OpBuilder):
         whole = plan.batch * plan.step.hits * size
         places = self.lying.queue_places
         piece, cycles = best_size(whole, self.room(self.tiers.way, whole), pieces, stages, places=places)
-        self.estimated += cycles
+        self.estimated, self.least = self.estimated + cycles, self.least + cycles
         return max(1, piece // size)
 
     def _choose(self, plan: CachePlan, after: Sequence[str]) -> list[str]:

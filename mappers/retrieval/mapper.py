@@ -23,7 +23,7 @@ from dataflow.section import Section
 from dataflow.selection_summary import SelectionSummary
 from mappers.build.checks import check_capacity
 from mappers.build.layers import Group, layers_of
-from mappers.build.lying import Lying, told_of_activations, with_room
+from mappers.build.lying import Lying, Made, told_of_activations, with_room
 from mappers.build.op_builder import IDEAL
 from mappers.mapper import Mapper, option
 from mappers.retrieval.cache import CachePlan, Layout, Prediction, Tiers, cache_by_home, learned_by_home, plan_cache
@@ -67,10 +67,10 @@ class Retrieval(Mapper):
         stored = learned | (cache_by_home(graph, tiers, plan) if plan else {})
         check_capacity(held(stored), design, graph)
 
-        def made(lying: Lying) -> tuple[Schedule, int]:
+        def made(lying: Lying) -> Made:
             ideal = Counter[str]()
             parts = list(_sections(graph, design, groups, tiers, plan, lying, ideal))
-            sections = tuple(section for section, _ in parts)
+            sections = tuple(section for section, _, _ in parts)
             left = {NOT_KEPT: plan.skipped() if plan else {}, IDEAL: ideal}
             schedule = Schedule(
                 graph, design.name, self.name, sections,
@@ -83,7 +83,8 @@ class Retrieval(Mapper):
                 ),
                 options={**self.options(), "selection": used},
             )  # fmt: skip
-            return schedule, sum(section.repeat * cycles for section, cycles in parts)
+            estimated = sum(section.repeat * cycles for section, cycles, _ in parts)
+            return Made(schedule, estimated, sum(section.repeat * cycles for section, _, cycles in parts))
 
         # The new rows' keys and values are attended to where they are made.
         return with_room(made, graph, design, groups, stored, passed=passed | {*tiers.way[1:]}, keeps_rows=True)
@@ -92,8 +93,8 @@ class Retrieval(Mapper):
 def _sections(
     graph: Graph, design: Design, groups: list[Group], tiers: Tiers, plan: CachePlan | None, lying: Lying,
     ideal: Counter[str],
-) -> Iterator[tuple[Section, int]]:  # fmt: skip
-    """The sections of each group of layers, and the cycles that the pieces of each are estimated to take.
+) -> Iterator[tuple[Section, int, int]]:  # fmt: skip
+    """The sections of each group of layers, with the cycles that pieces are estimated to take, and need at least.
 
     Where a layer fetches for the next one, a section before fetches for the first layer, and the last fetches nothing.
     """
@@ -111,7 +112,7 @@ def _sections(
                     fetches=fetches,
                 )  # fmt: skip
                 section = builder.layer(name=name, fetch_only=name == FIRST_FETCH)
-                yield section, builder.estimated
+                yield section, builder.estimated, builder.least
 
 
 def _summary(plan: CachePlan, selection: Selection, tiers: Tiers) -> SelectionSummary:
