@@ -25,7 +25,7 @@ class Task:
     `tiles` is the part of the op that each firing with arithmetic computes: boxes with a range for each axis of the
     op's kind, walked with the last axis fastest; the step of a range is the size of a tile. With the schedule option
     attention_order reversed, the tiles of an attention count queries and keys from the newest token. Rows beyond the
-    tensor's are padding. `role` is that of the tensor that a read or write moves, `expression` the one that a node of a
+    tensor's are padding. `role` is that of the tensor that a task moves, `expression` the one that a node of a
     streamed attention computes. `part` is the heading under which a report sums the task's time, its name where none is
     given; it is empty for a task that only runs ahead of others.
     """

@@ -83,7 +83,7 @@ class _Homes:
 def _homes(value: Any) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"expected a memory, or a list of memories from the unit outward, got {value}")
+        raise ValueError(f"expected a memory, or a list of memories from the unit outward, got {quoted(value)}")
     return tuple(names)
 
 

@@ -82,6 +82,7 @@ def size_fifos(
     widths = {name: max(s.bytes_per_token for s in streams) for name, streams in schedule.fifos().items()}
     # Places at the host take nothing of the FPGA: counted as no bytes, those queues shrink last.
     search = Search(trials, schedule, {name: 0 if name in at_host else width for name, width in widths.items()})
+    # A unit with a single task has nothing to choose.
     first_come = tuple(sorted({u.of for f in trials.flats for u in f.units if u.order is None and len(u.tasks) > 1}))
     best, start = unbounded, {name: max(s.depth for s in streams) for name, streams in schedule.fifos().items()}
     if first_come:

@@ -18,8 +18,9 @@ class Figures:
     """The totals of a run.
 
     `tokens` are those of the phase: the prompts' in a prefill, those made in a decode or a generation. `traffic` is
-    bytes per memory, direction and role of the tensor; `carried` is bytes per channel. `parts` splits the cycles by
-    kind of work under way, and kinds that overlap get equal shares; `under_way` has the cycles of each kind in full.
+    bytes per memory, direction and role of the tensor, and `carried` per channel and role. `held` has what lies in each
+    memory when most does, by role, and under "" what lies in none. `parts` splits the cycles by kind of work under way;
+    kinds that overlap get equal shares; `under_way` has the cycles of each kind in full.
     `selected` says which cached keys the last step attends to; `recomputed_for` says what the work beyond the graph is,
     and `skipped` has the work that is left out by its reason. `peaks` has for each stream the most places taken, its
     depth and the bytes of a token; `sections` has name, repetitions and the cycles of one run. `prefill_cycles` is None

@@ -23,12 +23,13 @@ from dataflow.role import STORED, Role
 from dataflow.schedule import Schedule
 from mappers.build.checks import check_schedule
 from mappers.build.layers import Group, name_within
+from mappers.build.pieces import PLACES
 from mappers.build.placement import homes_of, memories_beside, memories_outward, unit_for, way_in
 
 # Parts of a memory that are kept for the pieces that pass it: the one that serves best.
 FOR_PIECES = (Fraction(1, 3), Fraction(2, 3), Fraction(1))
 # Of the queues of pieces. With one, a piece arrives only when the one before has been read: where two do not fit.
-QUEUE_PLACES = (2, 1)
+QUEUE_PLACES = (PLACES, 1)
 NEAR = 50  # within a part in so many of the least time, no other part of the memory is tried
 NOTHING: Holds = {}
 
@@ -47,7 +48,7 @@ class Lying:
     live: Mapping[str, Holds] = field(default_factory=dict)
     behind: Mapping[str, str] = field(default_factory=dict)
     twins: Mapping[str, str] = field(default_factory=dict)
-    queue_places: int = 2
+    queue_places: int = PLACES
 
     def same(self, op: Op, scopes: Sequence[str]) -> Iterator[str]:
         """The names of this op in layers that stand for all of these scopes."""

@@ -173,7 +173,7 @@ def test_homes_are_memories_on_a_path_and_stored_roles_have_one() -> None:
         design(wrong)
     told = str(refused.value)
     for part in (
-        "home.input: expected a memory, or a list of memories from the unit outward, got []", "home.state: expected a",
+        "home.input: expected a memory, or a list of memories from the unit outward, got a list", "home.state: expected a",
     ):  # fmt: skip
         assert part in told
     with pytest.raises(archsim.DesignError) as refused:
