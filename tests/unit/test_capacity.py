@@ -173,16 +173,18 @@ def test_homes_are_memories_on_a_path_and_stored_roles_have_one() -> None:
         design(wrong)
     told = str(refused.value)
     for part in (
-        "home.input: expected a memory, or a list of memories from the unit outward, got a list", "home.state: expected a",
-    ):  # fmt: skip
+        "home.input: expected a memory, or a list of memories from the unit outward, got a list",
+        "home.state: expected a",
+    ):
         assert part in told
     with pytest.raises(archsim.DesignError) as refused:
         design(wrong.replace(", input: [], state: 3", ""))
     told = str(refused.value)
     for part in (
         "home.weight: weight lies in one memory, got a list; only activations and inputs spill",
-        "home.activation: 'sram' stands twice", "home.cache: 'mm' is a matmul_array",
-    ):  # fmt: skip
+        "home.activation: 'sram' stands twice",
+        "home.cache: 'mm' is a matmul_array",
+    ):
         assert part in told
 
 
