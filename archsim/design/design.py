@@ -82,6 +82,8 @@ class Design(Sourced):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Design:
+        if not self.units:
+            raise PathProblems([("units", "expected at least one unit, got none")])
         ends = [
             (f"links.{name}.{end}", unit)
             for name, link in self.links.items()

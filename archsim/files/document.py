@@ -340,6 +340,8 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
         line, message = start, "expected 'key: value'"
     elif "quoted scalar" in context and "end of stream" in problem:
         line, message = start, "a quote opens here and is never closed"
+    elif "flow node" in context:
+        message = "expected a value, or the end of what '[' or '{' opened before"
     elif "flow" in context:
         bracket = "{" if "mapping" in context else "["
         message = f"expected ',' or the end of the '{bracket}' opened on line {start}"

@@ -43,11 +43,12 @@ def check_folder(given: str, *, force: bool) -> Path:
             raise InputError(f"{where}: cannot be written: {room} is a file")
         if not os.access(room, os.W_OK | os.X_OK):
             raise InputError(f"{where}: cannot be written: no permission in {room}")
+        if taken and not force:
+            raise InputError(f"{where}: {taken}; name another folder, or give --force to write into this one")
+        with _private(folder, room):
+            return folder  # a disk that takes none says so now, before the run
     except OSError as error:
         raise InputError(f"{where}: cannot be written: {error.strerror}") from None
-    if taken and not force:
-        raise InputError(f"{where}: {taken}; name another folder, or give --force to write into this one")
-    return folder
 
 
 def write_files(given: str, files: Mapping[str, str], *, force: bool) -> None:
@@ -60,8 +61,7 @@ def write_files(given: str, files: Mapping[str, str], *, force: bool) -> None:
         folder = check_folder(given, force=force)
         folder.parent.mkdir(parents=True, exist_ok=True)
         into = bool(_not_ours(folder))
-        # Beside the folder, because only a folder on the same disk can be renamed into its place; 0700 meanwhile.
-        with TemporaryDirectory(prefix=f".{folder.name[:100]}.", dir=folder if into else folder.parent) as private:
+        with _private(folder, folder if into else folder.parent) as private:
             new = Path(private, "new")
             new.mkdir()
             for name, text in files.items():
@@ -73,6 +73,11 @@ def write_files(given: str, files: Mapping[str, str], *, force: bool) -> None:
                 _take_place(new, folder, Path(private))
     except OSError as error:
         raise InputError(f"--output {given}: cannot be written: {error.strerror}") from None
+
+
+def _private(folder: Path, room: Path) -> TemporaryDirectory[str]:
+    """A folder of 0700, on the disk of the folder that is to be: only such a one can be renamed into its place."""
+    return TemporaryDirectory(prefix=f".{folder.name[:100]}.", dir=room)
 
 
 def _take_place(new: Path, folder: Path, private: Path) -> None:

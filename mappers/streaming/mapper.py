@@ -225,5 +225,6 @@ def _recomputed(graph: Graph, pipelines: dict[str, list[Pipeline]]) -> Counts:
 
 def _unbounded(design: Design, entries: dict[Edge, str]) -> Iterator[str]:
     for entry in dict.fromkeys(entry for entry in entries.values() if design.fifos[entry] == UNLIMITED):
-        names = ", ".join(f"'{_name(edge)}'" for edge, its_entry in entries.items() if its_entry == entry)
-        yield f"fifos.{entry} of '{design.name}' is assumed inf: {names} never fill"
+        names = [f"'{_name(edge)}'" for edge, its_entry in entries.items() if its_entry == entry]
+        verb = "fill" if len(names) > 1 else "fills"
+        yield f"fifos.{entry} of '{design.name}' is assumed inf: {', '.join(names)} never {verb}"

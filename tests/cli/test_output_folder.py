@@ -128,6 +128,18 @@ def test_what_cannot_be_a_folder_is_refused(given, why, here, capsys):
     assert why in refused(capsys, *DECODE, "--output", given)
 
 
+def test_a_disk_that_takes_no_folder_is_told_before_the_run(here, capsys, monkeypatch):
+    def refuses(*_, **__):
+        raise OSError(2, "No such file or directory")
+
+    monkeypatch.setattr(archsim.files.folder, "TemporaryDirectory", refuses)
+    captured = said(capsys, *DECODE, "--output", "run", status=WRONG)
+    assert (captured.out, captured.err) == ("", "--output run: cannot be written: No such file or directory\n")
+    monkeypatch.undo()
+    archsim.files.folder.check_folder("run", force=False)
+    assert names(here) == []
+
+
 def test_a_full_disk_takes_no_report_and_leaves_nothing(here, capsys, monkeypatch):
     said(capsys, *DECODE, "--output", "run")
     before = (here / "run" / "design.yaml").read_bytes()

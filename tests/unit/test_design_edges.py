@@ -37,6 +37,12 @@ def test_check_says_what_is_not_known(tmp_path) -> None:
     assert not any("not known" in line for line in lines)
 
 
+@pytest.mark.parametrize("name", ["toy", "toy_retrieval", "tellme_kv260"])
+def test_a_design_without_units_is_refused(name) -> None:
+    with pytest.raises(DesignError, match=r"units: expected at least one unit, got none$"):
+        archsim.load_design(name).with_({"units": {}})
+
+
 @pytest.mark.parametrize("field", ["units", "links", "assumed", "fitted", "fifos", "home", "paths"])
 def test_nothing_can_be_set_in_a_design(field) -> None:
     mapping = getattr(archsim.load_design("tellme_kv260"), field)

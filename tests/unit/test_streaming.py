@@ -113,7 +113,7 @@ def test_what_size_fifos_rests_on_is_said() -> None:
     sizes = size_fifos(schedule, MACHINE)
     assert "options     form=naive, heads=parallel" in str(sizes)
     assert "mask window of 3" in str(sizes)
-    assert "simplified  fifos.long of 'streaming_machine' is assumed inf: " in str(sizes)
+    assert "simplified  fifos.long of 'streaming_machine' is assumed inf: 'exp > divide' never fills" in str(sizes)
     assert sizes.as_json()["options"] == {"form": "naive", "heads": "parallel"}
     report = as_json(simulate(schedule, MACHINE))
     assert report["mask"] == "window of 3"
