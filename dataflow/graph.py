@@ -89,7 +89,7 @@ class Graph:
         **attributes: Any,
     ) -> str:
         """Adds the op and its output tensor, which has the op's name; returns that name."""
-        if not isinstance(inputs, tuple | list) or not all(isinstance(one, str) for one in (kind, *inputs)):
+        if type(inputs) not in (tuple, list) or {*map(type, inputs), type(kind)} != {str}:
             told = f"{quoted(kind)} of {quoted(inputs)}"
             raise GraphError(f"op '{name}': expected a kind and a list of names of tensors, got {told}")
         record = OP_KINDS.get(kind)

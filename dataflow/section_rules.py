@@ -26,7 +26,7 @@ def problems(
     `changed` are the tasks that were replaced in a valid section (see Section.changed_since): then only these are
     checked, with their streams and the orders of their units.
     """
-    wrong = list(_wrong_types(tasks if changed is None else changed, streams, repeat))
+    wrong = list(_wrong_types(tasks, streams, repeat) if changed is None else _wrong_types(changed, (), repeat))
     if wrong:  # the other rules count
         yield from wrong
         return

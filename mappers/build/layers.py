@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import groupby
 
 from archsim.errors import MappingError
@@ -30,7 +31,7 @@ def layers_of(ops: Iterable[Op]) -> list[Group]:
     needing_units = [op for op in ops if not OP_KINDS[op.kind].free]
     groups: list[Group] = []
     # groupby joins neighbours only, so groups keep the order of the graph: vision layers, then decoder layers.
-    for family, members in groupby(needing_units, key=lambda op: _matched(op)[2]):
+    for family, members in groupby(needing_units, key=lambda op: _parts(op.name)[1]):
         group = list(members)
         groups.append((group, ("",)) if family is None else _layers(group))
     return groups
@@ -38,18 +39,21 @@ def layers_of(ops: Iterable[Op]) -> list[Group]:
 
 def name_within(op: Op) -> str:
     """The op's name within its layer; the full name of an op outside layers."""
-    return str(_matched(op)[3])
+    return _parts(op.name)[2]
 
 
-def _matched(op: Op) -> re.Match[str]:
-    matched = LAYER.fullmatch(op.name)
+@lru_cache(maxsize=1 << 16)  # a model has some hundred names, which every step of a generation asks for
+def _parts(name: str) -> tuple[str | None, str | None, str]:
+    """Scope and family of the layer that an op of this name is in, if any, and its name within."""
+    matched = LAYER.fullmatch(name)
     assert matched is not None, "every name is a scope, or none, and a rest"
-    return matched
+    scope, family, within = matched.groups()
+    return scope, family, within
 
 
 def _layers(ops: list[Op]) -> Group:
     """The first layer of a family, and the scopes of all its layers, which must be alike."""
-    by_scope = {scope: list(members) for scope, members in groupby(ops, key=lambda op: _matched(op)[1])}
+    by_scope = {scope: list(members) for scope, members in groupby(ops, key=lambda op: str(_parts(op.name)[0]))}
     first, layer = next(iter(by_scope.items()))
     expected = [(name_within(op), op.work) for op in layer]
     # One section stands for all layers, so every op must have the same work in each of them.

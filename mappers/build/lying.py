@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, partial
-from itertools import product
 from math import ceil
 from typing import NamedTuple
 
@@ -28,8 +27,9 @@ from mappers.build.placement import homes_of, memories_beside, memories_outward,
 
 # Parts of a memory that are kept for the pieces that pass it: the one that serves best.
 FOR_PIECES = (Fraction(1, 3), Fraction(2, 3), Fraction(1))
-# Of the queues of pieces. With one, a piece arrives only when the one before has been read: where two do not fit.
+# Places of each queue of pieces. With one, a piece arrives only when the one before has been read.
 QUEUE_PLACES = (PLACES, 1)
+PARTS_OF_ROOM = 8  # a piece takes so many parts of its room at most, or fewer where rows take more than theirs
 NEAR = 50  # within a part in so many of the least time, no other part of the memory is tried
 NOTHING: Holds = {}
 
@@ -40,7 +40,8 @@ class Lying:
 
     All are by (memory, role). `behind` names the tensor whose elements a free op gives in other order or part: a
     reshape gives those of its input. Where layers repeat, the op of one layer stands for that of others: `twins` has
-    the scope of the layer for those of the others. `queue_places`: of each queue of pieces.
+    the scope of the layer for those of the others. `queue_places` are those of each queue of pieces, `part_of_room` is
+    what a piece takes of its room at most.
     """
 
     stored: Holds = field(default_factory=dict)
@@ -49,6 +50,7 @@ class Lying:
     behind: Mapping[str, str] = field(default_factory=dict)
     twins: Mapping[str, str] = field(default_factory=dict)
     queue_places: int = PLACES
+    part_of_room: Fraction = Fraction(1)
 
     def same(self, op: Op, scopes: Sequence[str]) -> Iterator[str]:
         """The names of this op in layers that stand for all of these scopes."""
@@ -227,28 +229,42 @@ def with_room(
     More room for pieces makes activations spill, so several parts are tried where some do, until one is near the least
     time. Raises MappingError where pieces do not fit beside any.
     """
-    beside, refusals = memories_beside(design), list[MappingError]()
-    fitting: list[tuple[int, int, Schedule]] = []
-    for places, share in product(QUEUE_PLACES, FOR_PIECES):
-        if places == QUEUE_PLACES[-1] and not refusals:
-            break  # all fit with more places
-        # Another part changes something only where activations can lie elsewhere.
-        if share != FOR_PIECES[0] and len(homes_of(design, Role.ACTIVATION)) < 2:
-            continue
+    beside, refusals, fitting = memories_beside(design), list[MappingError](), list[Made]()
+    # Another part changes something only where activations can lie elsewhere.
+    for share in FOR_PIECES if len(homes_of(design, Role.ACTIVATION)) > 1 else FOR_PIECES[:1]:
         lying = lay(graph, design, groups, stored, passed=passed, keeps_rows=keeps_rows, share=share)
-        one = made(replace(lying, queue_places=places))
-        try:
-            check_schedule(one.schedule, design)
-        except MappingError as refusal:
-            refusals.append(refusal)
-        else:
-            fitting.append((one.estimated, len(fitting), one.schedule))
-            # Where nothing spills, more room for pieces would only take it away.
-            if one.estimated * NEAR <= one.least * (NEAR + 1) or all(memory in beside for memory, _ in lying.places):
-                break
+        here = list(_fitting(made, design, lying, refusals))
+        fitting += here
+        # Where nothing spills, more room for pieces would only take it away.
+        spills = any(memory not in beside for memory, _ in lying.places)
+        if any(not spills or one.estimated * NEAR <= one.least * (NEAR + 1) for one in here):
+            break
     if fitting:
-        return min(fitting, key=lambda fit: fit[:2])[2]
+        return min(fitting, key=lambda one: one.estimated).schedule  # the first of equals
     raise min(refusals, key=lambda refusal: refusal.demand or 0)
+
+
+def _fitting(
+    made: Callable[[Lying], Made], design: Design, lying: Lying, refusals: list[MappingError]
+) -> Iterator[Made]:
+    """For each number of places what fits with the most of its room; adds to the refusals what does not fit."""
+    for places in QUEUE_PLACES:
+        fits, more, found = 0, PARTS_OF_ROOM + 1, None  # so many parts fit, and so many more do not
+        parts = PARTS_OF_ROOM
+        while fits < parts < more:
+            one = made(replace(lying, queue_places=places, part_of_room=Fraction(parts, PARTS_OF_ROOM)))
+            try:
+                check_schedule(one.schedule, design)
+                fits, found = parts, one
+            except MappingError as refusal:
+                refusals.append(refusal)
+                # Sizes of pieces go by halves, so that one part less may halve what is asked, but no more.
+                more = min(parts, 2 * parts * (refusal.capacity or 0) // (refusal.demand or 1) + 1)
+            parts = (fits + more) // 2
+        if found:
+            yield found
+        if fits == PARTS_OF_ROOM:
+            return
 
 
 def told_of_activations(lying: Lying, design: Design) -> Iterator[str]:

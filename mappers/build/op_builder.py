@@ -18,7 +18,7 @@ from dataflow.pattern import sequence
 from dataflow.role import Role
 from mappers.build.layers import name_within
 from mappers.build.lying import Lying
-from mappers.build.pieces import OpPiece, best_size, cut, even
+from mappers.build.pieces import MOST_PIECES, OpPiece, best_size, cut, even
 from mappers.build.placement import Way, memories_beside, unit_for, way_from, way_in, way_of_activation
 from mappers.build.section_builder import SectionBuilder, Tokens
 
@@ -123,7 +123,7 @@ class OpBuilder(SectionBuilder):
         """Bytes of the largest piece that the memories on the way inward have room for; `size` where there are none."""
         memories = [hop for hop in way[1:] if isinstance(self.design.units[hop], Memory)]
         pieces = self._flows * QUEUES * self.lying.queue_places + 1  # and one of new rows
-        return min((self._free(hop) // pieces for hop in memories), default=size)
+        return min((int(self._free(hop) * self.lying.part_of_room / pieces) for hop in memories), default=size)
 
     def _free(self, memory: str) -> int:
         """Bytes of a memory beside the tensors that lie in it."""
@@ -151,7 +151,7 @@ class OpBuilder(SectionBuilder):
         firings = sum(n for _, _, n in pieces)
         largest = _largest(passing)
         for operand in operands:
-            parts = even(operand.size, 1 if operand in whole else firings)
+            parts = even(operand.size, 1 if operand in whole else min(firings, self._many(operand)))
             if operand is largest:
                 parts = [(n, t) for _, n, t in pieces if n]  # of small operands the last pieces have no byte
             load, learned = self.load_name(name, operand, operands), operand.role.learned
@@ -185,7 +185,10 @@ class OpBuilder(SectionBuilder):
         # All of them come or go in as many pieces, so the largest has its share of the room.
         most = min(room * size // total, -(-size // least))
         places = self.lying.queue_places
-        piece, cycles = best_size(size, most, lambda most: cut(op, size, most, stages[-1])[0], stages, places=places)
+        beside = [[one.size for one in passing if one is not largest and hop in one.way] for hop in largest.way]
+        piece, cycles = best_size(
+            size, most, lambda most: cut(op, size, most, stages[-1])[0], stages, places=places, beside=beside
+        )
         carried = self._carried(passing)
         self.estimated += max(cycles, carried)
         self.least += max(carried, stages[-1].cycles(op.work)) if carried else cycles
@@ -234,9 +237,8 @@ class OpBuilder(SectionBuilder):
         """
         rows, firings = result.role is Role.CACHE, self.tasks[task].firings - first
         self.part = op.kind if rows else f"{result.role} store"
-        room = max(1, self.room(result.way, PART_OF_ROWS * result.size) // PART_OF_ROWS)
-        few = max(-(-result.size // room), OVERLAPPED if len(result.way) > 1 else 1)
-        sizes = even(result.size, min(firings, few) if rows else firings)
+        few = max(self._few(result), OVERLAPPED if len(result.way) > 1 else 1)
+        sizes = even(result.size, min(firings, few if rows else self._many(result)))
         count = sum(n for _, n in sizes)
         # A piece leaves when the firings that make it have ended.
         gives = [
@@ -248,6 +250,15 @@ class OpBuilder(SectionBuilder):
         if rows:
             self._stores.update(dict.fromkeys(self._caches[op.name], name))
         return self.call(name)
+
+    def _few(self, one: Operand) -> int:
+        """As few pieces as have room."""
+        room = max(1, self.room(one.way, PART_OF_ROWS * one.size) // PART_OF_ROWS)
+        return -(-one.size // room)
+
+    def _many(self, one: Operand) -> int:
+        """As many pieces as serve: more would cut to single bytes what passes beside a large matrix."""
+        return max(MOST_PIECES, self._few(one))
 
     def stores_before(self, op: Op, operand: Operand) -> list[str]:
         """The calls that write the new rows of the caches which this operand of the op brings."""

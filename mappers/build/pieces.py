@@ -26,15 +26,17 @@ def chunks(total: int, size: int) -> list[tuple[int, int]]:
 
 
 def best_size(
-    size: int, most: int, cut: Callable[[int], Sequence[OpPiece]], stages: Sequence[Unit], *, places: int = PLACES
-) -> tuple[int, int]:
+    size: int, most: int, cut: Callable[[int], Sequence[OpPiece]], stages: Sequence[Unit], *, places: int = PLACES,
+    beside: Sequence[Sequence[int]] = (),
+) -> tuple[int, int]:  # fmt: skip
     """The bytes of a piece, at most `most`, with which `size` bytes pass the stages soonest; the largest of equals.
 
-    With the cycles that this is estimated to take, 0 where no size is estimated. `places`: of the queues of pieces.
+    With the cycles that this is estimated to take. `places`: of the queues of pieces.
 
-    `cut` gives the pieces of a size; `stages` are the home, the hops inward and the unit that computes. Sizes are the
-    whole and its halves, quarters and so on, so that more room only adds to the choice. Equal is what differs by less
-    than a part in SLACK.
+    `cut` gives the pieces of a size; `stages` are the home, the hops inward and the unit that computes. `beside` has
+    for each stage but the last the bytes of all else that passes it, in as many pieces. Sizes are the whole and its
+    halves, quarters and so on, so that more room only adds to the choice. Equal is what differs by less than a part in
+    SLACK.
     """
     sizes = dict.fromkeys(-(-size // (1 << halvings)) for halvings in range(MOST_PIECES.bit_length()))
     times: dict[int, int] = {}
@@ -43,19 +45,27 @@ def best_size(
             pieces = cut(one)
             # Bytes are whole, so that the last of very small pieces would read nothing.
             if all(bytes_ for _, bytes_, _ in pieces):
-                times[one] = _time(pieces, stages, places)
-    least = min(times.values(), default=0)
-    chosen = next((one for one, time in times.items() if (time - least) * SLACK <= least), most)
-    return chosen, times.get(chosen, 0) // places
+                times[one] = _time(pieces, stages, places, beside)
+    if not times:  # so little room that there are more than MOST_PIECES
+        return most, _time(cut(most), stages, places, beside) // places
+    least = min(times.values())
+    chosen = next(one for one, time in times.items() if (time - least) * SLACK <= least)
+    return chosen, times[chosen] // places
 
 
-def _time(pieces: Sequence[OpPiece], stages: Sequence[Unit], places: int) -> int:
+def _time(
+    pieces: Sequence[OpPiece], stages: Sequence[Unit], places: int, beside: Sequence[Sequence[int]] = ()
+) -> int:
     """Cycles, times the places of a queue, until all pieces have passed the stages one after another."""
     *carriers, unit = stages
+    firings = sum(count for _, _, count in pieces)
+    turns = [0] * len(carriers)  # of what a carrier serves beside a piece
+    for i, sizes in enumerate(beside):
+        turns[i] = sum(_carries(carriers[i], -(-size // firings)) for size in sizes)
     free = [0] * len(stages)  # when each stage can begin its next piece
     done = 0
     for item, size, count in pieces:
-        own = [places * c.cycles(work(c.does[0], bytes=size)) if size else 0 for c in carriers]
+        own = [places * (_carries(c, size) + turn) for c, turn in zip(carriers, turns, strict=True)]
         own.append(places * unit.cycles(item))
         late = [places * c.latency_cycles for c in carriers]
         # A place is taken from the start of a piece in one stage to its end in the next, latency included.
@@ -73,6 +83,10 @@ def _time(pieces: Sequence[OpPiece], stages: Sequence[Unit], places: int) -> int
         rest = (count - walked) * max(periods)
         free, done = [time + rest for time in free], done + rest
     return done
+
+
+def _carries(carrier: Unit, size: int) -> int:
+    return carrier.cycles(work(carrier.does[0], bytes=size)) if size else 0
 
 
 def cut(op: Op, size: int, most: int, unit: Unit) -> tuple[list[OpPiece], tuple[Box, ...]]:

@@ -5,6 +5,7 @@ Where a unit serves first come, a change may put requests in another order: then
 
 import random
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -38,6 +39,12 @@ RUNS = {
     "vrex48": ("videollm_online_8b", {"decode": {"context": 512}, "frame": {"context": 300}}),
     "vrex8": ("videollm_online_8b", {"decode": {"context": 512}, "frame": {"context": 300}, "prefill": {"prompt": 70}}),
 }  # fmt: skip
+# From where almost nothing fits to where all does.
+SIZES = [
+    ("vrex8", "frame", "units.buffer.capacity", [n * 1000 for n in (440, 600, 620, 640, 780, 800, 900, 4000)]),
+    ("vrex8", "prefill", "units.buffer.capacity", [n * 1000 for n in (700, 800, 1000, 1200, 1500, 2000, 4000)]),
+    ("toy_retrieval", "frame", "units.buffer.capacity", [132, 150, 180, 256, 400, 600, 1024, 2048]),
+]
 CASES = [(design, phase) for design, (_, phases) in RUNS.items() for phase in phases]
 
 
@@ -93,6 +100,14 @@ def test_more_is_not_slower(design: str, phase: str) -> None:
                 assert any("requests are served as they come" in caveat for caveat in after.caveats), path
                 slower[path] = max(slower.get(path, 0), after.cycles / before.cycles)
     assert max(slower.values(), default=1) <= (FIRST_COME if first_come else 1), slower
+
+
+@pytest.mark.parametrize(("design", "phase", "path", "sizes"), SIZES)
+def test_a_larger_buffer_is_not_slower_where_activations_spill(design: str, phase: str, path: str, sizes) -> None:
+    shipped_design = archsim.load_design(design)
+    taken = [run(shipped_design.with_({path: f"{size} B"}), design, phase).cycles for size in sizes]
+    assert [(a, b) for a, b in pairwise(zip(sizes, taken, strict=True)) if b[1] > a[1] * FIRST_COME] == []
+    assert taken[0] > taken[-1] * FIRST_COME
 
 
 def test_no_design_is_left_out() -> None:
