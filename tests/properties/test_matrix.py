@@ -1,10 +1,14 @@
 """Every design, model, phase, mapper, batch and selection: an answer whose laws hold, or a refusal in words."""
 
+import csv
+import hashlib
 import itertools
 import json
 import math
+import os
 import random
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +19,7 @@ from archsim import InputError
 from archsim.fifos.sizes import size_fifos
 from archsim.fifos.text import as_json as sizes_as_json
 from archsim.files.shipped import shipped
+from archsim.report.folder import write_folder
 from archsim.report.json import as_json
 from archsim.report.report import Report
 from dataflow import PHASES, phase_named
@@ -71,26 +76,51 @@ def holds(report: Report) -> None:
     assert report._repr_html_()
 
 
+def written(report: Report, case: Any, folder: Path) -> None:
+    """The folder of --output is whole, in place of that of the case before, and valid JSON without NaN."""
+    design, model, *_, selection = case
+    named = {"design": design, "model": model, **({} if selection is None else {"selection": selection})}
+    names = write_folder(str(folder), report, archsim.load_design(design), model=network(model), inputs=named)
+    assert set(os.listdir(folder)) == set(names)
+    assert {"design.yaml", "manifest.json", "ops.csv", "summary.json"} <= set(names)
+    assert ("selection.yaml" in names) == ("selection" in report.options)
+    texts = [(folder / f"{name}.json").read_text() for name in ("manifest", "summary")]
+    manifest, summary = (json.loads(text, parse_constant=pytest.fail) for text in texts)
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in {*names} - {"manifest.json"}}
+    assert {name: one["sha256"] for name, one in manifest["outputs"].items()} == hashes
+    assert named.items() <= {noun: one["given"] for noun, one in manifest["inputs"].items()}.items()
+    assert summary == {key: value for key, value in as_json(report).items() if key != "ops"}
+    with (folder / "ops.csv").open() as table:
+        assert [row["name"] for row in csv.DictReader(table)] == [op.name for op in report.ops]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("matrix") / "run"
+
+
 def test_no_phase_is_left_out() -> None:
     # Others have been added by --with or by a test.
     assert set(FIELDS) == {name for name, phase in PHASES.items() if phase.__module__.startswith("dataflow.")}
 
 
 @pytest.mark.parametrize("case", FEW, ids=["-".join(map(str, case)) for case in FEW])
-def test_some_of_all_runs(case: Any) -> None:
+def test_some_of_all_runs(case: Any, folder: Path) -> None:
     report = answer(*case)
     if report is not None:
         holds(report)
+        written(report, case, folder)
 
 
 @pytest.mark.heavy
-def test_all_runs() -> None:
+def test_all_runs(folder: Path) -> None:
     taken = 0
     for case in CASES:
         report = answer(*case)
         if report is not None:
             taken += 1
             holds(report)
+            written(report, case, folder)
     assert taken > len(CASES) // 4
 
 
