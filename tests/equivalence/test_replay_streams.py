@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from kernels.stream_nodes import NODES
 from mappers.streaming.mapper import Streaming
 
 MACHINE = load_design("streaming_machine")
+README = Path(__file__).parents[2] / "README.md"
 FORMS = tuple(CASCADES)
 LANE = (range(1), range(1))
 WITHOUT_MAX = ("naive", "reordered_without_max")
@@ -102,10 +105,10 @@ def test_overflow_is_silent(form: str) -> None:
         replay_streams(Streaming(form=form).lower(graph, MACHINE), tensors)
 
 
-def scores_of(size: float, dtype: str) -> tuple[Graph, dict[str, np.ndarray]]:
-    """One row whose largest score is `size`, the other half of it."""
+def scores_of(size: float, dtype: str, *, other: float = 0.5) -> tuple[Graph, dict[str, np.ndarray]]:
+    """One row of two scores: `size`, and `other` times as much."""
     graph = attention(queries=1, keys=2, head_dim=1, causal=False)
-    arrays = {"q": [[size]], "k": [[1.0], [0.5]], "v": [[1.0], [0.5]]}
+    arrays = {"q": [[size]], "k": [[1.0], [other]], "v": [[1.0], [0.5]]}
     return graph, {name: np.array(values, dtype) for name, values in arrays.items()}
 
 
@@ -125,9 +128,7 @@ def test_forms_without_a_maximum_overflow_and_the_others_do_not(form: str, size:
 @pytest.mark.parametrize("highest, fits", [(-87.0, True), (-103.0, False), (-104.0, False)])
 def test_forms_without_a_maximum_underflow_and_the_others_do_not(form: str, highest: float, fits: bool) -> None:
     """exp(-87.3) is the smallest float32 with all its bits; exp(-103) has one bit left, and exp(-104) is 0."""
-    graph = attention(queries=1, keys=2, head_dim=1, causal=False)
-    arrays = {"q": [[highest]], "k": [[1.0], [1.004]], "v": [[1.0], [0.5]]}
-    tensors = {name: np.array(values, "float32") for name, values in arrays.items()}
+    graph, tensors = scores_of(highest, "float32", other=1.004)
     found = replay_streams(Streaming(form=form).lower(graph, MACHINE), tensors)["attention"]
     if fits or form not in WITHOUT_MAX:
         np.testing.assert_allclose(found, expected(graph, tensors), rtol=1e-5)
@@ -135,6 +136,15 @@ def test_forms_without_a_maximum_underflow_and_the_others_do_not(form: str, high
         assert abs(found / expected(graph, tensors) - 1) > 0.05
     else:
         assert np.isnan(found).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_readme_says_which_forms_lose_high_and_low_scores(form: str) -> None:
+    [said] = re.findall(rf"^\| {form} \|.*\| (\w+) \| (\w+) \|$", README.read_text(), re.M)
+    for told, size, lost in zip(said, (88.8, -103.0), ("overflows", "underflows"), strict=True):
+        graph, tensors = scores_of(size, "float32", other=1.004)
+        found = replay_streams(Streaming(form=form).lower(graph, MACHINE), tensors)["attention"]
+        assert told == ("exact" if np.allclose(found, expected(graph, tensors), rtol=1e-5) else lost)
 
 
 @pytest.mark.parametrize("form", WITHOUT_MAX)
