@@ -8,6 +8,7 @@ import pytest
 import archsim
 from archsim import DesignError, InputError
 from archsim.check import check_file
+from archsim.files.document import write
 from archsim.published import load_published
 from mappers import MAPPERS
 
@@ -35,6 +36,9 @@ def test_check_says_what_is_not_known(tmp_path) -> None:
     lines = check_file("tellme_kv260", mappers=MAPPERS)
     assert any(line.split()[:1] == ["lut"] and "of 117,120" in line for line in lines)
     assert not any("not known" in line for line in lines)
+    variant = tmp_path / "variant.yaml"
+    variant.write_text(write(TELLME.with_({"units.tlmm.num_tables": 56}).document.data))
+    assert "  lut       not known of 117,120" in check_file(str(variant), mappers=MAPPERS)
 
 
 @pytest.mark.parametrize("name", ["toy", "toy_retrieval", "tellme_kv260"])
