@@ -87,6 +87,7 @@ def test_progress_is_told_on_stderr_where_it_takes_long(capsys, monkeypatch):
         SIZE[1:],
         LOOKUP[1:],
         ["toy_retrieval", "toy_video", "--phase", "decode", "--context", "64"],
+        ["toy_retrieval", "toy_video", "--phase", "decode", "--context", "24", "--selection", "resv"],
         ["streaming_machine", "toy_llm", "--phase", "attention", "--prompt", "4", "--context", "4"],
     ],
     ids=lambda asked: asked[0],
