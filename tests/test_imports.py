@@ -150,6 +150,14 @@ def test_nothing_prints_outside_the_command_line(path):
     assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
 
 
+def test_json_is_written_in_one_place():
+    calls = {(name(p), ast.unparse(n.func)) for p in FILES for n in ast.walk(ast.parse(p.read_text()))
+             if isinstance(n, ast.Call)}  # fmt: skip
+    # The names in a flat file are text alone; elsewhere a NaN could slip through.
+    writers = {file for file, call in calls if call in ("json.dump", "json.dumps")}
+    assert writers == {"archsim/files/json_text.py", "archsim/engine/flat_file.py"}
+
+
 DECODE = ["simulate", "toy", "toy_llm", "--phase", "decode", "--context", "3"]
 CHOSEN = ["simulate", "toy_retrieval", "toy_video", "--phase", "frame", "--context", "20", "--selection", "resv"]
 

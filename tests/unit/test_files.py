@@ -1,5 +1,6 @@
 """YAML read strictly and checked against toy models; every line number here is counted by hand."""
 
+import json
 import random
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from archsim.errors import DesignError
 from archsim.files.document import Document, read, read_text, write
+from archsim.files.json_text import json_text
 from archsim.files.validate import validate
 from archsim.quantity import BytesPerCycle, Count, CyclesTime, Frequency
 from dataflow.errors import CONTROLS, PathProblems
@@ -313,6 +315,13 @@ values = st.recursive(
 @given(st.dictionaries(names, values, min_size=1, max_size=4))
 def test_what_is_written_reads_back(data: dict[str, Any]) -> None:
     assert read_text(write(data)).data == data
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_json_is_not_written(number: float) -> None:
+    assert json.loads(json_text({"seconds": [0.1, None]})) == {"seconds": [0.1, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_text({"seconds": [number]})
 
 
 def test_a_value_used_twice_is_written_twice() -> None:
