@@ -137,6 +137,13 @@ def test_no_word_of_a_command_line_acts_on_the_terminal(arguments, capsys):
     assert told(capsys, *arguments)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028"])
+def test_a_change_of_two_lines_is_refused_wherever_yaml_ends_a_line(end, capsys):
+    change = f"units.mm.macs_per_cycle=2{end}clock: 3 MHz"
+    error = told(capsys, "simulate", "toy", "toy_llm", "--phase", "decode", "--context", "3", "--set", change)
+    assert error.startswith("--set: expected one line of printable text, got 'units.mm.macs_per_cycle=2\\")
+
+
 def test_a_file_with_escapes_in_its_name_is_checked(tmp_path, capsys):
     path = Path(tmp_path / f"{ESCAPES.replace('/', '')}.yaml")
     path.write_text(write(TOY))
