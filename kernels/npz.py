@@ -7,7 +7,8 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
@@ -48,31 +49,53 @@ def read_headers(source: Source, names: Sequence[str] | None = None) -> dict[str
     Raises ValueError for an archive that is damaged, far larger when unpacked, or holds anything but plain arrays under
     these names; KeyError with the text of the problem where a name is missing.
     """
-    if isinstance(source, str | os.PathLike) and os.path.exists(source) and not os.path.isfile(source):
-        raise ValueError("is no regular file")  # a pipe or a device may have no end
-    try:
-        with zipfile.ZipFile(source) as file:
-            members = {member.filename.removesuffix(".npy"): member for member in file.infolist()}
-            most = max(ARCHIVE_BYTES, ARCHIVE_RATIO * sum(member.compress_size for member in members.values()))
-            size = sum(member.file_size for member in members.values())
-            if problem := beyond(size, most, of="bytes unpacked", instead="save the arrays without compression"):
-                raise ValueError(problem)
-            missing = [name for name in names or () if name not in members]
-            if missing:
-                raise KeyError(f"no array '{missing[0]}' among {', '.join(members) or 'nothing'}")
-            return {name: _header(name, file, members[name]) for name in (members if names is None else names)}
-    except _DAMAGED as problem:
-        raise ValueError(str(problem) or type(problem).__name__) from problem
+    with _opened(source) as file:
+        return {name: _header(name, file, member) for name, member in _members(file, names).items()}
 
 
 def read_arrays(source: Source, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Return these arrays by name. Raises as read_headers, and ValueError for damaged data."""
-    headers = read_headers(source, names)
+    with _opened(source) as file:
+        # All headers first: no data is read of a file that is refused.
+        found = [(name, member, _header(name, file, member)) for name, member in _members(file, names).items()]
+        return {name: _array(_unpacked(file, member), header) for name, member, header in found}
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[zipfile.ZipFile]:
+    """The archive; what zipfile and zlib raise of a damaged one leaves as ValueError."""
+    if isinstance(source, str | os.PathLike) and os.path.exists(source) and not os.path.isfile(source):
+        raise ValueError("is no regular file")  # a pipe or a device may have no end
     try:
         with zipfile.ZipFile(source) as file:
-            return {name: _array(file.read(f"{name}.npy"), header) for name, header in headers.items()}
+            yield file
     except _DAMAGED as problem:
         raise ValueError(str(problem) or type(problem).__name__) from problem
+
+
+def _members(file: zipfile.ZipFile, names: Sequence[str] | None) -> dict[str, zipfile.ZipInfo]:
+    """The members of these names, or all, where no two have one name and what all unpack to is not far larger."""
+    listed = file.infolist()
+    members = {member.filename.removesuffix(".npy"): member for member in listed}
+    if len(members) < len(listed):
+        raise ValueError("two arrays of one name")
+    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in listed):
+        raise ValueError("is compressed in another way than NumPy does; save it by np.savez")
+    # A member may say that it takes more of the file than there is.
+    most = max(ARCHIVE_BYTES, ARCHIVE_RATIO * min(sum(member.compress_size for member in listed), file.start_dir))
+    size = sum(member.file_size for member in listed)
+    if problem := beyond(size, most, of="bytes unpacked", instead="save the arrays without compression"):
+        raise ValueError(problem)
+    missing = [name for name in names or () if name not in members]
+    if missing:
+        raise KeyError(f"no array '{missing[0]}' among {', '.join(members) or 'nothing'}")
+    return members if names is None else {name: members[name] for name in names}
+
+
+def _unpacked(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    # Read by its size, because reading to the end unpacks all that there is before it compares the size.
+    with file.open(member) as opened:
+        return opened.read(member.file_size)
 
 
 def _array(member: bytes, header: Header) -> np.ndarray:

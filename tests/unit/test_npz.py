@@ -74,6 +74,35 @@ def test_a_small_file_is_not_unpacked_into_a_large_one(load: Callable[[Path], ob
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("lie", ["another of its name", "bytes it takes", "bytes it gives"])
+def test_what_an_archive_says_of_a_member_unpacks_nothing_large(lie: str) -> None:
+    written, large = io.BytesIO(), npy(shape="(5000,)", data=bytes(20_000)) + bytes(2**27)
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.npy", large)
+        if lie == "another of its name":
+            file.writestr("a", npy())
+    content = bytearray(written.getvalue())
+    in_directory = content.find(b"PK\x01\x02")
+    if lie == "bytes it takes":
+        content[in_directory + 20 : in_directory + 24] = (2**31).to_bytes(4, "little")
+    if lie == "bytes it gives":
+        content[in_directory + 24 : in_directory + 28] = (len(large) - 2**27).to_bytes(4, "little")
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"^(two arrays of one name|134,23\d,\d+ bytes unpacked|Bad CRC-32)"):
+        read_arrays(io.BytesIO(content))
+    assert tracemalloc.get_traced_memory()[1] < 2**21
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_only_what_numpy_compresses_with_is_unpacked(method: int) -> None:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", method) as file:
+        file.writestr("a.npy", npy())
+    with pytest.raises(ValueError, match="is compressed in another way than NumPy does"):
+        read_arrays(written)
+
+
 def test_a_shape_is_compared_before_data_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "rec.npz", **stream_arrays(values=np.ones((7, 1, 2))))
     monkeypatch.setattr("kernels.selection.recordings.read_arrays", lambda *_: pytest.fail("data was read"))
