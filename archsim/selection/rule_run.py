@@ -100,9 +100,10 @@ class _Step(NamedTuple):
 
 def _chosen(rule: Rule, shape: CacheShape, rows: int, use: Use) -> _Step:
     """The rule's step on the stream of the selection."""
-    options = rule.options(shape)
     if rule.recording is not None:
+        # Before the options, because a budget beyond the cache keeps everything without a look at the keys.
         _recorded(rule, shape)  # raises where the recording is too short for the step
+    options = rule.options(shape)
     cached = shape.tokens - rows
     # Needle places are drawn among the tokens of this step, so each length is a stream of its own. Without needles a
     # longer stream begins as a shorter one does, and the steps of a generation share their history.
