@@ -41,6 +41,8 @@ def read_code(path: Path) -> bytes | None:
     if not is_private(path.parent):
         return None
     try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise ValueError("it is no plain file")  # a pipe or a device may have no end
         written = path.read_bytes()
     except FileNotFoundError:
         return None
@@ -100,7 +102,8 @@ def _remove_old(base: Path) -> None:
     for old in base.glob("archsim-*"):
         try:
             marked = is_private(old) and (old / TAG_NAME).read_text() == TAG
-        except (OSError, ValueError):
+            aged = time.time() - old.stat().st_mtime > WEEK_SECONDS
+        except (OSError, ValueError):  # such as a folder that another process has just removed
             continue
-        if marked and time.time() - old.stat().st_mtime > WEEK_SECONDS:
+        if marked and aged:
             shutil.rmtree(old, ignore_errors=True)

@@ -100,6 +100,17 @@ def test_a_damaged_file_is_said_and_made_anew(damage, base, tmp_path, caplog):
     assert run(tmp_path)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_a_file_without_an_end_is_said_and_made_anew(make, base, tmp_path, caplog):
+    run(tmp_path)
+    path = kept(base)
+    path.unlink()
+    make(path)
+    assert not run(tmp_path)
+    assert caplog.messages == [f"{path}: cannot be used (it is no plain file); compiling it again"]
+    assert run(tmp_path)
+
+
 def test_only_old_folders_with_the_mark_are_removed(base, tmp_path):
     for name, tag, mode in (
         ("engine-notes", None, 0o700), ("archsim-notes", None, 0o700), ("archsim-theirs", "another's", 0o700),
