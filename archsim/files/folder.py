@@ -47,8 +47,10 @@ def check_folder(given: str, *, force: bool) -> Path:
             raise InputError(f"{where}: {taken}; name another folder, or give --force to write into this one")
         with _private(folder, room):
             return folder  # a disk that takes none says so now, before the run
-    except OSError as error:
-        raise InputError(f"{where}: cannot be written: {error.strerror}") from None
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # a ValueError is of a name that no folder can have
+        raise InputError(f"{where}: cannot be written: {getattr(error, 'strerror', error)}") from None
 
 
 def write_files(given: str, files: Mapping[str, str], *, force: bool) -> None:

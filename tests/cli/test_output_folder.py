@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -100,6 +101,12 @@ def test_the_folder_of_a_disk_is_written_into_by_force(here):
 def test_an_empty_name_is_refused(here, capsys):
     assert refused(capsys, *DECODE, "--output", "") == "--output: expected the name of a folder, got ''\n"
     assert names(here) == []
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"], ids=["null", "half a character"])
+def test_a_name_that_no_folder_can_have_is_refused(name, capsys):
+    said_so = refused(capsys, *DECODE, "--output", name)
+    assert re.match(r"--output '.*': cannot be written: .*(null|surrogates)", said_so)
 
 
 def test_nothing_is_written_through_a_link(here, capsys):
