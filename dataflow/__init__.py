@@ -29,6 +29,7 @@ from dataflow.models.phases import (
 )
 from dataflow.models.vision import Vision
 from dataflow.op import OP_KINDS, Box, Operands, OpKind, Work, computes, work
+from dataflow.order import Order, Repeat
 from dataflow.pattern import Pattern, every, sequence, total
 from dataflow.phase import Phase, asks
 from dataflow.role import Role
@@ -39,7 +40,8 @@ from dataflow.task import UNLIMITED, Stream, Task
 __all__ = [
     "CASCADES", "FORMATS", "OP_KINDS", "PHASES", "UNLIMITED", "Box", "Cascade", "Decode", "Expression", "Format",
     "Frame", "Generate", "Graph", "GraphError", "InputError", "LayerAttention", "Mask", "Model", "Op", "OpKind",
-    "Operands", "Pattern", "Phase", "Prefill", "Question", "Role", "Schedule", "ScheduleError", "Section", "Skipped",
-    "Stream", "Task", "Tensor", "Vision", "Work", "asks", "attention", "beat_layout", "computes", "decode", "every",
-    "frame", "kinds", "next_step", "passes", "phase_named", "prefill", "question", "sequence", "total", "work",
+    "Operands", "Order", "Pattern", "Phase", "Prefill", "Question", "Repeat", "Role", "Schedule", "ScheduleError",
+    "Section", "Skipped", "Stream", "Task", "Tensor", "Vision", "Work", "asks", "attention", "beat_layout",
+    "computes", "decode", "every", "frame", "kinds", "next_step", "passes", "phase_named", "prefill", "question",
+    "sequence", "total", "work",
 ]  # fmt: skip

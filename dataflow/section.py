@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from dataflow import section_rules
 from dataflow.errors import ScheduleError, quoted, refuse
+from dataflow.order import Order
 from dataflow.task import Stream, Task
 
 
@@ -16,16 +17,16 @@ class Section:
     """Tasks and streams that run together; the next section starts when every firing of this one has ended.
 
     A section with `repeat` n runs n times in a row. `orders` gives the order of firings of a unit that serves several
-    tasks, in run-length form. Any other unit runs its tasks one after another as listed; a unit that serves first come
-    has no order. `holds`: bytes of activations that lie in each memory at once, by (memory, role); "" is no memory of
-    the design. Raises ScheduleError with every problem.
+    tasks: ((task, firings in a row), ...), where a Repeat stands for runs that repeat. Any other unit runs its tasks
+    one after another as listed; a unit that serves first come has no order. `holds`: bytes of activations that lie in
+    each memory at once, by (memory, role); "" is no memory of the design. Raises ScheduleError with every problem.
     """
 
     name: str
     tasks: tuple[Task, ...]
     streams: tuple[Stream, ...]
     repeat: int = 1
-    orders: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    orders: Mapping[str, Order] = field(default_factory=dict)
     holds: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -75,11 +76,11 @@ class Section:
         )
         return [new for new, _ in pairs] if alike else None
 
-    def order_of(self, unit: str) -> tuple[tuple[str, int], ...]:
-        """The firings of this unit in their fixed order: ((task, how many in a row), ...)."""
+    def order_of(self, unit: str) -> Order:
+        """The firings of this unit in their fixed order: ((task, how many in a row), ...), with repeats."""
         return self.unit_orders().get(unit, ())
 
-    def unit_orders(self) -> dict[str, tuple[tuple[str, int], ...]]:
+    def unit_orders(self) -> dict[str, Order]:
         """As order_of, for all units at once."""
         listed: dict[str, list[tuple[str, int]]] = {}
         for task in self.tasks:
@@ -102,8 +103,11 @@ class Section:
         return found
 
     @property
-    def ends(self) -> dict[str, tuple[str, str]]:
-        """For each stream, its producing and its consuming task."""
+    def ends(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """For each stream, its producing task and its consuming tasks."""
         producer = {s: t.name for t in self.tasks for s in t.gives}
-        consumer = {s: t.name for t in self.tasks for s in t.takes}
-        return {s.name: (producer[s.name], consumer[s.name]) for s in self.streams}
+        consumers: dict[str, list[str]] = {s.name: [] for s in self.streams}
+        for task in self.tasks:
+            for stream in task.takes:
+                consumers[stream].append(task.name)
+        return {s.name: (producer[s.name], tuple(consumers[s.name])) for s in self.streams}

@@ -10,12 +10,13 @@ from math import prod
 
 from dataflow.errors import guess, quoted
 from dataflow.op import computes
+from dataflow.order import Order, Repeat, counted
 from dataflow.pattern import Pattern, total
 from dataflow.role import Role
 from dataflow.task import Stream, Task
 
 ROLES = [role.value for role in Role]
-Orders = Mapping[str, tuple[tuple[str, int], ...]]
+Orders = Mapping[str, Order]
 
 
 def problems(
@@ -56,8 +57,10 @@ def _wrong_types(tasks: Sequence[Task], streams: Sequence[Stream], repeat: int) 
     if type(repeat) is not int:
         yield f"repeat is {quoted(repeat)}; a whole number is expected"
     for task in tasks:
-        if type(task.firings) is not int:
-            yield f"task '{task.name}': firings are {quoted(task.firings)}; a whole number is expected"
+        for field in ("firings", "servers", "priority"):
+            if type(getattr(task, field)) is not int:
+                verb = "is" if field == "priority" else "are"
+                yield f"task '{task.name}': {field} {verb} {quoted(getattr(task, field))}; a whole number is expected"
         for name, pattern in (("work", task.work), *task.takes.items(), *task.gives.items()):
             if not isinstance(pattern, Pattern):
                 yield f"task '{task.name}': '{name}' is {quoted(pattern)}; a Pattern such as every(...) is expected"
@@ -100,6 +103,8 @@ def _task_problems(task: Task, repeat: int) -> Iterator[str]:
     if task.firings < 1:
         yield f"task '{task.name}' is fired {task.firings} times; a task is fired at least once"
         return  # the other rules count over the firings
+    if task.servers < 1:
+        yield f"task '{task.name}' asks for {task.servers} servers; a firing takes at least one"
     if task.ops and len(task.ops) != repeat:
         yield f"task '{task.name}' names {len(task.ops)} ops for {repeat} repetitions"
     if task.role is not None and task.role not in ROLES:
@@ -120,22 +125,25 @@ def _stream_problems(stream: Stream, producers: list[Task], consumers: list[Task
         yield f"stream '{stream.name}' has depth {stream.depth}; a stream holds at least one token"
     if not 0 <= stream.initial <= max(stream.depth, 0):
         yield f"stream '{stream.name}' starts with {stream.initial} tokens; it holds 0 to {stream.depth}"
-    for end, tasks in (("producing", producers), ("consuming", consumers)):
-        if len(tasks) != 1:
-            found = ", ".join(f"'{t.name}'" for t in tasks) or "none"
-            yield f"stream '{stream.name}' needs one {end} task, has {found}"
-    if len(producers) != 1 or len(consumers) != 1:
+    if len(producers) != 1:
+        found = ", ".join(f"'{t.name}'" for t in producers) or "none"
+        yield f"stream '{stream.name}' needs one producing task, has {found}"
+    if not consumers:
+        yield f"stream '{stream.name}' needs a consuming task, has none"
+    if len(producers) != 1:
         return  # totals need both ends
-    (source,), (sink,) = producers, consumers
+    (source,) = producers
     given = total(source.gives[stream.name], source.firings)
-    taken = total(sink.takes[stream.name], sink.firings)
-    # Equal totals leave a stream as it began, so that the section can repeat and every task can finish.
-    if given != taken:
-        yield (
-            f"stream '{stream.name}': '{source.name}' gives {given} tokens in all and '{sink.name}' takes {taken}; "
-            "the totals must be equal"
-        )
-    for task, verb, pattern in ((source, "gives", source.gives), (sink, "takes", sink.takes)):
+    for sink in consumers:
+        taken = total(sink.takes[stream.name], sink.firings)
+        # Equal totals leave a stream as it began, so that the section can repeat and every task can finish.
+        if given != taken:
+            yield (
+                f"stream '{stream.name}': '{source.name}' gives {given} tokens in all and '{sink.name}' takes {taken}; "
+                "the totals must be equal"
+            )
+    ends = [(source, "gives", source.gives), *((sink, "takes", sink.takes) for sink in consumers)]
+    for task, verb, pattern in ends:
         # A firing takes or gives all its tokens at once, so with fewer places it could never start.
         most = max(n for n, _ in pattern[stream.name])
         if most > stream.depth >= 1:
@@ -145,15 +153,30 @@ def _stream_problems(stream: Stream, producers: list[Task], consumers: list[Task
             )
 
 
-def _order_problems(unit: str, order: tuple[tuple[str, int], ...], firings: Mapping[str, int]) -> Iterator[str]:
+def _order_problems(unit: str, order: Order, firings: Mapping[str, int]) -> Iterator[str]:
     """The problems of a unit's order; `firings` are those of each of its tasks."""
-    ordered: dict[str, int] = {}
-    for name, count in order:
-        ordered[name] = ordered.get(name, 0) + count
-        if count < 1:
-            yield f"the order of unit '{unit}' has a run of {count} firings of '{name}'; runs are of one or more"
-    if ordered != firings:
+    wrong = [f"the order of unit '{unit}' has {told}" for told in _run_problems(order)]
+    yield from wrong
+    ordered = {} if wrong else counted(order)
+    if not wrong and ordered != firings:
         yield f"the order of unit '{unit}' has the firings {ordered}, its tasks are {firings}"
+
+
+def _run_problems(order: Order) -> Iterator[str]:
+    if not isinstance(order, tuple | list):
+        yield f"{quoted(order)}; runs (task, firings in a row) and repeats of such are expected"
+        return
+    for run in order:
+        if isinstance(run, Repeat):
+            if type(run.times) is not int or run.times < 1 or not run.runs:
+                told = f"a repeat of {quoted(run.runs)}, {quoted(run.times)} times"
+                yield f"{told}; one or more runs are repeated once or more"
+            else:
+                yield from _run_problems(run.runs)
+        elif not isinstance(run, tuple | list) or [type(one) for one in run] != [str, int]:
+            yield f"{quoted(run)}; a run (task, firings in a row) is expected"
+        elif run[1] < 1:
+            yield f"a run of {run[1]} firings of '{run[0]}'; runs are of one or more"
 
 
 def _dead_cycle(tasks: Sequence[Task], streams: Sequence[Stream]) -> Iterator[str]:

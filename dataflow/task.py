@@ -27,7 +27,8 @@ class Task:
     attention_order reversed, the tiles of an attention count queries and keys from the newest token. Rows beyond the
     tensor's are padding. `role` is that of the tensor that a task moves, `expression` the one that a node of a
     streamed attention computes. `part` is the heading under which a report sums the task's time, its name where none is
-    given; it is empty for a task that only runs ahead of others.
+    given; it is empty for a task that only runs ahead of others. `servers` of the unit do each firing together. On a
+    unit that serves first come, ready firings of a task of lower `priority` are served before others.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Task:
     role: Role | None = None
     expression: str = ""
     part: str | None = None
+    servers: int = 1
+    priority: int = 0
 
     def counts(self) -> Counts:
         """The counts of all firings, summed."""
@@ -58,12 +61,13 @@ def _pieces(along: range) -> list[range]:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A bounded queue of tokens between one producing and one consuming task.
+    """A bounded queue of tokens from one producing task to one that consumes them, or to several: a broadcast.
 
-    `depth` is in tokens, UNLIMITED for a queue that never fills; `initial` tokens lie in it when the section starts.
-    `bytes_per_token` is 0 for pure signals. `fifo` names the hardware queue that carries the stream; streams with one
-    name use that queue one after another. A stream without a name has a queue of its own. `memory` names the memory in
-    which its places lie; empty for a queue outside the design's memories.
+    Each consumer of a broadcast takes all tokens. There is one buffer: a place comes free when the last consumer has
+    finished with its token. `depth` is in tokens, UNLIMITED for a queue that never fills; `initial` tokens lie in it
+    when the section starts. `bytes_per_token` is 0 for pure signals. `fifo` names the hardware queue that carries the
+    stream; streams with one name use that queue one after another. A stream without a name has a queue of its own.
+    `memory` names the memory in which its places lie; empty for a queue outside the design's memories.
     """
 
     name: str

@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 
 from archsim.engine.flat import Flat, FlatTask
+from dataflow.order import Order, Repeat
 
 FIRST_COME = -1  # in place of a first entry of an order, which is never negative
 
@@ -16,9 +17,10 @@ FIRST_COME = -1  # in place of a first entry of an order, which is never negativ
 class Arrays:
     """A section as int64 arrays, a row each.
 
-    tasks (unit, firings, first run, end of runs); runs (count, cycles, first take, end of takes, first give, end of
-    gives); takes and gives (stream, tokens); streams (depth, initial, producer, consumer); units (servers, latency,
-    first entry of the order or FIRST_COME, end of entries); order (task, firings in a row).
+    tasks (unit, firings, first run, end of runs, priority); runs (count, cycles, first take, end of takes, first give,
+    end of gives); takes and gives (stream, tokens); streams (depth, initial, producer, consumer), a broadcast as one
+    for each consumer; units (gangs, latency, first entry of the order or FIRST_COME, end of entries, servers of a
+    gang); order (task, firings in a row); repeats of its entries (first, end, times), by their ends, inner ones first.
     """
 
     tasks: np.ndarray
@@ -28,17 +30,18 @@ class Arrays:
     streams: np.ndarray
     units: np.ndarray
     order: np.ndarray
+    repeats: np.ndarray
 
 
-WIDTHS = {"tasks": 4, "runs": 6, "takes": 2, "gives": 2, "streams": 4, "units": 4, "order": 2}
+WIDTHS = {"tasks": 5, "runs": 6, "takes": 2, "gives": 2, "streams": 4, "units": 5, "order": 2, "repeats": 3}
 
 
 def arrays(flat: Flat) -> Arrays:
-    """The arrays of the section. Raises OverflowError for a number beyond int64."""
+    """The arrays of an unfolded section. Raises OverflowError for a number beyond int64."""
     rows: dict[str, list[tuple[int, ...]]] = {name: [] for name in WIDTHS}
     for task in flat.tasks:
         first = len(rows["runs"])
-        rows["tasks"].append((task.unit, task.firings, first, first + len(task.runs)))
+        rows["tasks"].append((task.unit, task.firings, first, first + len(task.runs), task.priority))
         _add_runs(task, rows)
     _add_units(flat, rows)
     rows["streams"] = [(s.depth, s.initial, s.producer, s.consumer) for s in flat.streams]
@@ -56,19 +59,21 @@ def arrays_like(flat: Flat, before: Flat, packed: Arrays) -> Arrays:
             continue
         rows: dict[str, list[tuple[int, ...]]] = {name: [] for name in ("runs", "takes", "gives")}
         _add_runs(task, rows)
-        first, end = tasks[i, 2:]
+        first, end = tasks[i, 2:4]
         ends = runs[first, 2], runs[end - 1, 3], runs[first, 4], runs[end - 1, 5]
         # Rows count from the task's own first take and give, which lie behind those of the tasks before it.
         new_runs = _table(rows, "runs") + np.array([0, 0, ends[0], ends[0], ends[2], ends[2]])
         # The rows of later tasks stay in place only if this task has as many runs, takes and gives as it had.
-        if task.unit != old.unit or len(new_runs) != end - first or (new_runs[:, 2:] != runs[first:end, 2:]).any():
+        same = (task.unit, task.priority) == (old.unit, old.priority)
+        if not same or len(new_runs) != end - first or (new_runs[:, 2:] != runs[first:end, 2:]).any():
             return arrays(flat)
         tasks[i, 1], runs[first:end] = task.firings, new_runs
         takes[ends[0] : ends[1]], gives[ends[2] : ends[3]] = _table(rows, "takes"), _table(rows, "gives")
     # Always anew: orders count firings, which differ where a task has changed.
-    units: dict[str, list[tuple[int, ...]]] = {"units": [], "order": []}
+    units: dict[str, list[tuple[int, ...]]] = {"units": [], "order": [], "repeats": []}
     _add_units(flat, units)
-    return Arrays(tasks, runs, takes, gives, packed.streams, _table(units, "units"), _table(units, "order"))
+    anew = (_table(units, name) for name in ("units", "order", "repeats"))
+    return Arrays(tasks, runs, takes, gives, packed.streams, *anew)
 
 
 def _add_runs(task: FlatTask, rows: dict[str, list[tuple[int, ...]]]) -> None:
@@ -83,8 +88,18 @@ def _add_runs(task: FlatTask, rows: dict[str, list[tuple[int, ...]]]) -> None:
 def _add_units(flat: Flat, rows: dict[str, list[tuple[int, ...]]]) -> None:
     for unit in flat.units:
         first = FIRST_COME if unit.order is None else len(rows["order"])
-        rows["order"] += unit.order or ()
-        rows["units"].append((unit.count, unit.latency_cycles, first, len(rows["order"])))
+        _add_order(unit.order or (), rows)
+        rows["units"].append((unit.count, unit.latency_cycles, first, len(rows["order"]), unit.gang))
+
+
+def _add_order(order: Order, rows: dict[str, list[tuple[int, ...]]]) -> None:
+    for run in order:
+        if isinstance(run, Repeat):
+            first = len(rows["order"])
+            _add_order(run.runs, rows)
+            rows["repeats"].append((first, len(rows["order"]), run.times))
+        else:
+            rows["order"].append(run)
 
 
 def _table(rows: dict[str, list[tuple[int, ...]]], name: str) -> np.ndarray:

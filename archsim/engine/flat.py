@@ -14,12 +14,11 @@ from typing import Any, Literal, NamedTuple
 from archsim.design.design import Design
 from archsim.engine.memo import Memo
 from dataflow.errors import ScheduleError
+from dataflow.order import Order, counted, renamed
 from dataflow.pattern import Pattern
 from dataflow.section import Section
 from dataflow.task import Task
 from kernels.limits import LISTED, beyond
-
-Order = tuple[tuple[str, int], ...]  # of a unit: (task, firings in a row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +33,16 @@ class FlatRun:
 
 @dataclass(frozen=True, slots=True)
 class FlatTask:
-    """A task: the index of its unit, its number of firings, and one period of runs, repeated until all are done."""
+    """A task: the index of its unit, its number of firings, and one period of runs, repeated until all are done.
+
+    Among ready firings a first-come unit serves those of the lowest `priority` first.
+    """
 
     name: str
     unit: int
     firings: int
     runs: tuple[FlatRun, ...]
+    priority: int = 0
 
     @property
     def busy_cycles(self) -> int:
@@ -60,15 +63,16 @@ class FlatUnit:
     """A unit: servers, latency, and its order as (task index, firings in a row), None if it serves first come.
 
     `of` is the unit's name in the design. On a unit whose tasks are placed, each server is a FlatUnit of its own, with
-    the same `of`.
+    the same `of`. Where firings are done by several servers together, such a gang is one of `count`, of `gang` servers.
     """
 
     name: str
     of: str
     count: int
     latency_cycles: int
-    order: tuple[tuple[int, int], ...] | None
+    order: Order | None
     tasks: tuple[int, ...]
+    gang: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,13 @@ class FlatStream:
     depth: int
     initial: int
     producer: int
-    consumer: int
+    consumers: tuple[int, ...]
+
+    @property
+    def consumer(self) -> int:
+        """The only consumer."""
+        (consumer,) = self.consumers
+        return consumer
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,55 @@ class Flat:
     def with_depths(self, depths: Iterable[int]) -> Flat:
         """The section with these depths of its streams."""
         return replace(self, streams=tuple(replace(s, depth=n) for s, n in zip(self.streams, depths, strict=True)))
+
+    def unfolded(self) -> Flat:
+        """The section with each broadcast as a stream of the same name for each of its consumers; else this one.
+
+        The producer waits for room in all of them and gives to all at once, so a place of the broadcast is free when
+        its last consumer has finished: the time of every firing is the same.
+        """
+        if all(len(stream.consumers) == 1 for stream in self.streams):
+            return self
+        views = [(s, consumer) for s, stream in enumerate(self.streams) for consumer in stream.consumers]
+        view = {ends: i for i, ends in enumerate(views)}
+        views_of: list[list[int]] = [[] for _ in self.streams]
+        for i, (s, _) in enumerate(views):
+            views_of[s].append(i)
+        tasks = [
+            replace(task, runs=tuple(
+                replace(
+                    run, takes=tuple((view[s, t], n) for s, n in run.takes),
+                    gives=tuple((i, n) for s, n in run.gives for i in views_of[s]),
+                )
+                for run in task.runs
+            ))
+            for t, task in enumerate(self.tasks)
+        ]  # fmt: skip
+        streams = tuple(replace(self.streams[s], consumers=(consumer,)) for s, consumer in views)
+        return replace(self, tasks=tuple(tasks), streams=streams)
+
+    def folded(self) -> Flat:
+        """The section of which this is the unfolded form: streams alike but for their consumers are a broadcast."""
+        consumers: dict[FlatStream, list[int]] = {}
+        alike = [replace(stream, consumers=()) for stream in self.streams]
+        for stream, own in zip(alike, self.streams, strict=True):
+            consumers.setdefault(stream, []).extend(own.consumers)
+        if len(consumers) == len(self.streams):
+            return self
+        index = {stream: i for i, stream in enumerate(consumers)}
+        stream_of = [index[stream] for stream in alike]
+        streams = tuple(replace(stream, consumers=tuple(tasks)) for stream, tasks in consumers.items())
+        tasks = tuple(
+            replace(task, runs=tuple(
+                replace(
+                    run, takes=tuple((stream_of[v], n) for v, n in run.takes),
+                    gives=tuple(dict.fromkeys((stream_of[v], n) for v, n in run.gives)),
+                )
+                for run in task.runs
+            ))
+            for task in self.tasks
+        )  # fmt: skip
+        return replace(self, tasks=tasks, streams=streams)
 
 
 class _Flattened(NamedTuple):
@@ -136,8 +195,9 @@ def _all_new(section: Section, design: Design) -> Flat:
         section.name,
         tuple(_flat_task(t, unit_of[i], stream_index, design) for i, t in enumerate(section.tasks)),
         tuple(
-            FlatStream(s.name, s.depth, s.initial, task_index[ends[s.name][0]], task_index[ends[s.name][1]])
+            FlatStream(s.name, s.depth, s.initial, task_index[source], tuple(task_index[sink] for sink in sinks))
             for s in section.streams
+            for source, sinks in (ends[s.name],)
         ),
         tuple(units),
     )
@@ -168,28 +228,37 @@ def _flat_units(
     if not orders.get(name):
         return []
     # In the order of the section, whatever the order of the firings is.
-    tasks_on = tuple(sorted({task_index[task] for task, _ in orders[name]}))
+    tasks_on = tuple(sorted(task_index[task] for task in counted(orders[name])))
     unit = design.units[name]
+    servers = {section.tasks[i].name: section.tasks[i].servers for i in tasks_on}
     if unit.arbitration == "placed":
         if name in section.orders:
             raise ScheduleError(
                 f"section '{section.name}': an order of unit '{name}', whose tasks are placed: each has a server of "
                 "its own, so leave the order out"
             )
-        if len(tasks_on) > unit.count:
+        if sum(servers.values()) > unit.count:
+            alone = max(servers.values()) == 1
+            taken = "each takes a server of its own" if alone else f"they take {sum(servers.values())} servers"
             raise ScheduleError(
                 f"section '{section.name}': {len(tasks_on)} tasks are placed on unit '{name}', whose count is "
-                f"{unit.count}; each takes a server of its own"
+                f"{unit.count}; {taken}"
             )
         # A server with one task needs no choice, so its firings have a fixed order: all of the task.
         placed = [(i, section.tasks[i]) for i in tasks_on]
         return [
-            FlatUnit(f"{name}: {task.name}", name, 1, unit.latency_cycles, ((i, task.firings),), (i,))
+            FlatUnit(f"{name}: {task.name}", name, 1, unit.latency_cycles, ((i, task.firings),), (i,), task.servers)
             for i, task in placed
         ]
-    ordered = unit.arbitration == "in_order"
-    order = tuple((task_index[task], n) for task, n in orders[name]) if ordered else None
-    return [FlatUnit(name, name, unit.count, unit.latency_cycles, order, tasks_on)]
+    gang = max(servers.values())
+    if {*servers.values()} not in ({1}, {unit.count}):
+        asked = ", ".join(f"'{task}' {n}" for task, n in servers.items())
+        raise ScheduleError(
+            f"section '{section.name}': unit '{name}' has {unit.count} servers, which its tasks share; each of them "
+            f"takes one, or each takes {unit.count}; asked are: {asked}"
+        )
+    order = renamed(orders[name], task_index.__getitem__) if unit.arbitration == "in_order" else None
+    return [FlatUnit(name, name, unit.count // gang, unit.latency_cycles, order, tasks_on, gang)]
 
 
 def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design: Design) -> FlatTask:
@@ -201,7 +270,7 @@ def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design
                 f"task '{task.name}': unit '{task.unit}' of kind {unit.named_kind} does no {item.kind}; it does "
                 f"{', '.join(unit.does) or 'nothing'}"
             )
-        cycles = unit.cycles(item)
+        cycles = unit.cycles(item, task.servers) if task.servers > 1 else unit.cycles(item)
         if cycles == 0 and unit.arbitration == "first_come":
             raise ScheduleError(
                 f"task '{task.name}': a firing of zero cycles on '{task.unit}', which serves first come; its clients "
@@ -212,7 +281,7 @@ def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design
         takes = tuple((stream_index[s], n) for s, n in zip(task.takes, taken, strict=True) if n)
         gives = tuple((stream_index[s], n) for s, n in zip(task.gives, given, strict=True) if n)
         runs.append(FlatRun(count, cycles, takes, gives))
-    return FlatTask(task.name, unit_index, task.firings, tuple(runs))
+    return FlatTask(task.name, unit_index, task.firings, tuple(runs), task.priority)
 
 
 def merged(task: Task) -> list[tuple[int, tuple[Any, tuple[int, ...], tuple[int, ...]]]]:

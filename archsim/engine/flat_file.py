@@ -20,10 +20,11 @@ import numpy as np
 from archsim.engine.arrays import FIRST_COME, WIDTHS, arrays
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
 from dataflow.errors import InputError
+from dataflow.order import Order, Repeat, counted
 from dataflow.task import UNLIMITED
 from kernels.npz import read_arrays
 
-FORMAT = 1
+FORMAT = 2
 MOST_PROBLEMS = 10  # reported of one file; a damaged one may have thousands
 EXPECTED = "expected a file that archsim.engine.flat_file.save wrote"
 # Indices in the arrays: the array they stand in, the array they point to, their column.
@@ -46,10 +47,10 @@ def save(flat: Flat, path: str | os.PathLike[str]) -> None:
         raise InputError(found)
     names = {
         "section": flat.section, "tasks": [t.name for t in flat.tasks], "units": [u.name for u in flat.units],
-        "of": [u.of for u in flat.units], "streams": [s.name for s in flat.streams],
+        "of": [u.of for u in flat.units], "streams": [s.name for s in flat.unfolded().streams],
     }  # fmt: skip
     try:
-        made = arrays(flat)
+        made = arrays(flat.unfolded())
     except OverflowError:
         raise InputError(f"section '{flat.section}': a number beyond 2^63, more than a file holds; use less") from None
     columns: dict[str, np.ndarray] = {name: getattr(made, name) for name in WIDTHS}
@@ -78,15 +79,21 @@ def load(path: str | os.PathLike[str]) -> Flat:
     """
     shown = os.fspath(path)
     columns = _columns(shown)
-    flat = _flat(columns, shown)
-    # Written again, the section has these very arrays, so that no row is left over, used twice or out of order.
-    written = arrays(flat)
-    if not all(np.array_equal(getattr(written, name), columns[name]) for name in WIDTHS):
-        raise InputError(f"{shown}: its arrays leave rows out or use them twice; {EXPECTED}")
+    unfolded = _flat(columns, shown)
+    _check_all_used(unfolded, columns, shown)
+    flat = unfolded.folded()
     found = [f"{shown}: {problem}" for problem in islice(_problems(flat), MOST_PROBLEMS)]
     if found:
         raise InputError(found)
+    _check_all_used(flat.unfolded(), columns, shown)
     return flat
+
+
+def _check_all_used(unfolded: Flat, columns: dict[str, np.ndarray], shown: str) -> None:
+    """Raises InputError unless the section, written again, has these very arrays: no row left over or used twice."""
+    written = arrays(unfolded)
+    if not all(np.array_equal(getattr(written, name), columns[name]) for name in WIDTHS):
+        raise InputError(f"{shown}: its arrays leave rows out or use them twice; {EXPECTED}")
 
 
 def _columns(shown: str) -> dict[str, np.ndarray]:
@@ -117,7 +124,7 @@ def _columns(shown: str) -> dict[str, np.ndarray]:
 
 
 def _flat(columns: dict[str, np.ndarray], shown: str) -> Flat:
-    """The section that the arrays and names form; every index in it is checked against the array it points to."""
+    """The unfolded section that the arrays and names form; every index is checked against the array it points to."""
     names = _names(columns, shown)
     rows: dict[str, list[Any]] = {name: columns[name].tolist() for name in WIDTHS}
     # Before anything is looked up: a negative index would be legal Python and name another row.
@@ -128,22 +135,42 @@ def _flat(columns: dict[str, np.ndarray], shown: str) -> Flat:
             there = f"there are {len(rows[within])}, counted from 0"
             raise InputError(f"{shown}: '{name}' names row {wrong} of '{within}'; {there}")
     takes, gives, order = ([(a, b) for a, b in rows[name]] for name in ("takes", "gives", "order"))
+    repeats = [(a, b, times) for a, b, times in rows["repeats"]]
     runs = [FlatRun(n, cycles, tuple(takes[a:b]), tuple(gives[c:d])) for n, cycles, a, b, c, d in rows["runs"]]
     tasks = [
-        FlatTask(name, unit, firings, tuple(runs[a:b]))
-        for name, (unit, firings, a, b) in zip(names["tasks"], rows["tasks"], strict=True)
+        FlatTask(name, unit, firings, tuple(runs[a:b]), priority)
+        for name, (unit, firings, a, b, priority) in zip(names["tasks"], rows["tasks"], strict=True)
     ]
     tasks_on: list[list[int]] = [[] for _ in rows["units"]]
     for i, task in enumerate(tasks):
         tasks_on[task.unit].append(i)
     units = [
-        FlatUnit(name, of, count, latency, None if a == FIRST_COME else tuple(order[a:b]), tuple(on_unit))
-        for name, of, (count, latency, a, b), on_unit in zip(
+        FlatUnit(name, of, count, latency, None if a == FIRST_COME else _order(order, a, b, repeats), (*on_unit,), gang)
+        for name, of, (count, latency, a, b, gang), on_unit in zip(
             names["units"], names["of"], rows["units"], tasks_on, strict=True
         )
     ]
-    streams = [FlatStream(name, *row) for name, row in zip(names["streams"], rows["streams"], strict=True)]
+    streams = [
+        FlatStream(name, depth, initial, producer, (consumer,))
+        for name, (depth, initial, producer, consumer) in zip(names["streams"], rows["streams"], strict=True)
+    ]
     return Flat(names["section"], tuple(tasks), tuple(streams), tuple(units))
+
+
+def _order(entries: list[tuple[int, int]], first: int, end: int, repeats: list[tuple[int, int, int]]) -> Order:
+    """The entries of a unit with the repeats that lie among them; any that lie otherwise are left out."""
+    found: list[Any] = []
+    starts: list[int] = []  # the entry at which each run of `found` begins
+    inside = [(a, b, times) for a, b, times in repeats if first <= a < b <= end]  # by ends, inner ones first
+    for i in range(max(first, 0), min(end, len(entries))):
+        found.append(entries[i])
+        starts.append(i)
+        while inside and inside[0][1] == i + 1:
+            a, _, times = inside.pop(0)
+            if a in starts:
+                at = starts.index(a)
+                found[at:], starts[at:] = [Repeat(tuple(found[at:]), times)], [a]
+    return tuple(found)
 
 
 def _names(columns: dict[str, np.ndarray], shown: str) -> dict[str, Any]:
@@ -206,9 +233,10 @@ def _moves_problems(flat: Flat, i: int, moves: Sequence[tuple[int, int]], verb: 
         yield f"{verb} tokens of a stream twice in one firing; once is enough"
     for s, n in moves:
         stream = flat.streams[s]
-        end = stream.consumer if verb == "takes" else stream.producer
-        if end != i:
-            yield f"{verb} tokens of stream '{stream.name}', whose end it is not; that is '{flat.tasks[end].name}'"
+        ends = stream.consumers if verb == "takes" else (stream.producer,)
+        if i not in ends:
+            there = ", ".join(f"'{flat.tasks[end].name}'" for end in ends)
+            yield f"{verb} tokens of stream '{stream.name}', whose end it is not; that is {there}"
         if not 1 <= n <= stream.depth:
             yield f"{verb} {n} tokens of stream '{stream.name}' in one firing; 1 to its depth, {stream.depth}"
 
@@ -238,23 +266,31 @@ def _stream_problems(
         yield f"depth {stream.depth}; 1 to 2^62, which is without limit"
     if not 0 <= stream.initial <= stream.depth:
         yield f"{stream.initial} tokens at the start; 0 to its depth, {stream.depth}"
-    if not all(_counts(flat.tasks[end]) for end in (stream.producer, stream.consumer)):
+    if not all(_counts(flat.tasks[end]) for end in (stream.producer, *stream.consumers)):
         return
-    gives, takes = given[s, stream.producer], taken[s, stream.consumer]
-    if gives != takes:
-        yield f"{gives} tokens given in all and {takes} taken; the totals are equal"
+    if len(set(stream.consumers)) < len(stream.consumers):
+        yield "a task consumes it twice; once is enough"
+    for consumer in stream.consumers:
+        gives, takes = given[s, stream.producer], taken[s, consumer]
+        if gives != takes:
+            yield f"{gives} tokens given in all and {takes} taken; the totals are equal"
 
 
 def _unit_problems(unit: FlatUnit, firings: dict[int, int]) -> Iterator[str]:
     """Problems of a unit; `firings` gives those of each task that names it."""
     if tuple(firings) != unit.tasks or not firings:
         yield "its tasks are those that name it, in the order of the section, and at least one"
-    if unit.count < 1 or unit.latency_cycles < 0:
-        yield f"{unit.count} servers of latency {unit.latency_cycles}; at least 1 server of latency 0 or more"
+    if unit.count < 1 or unit.gang < 1 or unit.latency_cycles < 0:
+        servers = f"{unit.count} gangs of {unit.gang} servers" if unit.gang != 1 else f"{unit.count} servers"
+        yield f"{servers} of latency {unit.latency_cycles}; at least 1 server of latency 0 or more"
     if unit.order is None:
         return
-    ordered: Counter[int] = Counter()
-    for task, n in unit.order:
-        ordered[task] += n
-    if any(n < 1 for _, n in unit.order) or dict(ordered) != firings:
+    if not _at_least_once(unit.order) or counted(unit.order) != firings:
         yield "its order has other firings than its tasks; each firing stands there once, in runs of one or more"
+
+
+def _at_least_once(order: Order) -> bool:
+    """True where runs are of one or more firings, and repeats of one or more times."""
+    return all(
+        run.times >= 1 and _at_least_once(run.runs) if isinstance(run, Repeat) else run[1] >= 1 for run in order
+    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from archsim.engine.flat import Flat
+from archsim.engine.flat import Flat, FlatUnit
 from archsim.engine.result import SectionResult, StreamResult, TaskResult, UnitResult
 
 Row = Sequence[int]
@@ -13,22 +13,32 @@ Row = Sequence[int]
 def section_result(
     flat: Flat, cycles: int, tasks: Sequence[Row], streams: Sequence[Row], *, skipped: int = 0
 ) -> SectionResult:
-    """The result of `cycles`: of each task (start, end, busy), of each stream (moved, peak, starved, blocked)."""
-    # A stream has one consumer, which alone can starve for it, and one producer, which alone it can block.
+    """The result of `cycles`: of each task (start, end, busy), of each stream (moved, peak, starved, blocked).
+
+    `flat` is the unfolded section.
+    """
+    # Unfolded, a stream has one consumer, which alone can starve for it, and one producer, which alone it can block.
     stalls: list[dict[tuple[str, str], int]] = [{} for _ in flat.units]
-    for stream, (_, _, starved, blocked) in zip(flat.streams, streams, strict=True):
-        if starved:
-            stalls[flat.tasks[stream.consumer].unit]["starved", stream.name] = starved
-        if blocked:
-            stalls[flat.tasks[stream.producer].unit]["blocked", stream.name] = blocked
+    moved: dict[str, StreamResult] = {}
+    for stream, (n, peak, starved, blocked) in zip(flat.streams, streams, strict=True):
+        for end, cause, waited in ((stream.consumer, "starved", starved), (stream.producer, "blocked", blocked)):
+            if waited:
+                waits = stalls[flat.tasks[end].unit]
+                waits[cause, stream.name] = waits.get((cause, stream.name), 0) + waited
+        # The buffer of a broadcast holds a token until its last consumer has finished, so the fullest view is its peak.
+        most = max(peak, moved[stream.name].peak if stream.name in moved else 0)
+        moved[stream.name] = StreamResult(n, n, most)
     units = {}
     for unit, waits in zip(flat.units, stalls, strict=True):
         busy = sum(tasks[task][2] for task in unit.tasks)
-        idle = unit.count * cycles - busy - sum(waits.values())
-        units[unit.name] = UnitResult(busy, idle, dict(sorted(waits.items())))
+        units[unit.name] = unit_result(unit, busy, unit.count * cycles - busy - sum(waits.values()), waits)
     return SectionResult(
         cycles, sum(task.firings for task in flat.tasks), units,
-        {task.name: TaskResult(*row) for task, row in zip(flat.tasks, tasks, strict=True)},
-        {s.name: StreamResult(n, n, peak) for s, (n, peak, _, _) in zip(flat.streams, streams, strict=True)},
-        skipped,
+        {task.name: TaskResult(*row) for task, row in zip(flat.tasks, tasks, strict=True)}, moved, skipped,
     )  # fmt: skip
+
+
+def unit_result(unit: FlatUnit, busy: int, idle: int, waits: Mapping[tuple[str, str], int]) -> UnitResult:
+    """What servers of the unit did, from what its gangs did."""
+    stalls = {cause: unit.gang * n for cause, n in sorted(waits.items())}
+    return UnitResult(unit.gang * busy, unit.gang * idle, stalls)

@@ -33,7 +33,7 @@ def run(flat: Flat) -> SectionResult | Stuck:
     found = _shared(flat)
     if found:
         raise InputError(found)
-    section = _Section(flat)
+    section = _Section(flat.unfolded())
     section.work_off()
     state = state_after(flat, [times.fired for times in section.times])
     return section.result() if state.finished else Stuck(section.last(), state.waiting())

@@ -49,9 +49,9 @@ class StreamResult:
 class Waiting:
     """A task that cannot fire: its next firing from 0, the cause (starved, blocked or turn), the state of the stream.
 
-    Streams and tasks are named by index. `turn` is the task whose turn it is on the unit, if that is the cause, and
-    `stream` is -1 then. `depths` holds, for every output without room, (stream, the depth with which it would have
-    room).
+    Streams and tasks are named by index. `awaited` is the task that has to fire first: the one whose turn it is, if
+    that is the cause, and `stream` is -1 then. `depths` holds, for every output without room, (stream, the depth with
+    which it would have room).
     """
 
     task: int
@@ -61,7 +61,7 @@ class Waiting:
     needed: int
     tokens: int
     room: int
-    turn: int | None
+    awaited: int
     depths: tuple[tuple[int, int], ...] = ()
 
 

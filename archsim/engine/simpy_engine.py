@@ -2,9 +2,9 @@
 
 A firing starts when its inputs hold their tokens, its outputs have room, a server of its unit is free and, on a unit
 with a fixed order, it is its turn. It takes its output places at the start and holds its input places until its end.
-Units that serve first come choose after all other events of that time: the firing that has been ready for longest, ties
-by the task's place in the schedule. Choosing last makes the answer independent of the order in which events of one time
-are handled.
+Units that serve first come choose after all other events of that time: of the firings of the lowest priority the one
+that has been ready for longest, ties by the task's place in the schedule. Choosing last makes the answer independent of
+the order in which events of one time are handled.
 
 Holds no cost formula and no randomness; cycles come from the flat form.
 """
@@ -19,9 +19,11 @@ import simpy
 from simpy.events import Event, Timeout
 
 from archsim.engine.flat import Flat, FlatRun, FlatTask, FlatUnit
-from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult, UnitResult
+from archsim.engine.outcome import unit_result
+from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult
 from archsim.engine.spans import Row, Span, spans_of
 from archsim.engine.token_state import state_after
+from dataflow.order import walked
 
 AFTER_ALL_ELSE = 2  # SimPy handles events of one time by priority: 0 urgent, 1 normal
 STARVED, BLOCKED, IDLE = "starved", "blocked", "idle"
@@ -129,7 +131,8 @@ class _Server:
         self.free -= 1
         self.busy += run.cycles
         if self.record is not None:
-            self.record.append((self.flat.name, "busy", task.flat.name, int(now), int(now) + run.cycles, 1))
+            end = int(now) + run.cycles
+            self.record.append((self.flat.name, "busy", task.flat.name, int(now), end, self.flat.gang))
         task.advance()
         # The run goes with the event: the task may be in its next run by the time the firing ends.
         Timeout(self.env, run.cycles, (task, run)).callbacks.append(_end)
@@ -140,7 +143,8 @@ class _Server:
         if self.free and now > self.since:
             self.stalls[self.cause] = self.stalls.get(self.cause, 0) + self.free * int(now - self.since)
             if self.record is not None and self.cause[0] != IDLE:
-                self.record.append((self.flat.name, *self.cause, int(self.since), int(now), self.free))
+                servers = self.free * self.flat.gang
+                self.record.append((self.flat.name, *self.cause, int(self.since), int(now), servers))
         self.since, self.cause = now, cause  # type: ignore[assignment]
 
 
@@ -151,7 +155,7 @@ class _InOrder(_Server):
 
     def __init__(self, env: simpy.Environment, flat: FlatUnit, tasks: list[_Progress]) -> None:
         super().__init__(env, flat, tasks)
-        self.order = iter([(tasks[i], n) for i, n in flat.order or ()])
+        self.order = ((tasks[i], n) for i, n in walked(flat.order or ()))
         self.turn: _Progress | None
         self.turn, self.in_turn = next(self.order)
 
@@ -181,7 +185,7 @@ class _InOrder(_Server):
 
 
 class _FirstCome(_Server):
-    """A unit that serves the firing that has been ready for longest.
+    """A unit that serves, of the lowest priority, the firing that has been ready for longest.
 
     The index of every unfinished task is in `ready`, in `starved` or in `blocked`.
     """
@@ -191,8 +195,8 @@ class _FirstCome(_Server):
     def __init__(self, env: simpy.Environment, flat: FlatUnit, tasks: list[_Progress]) -> None:
         super().__init__(env, flat, tasks)
         self.tasks = tasks
-        # A heap of (ready since, index): the index is the place in the schedule and breaks ties.
-        self.ready: list[tuple[float, int]] = []
+        # A heap of (priority, ready since, index): the index is the place in the schedule and breaks ties.
+        self.ready: list[tuple[int, float, int]] = []
         # All begin as starved; `run` notices each task once before the first event, which sorts it.
         self.starved = set(flat.tasks)
         self.blocked: set[int] = set()
@@ -211,7 +215,7 @@ class _FirstCome(_Server):
         """Enters an unfinished task as ready from now on, or as waiting, by what its next firing lacks."""
         cause, _ = task.lacks()
         if cause == IDLE:
-            heappush(self.ready, (self.env._now, task.index))
+            heappush(self.ready, (task.flat.priority, self.env._now, task.index))
         else:
             (self.starved if cause == STARVED else self.blocked).add(task.index)
 
@@ -225,10 +229,10 @@ class _FirstCome(_Server):
             self.env.schedule(choice, priority=AFTER_ALL_ELSE)  # type: ignore[arg-type]
 
     def choose(self, _: Event) -> None:
-        """Starts ready firings while a server is free, the longest ready first."""
+        """Starts ready firings while a server is free, in the order of the heap."""
         self.choosing = False
         while self.free and self.ready:
-            task = self.tasks[heappop(self.ready)[1]]
+            task = self.tasks[heappop(self.ready)[2]]
             self.start(task)
             if task.left:
                 self.sort(task)
@@ -287,6 +291,7 @@ def run(flat: Flat, *, record: list[Row] | None = None) -> SectionResult | Stuck
 
     Appends a row to `record`, where given, for each stretch of a unit's time.
     """
+    section, flat = flat, flat.unfolded()
     env = simpy.Environment()
     queues = [_Queue(s.name, s.depth, s.initial) for s in flat.streams]
     tasks = [_Progress(i, t, [_Run(r, queues) for r in t.runs]) for i, t in enumerate(flat.tasks)]
@@ -303,7 +308,7 @@ def run(flat: Flat, *, record: list[Row] | None = None) -> SectionResult | Stuck
     env.run()
     if any(task.left for task in tasks):
         fired = [task.flat.firings - task.left for task in tasks]
-        return Stuck(int(env.now), state_after(flat, fired).waiting())
+        return Stuck(int(env.now), state_after(section, fired).waiting())
     return _result(flat, int(env.now), servers, tasks, queues)
 
 
@@ -313,11 +318,14 @@ def _result(
     units = {}
     for server in servers:
         server.stall(server.cause)
-        waits = dict(sorted(server.stalls.items()))
-        idle = waits.pop((IDLE, ""), 0)
-        units[server.flat.name] = UnitResult(server.busy, idle, waits)
+        idle = server.stalls.pop((IDLE, ""), 0)
+        units[server.flat.name] = unit_result(server.flat, server.busy, idle, server.stalls)
+    moved: dict[str, StreamResult] = {}
+    for q in queues:
+        # Of a broadcast the queue of the consumer that is furthest behind.
+        peak = max(q.depth - q.least_room, moved[q.name].peak if q.name in moved else 0)
+        moved[q.name] = StreamResult(q.given, q.taken, peak)
     return SectionResult(
         cycles, sum(t.flat.firings for t in tasks), units,
-        {t.flat.name: TaskResult(t.start, t.end, t.flat.busy_cycles) for t in tasks},
-        {q.name: StreamResult(q.given, q.taken, q.depth - q.least_room) for q in queues},
+        {t.flat.name: TaskResult(t.start, t.end, t.flat.busy_cycles) for t in tasks}, moved,
     )  # fmt: skip

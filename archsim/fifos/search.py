@@ -195,8 +195,9 @@ def _limits(section: Section) -> list[tuple[int, int]]:
     ends = section.ends
     tasks = {task.name: task for task in section.tasks}
     for stream in section.streams:
-        source, sink = (tasks[end] for end in ends[stream.name])
-        given, taken = source.gives[stream.name], sink.takes[stream.name]
-        most = max(n for pattern in (given, taken) for n, _ in pattern)
+        producer, consumers = ends[stream.name]
+        source = tasks[producer]
+        given, taken = source.gives[stream.name], [tasks[name].takes[stream.name] for name in consumers]
+        most = max(n for pattern in (given, *taken) for n, _ in pattern)
         found.append((max(1, stream.initial, most), stream.initial + total(given, source.firings)))
     return found

@@ -195,5 +195,6 @@ def _at_host(schedule: Schedule, design: Design, trials: DepthTrials) -> set[str
     found = set()
     for section, queues in zip(schedule.sections, trials.queues, strict=True):
         hosts = {task.name for task in section.tasks if isinstance(design.units[task.unit], Host)}
-        found |= {q for s, q in zip(section.streams, queues, strict=True) if hosts & set(section.ends[s.name])}
+        ends = {name: {source, *sinks} for name, (source, sinks) in section.ends.items()}
+        found |= {q for s, q in zip(section.streams, queues, strict=True) if hosts & ends[s.name]}
     return found

@@ -21,7 +21,7 @@ from dataflow.errors import CONTROLS
 from dataflow.name import LONGEST_NAME
 
 DEEPEST = 20  # far above any file of ours, and far below Python's limit of nested calls
-LARGEST_BYTES = 16 * 2**20  # of a file; reading takes about 0.5 s and 10 MB for each MB
+LARGEST_BYTES = 4 * 2**20  # of a file; reading takes 1 to 2 s and 10 MB for each MB
 LONGEST_TEXT = 4096  # characters of one value; the longest reasons of ours have some hundred
 LONGEST_NUMBER = 60  # characters; Python refuses to read ints of more than 4,300 digits
 EMPTY = "the file is empty; expected lines of 'key: value'"

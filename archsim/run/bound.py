@@ -68,6 +68,7 @@ def bound(flat: Flat, memo: Memo | None = None) -> Bound:
 
     Streams with initial tokens are left out of the chain, because a consumer may start on those.
     """
+    flat = flat.unfolded()
     before = memo.last(Bound) if memo else None
     # A memo belongs to one design, so equal streams and equal tasks on each unit mean equal indices, latency, servers.
     if before is None or flat.streams is not before.flat.streams or [u.tasks for u in flat.units] != [

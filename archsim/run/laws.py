@@ -28,8 +28,9 @@ def broken_by_section(run: SectionRun) -> Iterator[str]:
     for unit in run.flat.units:
         spent = run.result.units[unit.name]
         total = spent.busy_cycles + spent.starved_cycles + spent.blocked_cycles + spent.idle_cycles
-        if total != unit.count * cycles:
-            yield f"unit '{unit.name}': busy + starved + blocked + idle = {total}, not {unit.count * cycles}"
+        servers = unit.gang * unit.count
+        if total != servers * cycles:
+            yield f"unit '{unit.name}': busy + starved + blocked + idle = {total}, not {servers * cycles}"
     for stream in run.section.streams:
         moved = run.result.streams[stream.name]
         if moved.given != moved.taken or moved.peak > stream.depth:
@@ -47,8 +48,8 @@ def broken_by_fifos(run: SectionRun) -> Iterator[str]:
     ends, times = run.section.ends, run.result.tasks
     for stream in run.section.streams:
         if stream.fifo:
-            producer, consumer = ends[stream.name]
-            span = times[producer].start_cycle, times[consumer].end_cycle, stream.name
+            producer, consumers = ends[stream.name]
+            span = times[producer].start_cycle, max(times[name].end_cycle for name in consumers), stream.name
             uses.setdefault(stream.fifo, []).append(span)
     for fifo, spans in uses.items():
         spans.sort()

@@ -175,12 +175,13 @@ class Totals:
             unit.starved += times * spent.starved_cycles
             unit.blocked += times * spent.blocked_cycles
             unit.idle += times * spent.idle_cycles
-            unit.served += server.count * cycles
+            count = server.gang * server.count
+            unit.served += count * cycles
             _add(unit.waits, spent.stalls, times)
             # Exact until the report rounds it up once: a server's share need not be whole in each section.
-            share = spent.busy_cycles if server.count == 1 else Fraction(spent.busy_cycles, server.count)
+            share = spent.busy_cycles if count == 1 else Fraction(spent.busy_cycles, count)
             busiest[name] = max(busiest.get(name, 0), share)
-            servers[name] = servers.get(name, 0) + server.count
+            servers[name] = servers.get(name, 0) + count
         for name, share in busiest.items():
             self._units[name].busiest += times * share
             self._units[name].servers = max(self._units[name].servers, servers[name])

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from archsim.quantity import Count
-from archsim.units.unit import Unit, ceil_div
+from archsim.units.unit import Unit, ceil_div, pooled
 from dataflow.op import Work, elementwise_kinds
 
 
@@ -49,3 +49,6 @@ class CoreArray(Unit):
             tree_steps = pairs * (ceil_div(work["qk_dim"], self.inputs) + Fraction(work["v_dim"], self.inputs))
             return max(tree_steps / (self.cores * self.trees), Fraction(pairs, self.cores * self.lanes))
         return Fraction(work.elements, self.cores * self.lanes)
+
+    def _gang(self, work: Work, servers: int) -> Fraction | int:
+        return pooled(self, servers, "cores")._cycles(work)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from archsim.quantity import FlopsPerCycle, MacsPerCycle, OpsPerCycle
-from archsim.units.unit import CycleFraction, Unit
+from archsim.units.unit import CycleFraction, Unit, pooled
 from dataflow.op import Work, elementwise_kinds
 
 PRODUCTS = ("matmul", "ternary_matmul", "attention", "score")
@@ -46,3 +46,6 @@ class Gpu(Unit):
             return work.elements / self.selections_per_cycle
         # An embedding has no flop, and still a lane moves each of its elements.
         return max(work.counts().get("flop", 0), work.elements) / self.flops_per_cycle
+
+    def _gang(self, work: Work, servers: int) -> Fraction:
+        return pooled(self, servers, "macs_per_cycle", "flops_per_cycle", "selections_per_cycle")._cycles(work)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from archsim.quantity import MacsPerCycle
-from archsim.units.unit import Unit
+from archsim.units.unit import Unit, pooled
 from dataflow.op import Work
 
 
@@ -25,3 +25,6 @@ class MatmulArray(Unit):
 
     def _cycles(self, work: Work) -> Fraction:
         return work.counts()["mac"] / self.macs_per_cycle
+
+    def _gang(self, work: Work, servers: int) -> Fraction:
+        return pooled(self, servers, "macs_per_cycle")._cycles(work)

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from archsim.quantity import Bytes, BytesPerCycle, show
-from archsim.units.unit import CycleFraction, Unit
+from archsim.units.unit import CycleFraction, Unit, largest_share
 from dataflow.errors import PathProblems
 from dataflow.op import Work
 
@@ -66,6 +66,9 @@ class Memory(Carrier):
             return work["requests"] * self._carry(work["bytes"])
         return self._carry(work["bytes"])
 
+    def _gang(self, work: Work, servers: int) -> Fraction:
+        return self._cycles(largest_share(work, "requests" if work.kind == "gather" else "bytes", servers))
+
 
 class Channel(Carrier):
     """Moves bytes between units; a request is a packet, and its overhead is the time of its header and checks."""
@@ -76,3 +79,6 @@ class Channel(Carrier):
 
     def _cycles(self, work: Work) -> Fraction:
         return self._carry(work["bytes"])
+
+    def _gang(self, work: Work, servers: int) -> Fraction:
+        return self._cycles(largest_share(work, "bytes", servers))

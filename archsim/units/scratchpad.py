@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from archsim.quantity import Count
-from archsim.units.unit import Unit, ceil_div
+from archsim.units.unit import Unit, ceil_div, largest_share
 from dataflow.op import Work
 
 
@@ -30,3 +30,6 @@ class Scratchpad(Unit):
     def _cycles(self, work: Work) -> int:
         # At stride 0 the gcd is `banks`: every element lies in one bank.
         return work["vectors"] * ceil_div(self.lanes * gcd(work["stride"], self.banks), self.banks)
+
+    def _gang(self, work: Work, servers: int) -> int:
+        return self._cycles(largest_share(work, "vectors", servers))

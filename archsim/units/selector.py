@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from archsim.quantity import Bits, Bytes, Count, Cycles
-from archsim.units.unit import Unit, ceil_div
+from archsim.units.unit import Unit, ceil_div, pooled
 from dataflow.kinds.movement import hash_pairs
 from dataflow.op import Work
 
@@ -44,6 +44,9 @@ class HashComparator(Unit):
         filled = fills(current, bits, self.current_buffer) * fills(cached, bits, self.cached_buffer)
         return compared + self.fill_cycles * filled
 
+    def _gang(self, work: Work, servers: int) -> int:
+        return pooled(self, servers, "cores")._cycles(work)
+
 
 class ThresholdUnit(Unit):
     """Cuts rows of scores at a share of their weighted sum: a pass for sum and range, then one per bucket from the top.
@@ -73,6 +76,9 @@ class ThresholdUnit(Unit):
         taken = ceil_div(scans, self.cores) * ceil_div(columns, self.lanes)
         return taken + self.fill_cycles * max(0, further) * scans
 
+    def _gang(self, work: Work, servers: int) -> int:
+        return pooled(self, servers, "cores")._cycles(work)
+
 
 class KvManager(Unit):
     """Turns the kept clusters into requests: cycles = ceil(requests / (cores x requests_per_cycle)).
@@ -89,3 +95,6 @@ class KvManager(Unit):
 
     def _cycles(self, work: Work) -> int:
         return ceil_div(work["requests"], self.cores * self.requests_per_cycle)
+
+    def _gang(self, work: Work, servers: int) -> int:
+        return pooled(self, servers, "cores")._cycles(work)

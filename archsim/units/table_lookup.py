@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from archsim.quantity import Bits, Count, Cycles
-from archsim.units.unit import Unit, ceil_div
+from archsim.units.unit import Unit, ceil_div, largest_share, pooled
 from dataflow.format import Format, beat_layout
 from dataflow.op import Work
 
@@ -69,6 +69,9 @@ class TableLookup(Unit):
         # Tables hold sums of one row's activations, so they are built anew for every row and block.
         return work["m"] * blocks * (self.build_cycles + self.lookup_fill_cycles + lookups)
 
+    def _gang(self, work: Work, servers: int) -> int:
+        return self._cycles(largest_share(work, "n" if work.kind == "ternary_matmul" else "d", servers))
+
 
 class WeightLoader(Unit):
     """Loads ternary weights from memory in whole regions of beats: cycles = ceil(bytes / (ports x port_bits / 8))."""
@@ -101,6 +104,9 @@ class WeightLoader(Unit):
 
     def _cycles(self, work: Work) -> int:
         return ceil_div(8 * work["bytes"], self.ports * self.port_bits)
+
+    def _gang(self, work: Work, servers: int) -> int:
+        return pooled(self, servers, "ports")._cycles(work)
 
 
 class WeightBuffer(Unit):

@@ -6,21 +6,24 @@ The only place where work is divided by a rate is a unit's `_cycles`.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from archsim.errors import MappingError
 from archsim.quantity import CyclesTime, Joules, Limit, Written, parse
 from dataflow.errors import PathProblems
-from dataflow.op import Work
+from dataflow.op import OP_KINDS, Work
 from dataflow.task import UNLIMITED
 
 CycleFraction = Annotated[
     Fraction, Written("cycles, exact", "28 ns", lambda value, clock: parse(value, "cycles", clock_hz=clock))
 ]
+
+U = TypeVar("U", bound="Unit")
 
 
 class Unit(BaseModel):
@@ -65,11 +68,11 @@ class Unit(BaseModel):
         """The op kinds that this unit does."""
         return self.kinds
 
-    def cycles(self, work: Work) -> int:
-        """Cycles that this work holds one server of the unit, rounded up once."""
+    def cycles(self, work: Work, servers: int = 1) -> int:
+        """Cycles that this work holds one server of the unit, or so many that do it together, rounded up once."""
         if work.kind not in self.does:
             raise TypeError(f"a {type(self).__name__} does not do '{work.kind}'; it does {', '.join(self.does)}")
-        found = self._cycles(work)
+        found = self._cycles(work) if servers == 1 else self._gang(work, servers)
         if not isinstance(found, int | Fraction) or found < 0:
             raise MappingError(
                 f"takes {found!r} cycles for {work}; expected an int or a Fraction of zero or more, which are exact",
@@ -79,6 +82,13 @@ class Unit(BaseModel):
 
     def _cycles(self, work: Work) -> Fraction | int:
         raise NotImplementedError
+
+    def _gang(self, work: Work, servers: int) -> Fraction | int:
+        """As `_cycles`, for a firing that several servers do together. A kind that can share one says how."""
+        raise MappingError(
+            f"a firing is done by one server, {servers} are asked for",
+            where=f"a unit of kind {self.named_kind}", ways_out=("servers: 1 of the task",),
+        )  # fmt: skip
 
     def energy_joules(self, work: Work) -> Fraction | None:
         """Energy of this work; None if the design gives no energy for something that the work counts."""
@@ -91,6 +101,23 @@ class Unit(BaseModel):
     def resources(self) -> dict[str, int]:
         """Resources that follow from the parameters, named as in the design's budget; empty if none do."""
         return {}
+
+
+def pooled(unit: U, servers: int, *parameters: str) -> U:
+    """The unit with these parameters of all servers together."""
+    return unit.model_copy(update={name: servers * getattr(unit, name) for name in parameters})
+
+
+def largest_share(work: Work, extent: str, servers: int) -> Work:
+    """The work of the server that gets most where they share an extent in whole parts.
+
+    >>> from dataflow.op import work
+    >>> largest_share(work("matmul", m=4, k=8, n=10), "n", 4)["n"]
+    3
+    """
+    names = OP_KINDS[work.kind].extents
+    parts = [ceil_div(n, servers) if name == extent else n for name, n in zip(names, work.extents, strict=True)]
+    return replace(work, extents=tuple(parts))
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from archsim.quantity import Count, Cycles
-from archsim.units.unit import Unit, ceil_div, only
+from archsim.units.unit import Unit, ceil_div, largest_share, only, pooled
 from dataflow.op import Work, elementwise_kinds
 
 
@@ -41,6 +41,9 @@ class Vector(Unit):
             return self.fill_cycles
         return ceil_div(work.elements, self.lanes)
 
+    def _gang(self, work: Work, servers: int) -> int:
+        return pooled(self, servers, "lanes")._cycles(work)
+
 
 class Norm(Unit):
     """Row-wise norms in two passes over the row: a sum of squares, a root, then scaling (and the running abs-max).
@@ -60,3 +63,6 @@ class Norm(Unit):
         once = self.sum_fill_cycles + self.root_cycles + self.scale_fill_cycles
         # The second pass needs the root of the first pass's sum, so the passes of a row do not overlap.
         return work["rows"] * (2 * ceil_div(work["d"], self.lanes) + once)
+
+    def _gang(self, work: Work, servers: int) -> int:
+        return self._cycles(largest_share(work, "rows", servers))

@@ -73,8 +73,9 @@ def dependence_order(section: Section) -> list[tuple[Task, frozenset[str]]]:
     """
     tasks, ends = {task.name: task for task in section.tasks}, section.ends
     before: dict[str, set[str]] = {name: set() for name in tasks}
-    for source, sink in (ends[stream.name] for stream in section.streams if not stream.initial):
-        before[sink].add(source)
+    for source, sinks in (ends[stream.name] for stream in section.streams if not stream.initial):
+        for sink in sinks:
+            before[sink].add(source)
     try:
         names = tuple(TopologicalSorter(before).static_order())
     except CycleError as error:

@@ -14,6 +14,7 @@ from oracles import run_untimed
 
 from archsim import Design, load_design
 from dataflow.op import Work, work
+from dataflow.order import Order, Repeat
 from dataflow.pattern import Pattern
 from dataflow.section import Section
 from dataflow.task import Stream, Task
@@ -71,10 +72,13 @@ def drawn(
 ) -> Drawn:
     """A section with its units: chains, forks, joins and reconvergence, loops with initial tokens, several rates.
 
+    Some streams are broadcasts, some tasks have a priority, on some units firings take all servers, some orders repeat.
+
     `own_units` gives every task one server of its own. Some deadlock: places may be too few, an order may be wrong.
     """
     names = [f"t{i}" for i in range(draw(st.integers(1, most_tasks)))]
     units = _units(draw, len(names), arbitrations, own_units)
+    gangs = {name: draw(st.sampled_from([1, 1, unit["count"]])) for name, unit in units.items()}
     each = MOST_FIRINGS // len(names)
     most = draw(st.integers(1, each))
     tasks = {}
@@ -82,10 +86,16 @@ def drawn(
         unit = f"u{i}" if own_units else draw(st.sampled_from(sorted(units)))
         firings = draw(st.sampled_from([most, most, *(k for k in (1, 2, 3, 4, 6, 8, 12) if k <= each)]))
         least = 1 if units[unit]["arbitration"] == "first_come" else 0
-        tasks[name] = Task(name, unit, firings, copies(_holds(draw, firings, least)))
+        priority = draw(st.sampled_from([0, 0, 0, 0, 1, -1]))
+        servers = gangs[unit]
+        work_of = copies(_holds(draw, firings, least))
+        tasks[name] = Task(name, unit, firings, work_of, servers=servers, priority=priority)
     streams: list[Stream] = []
     for source, sink in _edges(draw, names):
-        _join(draw, tasks, streams, source, sink)
+        back = not draw(st.integers(0, 9))
+        others = [name for name in names if name not in (source, sink) and (name > source or back)]
+        further = draw(st.sampled_from([0, 0, 0, 1, 2]))
+        _join(draw, tasks, streams, source, (sink, *others[:further]))
     section = Section("drawn", tuple(tasks.values()), tuple(streams))
     return Drawn(replace(section, orders=_orders(draw, section, units)), units)
 
@@ -124,18 +134,20 @@ def _edges(draw: st.DrawFn, names: list[str]) -> list[tuple[str, str]]:
     return edges
 
 
-def _join(draw: st.DrawFn, tasks: dict[str, Task], streams: list[Stream], source: str, sink: str) -> None:
+def _join(draw: st.DrawFn, tasks: dict[str, Task], streams: list[Stream], source: str, sinks: tuple[str, ...]) -> None:
     """Adds a stream whose ends agree; its initial tokens are few on the way forward and many on the way back."""
-    a, b = tasks[source].firings, tasks[sink].firings
+    a, b = tasks[source].firings, tasks[sinks[0]].firings
     tokens = draw(st.sampled_from([a, b, max(a, b), min(a, b), draw(st.integers(0, 12))]))
-    given, taken = _spread(draw, tokens, a), _spread(draw, tokens, b)
-    depth = max(1, *given, *taken) + draw(st.sampled_from([0, 1, 1, 2, 4]))
+    given = _spread(draw, tokens, a)
+    taken = {sink: _spread(draw, tokens, tasks[sink].firings) for sink in sinks}
+    depth = max(1, *given, *(n for each in taken.values() for n in each)) + draw(st.sampled_from([0, 1, 1, 2, 4]))
     name = f"s{len(streams)}"
-    back = source >= sink
+    back = source >= min(sinks)
     initial = draw(st.integers(1, depth)) if back else draw(st.sampled_from([0, 0, 0, 0, 0, 1]))
     streams.append(Stream(name, depth, 1, initial))
     tasks[source] = replace(tasks[source], gives={**tasks[source].gives, name: pattern(given)})
-    tasks[sink] = replace(tasks[sink], takes={**tasks[sink].takes, name: pattern(taken)})
+    for sink, each in taken.items():
+        tasks[sink] = replace(tasks[sink], takes={**tasks[sink].takes, name: pattern(each)})
 
 
 def _spread(draw: st.DrawFn, tokens: int, firings: int) -> list[int]:
@@ -150,7 +162,7 @@ def _spread(draw: st.DrawFn, tokens: int, firings: int) -> list[int]:
     return late if how in ("late", "last") else late[::-1]
 
 
-def _orders(draw: st.DrawFn, section: Section, units: Units) -> dict[str, tuple[tuple[str, int], ...]]:
+def _orders(draw: st.DrawFn, section: Section, units: Units) -> dict[str, Order]:
     """For each unit in order: as listed, as the tasks could be fired one by one, or anyhow."""
     random = Random(draw(st.integers(0, 10**6)))
     fired = run_untimed(section, random=random).fired
@@ -166,4 +178,21 @@ def _orders(draw: st.DrawFn, section: Section, units: Units) -> dict[str, tuple[
             left.remove(n)
         random.shuffle(left)
         orders[name] = tuple((n, 1) for n in [*order, *left])
+        if draw(st.booleans()):
+            orders[name] = _folded(orders[name])
     return orders
+
+
+def _folded(order: Order) -> Order:
+    """The same firings, with each stretch of up to three runs that comes again as a repeat; these may repeat too."""
+    for size in (1, 2, 3):
+        found: list[Any] = []
+        at = 0
+        while at < len(order):
+            times = 1
+            while order[at + times * size : at + (times + 1) * size] == order[at : at + size]:
+                times += 1
+            found += [Repeat(order[at : at + size], times)] if times > 1 else order[at : at + 1]
+            at += times * size if times > 1 else 1
+        order = tuple(found)
+    return order

@@ -2,7 +2,8 @@
 
 All are legal: totals are equal at both ends of a stream, a depth holds a firing, clients of a unit that serves first
 come take time. Tasks fire in rounds; in each round both ends of a stream move as many tokens, unless a stream's tokens
-lie anyhow over all of its firings. Some deadlock: places may be too few, an order may be wrong.
+lie anyhow over all of its firings. Some streams are broadcasts, some orders have repeats, some firings take a gang of
+servers. Some deadlock: places may be too few, an order may be wrong.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from math import lcm
 from random import Random
 
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
+from dataflow.order import Order, Repeat
 from dataflow.task import UNLIMITED
 
 MOST_FIRINGS = 120
@@ -26,6 +28,7 @@ class Plan:
     rate: int
     firings: int
     cycles: list[int]
+    priority: int = 0
     takes: dict[int, list[int]] = field(default_factory=dict)
     gives: dict[int, list[int]] = field(default_factory=dict)
 
@@ -35,7 +38,7 @@ class Plan:
         period = min(self.firings, lcm(*map(len, patterns)))
         same = groupby(self.firing(i) for i in range(period))
         runs = (FlatRun(len(list(equal)), *firing) for firing, equal in same)
-        return FlatTask(name, self.unit, self.firings, tuple(runs))
+        return FlatTask(name, self.unit, self.firings, tuple(runs), self.priority)
 
     def firing(self, i: int) -> tuple[int, tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
         """Cycles of the i-th firing and the tokens that it takes and gives."""
@@ -60,7 +63,7 @@ def made(random: Random, *, rounds: int | None = None, most_tasks: int = 6) -> F
     for u, (name, of, count, latency, arbitration) in enumerate(units):
         mine = tuple(i for i, task in enumerate(tasks) if task.unit == u)
         order = None if arbitration == "first come" else _order(random, tasks, streams, mine, rounds)
-        flat_units.append(FlatUnit(name, of, count, latency, order, mine))
+        flat_units.append(FlatUnit(name, of, count, latency, order, mine, random.choice((1, 1, 1, 2, 3))))
     flats = tuple(task.flat(f"t{i}") for i, task in enumerate(tasks))
     return Flat("made", flats, tuple(streams), tuple(flat_units))
 
@@ -92,7 +95,8 @@ def _tasks(random: Random, n: int, units: list[tuple[str, str, int, int, str]], 
     for unit, rate in zip(places, rates, strict=True):
         least = 1 if units[unit][4] == "first come" else 0
         cycles = [random.randint(least, 4) for _ in range(random.choice((1, 1, 2, 3, 5)))]
-        tasks.append(Plan(unit, rate, times * rate, cycles if random.random() < 0.9 else [*cycles, 40]))
+        priority = random.choice((0, 0, 0, 1, -1))
+        tasks.append(Plan(unit, rate, times * rate, cycles if random.random() < 0.9 else [*cycles, 40], priority))
     return tasks
 
 
@@ -111,19 +115,25 @@ def _edges(random: Random, n: int) -> list[tuple[int, int]]:
 
 def _join(random: Random, tasks: list[Plan], streams: list[FlatStream], a: int, b: int, *, anyhow: bool) -> None:
     """Adds a stream whose ends agree; its initial tokens are few on the way forward and many on the way back."""
+    others = [c for c in range(len(tasks)) if c != b and (c > a or random.random() < 0.1)]
+    consumers = [b, *random.sample(others, min(len(others), random.choice((0, 0, 0, 0, 1, 2))))]
     giver, taker, s = tasks[a], tasks[b], len(streams)
     if anyhow and random.random() < 0.2:
         tokens = random.choice((giver.firings, taker.firings, random.randint(0, 12)))
-        given, taken = _anyhow(random, tokens, giver.firings), _anyhow(random, tokens, taker.firings)
+        giver.gives[s] = _anyhow(random, tokens, giver.firings)
+        for c in consumers:
+            tasks[c].takes[s] = _anyhow(random, tokens, tasks[c].firings)
     else:
         tokens = random.choice((lcm(giver.rate, taker.rate), giver.rate, taker.rate))
-        given, taken = _spread(random, tokens, giver.rate), _spread(random, tokens, taker.rate)
-    giver.gives[s], taker.takes[s] = given, taken
-    least = max(1, *given, *taken)
+        giver.gives[s] = _spread(random, tokens, giver.rate)
+        for c in consumers:
+            tasks[c].takes[s] = _spread(random, tokens, tasks[c].rate)
+    least = max(1, *giver.gives[s], *(n for c in consumers for n in tasks[c].takes[s]))
     depth = least + random.choice((0, 1, 1, 2, 4, tokens, 2 * tokens, UNLIMITED - least))
     most = min(depth, 2 * tokens + 2)
-    initial = random.choice((1, most, most, random.randint(0, most))) if a >= b else random.choice((0, 0, 0, 0, 1))
-    streams.append(FlatStream(f"s{s}", depth, initial, a, b))
+    back = a >= min(consumers)
+    initial = random.choice((1, most, most, random.randint(0, most))) if back else random.choice((0, 0, 0, 0, 1))
+    streams.append(FlatStream(f"s{s}", depth, initial, a, tuple(consumers)))
 
 
 def _spread(random: Random, tokens: int, firings: int) -> list[int]:
@@ -142,8 +152,8 @@ def _anyhow(random: Random, tokens: int, firings: int) -> list[int]:
 
 def _order(
     random: Random, tasks: list[Plan], streams: list[FlatStream], mine: tuple[int, ...], rounds: int | None
-) -> tuple[tuple[int, int], ...]:
-    """Firings of these tasks: one after another, as they could be fired one by one, round by round, or anyhow."""
+) -> Order:
+    """Firings of these tasks, maybe with repeats: one after another, as they could be fired, by rounds, or anyhow."""
     left = {i: tasks[i].firings for i in mine}
     how = random.choice(("listed", "rounds", "rounds", "rounds")) if rounds else random.choice(
         ("listed", "played", "played", "played", "played", "played", "rounds", "anyhow")
@@ -160,7 +170,7 @@ def _order(
     return _joined([*order, *rest], random)
 
 
-def _in_rounds(random: Random, tasks: list[Plan], mine: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+def _in_rounds(random: Random, tasks: list[Plan], mine: tuple[int, ...]) -> Order:
     """The firings of each round in one order, which is the same in all; some tasks may be a round ahead of the rest."""
     times = tasks[mine[0]].firings // tasks[mine[0]].rate
     one = [i for i in mine for _ in range(tasks[i].rate)]
@@ -170,19 +180,35 @@ def _in_rounds(random: Random, tasks: list[Plan], mine: tuple[int, ...]) -> tupl
     early = [i for i in mine if i in ahead]
     before = [i for i in one if i in early]
     after = [i for i in one if i not in early]
+    if times > 1 and random.random() < 0.5:
+        repeated = Repeat(_joined(one, random), times - 1)
+        return (*_joined(before, random), repeated, *_joined(after, random))
     return _joined([*before, *(one * (times - 1)), *after], random)
 
 
-def _joined(order: list[int], random: Random) -> tuple[tuple[int, int], ...]:
-    """The order in runs, equal neighbours joined or each by itself."""
-    if random.random() < 0.5:
-        return tuple((i, 1) for i in order)
-    return tuple((i, len(list(same))) for i, same in groupby(order))
+def _joined(order: list[int], random: Random) -> Order:
+    """The order in runs, equal neighbours joined or each by itself, and some runs that repeat as such."""
+    alone = random.random() < 0.5
+    runs: Order = tuple((i, 1) if alone else (i, len(list(same))) for i, same in groupby(order))
+    if alone:
+        runs = tuple((i, 1) for i in order)
+    while runs and random.random() < 0.4:
+        runs = _folded(runs, random)
+    return runs
+
+
+def _folded(runs: Order, random: Random) -> Order:
+    """The order with a stretch of it, and those equal to it that follow, as a repeat."""
+    start, size = random.randrange(len(runs)), random.choice((1, 1, 2, 3))
+    one, times = runs[start : start + size], 1
+    while runs[start + times * size : start + (times + 1) * size] == one:
+        times += 1
+    return (*runs[:start], Repeat(one, times), *runs[start + times * len(one) :])
 
 
 def _played(random: Random, tasks: list[Plan], streams: list[FlatStream], mine: tuple[int, ...]) -> list[int]:
     """Firings of these tasks in an order in which all tasks could be fired one by one, as far as that goes."""
-    tokens = [s.initial for s in streams]
+    tokens = [dict.fromkeys(s.consumers, s.initial) for s in streams]
     fired = [0] * len(tasks)
     order: list[int] = []
 
@@ -190,15 +216,17 @@ def _played(random: Random, tasks: list[Plan], streams: list[FlatStream], mine: 
         if fired[i] == tasks[i].firings:
             return False
         _, takes, gives = tasks[i].firing(fired[i])
-        return all(tokens[s] >= n for s, n in takes) and all(streams[s].depth - tokens[s] >= n for s, n in gives)
+        enough = all(tokens[s][i] >= n for s, n in takes)
+        return enough and all(streams[s].depth - max(tokens[s].values()) >= n for s, n in gives)
 
     while can := [i for i in range(len(tasks)) if possible(i)]:
         i = random.choice(can)
         _, takes, gives = tasks[i].firing(fired[i])
         for s, n in takes:
-            tokens[s] -= n
+            tokens[s][i] -= n
         for s, n in gives:
-            tokens[s] += n
+            for c in tokens[s]:
+                tokens[s][c] += n
         fired[i] += 1
         order += [i] * (i in mine)
     return order

@@ -1,16 +1,18 @@
 """What a section means in time, three times over and apart from the engine: a game, a recurrence and a slow clock.
 
 None of them imports archsim. Units are their written form (`arbitration`, `count`, `latency_cycles`), and every firing
-is work `copy(d=n)` on one lane, which holds its server for n cycles.
+is work `copy(d=n)` on one lane, which holds its server for n cycles, or s servers for n / s, rounded up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from random import Random
 from typing import Any
 
+from dataflow.order import Repeat
 from dataflow.pattern import Pattern
 from dataflow.section import Section
 
@@ -23,6 +25,17 @@ def unrolled(pattern: Pattern[Any], n: int) -> list[Any]:
     return [period[i % len(period)] for i in range(n)]
 
 
+def written_out(order: Any) -> list[str]:
+    """Each firing of an order, by its task."""
+    firings: list[str] = []
+    for run in order:
+        if isinstance(run, Repeat):
+            firings += written_out(run.runs) * run.times
+        else:
+            firings += [run[0]] * run[1]
+    return firings
+
+
 class Plain:
     """A section with its patterns written out: per task and firing the cycles, and per stream the tokens."""
 
@@ -30,15 +43,17 @@ class Plain:
         self.tasks = [t.name for t in section.tasks]
         self.unit = {t.name: t.unit for t in section.tasks}
         self.firings = {t.name: t.firings for t in section.tasks}
-        self.cycles = {t.name: [item.extents[0] for item in unrolled(t.work, t.firings)] for t in section.tasks}
+        self.servers = {t.name: t.servers for t in section.tasks}
+        self.priority = {t.name: t.priority for t in section.tasks}
+        self.cycles = {
+            t.name: [ceil(item.extents[0] / t.servers) for item in unrolled(t.work, t.firings)] for t in section.tasks
+        }
         self.takes = {t.name: {s: unrolled(p, t.firings) for s, p in t.takes.items()} for t in section.tasks}
         self.gives = {t.name: {s: unrolled(p, t.firings) for s, p in t.gives.items()} for t in section.tasks}
         self.depth = {s.name: s.depth for s in section.streams}
         self.initial = {s.name: s.initial for s in section.streams}
-        self.order = {
-            unit: [name for name, times in section.order_of(unit) for _ in range(times)]
-            for unit in dict.fromkeys(self.unit.values())
-        }
+        self.order = {unit: written_out(section.order_of(unit)) for unit in dict.fromkeys(self.unit.values())}
+        self.consumers = {s.name: [t for t in self.tasks if s.name in self.takes[t]] for s in section.streams}
 
 
 @dataclass
@@ -55,7 +70,7 @@ def run_untimed(section: Section, units: Units | None = None, *, random: Random 
     With `units`, the fixed orders of those that serve in order are kept; without, every order is free.
     """
     plain = Plain(section)
-    tokens = dict(plain.initial)
+    tokens = {(s, t): plain.initial[s] for s, consumers in plain.consumers.items() for t in consumers}
     counts = dict.fromkeys(plain.tasks, 0)
     served = dict.fromkeys(plain.unit.values(), 0)
     fired: list[str] = []
@@ -66,15 +81,18 @@ def run_untimed(section: Section, units: Units | None = None, *, random: Random 
             return False
         if units and units[unit]["arbitration"] == "in_order" and plain.order[unit][served[unit]] != task:
             return False
-        enough = all(tokens[s] >= n[i] for s, n in plain.takes[task].items())
-        return enough and all(plain.depth[s] - tokens[s] >= n[i] for s, n in plain.gives[task].items())
+        if any(tokens[s, task] < n[i] for s, n in plain.takes[task].items()):
+            return False
+        held = {s: max(tokens[s, t] for t in plain.consumers[s]) for s in plain.gives[task]}
+        return all(plain.depth[s] - held[s] >= n[i] for s, n in plain.gives[task].items())
 
     while can := [task for task in plain.tasks if possible(task)]:
         task = random.choice(can) if random else can[0]
         for s, n in plain.takes[task].items():
-            tokens[s] -= n[counts[task]]
+            tokens[s, task] -= n[counts[task]]
         for s, n in plain.gives[task].items():
-            tokens[s] += n[counts[task]]
+            for t in plain.consumers[s]:
+                tokens[s, t] += n[counts[task]]
         counts[task] += 1
         served[plain.unit[task]] += 1
         fired.append(task)
@@ -94,11 +112,11 @@ def recurrence(section: Section, units: Units) -> Times:
     """Starts of firings on units of one server and one task each, from those that they wait for.
 
     start(i) = max(end of the task's firing i - 1; per stream taken: the arrival of its last token needed; per stream
-    given: the end of the firing that frees the last place needed). Firings are worked off as their terms become known.
+    given and consumer: the end of its firing that frees the last place needed). Firings are worked off
+    as their terms become known.
     """
     plain = Plain(section)
     producer = {s: t for t in plain.tasks for s in plain.gives[t]}
-    consumer = {s: t for t in plain.tasks for s in plain.takes[t]}
     latency = {t: units[plain.unit[t]]["latency_cycles"] for t in plain.tasks}
     starts: dict[str, list[int]] = {t: [] for t in plain.tasks}
     ends: dict[str, list[int]] = {t: [] for t in plain.tasks}
@@ -124,9 +142,8 @@ def recurrence(section: Section, units: Units) -> Times:
                 terms.append(end if end is None or needed <= 0 else end + latency[giver])
         for s, n in plain.gives[task].items():
             if n[i]:
-                taker = consumer[s]
                 needed = plain.initial[s] + sum(n[: i + 1]) - plain.depth[s]
-                terms.append(end_of(taker, plain.takes[taker][s], needed))
+                terms += [end_of(taker, plain.takes[taker][s], needed) for taker in plain.consumers[s]]
         known = [t for t in terms if t is not None]
         return max(known) if len(known) == len(terms) else None
 
@@ -164,15 +181,17 @@ class SlowClock:
     """A section, cycle by cycle: at each time everything that ends, ends; what must start, starts; then a cycle passes.
 
     Units in order start as soon as the task in turn can; when all else at this time is done, units that serve first
-    come pick the firing that could start since the earliest time, the task listed first among equals.
+    come pick, of the lowest priority, the firing that could start since the earliest time, the task listed first among
+    equals. A place is taken until each consumer of its token has finished.
     """
 
     def __init__(self, section: Section, units: Units) -> None:
         self.plain, self.units = Plain(section), units
         p = self.plain
         self.now = 0
-        self.tokens = dict(p.initial)
-        self.held = dict(p.initial)
+        self.tokens = {(s, t): p.initial[s] for s, consumers in p.consumers.items() for t in consumers}
+        self.places_taken = dict(p.initial)  # in all, those that have come free since included
+        self.finished = dict.fromkeys(self.tokens, 0)
         self.fired = dict.fromkeys(p.tasks, 0)
         self.under_way: list[tuple[int, str, int]] = []
         self.coming: list[tuple[int, str, int]] = []
@@ -201,11 +220,12 @@ class SlowClock:
         self.under_way = [one for one in self.under_way if one[0] != self.now]
         self.coming = [one for one in self.coming if one[0] != self.now]
         for _, stream, n in arriving:
-            self.tokens[stream] += n
+            for consumer in self.plain.consumers[stream]:
+                self.tokens[stream, consumer] += n
         for _, task, i in ending:
             self.seen.ends[task] = self.now
             for stream, n in self.plain.takes[task].items():
-                self.held[stream] -= n[i]
+                self.finished[stream, task] += n[i]
             for stream, n in self.plain.gives[task].items():
                 if n[i]:
                     self.coming.append((self.now + self.units[self.plain.unit[task]]["latency_cycles"], stream, n[i]))
@@ -214,24 +234,33 @@ class SlowClock:
     def lack(self, task: str) -> tuple[str, str] | None:
         i = self.fired[task]
         for stream, n in self.plain.takes[task].items():
-            if self.tokens[stream] < n[i]:
+            if self.tokens[stream, task] < n[i]:
                 return "starved", stream
         for stream, n in self.plain.gives[task].items():
-            if self.plain.depth[stream] - self.held[stream] < n[i]:
+            if self.plain.depth[stream] - self.held(stream) < n[i]:
                 return "blocked", stream
         return None
 
+    def held(self, stream: str) -> int:
+        """Places that are taken now."""
+        slowest = min(self.finished[stream, consumer] for consumer in self.plain.consumers[stream])
+        return self.places_taken[stream] - slowest
+
     def free(self, unit: str) -> int:
-        return self.units[unit]["count"] - sum(1 for _, task, _ in self.under_way if self.plain.unit[task] == unit)
+        at_work = [task for _, task, _ in self.under_way if self.plain.unit[task] == unit]
+        return self.units[unit]["count"] - sum(self.plain.servers[task] for task in at_work)
+
+    def fits(self, task: str) -> bool:
+        return self.free(self.plain.unit[task]) >= self.plain.servers[task]
 
     def start(self, task: str) -> None:
         i = self.fired[task]
         self.fired[task] += 1
         self.seen.starts.setdefault(task, self.now)
         for stream, n in self.plain.takes[task].items():
-            self.tokens[stream] -= n[i]
+            self.tokens[stream, task] -= n[i]
         for stream, n in self.plain.gives[task].items():
-            self.held[stream] += n[i]
+            self.places_taken[stream] += n[i]
         self.under_way.append((self.now + self.plain.cycles[task][i], task, i))
 
     def in_turn(self, unit: str) -> str | None:
@@ -241,7 +270,7 @@ class SlowClock:
     def start_in_order(self) -> bool:
         for unit in self.plain.order:
             task = self.in_turn(unit)
-            if self.units[unit]["arbitration"] == "in_order" and task and self.free(unit) and not self.lack(task):
+            if self.units[unit]["arbitration"] == "in_order" and task and self.fits(task) and not self.lack(task):
                 self.turn[unit] += 1
                 self.start(task)
                 return True
@@ -259,9 +288,10 @@ class SlowClock:
                 ready = [t for t in self.unfinished(unit) if not self.lack(t)]
                 for task in ready:
                     self.since.setdefault(task, self.now)
-                if not ready or not self.free(unit):
+                p = self.plain
+                if not ready or not self.fits(ready[0]):
                     break
-                task = min(ready, key=lambda t: (self.since[t], self.plain.tasks.index(t)))
+                task = min(ready, key=lambda t: (p.priority[t], self.since[t], p.tasks.index(t)))
                 del self.since[task]
                 self.start(task)
 
@@ -283,6 +313,6 @@ class SlowClock:
                 self.seen.units[unit][cause[0]] += free
                 if cause[0] != "idle":
                     self.seen.stalls[unit][cause] = self.seen.stalls[unit].get(cause, 0) + free
-        for stream, held in self.held.items():
-            self.seen.peaks[stream] = max(self.seen.peaks[stream], held)
+        for stream, peak in self.seen.peaks.items():
+            self.seen.peaks[stream] = max(peak, self.held(stream))
         self.now += 1

@@ -113,7 +113,7 @@ def holds(draw: st.DrawFn, *, least: int) -> Pattern[Any]:
 
 def classes(flat: Flat, found: SectionResult | Stuck) -> set[str]:
     """What a section is an example of."""
-    graph = nx.MultiDiGraph((s.producer, s.consumer) for s in flat.streams)
+    graph = nx.MultiDiGraph((s.producer, c) for s in flat.streams for c in s.consumers)
     cyclic = not nx.is_directed_acyclic_graph(graph)
     trees = graph.number_of_nodes() - nx.number_weakly_connected_components(graph)
     line = len(graph) > 2 and nx.is_weakly_connected(graph) and max(d for _, d in graph.degree()) == 2
@@ -124,7 +124,9 @@ def classes(flat: Flat, found: SectionResult | Stuck) -> set[str]:
         "chain": not cyclic and line and graph.number_of_edges() == trees,
         "fork and join": max((d for _, d in graph.out_degree()), default=0) > 1
         and max((d for _, d in graph.in_degree()), default=0) > 1,
-        "multi-rate": any(flat.tasks[s.producer].firings != flat.tasks[s.consumer].firings for s in flat.streams),
+        "multi-rate": any(
+            flat.tasks[s.producer].firings != flat.tasks[c].firings for s in flat.streams for c in s.consumers
+        ),
         "unlimited": any(s.depth == UNLIMITED for s in flat.streams),
         "latency": any(unit.latency_cycles for unit in flat.units),
         "no cycles": any(run.cycles == 0 for task in flat.tasks for run in task.runs),
@@ -272,9 +274,9 @@ def test_where_it_is_stuck() -> None:
     assert both(flat) == Stuck(
         3,
         (
-            Waiting(0, 2, "blocked", 2, 1, 2, 0, None, ((2, 3),)),
-            Waiting(1, 2, "starved", 0, 1, 0, 2, None),
-            Waiting(2, 0, "starved", 1, 1, 0, 1, None),
+            Waiting(0, 2, "blocked", 2, 1, 2, 0, 2, ((2, 3),)),
+            Waiting(1, 2, "starved", 0, 1, 0, 2, 0),
+            Waiting(2, 0, "starved", 1, 1, 0, 1, 1),
         ),
     )
     with pytest.raises(Deadlock, match="section 'x' is in deadlock from cycle 3 on"):

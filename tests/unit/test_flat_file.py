@@ -26,7 +26,7 @@ SMALL = Flat(
         FlatTask("b", 1, 2, (FlatRun(1, 5, ((0, 4), (1, 1)), ((1, 1),)),)),
         FlatTask("c", 0, 1, (FlatRun(1, 0, (), ()),)),
     ),
-    (FlatStream("s", 4, 0, 0, 1), FlatStream("back", UNLIMITED, 1, 1, 1)),
+    (FlatStream("s", 4, 0, 0, (1,)), FlatStream("back", UNLIMITED, 1, 1, (1,))),
     (
         FlatUnit("u", "u", 1, 3, ((0, 2), (2, 1), (0, 4)), (0, 2)),
         FlatUnit("v", "v", 2, 0, None, (1,)),
@@ -65,14 +65,15 @@ def test_the_file_is_what_it_says(path: Path) -> None:
     assert names == {"section": "hand", "tasks": ["a", "b", "c"], "units": ["u", "v"], "of": ["u", "v"],
                      "streams": ["s", "back"]}  # fmt: skip
     assert {name: array.tolist() for name, array in found.items()} == {
-        "format": 1,
-        "tasks": [[0, 6, 0, 2], [1, 2, 2, 3], [0, 1, 3, 4]],
+        "format": 2,
+        "tasks": [[0, 6, 0, 2, 0], [1, 2, 2, 3, 0], [0, 1, 3, 4, 0]],
         "runs": [[2, 1, 0, 0, 0, 1], [1, 3, 0, 0, 1, 2], [1, 5, 0, 2, 2, 3], [1, 0, 2, 2, 3, 3]],
         "takes": [[0, 4], [1, 1]],
         "gives": [[0, 1], [0, 2], [1, 1]],
         "streams": [[4, 0, 0, 1], [2**62, 1, 1, 1]],
-        "units": [[1, 3, 0, 3], [2, 0, -1, 3]],
+        "units": [[1, 3, 0, 3, 1], [2, 0, -1, 3, 1]],
         "order": [[0, 2], [2, 1], [0, 4]],
+        "repeats": [],
     }
     assert load(path) == SMALL
 
@@ -132,7 +133,7 @@ def test_arrays_of_something_else(path: Path) -> None:
 @pytest.mark.parametrize(
     "form, said",
     [
-        (np.array(7), "is of format 7; this archsim reads format 1, so save the section again"),
+        (np.array(7), "is of format 7; this archsim reads format 2, so save the section again"),
         (np.array([1]), f"holds no section in flat form; {WROTE}"),
         (np.array("1"), f"holds no section in flat form; {WROTE}"),
     ],
@@ -142,7 +143,7 @@ def test_another_format(path: Path, form: np.ndarray, said: str) -> None:
     assert message(path) == f"x.npz: {said}"
 
 
-ARRAYS = ("tasks", "runs", "takes", "gives", "streams", "units", "order")
+ARRAYS = ("tasks", "runs", "takes", "gives", "streams", "units", "order", "repeats")
 CHANGES: list[Callable[[np.ndarray], np.ndarray]] = [
     lambda a: a.astype(float),
     lambda a: a.astype(np.int32),
@@ -154,7 +155,7 @@ CHANGES: list[Callable[[np.ndarray], np.ndarray]] = [
 @pytest.mark.parametrize("name", ARRAYS)
 @pytest.mark.parametrize("change", CHANGES, ids=["floats", "32 bit", "a column less", "flat"])
 def test_an_array_of_another_type_or_shape(path: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    widths = {"tasks": 4, "runs": 6, "takes": 2, "gives": 2, "streams": 4, "units": 4, "order": 2}
+    widths = {"tasks": 5, "runs": 6, "takes": 2, "gives": 2, "streams": 4, "units": 5, "order": 2, "repeats": 3}
     said = f"x.npz: '{name}' is no array of whole numbers in {widths[name]} columns; {WROTE}"
     found = columns(path)
     changed(path, **{name: change(found[name])})
@@ -257,7 +258,7 @@ def test_names_are_different(path: Path, noun: str) -> None:
 
 
 def test_no_more_than_ten_problems_are_told(path: Path) -> None:
-    streams = tuple(FlatStream(f"s{i}", 0, 0, 0, 0) for i in range(1000))
+    streams = tuple(FlatStream(f"s{i}", 0, 0, 0, (0,)) for i in range(1000))
     with pytest.raises(InputError) as raised:
         save(replace(SMALL, streams=streams), path)
     assert len(raised.value.problems) == 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -9,7 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataflow import Graph, Pattern, Schedule, ScheduleError, Section, Stream, Task, Work, every, sequence, total, work
+from dataflow import (
+    Graph,
+    Pattern,
+    Repeat,
+    Schedule,
+    ScheduleError,
+    Section,
+    Stream,
+    Task,
+    Work,
+    every,
+    sequence,
+    total,
+    work,
+)  # fmt: skip
 from dataflow.op import computes
 from dataflow.role import Role
 
@@ -110,7 +125,7 @@ def chain(**changes: Any) -> Section:
 
 def test_ends_and_orders_of_a_valid_section() -> None:
     section = chain()
-    assert section.ends == {"s": ("a", "b")}
+    assert section.ends == {"s": ("a", ("b",))}
     assert section.order_of("ua") == (("a", 4),)
     shared = chain(tasks=tuple(Task(t.name, "u", t.firings, t.work, t.takes, t.gives) for t in section.tasks))
     assert shared.order_of("u") == (("a", 4), ("b", 2))
@@ -175,15 +190,41 @@ WIDE = Stream("s", 9)
         ),
         (
             {"streams": (S, Stream("t", 1))},
-            ["stream 't' needs one producing task, has none", "stream 't' needs one consuming task, has none"],
+            ["stream 't' needs one producing task, has none", "stream 't' needs a consuming task, has none"],
         ),
         (
             {"tasks": (A, B, Task("c", "ua", 4, ONE, gives={"s": every(1)}))},
             ["stream 's' needs one producing task, has 'a', 'c'"],
         ),
         (
-            {"tasks": (A, B, Task("c", "ua", 2, ONE, takes={"s": every(2)}))},
-            ["stream 's' needs one consuming task, has 'b', 'c'"],
+            {"tasks": (A, B, *(Task(name, "uc", 1, ONE, takes={"s": every(n)}) for name, n in (("c", 2), ("d", 3))))},
+            ["stream 's': 'a' gives 4 tokens in all and 'c' takes 2; the totals must be equal",
+             "stream 's': 'a' gives 4 tokens in all and 'd' takes 3; the totals must be equal",
+             "stream 's': 'd' takes 3 tokens in one firing and the depth is 2; use a depth of at least 3"],
+        ),
+        ({"tasks": (replace(A, servers=0), B)}, ["task 'a' asks for 0 servers; a firing takes at least one"]),
+        (
+            {"tasks": (replace(A, servers=1.5, priority="high"), B)},
+            ["task 'a': servers are 1.5; a whole number is expected",
+             "task 'a': priority is 'high'; a whole number is expected"],
+        ),
+        (
+            {"orders": {"ua": (Repeat((("a", 1), ("a", 1)), 3),)}},
+            ["the order of unit 'ua' has the firings {'a': 6}, its tasks are {'a': 4}"],
+        ),
+        (
+            {"orders": {"ua": (Repeat((("a", 2),), 0), ("a", 4))}},
+            ["the order of unit 'ua' has a repeat of a list, 0 times; one or more runs are repeated once or more"],
+        ),
+        (
+            {"orders": {"ua": (Repeat((("a", 0), ("a", 4)), 1), "a", ("a", True))}},
+            ["the order of unit 'ua' has a run of 0 firings of 'a'; runs are of one or more",
+             "the order of unit 'ua' has 'a'; a run (task, firings in a row) is expected",
+             "the order of unit 'ua' has a list; a run (task, firings in a row) is expected"],
+        ),
+        (
+            {"orders": {"ua": 4}},
+            ["the order of unit 'ua' has 4; runs (task, firings in a row) and repeats of such are expected"],
         ),
         ({"streams": (Stream("s", 2, initial=3),)}, ["stream 's' starts with 3 tokens; it holds 0 to 2"]),
         ({"streams": (Stream("s", 2, initial=-1),)}, ["stream 's' starts with -1 tokens; it holds 0 to 2"]),
@@ -244,7 +285,7 @@ def test_all_problems_are_told_at_once() -> None:
         "stream 's': 'b' takes 2 tokens in one firing and the depth is 1; use a depth of at least 2",
         "stream 't' has depth 0; a stream holds at least one token",
         "stream 't' needs one producing task, has none",
-        "stream 't' needs one consuming task, has none",
+        "stream 't' needs a consuming task, has none",
         "the order of unit 'ub' has the firings {'b': 2}, its tasks are {'b': 2, 'd': 2}",
     ]
 

@@ -45,7 +45,7 @@ def test_a_chain_ends_with_any_depth(depth: int) -> None:
     tasks = (task("a", "ua", 5, gives={"s": 1}), task("b", "ub", 5, takes={"s": 1}))
     state = run_untimed(flat(tasks, (Stream("s", depth),)))
     assert state.finished
-    assert (fired(state), state.tokens, state.waiting()) == ({"a": 5, "b": 5}, (0,), ())
+    assert (fired(state), state.tokens, state.waiting()) == ({"a": 5, "b": 5}, ({1: 0},), ())
 
 
 def test_a_run_stops_where_places_are_missing_and_says_which() -> None:
@@ -55,8 +55,8 @@ def test_a_run_stops_where_places_are_missing_and_says_which() -> None:
     state = run_untimed(section, [3])
     assert (fired(state), state.finished) == ({"a": 3, "b": 0}, False)
     assert state.waiting() == (
-        Waiting(0, 3, "blocked", 0, needed=1, tokens=3, room=0, turn=None, depths=((0, 4),)),
-        Waiting(1, 0, "starved", 0, needed=4, tokens=3, room=0, turn=None, depths=()),
+        Waiting(0, 3, "blocked", 0, needed=1, tokens=3, room=0, awaited=1, depths=((0, 4),)),
+        Waiting(1, 0, "starved", 0, needed=4, tokens=3, room=0, awaited=0, depths=()),
     )
     assert run_untimed(section).finished
 
@@ -83,7 +83,7 @@ def test_an_order_is_kept_and_first_come_has_none() -> None:
     order = {"u": (("use", 1), ("make", 4), ("use", 3))}
     state = run_untimed(flat(tasks, (Stream("s", 4),), orders=order))
     assert fired(state) == {"make": 0, "use": 0}
-    assert [(w.cause, w.turn) for w in state.waiting()] == [("turn", 1), ("starved", None)]
+    assert [(w.cause, w.awaited) for w in state.waiting()] == [("turn", 1), ("starved", 0)]
     assert run_untimed(flat(tasks, (Stream("s", 4),), orders=order, arbitration="first_come")).finished
 
 

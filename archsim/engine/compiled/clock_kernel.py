@@ -9,12 +9,13 @@ from __future__ import annotations
 from archsim.engine.compiled.clock_state import (  # isort: skip
     AT, AWAY, CAUSE, CHANGED, CHOICES, CLIENTS, CLIENTS_END, CONSUMER, DIRTY, END, EVENTS, FILLED, FIRED,
     FIRST_BLOCKED, FIRST_STARVED, FREE, FULL, HEAD, IDLE, IN_RUN, IN_TURN, LAST, LATENCY, LEAST_ROOM, LEFT, MARKED,
-    NOBODY, NOW, ORDER_END, PHASE, PLACE, PRODUCER, READY, ROOM, SERVES_FIRST_COME, SHORT, SINCE, SPANS, START,
-    STATUS, TOKENS, TURN, UNIT, WAITING, WAITS_BLOCKED, WAITS_STARVED, WITHOUT_ROOM, WRAPPED, State,
+    NOBODY, NOW, ORDER_END, PHASE, PLACE, PRIORITY, PRODUCER, READY, ROOM, SERVES_FIRST_COME, SHORT, SINCE, SPANS,
+    START, STATUS, TOKENS, TURN, UNIT, WAITING, WAITS_BLOCKED, WAITS_STARVED, WITHOUT_ROOM, WRAPPED, State,
 )  # fmt: skip
 from archsim.engine.compiled.machine_code import compiled, inlined
 from archsim.engine.compiled.run_table import COUNT, CYCLES, GIVES, GIVES_END, NEXT, RUN_TASK, TAKES, TAKES_END
 from archsim.engine.compiled.steady_state import Detectors, add_stall, compare, compare_due, keep_snapshot, snapshot_due
+from archsim.engine.compiled.turns import FIRINGS, TASK, next_turn
 
 SPANS_A_STEP = 4  # more than is recorded between two checks: a firing, the wait before it and the wait after it
 # Nothing is left to happen; the budget of firings is used up; the heap or the spans are full; all tasks that differ
@@ -129,7 +130,7 @@ def _notice(state: State, task: int) -> None:
             _mark(state, unit)
     elif state.units[unit, FREE]:
         turn = state.units[unit, TURN]
-        if turn < state.units[unit, ORDER_END] and state.order[turn, 0] == task:
+        if turn < state.units[unit, ORDER_END] and state.order[turn, TASK] == task:
             _mark(state, unit)
 
 
@@ -158,7 +159,7 @@ def _serve(state: State, unit: int) -> None:
         if turn == state.units[unit, ORDER_END]:
             _stall(state, unit, IDLE, state.scalars[NOW])
             return
-        task = state.order[turn, 0]
+        task = state.order[turn, TASK]
         cause = _lacks(state, state.tasks[task, AT])
         if cause != IDLE:
             _stall(state, unit, cause, state.scalars[NOW])
@@ -166,14 +167,15 @@ def _serve(state: State, unit: int) -> None:
         _start(state, task, unit)
         state.units[unit, IN_TURN] -= 1
         if not state.units[unit, IN_TURN]:
-            state.units[unit, TURN] = turn + 1
-            if turn + 1 < state.units[unit, ORDER_END]:
-                state.units[unit, IN_TURN] = state.order[turn + 1, 1]
+            following = next_turn(state.order, state.repeats, turn)
+            state.units[unit, TURN] = following
+            if following < state.units[unit, ORDER_END]:
+                state.units[unit, IN_TURN] = state.order[following, FIRINGS]
 
 
 @inlined
 def _choose(state: State, unit: int) -> None:
-    """Starts ready firings on a first-come unit: the longest ready first, ties by the task's place in the schedule."""
+    """Starts ready firings on a first-come unit: by priority, then the longest ready, then by place in the schedule."""
     first = state.units[unit, CLIENTS]
     clients = state.units[unit, CLIENTS_END] - first
     while state.units[unit, FREE] and state.units[unit, WAITING]:
@@ -219,11 +221,12 @@ def _sort_client(state: State, task: int, unit: int) -> None:
         clients = state.units[unit, CLIENTS_END] - first
         place = state.units[unit, HEAD] + state.units[unit, WAITING]
         state.units[unit, WAITING] += 1
-        # Insertion from the end of the ring: the others have been ready for as long or longer, so it moves only past
-        # those that are ready since now and come later in the schedule.
+        # Insertion from the end of the ring: of its priority the others have been ready for as long or longer, so there
+        # it moves only past those that are ready since now and come later in the schedule.
         for _ in range(state.units[unit, WAITING] - 1):
             before = state.clients[first + (place - 1) % clients, 1]
-            if state.tasks[before, SINCE] < now or before < task:
+            behind = state.tasks[before, PRIORITY] - state.tasks[task, PRIORITY]
+            if behind < 0 or (behind == 0 and (state.tasks[before, SINCE] < now or before < task)):
                 break
             state.clients[first + place % clients, 1] = before
             place -= 1

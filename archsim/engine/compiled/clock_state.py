@@ -12,13 +12,14 @@ import numpy as np
 
 from archsim.engine.arrays import FIRST_COME, Arrays
 from archsim.engine.compiled.run_table import run_table
+from archsim.engine.compiled.turns import ENDING, ENDING_END, FIRINGS, order_and_repeats
 
 NOBODY = IDLE = -1
 WAITS_STARVED, WAITS_BLOCKED, READY, AWAY = range(4)  # status of a client of a first-come unit; away: in no list
 
 # Columns. `left`: firings not started; `at`: the run of the next firing; `in_run`: firings left in it; `since`: when it
 # became ready; `place`: its row among the clients.
-UNIT, LEFT, AT, IN_RUN, STATUS, SINCE, START, END, PLACE = range(9)
+UNIT, LEFT, AT, IN_RUN, STATUS, SINCE, START, END, PLACE, PRIORITY = range(10)
 # `room`: places that no token and no firing holds; `filled`: when places were last taken; `short` and `full`: when a
 # firing last lacked tokens or places here; `most_given`, `most_taken`: the most tokens that one firing moves.
 PRODUCER, CONSUMER, TOKENS, ROOM, LEAST_ROOM, FILLED, STARVED, BLOCKED, SHORT, FULL, MOST_GIVEN, MOST_TAKEN = range(12)
@@ -27,6 +28,8 @@ PRODUCER, CONSUMER, TOKENS, ROOM, LEAST_ROOM, FILLED, STARVED, BLOCKED, SHORT, F
 LATENCY, SERVES_FIRST_COME, ORDER_END, CLIENTS, CLIENTS_END, FREE, CAUSE, CHANGED, TURN, IN_TURN = range(10)
 # No client before `first_starved` lacks tokens, none before `first_blocked` lacks places.
 MARKED, HEAD, WAITING, WITHOUT_ROOM, FIRST_STARVED, FIRST_BLOCKED = range(10, 16)
+# Units in order have no clients: in the place of those columns stand the repeats of their order.
+REPEATS, REPEATS_END = HEAD, WAITING
 NOW, EVENTS, DIRTY, CHOICES, FIRED, LAST, PHASE, WRAPPED, SKIPPED, SPANS = range(10)  # places in `scalars`
 SPANS_A_CALL = 2**16  # rows of spans; when they are full the kernel returns, so that they can be read and emptied
 
@@ -34,7 +37,7 @@ SPANS_A_CALL = 2**16  # rows of spans; when they are full the kernel returns, so
 class State(NamedTuple):
     """A section under way: tables by task, stream, unit and run, and
 
-    takes and gives (stream, tokens); order (task, firings in a row); clients of each unit (task, ring of the ready);
+    takes and gives (stream, tokens); order and repeats, see turns.py; clients of each unit (task, ring of the ready);
     dirty, a stack of units in order that may go on; choices, the same of first-come units; wrapped, tasks that began
     their period again since time moved; events, a heap of (time, run * 2) for ends of firings and (time, run * 2 + 1)
     for arrivals of their tokens; spans (unit, cause or -1 - task, start, end, servers), without rows if not recorded.
@@ -47,6 +50,7 @@ class State(NamedTuple):
     takes: np.ndarray
     gives: np.ndarray
     order: np.ndarray
+    repeats: np.ndarray
     clients: np.ndarray
     dirty: np.ndarray
     choices: np.ndarray
@@ -61,11 +65,12 @@ def begin(a: Arrays, *, spans: bool = False) -> State:
     ordered = np.flatnonzero(a.units[:, 2] != FIRST_COME)
     first_come = np.flatnonzero(a.units[:, 2] == FIRST_COME)
     clients = np.stack([np.argsort(a.tasks[:, 0], kind="stable"), _zeros(len(a.tasks))], axis=1)
+    order, repeats = order_and_repeats(a)
     scalars = _zeros(10)
     scalars[DIRTY], scalars[CHOICES] = len(ordered), len(first_come)
     return State(
-        tasks=_tasks(a), streams=_streams(a), units=_units(a), runs=run_table(a), takes=a.takes, gives=a.gives,
-        order=a.order, clients=clients, dirty=np.concatenate([ordered[::-1], np.zeros_like(first_come)]),
+        tasks=_tasks(a), streams=_streams(a), units=_units(a, order), runs=run_table(a), takes=a.takes, gives=a.gives,
+        order=order, repeats=repeats, clients=clients, dirty=np.concatenate([ordered[::-1], np.zeros_like(first_come)]),
         choices=np.concatenate([first_come[::-1], np.zeros_like(ordered)]),
         wrapped=_zeros(len(a.tasks) + 1), events=_zeros(256, 2),
         spans=_zeros(SPANS_A_CALL if spans else 0, 5), scalars=scalars,
@@ -73,10 +78,10 @@ def begin(a: Arrays, *, spans: bool = False) -> State:
 
 
 def _tasks(a: Arrays) -> np.ndarray:
-    rows = _zeros(len(a.tasks), 9)
+    rows = _zeros(len(a.tasks), 10)
     rows[:, UNIT], rows[:, LEFT], rows[:, AT] = a.tasks[:, 0], a.tasks[:, 1], a.tasks[:, 2]
     rows[:, IN_RUN] = a.runs[a.tasks[:, 2], 0]
-    rows[:, STATUS], rows[:, START] = AWAY, NOBODY
+    rows[:, STATUS], rows[:, START], rows[:, PRIORITY] = AWAY, NOBODY, a.tasks[:, 4]
     rows[np.argsort(a.tasks[:, 0], kind="stable"), PLACE] = np.arange(len(a.tasks))
     return rows
 
@@ -92,7 +97,7 @@ def _streams(a: Arrays) -> np.ndarray:
     return rows
 
 
-def _units(a: Arrays) -> np.ndarray:
+def _units(a: Arrays, order: np.ndarray) -> np.ndarray:
     rows = _zeros(len(a.units), 16)
     sizes = np.bincount(a.tasks[:, 0], minlength=len(a.units))
     ends = np.cumsum(sizes)
@@ -102,7 +107,10 @@ def _units(a: Arrays) -> np.ndarray:
     rows[:, FIRST_STARVED] = rows[:, FIRST_BLOCKED] = ends
     # First-come units read neither column; a place within the order keeps the look-up valid for them too.
     rows[:, TURN] = np.maximum(a.units[:, 2], 0)
-    rows[:, IN_TURN] = a.order[rows[:, TURN], 1] if len(a.order) else 0
+    rows[:, IN_TURN] = order[rows[:, TURN], FIRINGS] if len(order) else 0
+    ordered = np.flatnonzero(a.units[:, 2] != FIRST_COME)
+    rows[ordered, REPEATS] = order[a.units[ordered, 2], ENDING]
+    rows[ordered, REPEATS_END] = order[a.units[ordered, 3] - 1, ENDING_END]
     return rows
 
 

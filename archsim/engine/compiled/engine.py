@@ -33,12 +33,13 @@ def run(flat: Flat, *, skip: bool = True, memo: Memo | None = None) -> SectionRe
     Skips repeats, and the parts that are equal to the run before, which `memo` holds. With `skip` False every firing is
     run one by one. Raises ScheduleError where cycles or tokens could pass 2^62.
     """
+    section, flat = flat, flat.unfolded()
     before = memo.last(EarlierRun) if skip and memo else None
     packed = _packed(flat, before)
     outcome, detectors = _outcome(packed, skip, before)
     if outcome.left.any():
         fired = [task.firings - n for task, n in zip(flat.tasks, outcome.left.tolist(), strict=True)]
-        return Stuck(outcome.cycle, state_after(flat, fired).waiting())
+        return Stuck(outcome.cycle, state_after(section, fired).waiting())
     if memo:
         memo.keep(EarlierRun(flat, packed, outcome, detectors))
     return _result(flat, packed, outcome)
@@ -70,6 +71,7 @@ def _outcome(packed: Arrays, skip: bool, before: EarlierRun | None) -> tuple[Out
 
 def spans(flat: Flat) -> list[Span]:
     """When each unit is busy, starved or blocked in a run of this section, up to its end or deadlock; skips nothing."""
+    flat = flat.unfolded()
     packed = _packed(flat)
     rows: list[Row] = []
     tell_if_cold(CLOCK)
@@ -78,7 +80,7 @@ def spans(flat: Flat) -> list[Span]:
     for state, _ in clock.steps(begun, make_detectors(begun, on=False)):
         for unit, what, start, end, servers in state.spans[: state.scalars[clock_state.SPANS]].tolist():
             cause, of = _named(flat, what)
-            rows.append((flat.units[unit].name, cause, of, start, end, servers))
+            rows.append((flat.units[unit].name, cause, of, start, end, servers * flat.units[unit].gang))
         state.scalars[clock_state.SPANS] = 0
     return spans_of(rows)
 

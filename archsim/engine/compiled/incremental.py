@@ -15,7 +15,7 @@ from archsim.engine.arrays import Arrays
 
 from archsim.engine.compiled.clock_state import (  # isort: skip
     AT, BLOCKED, CAUSE, CHOICES, CLIENTS, CLIENTS_END, DIRTY, END, EVENTS, FIRED, FREE, HEAD, IN_RUN, IN_TURN,
-    LEAST_ROOM, LEFT, NOW, ORDER_END, READY, ROOM, SERVES_FIRST_COME, SINCE, SKIPPED, START, STARVED, STATUS,
+    LEAST_ROOM, LEFT, NOW, ORDER_END, PRIORITY, READY, ROOM, SERVES_FIRST_COME, SINCE, SKIPPED, START, STARVED, STATUS,
     TOKENS, TURN, State,
 )  # fmt: skip
 from archsim.engine.compiled.steady_state import AFTER, AFTERS, BEFORE, THEN, UNDER_WAY, VALID, Detectors
@@ -51,13 +51,14 @@ def changed_tasks(a: Arrays, b: Arrays) -> tuple[int, ...]:
     """The tasks whose cycles or numbers of firings differ; empty if the sections also differ in anything else."""
     same = (
         a.tasks.shape == b.tasks.shape
-        and np.array_equal(a.tasks[:, [0, 2, 3]], b.tasks[:, [0, 2, 3]])
+        and np.array_equal(a.tasks[:, [0, 2, 3, 4]], b.tasks[:, [0, 2, 3, 4]])
         and np.array_equal(a.runs[:, 2:], b.runs[:, 2:])
         and np.array_equal(a.takes, b.takes)
         and np.array_equal(a.gives, b.gives)
         and np.array_equal(a.streams, b.streams)
         and np.array_equal(a.units, b.units)
         and np.array_equal(a.order[:, 0], b.order[:, 0])
+        and np.array_equal(a.repeats, b.repeats)
     )
     if not same:
         return ()
@@ -79,6 +80,7 @@ def restore_before_change(state: State, detectors: Detectors, before: EarlierRun
     fresh = state.tasks[detectors.watched][:, [LEFT, AT, IN_RUN]]
     firings = state.tasks[:, LEFT].sum()
     state.tasks[:], state.streams[:], state.units[:] = kept.tasks[BEFORE], kept.streams[BEFORE], kept.units[BEFORE]
+    state.repeats[:] = kept.repeats[BEFORE]
     state.tasks[detectors.watched[:, None], [LEFT, AT, IN_RUN]] = fresh
     # A unit in order whose turn has come to a changed task has the firings of that turn from the new order.
     units = state.units
@@ -96,17 +98,19 @@ def restore_before_change(state: State, detectors: Detectors, before: EarlierRun
         _line_up_ready(state, units[unit])
     # The snapshot is handed on, as this run never passes that state: the next section may start from it too.
     detectors.tasks[BEFORE], detectors.streams[BEFORE], detectors.units[BEFORE] = state.tasks, state.streams, units
+    detectors.repeats[BEFORE] = state.repeats
     detectors.table[BEFORE], detectors.events[BEFORE] = kept.table[BEFORE], kept.events[BEFORE]
     return True
 
 
 def _line_up_ready(state: State, unit: np.ndarray) -> None:
-    """Fills the ring of a first-come unit's ready clients: longest ready first, ties by the task's place."""
+    """Fills the ring of a first-come unit's ready clients: by priority, longest ready first, then by place."""
     # Snapshots hold no rings: a ready client's place follows from since when it has been ready.
     tasks = state.clients[unit[CLIENTS] : unit[CLIENTS_END], 0]
     ready = tasks[state.tasks[tasks, STATUS] == READY]
     unit[HEAD] = 0
-    state.clients[unit[CLIENTS] : unit[CLIENTS] + len(ready), 1] = ready[np.lexsort((ready, state.tasks[ready, SINCE]))]
+    served = np.lexsort((ready, state.tasks[ready, SINCE], state.tasks[ready, PRIORITY]))
+    state.clients[unit[CLIENTS] : unit[CLIENTS] + len(ready), 1] = ready[served]
 
 
 def rejoin(packed: Arrays, state: State, detectors: Detectors, before: EarlierRun) -> Outcome | None:
@@ -152,6 +156,7 @@ def _states_match(state: State, detectors: Detectors, kept: Detectors, at: int) 
         and np.array_equal(state.streams[:, [TOKENS, ROOM]], streams[:, [TOKENS, ROOM]])
         and np.array_equal(state.units[:, [FREE, TURN]], units[:, [FREE, TURN]])
         and np.array_equal(state.units[free, CAUSE], units[free, CAUSE])
+        and np.array_equal(state.repeats, kept.repeats[at])
         and np.array_equal(state.units[turns, IN_TURN], units[turns, IN_TURN])
         and n == kept.table[at, UNDER_WAY]
         and np.array_equal(_sorted_events(detectors.events[at, :n]), _sorted_events(kept.events[at, :n]))

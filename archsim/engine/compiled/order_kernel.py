@@ -11,6 +11,7 @@ import numpy as np
 
 from archsim.engine.compiled.machine_code import compiled, inlined
 from archsim.engine.compiled.run_table import COUNT, CYCLES, GIVES, GIVES_END, NEXT, TAKES, TAKES_END
+from archsim.engine.compiled.turns import FIRINGS, TASK, next_turn
 
 from archsim.engine.compiled.order_state import (  # isort: skip
     ARRIVED, ARRIVED_END, AT, BLOCKED, DEPTH, EMPTIED, END, FILLED, FILLED_END, FIRED, FIRST, FREE_AT, FREED,
@@ -199,7 +200,7 @@ def _advance(state: OrderState, unit: np.ndarray, task: np.ndarray, n: int) -> N
         task[IN_RUN] = state.runs[task[AT], COUNT]
     unit[IN_TURN] -= n
     if not unit[IN_TURN]:
-        unit[TURN] += 1
+        unit[TURN] = next_turn(state.order, state.repeats, unit[TURN])
         unit[TURN_OF] = -1
         if unit[TURN] < unit[TURN_END]:
-            unit[TURN_OF], unit[IN_TURN] = state.order[unit[TURN], 0], state.order[unit[TURN], 1]
+            unit[TURN_OF], unit[IN_TURN] = state.order[unit[TURN], TASK], state.order[unit[TURN], FIRINGS]

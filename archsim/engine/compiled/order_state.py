@@ -11,6 +11,7 @@ import numpy as np
 
 from archsim.engine.arrays import FIRST_COME, Arrays
 from archsim.engine.compiled.run_table import COUNT, run_table
+from archsim.engine.compiled.turns import FIRINGS, TASK, order_and_repeats
 
 MOST_TIMES = 2**22  # entries of all rings together; sections with deeper queues are left to the clock kernel
 
@@ -30,8 +31,8 @@ TIME, TOKENS = range(2)  # columns of a ring
 class OrderState(NamedTuple):
     """A section under way: tables by task, stream, unit and run, and
 
-    takes and gives (stream, tokens); order (task, firings in a row); neighbours (task); queue, a ring of the units that
-    may go on; arrivals, frees and starts, for each stream a ring of (time, tokens moved up to then).
+    takes and gives (stream, tokens); order and repeats, see turns.py; neighbours (task); queue, a ring of the units
+    that may go on; arrivals, frees and starts, for each stream a ring of (time, tokens moved up to then).
     """
 
     tasks: np.ndarray
@@ -41,6 +42,7 @@ class OrderState(NamedTuple):
     takes: np.ndarray
     gives: np.ndarray
     order: np.ndarray
+    repeats: np.ndarray
     neighbours: np.ndarray
     queue: np.ndarray
     arrivals: np.ndarray
@@ -60,13 +62,14 @@ def accepts(a: Arrays) -> bool:
 def begin(a: Arrays) -> OrderState:
     """The state before the first firing, with every unit in the queue."""
     sizes = _ring_sizes(a)
-    order, units = _units(a)
+    order, repeats = order_and_repeats(a)
+    order, units = _units(a, order)
     neighbours, tasks = _tasks(a)
     arrivals, frees, starts = (np.zeros((int(sizes.sum()), 2), dtype=np.int64) for _ in range(3))
     return OrderState(
         tasks=tasks, streams=_streams(a, sizes), units=units, runs=_runs(a), takes=a.takes, gives=a.gives, order=order,
-        neighbours=neighbours, queue=np.arange(len(units), dtype=np.int64), arrivals=arrivals, frees=frees,
-        starts=starts, scalars=np.array([0, len(units), 0, 0], dtype=np.int64),
+        repeats=repeats, neighbours=neighbours, queue=np.arange(len(units), dtype=np.int64), arrivals=arrivals,
+        frees=frees, starts=starts, scalars=np.array([0, len(units), 0, 0], dtype=np.int64),
     )  # fmt: skip
 
 
@@ -98,7 +101,7 @@ def _streams(a: Arrays, sizes: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _units(a: Arrays) -> tuple[np.ndarray, np.ndarray]:
+def _units(a: Arrays, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The orders and the units; units that serve a single task first come get an order of all its firings."""
     rows = np.zeros((len(a.units), 8), dtype=np.int64)
     rows[:, LATENCY], rows[:, QUEUED] = a.units[:, 1], 1
@@ -106,11 +109,11 @@ def _units(a: Arrays) -> tuple[np.ndarray, np.ndarray]:
     free = np.flatnonzero(a.units[:, 2] == FIRST_COME)
     task_of = np.zeros(len(rows), dtype=np.int64)
     task_of[a.tasks[:, 0]] = np.arange(len(a.tasks))
-    added = np.stack([task_of[free], a.tasks[task_of[free], 1]], axis=1)
-    rows[free, TURN] = len(a.order) + np.arange(len(free))
+    added = np.stack([task_of[free], a.tasks[task_of[free], 1], *np.zeros((2, len(free)), dtype=np.int64)], axis=1)
+    rows[free, TURN] = len(order) + np.arange(len(free))
     rows[free, TURN_END] = rows[free, TURN] + 1
-    order = np.concatenate([a.order, added])
-    rows[:, TURN_OF], rows[:, IN_TURN] = order[rows[:, TURN]].T
+    order = np.concatenate([order, added])
+    rows[:, TURN_OF], rows[:, IN_TURN] = order[rows[:, TURN]][:, [TASK, FIRINGS]].T
     return order, rows
 
 

@@ -15,11 +15,12 @@ import numpy as np
 
 from archsim.engine.compiled.clock_state import (  # isort: skip
     AT, BLOCKED, CAUSE, CHANGED, CONSUMER, EVENTS, FIRED, FREE, FULL, IDLE, IN_RUN, IN_TURN, LAST, LEFT,
-    MOST_GIVEN, MOST_TAKEN, NOBODY, NOW, ORDER_END, PHASE, PRODUCER, READY, ROOM, SHORT, SINCE, SKIPPED, START,
-    STARVED, STATUS, TOKENS, TURN, WRAPPED, State,
+    MOST_GIVEN, MOST_TAKEN, NOBODY, NOW, ORDER_END, PHASE, PRODUCER, READY, REPEATS, REPEATS_END, ROOM,
+    SERVES_FIRST_COME, SHORT, SINCE, SKIPPED, START, STARVED, STATUS, TOKENS, TURN, WRAPPED, State,
 )  # fmt: skip
 from archsim.engine.compiled.machine_code import compiled, inlined
 from archsim.engine.compiled.run_table import COUNT, RUN_TASK
+from archsim.engine.compiled.turns import ROUNDS
 
 EVENTS_KEPT = 128  # a state with more events under way is not kept: comparing events takes their number squared
 LEAST_PERIODS = 4  # a task with fewer periods left gets no detector
@@ -46,7 +47,8 @@ class Detectors(NamedTuple):
     """The detectors of periodic behaviour, each with the state it has kept: 0 is the anchor's, each other a task's.
 
     `of_task` gives a task's detector, 0 for none. `table` has a row for each detector. `watched` are tasks that differ
-    from an earlier run. tasks, streams, units and events are the kept states, with event times from the state on.
+    from an earlier run. tasks, streams, units, repeats and events are the kept states, with event times from the state
+    on.
     """
 
     of_task: np.ndarray
@@ -56,6 +58,7 @@ class Detectors(NamedTuple):
     tasks: np.ndarray
     streams: np.ndarray
     units: np.ndarray
+    repeats: np.ndarray
     events: np.ndarray
 
 
@@ -65,7 +68,8 @@ def make_detectors(state: State, *, on: bool, watched: tuple[int, ...] = ()) -> 
     used = 0
     periods = np.bincount(state.runs[:, RUN_TASK], weights=state.runs[:, COUNT])
     several = np.bincount(state.runs[:, RUN_TASK]) > 1
-    most = MOST_KEPT // (state.tasks.size + state.streams.size + state.units.size + 2 * EVENTS_KEPT)
+    kept = (state.tasks, state.streams, state.units, state.repeats)
+    most = MOST_KEPT // (sum(table.size for table in kept) + 2 * EVENTS_KEPT)
     for task in np.flatnonzero(several & (state.tasks[:, LEFT] >= LEAST_PERIODS * periods))[:most] if on else ():
         used += 1
         of_task[task] = used
@@ -75,11 +79,9 @@ def make_detectors(state: State, *, on: bool, watched: tuple[int, ...] = ()) -> 
     rows = len(state.tasks) + len(state.streams) + len(state.units)
     scalars = np.array([NOBODY, NOBODY, 0, -1, on, -ADVANCE * rows, rows, -1, 0], dtype=np.int64)
     # Allocated here once, as the kernels may allocate nothing.
-    tasks, streams, units, events = (
-        np.empty((used, *shape), dtype=np.int64)
-        for shape in (state.tasks.shape, state.streams.shape, state.units.shape, (EVENTS_KEPT, 2))
-    )
-    return Detectors(of_task, table, scalars, np.array(watched, dtype=np.int64), tasks, streams, units, events)
+    shapes = [*(table.shape for table in kept), (EVENTS_KEPT, 2)]
+    states = [np.empty((used, *shape), dtype=np.int64) for shape in shapes]
+    return Detectors(of_task, table, scalars, np.array(watched, dtype=np.int64), *states)
 
 
 @inlined
@@ -214,6 +216,7 @@ def _keep_state(state: State, detectors: Detectors, detector: int) -> None:
     _copy(state.tasks, detectors.tasks[detector])
     _copy(state.streams, detectors.streams[detector])
     _copy(state.units, detectors.units[detector])
+    _copy(state.repeats, detectors.repeats[detector])
     now, events = state.scalars[NOW], state.scalars[EVENTS]
     row = detectors.table[detector]
     row[THEN], row[FIRED_THEN], row[UNDER_WAY] = now, state.scalars[FIRED], events
@@ -264,8 +267,24 @@ def _row_differs(state: State, detectors: Detectors, detector: int, i: int) -> b
     then, now = detectors.units[detector, i - streams], state.units[i - streams]
     if now[FREE] != then[FREE] or (now[FREE] and now[CAUSE] != then[CAUSE]):
         return True
+    if not now[SERVES_FIRST_COME] and now[REPEATS] < now[REPEATS_END]:
+        rounds = _rounds_changed(state, detectors, detector, now)
+        return now[TURN] != then[TURN] or rounds > 1 or (rounds == 1 and now[IN_TURN] != then[IN_TURN])
     # At another entry of the order as much of it must be left as of the kept one; `_periods_ahead` compares entries.
     return now[TURN] != then[TURN] and now[IN_TURN] != then[IN_TURN]
+
+
+@compiled
+def _rounds_changed(state: State, detectors: Detectors, detector: int, unit: np.ndarray) -> int:
+    """How many repeats of a unit's order have another number of rounds left.
+
+    With one, the unit is in the same place of a later round: repeats inside it were gone through as a whole, and none
+    around it has come to its next round.
+    """
+    changed = 0
+    for i in range(unit[REPEATS], unit[REPEATS_END]):
+        changed += state.repeats[i, ROUNDS] != detectors.repeats[detector, i, ROUNDS]
+    return changed
 
 
 @compiled
@@ -317,6 +336,10 @@ def _periods_ahead(state: State, detectors: Detectors, detector: int) -> int:
         if now[TOKENS] != then[TOKENS]:
             drifts = True
             most = min(most, _periods_of_drift(state, detectors, detector, i))
+    for i in range(len(state.repeats)):
+        passed = detectors.repeats[detector, i, ROUNDS] - state.repeats[i, ROUNDS]
+        if passed:
+            most = min(most, (state.repeats[i, ROUNDS] - 1) // passed)
     for i in range(len(state.units)):
         then, now = detectors.units[detector, i], state.units[i]
         passed = now[TURN] - then[TURN]
@@ -382,6 +405,8 @@ def _skip(state: State, detectors: Detectors, detector: int, periods: int) -> No
         for what in (SHORT, FULL):
             if state.streams[i, what] > since:
                 state.streams[i, what] += later
+    for i in range(len(state.repeats)):
+        state.repeats[i, ROUNDS] -= periods * (detectors.repeats[detector, i, ROUNDS] - state.repeats[i, ROUNDS])
     for i in range(len(state.units)):
         then, now = detectors.units[detector, i], state.units[i]
         if now[TURN] != then[TURN]:

@@ -54,16 +54,8 @@ def _wait_graph(flat: Flat, waiting: Sequence[Waiting]) -> networkx.DiGraph:
     graph = networkx.DiGraph()
     for w in waiting:
         graph.add_node(w.task, wait=w)
-        graph.add_edge(w.task, _awaited(flat, w))
+        graph.add_edge(w.task, w.awaited)
     return graph
-
-
-def _awaited(flat: Flat, w: Waiting) -> int:
-    """The task that has to fire before this one can; it waits too, as nothing can fire."""
-    if w.turn is not None:
-        return w.turn
-    stream = flat.streams[w.stream]
-    return stream.producer if w.cause == "starved" else stream.consumer
 
 
 def _wait_cycles(flat: Flat, waits_for: networkx.DiGraph) -> list[Cycle]:
@@ -177,7 +169,7 @@ def _done(state: TokenState, tasks: Collection[int]) -> bool:
 
 def _coupling(flat: Flat) -> networkx.Graph:
     """The tasks, joined by an edge where they share a stream or an order; tasks in other components do not matter."""
-    graph = networkx.Graph((s.producer, s.consumer) for s in flat.streams)
+    graph = networkx.Graph((s.producer, consumer) for s in flat.streams for consumer in s.consumers)
     graph.add_nodes_from(range(len(flat.tasks)))
     for unit in flat.units:
         # First come, the clients of a unit delay each other but never keep each other from firing.
@@ -189,9 +181,9 @@ def _coupling(flat: Flat) -> networkx.Graph:
 def _no_way_out(flat: Flat, cycle: Cycle, last: Cycle) -> list[str]:
     """What has to change instead of a depth, by the cycle that is left when no stream has a limit."""
     turns = [
-        f"on '{flat.units[flat.tasks[w.task].unit].name}', where it is the turn of '{flat.tasks[w.turn].name}'"
+        f"on '{flat.units[flat.tasks[w.task].unit].name}', where it is the turn of '{flat.tasks[w.awaited].name}'"
         for w in last
-        if w.turn is not None
+        if w.cause == "turn"
     ]
     change = f"the order of firings {' and '.join(turns)}, or" if turns else "what firings take and give, or"
     said = f"way out: no depth lets it run to its end; {change} initial tokens must change"
@@ -216,7 +208,7 @@ def _wait(flat: Flat, w: Waiting) -> Wait:
     task = flat.tasks[w.task]
     unit = flat.units[task.unit].name
     head = f"'{task.name}' at firing {w.firing + 1} of {task.firings}"
-    other = flat.tasks[_awaited(flat, w)].name
+    other = flat.tasks[w.awaited].name
     details: dict[str, Any] = {}
     if w.cause == "turn":
         text = f"{head} waits for its turn on '{unit}' after '{other}'"
