@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from archsim import Design, DesignError, load_design
+from archsim import Design, DesignError, MappingError, load_design
 from archsim.quantity import Written
 from archsim.schema import schema_lines
 from archsim.units import KINDS, Unit
@@ -134,6 +134,21 @@ def takes_no_fewer_cycles_for_more(
             assert one.cycles(more) >= one.cycles(item), f"{more} after {item}"
 
 
+def shares_a_firing_or_refuses(name: str, written: dict[str, Any] | None = None) -> None:
+    """More servers take no longer, and together no fewer server-cycles; or a firing is one server's."""
+    one = made(name, written)
+    for item in samples(one, (1, 7, 300)):
+        try:
+            taken = [one.cycles(item, servers) for servers in (1, 2, 3, 8)]
+        except MappingError as refusal:
+            assert "a firing is done by one server, 2 are asked for" in str(refusal)  # noqa: PT017
+            assert one.cycles(item, 1) == one.cycles(item)
+            continue
+        assert taken[0] == one.cycles(item)
+        assert taken == sorted(taken, reverse=True), str(item)
+        assert all(n * t >= taken[0] for n, t in zip((1, 2, 3, 8), taken, strict=True)), str(item)
+
+
 def refuses_foreign_work(name: str, written: dict[str, Any] | None = None) -> None:
     one = made(name, written)
     for other in sorted(set(OP_KINDS) - set(one.does)):
@@ -189,6 +204,7 @@ CONTRACTS = (
     does_op_kinds_that_there_are,
     takes_whole_cycles,
     takes_no_fewer_cycles_for_more,
+    shares_a_firing_or_refuses,
     refuses_foreign_work,
     refuses_unknown_and_missing_keys,
     feels_each_of_its_numbers,
