@@ -1,6 +1,6 @@
 """archsim: accelerators as YAML, kernels beside them, and a cycle-approximate event model that joins the two.
 
-For users: load_design, load_model, load_selection, simulate, simulate_steps, size_fifos. The packages dataflow
+For users: load_design, load_model, load_selection, simulate, simulate_steps, size_fifos, stalls. The packages dataflow
 and mappers stand beside it.
 """
 
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from archsim.fifos.sizes import FifoSizes, size_fifos
     from archsim.files.shipped import load_model
     from archsim.report.report import Report, simulate, simulate_steps
+    from archsim.run.stalls import Stalls, stalls
     from archsim.selection.selection import Selection, load_selection
 
 __all__ = [
     "Deadlock", "Design", "DesignError", "FifoSizes", "GraphError", "InputError", "MappingError", "Report",
-    "ScheduleError", "Selection", "load_design", "load_model", "load_selection", "simulate", "simulate_steps",
-    "size_fifos",
+    "ScheduleError", "Selection", "Stalls", "load_design", "load_model", "load_selection", "simulate",
+    "simulate_steps", "size_fifos", "stalls",
 ]  # fmt: skip
 
 _HOMES = {
@@ -29,6 +30,7 @@ _HOMES = {
     "archsim.fifos.sizes": ("FifoSizes", "size_fifos"),
     "archsim.files.shipped": ("load_model",),
     "archsim.report.report": ("Report", "simulate", "simulate_steps"),
+    "archsim.run.stalls": ("Stalls", "stalls"),
     "archsim.selection.selection": ("Selection", "load_selection"),
 }
 

@@ -35,23 +35,26 @@ def engine_for(engine: str, firings: int | None) -> str:
     return "simpy"
 
 
-def attempt(flat: Flat, *, engine: str = "auto", memo: Memo | None = None) -> SectionResult | Stuck:
+def attempt(
+    flat: Flat, *, engine: str = "auto", memo: Memo | None = None, turns: bool = False
+) -> SectionResult | Stuck:
     """One run of the section on the named engine, or where it is stuck.
 
+    With `turns`, waits of a unit in order count for ("turn", "") while a firing could start whose turn it is not.
     Raises InputError for an engine that is not there, and for a section that the named one does not take.
     """
     engine = engine_for(engine, sum(task.firings for task in flat.tasks))
     if engine == "recurrence":
         from archsim.engine.recurrence import run as run_recurrence
 
-        return run_recurrence(flat)
+        return run_recurrence(flat)  # every task has a unit of its own, and so every turn
     if engine == "simpy":
         from archsim.engine.simpy_engine import run as run_simpy
 
-        return run_simpy(flat)
+        return run_simpy(flat, turns=turns)
     from archsim.engine.compiled.engine import run as run_compiled
 
-    return run_compiled(flat, memo=memo)
+    return run_compiled(flat, memo=memo, turns=turns)
 
 
 def spans(flat: Flat, *, engine: str = "auto") -> list[Span]:

@@ -11,11 +11,11 @@ Row = Sequence[int]
 
 
 def section_result(
-    flat: Flat, cycles: int, tasks: Sequence[Row], streams: Sequence[Row], *, skipped: int = 0
+    flat: Flat, cycles: int, tasks: Sequence[Row], streams: Sequence[Row], *, turned: Row = (), skipped: int = 0
 ) -> SectionResult:
     """The result of `cycles`: of each task (start, end, busy), of each stream (moved, peak, starved, blocked).
 
-    `flat` is the unfolded section.
+    `flat` is the unfolded section. `turned`, by unit, where waits for a turn are told apart.
     """
     # Unfolded, a stream has one consumer, which alone can starve for it, and one producer, which alone it can block.
     stalls: list[dict[tuple[str, str], int]] = [{} for _ in flat.units]
@@ -28,6 +28,8 @@ def section_result(
         # The buffer of a broadcast holds a token until its last consumer has finished, so the fullest view is its peak.
         most = max(peak, moved[stream.name].peak if stream.name in moved else 0)
         moved[stream.name] = StreamResult(n, n, most)
+    for waits, n in zip(stalls, turned, strict=False):
+        waits |= {("turn", ""): n} if n else {}
     units = {}
     for unit, waits in zip(flat.units, stalls, strict=True):
         busy = sum(tasks[task][2] for task in unit.tasks)

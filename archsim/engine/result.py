@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class UnitResult:
     """Server-cycles of a unit by cause; the four add up to servers x cycles of the section.
 
-    `stalls` has the starved and the blocked cycles by (cause, stream waited for).
+    `stalls` has the starved and the blocked cycles by (cause, stream waited for), and ("turn", "") where asked for.
     """
 
     busy_cycles: int

@@ -26,7 +26,7 @@ from archsim.engine.token_state import state_after
 from dataflow.order import walked
 
 AFTER_ALL_ELSE = 2  # SimPy handles events of one time by priority: 0 urgent, 1 normal
-STARVED, BLOCKED, IDLE = "starved", "blocked", "idle"
+STARVED, BLOCKED, TURN, IDLE = "starved", "blocked", "turn", "idle"
 
 
 class _Queue:
@@ -184,6 +184,26 @@ class _InOrder(_Server):
                 self.turn, self.in_turn = next(self.order, (None, 0))
 
 
+class _InTurns(_InOrder):
+    """A unit in order that tells apart, where the firing in turn cannot start, whether another one of it could."""
+
+    __slots__ = ("clients",)
+
+    def __init__(self, env: simpy.Environment, flat: FlatUnit, tasks: list[_Progress]) -> None:
+        self.clients = [tasks[i] for i in flat.tasks]
+        super().__init__(env, flat, tasks)
+
+    def notice(self, task: _Progress) -> None:
+        if self.free:
+            self.next()
+
+    def stall(self, cause: tuple[str, str]) -> None:
+        waits = cause[0] in (STARVED, BLOCKED)
+        if waits and any(task.left and task.lacks()[0] == IDLE for task in self.clients):
+            cause = TURN, ""
+        super().stall(cause)
+
+
 class _FirstCome(_Server):
     """A unit that serves, of the lowest priority, the firing that has been ready for longest.
 
@@ -286,10 +306,11 @@ def spans(flat: Flat) -> list[Span]:
     return spans_of(rows)
 
 
-def run(flat: Flat, *, record: list[Row] | None = None) -> SectionResult | Stuck:
+def run(flat: Flat, *, record: list[Row] | None = None, turns: bool = False) -> SectionResult | Stuck:
     """One run of this section, event by event; Stuck when nothing can happen any more and firings are left.
 
-    Appends a row to `record`, where given, for each stretch of a unit's time.
+    Appends a row to `record`, where given, for each stretch of a unit's time. With `turns`, waits of a unit in order
+    count as such for a turn, ("turn", ""), while a firing could start whose turn it is not.
     """
     section, flat = flat, flat.unfolded()
     env = simpy.Environment()
@@ -297,7 +318,8 @@ def run(flat: Flat, *, record: list[Row] | None = None) -> SectionResult | Stuck
     tasks = [_Progress(i, t, [_Run(r, queues) for r in t.runs]) for i, t in enumerate(flat.tasks)]
     for queue, stream in zip(queues, flat.streams, strict=True):
         queue.producer, queue.consumer = tasks[stream.producer], tasks[stream.consumer]
-    servers = [(_FirstCome if unit.order is None else _InOrder)(env, unit, tasks) for unit in flat.units]
+    in_order = _InTurns if turns else _InOrder
+    servers = [(_FirstCome if unit.order is None else in_order)(env, unit, tasks) for unit in flat.units]
     for server in servers:
         server.record = record
         if isinstance(server, _FirstCome):

@@ -185,8 +185,8 @@ class SlowClock:
     equals. A place is taken until each consumer of its token has finished.
     """
 
-    def __init__(self, section: Section, units: Units) -> None:
-        self.plain, self.units = Plain(section), units
+    def __init__(self, section: Section, units: Units, *, turns: bool = False) -> None:
+        self.plain, self.units, self.turns = Plain(section), units, turns
         p = self.plain
         self.now = 0
         self.tokens = {(s, t): p.initial[s] for s, consumers in p.consumers.items() for t in consumers}
@@ -299,7 +299,10 @@ class SlowClock:
         """Why a free server does nothing: of tasks that wait, those without room speak first, then the first listed."""
         if self.units[unit]["arbitration"] == "in_order":
             task = self.in_turn(unit)
-            return (self.lack(task) if task else None) or ("idle", "")
+            lack = self.lack(task) if task else None
+            if lack and self.turns and any(not self.lack(other) for other in self.unfinished(unit)):
+                return "turn", ""
+            return lack or ("idle", "")
         lacks = [lack for t in self.unfinished(unit) if (lack := self.lack(t))]
         blocked = [lack for lack in lacks if lack[0] == "blocked"]
         return next(iter(blocked or lacks), ("idle", ""))
@@ -310,7 +313,7 @@ class SlowClock:
             self.seen.units[unit]["busy"] += self.units[unit]["count"] - free
             if free:
                 cause = self.why(unit)
-                self.seen.units[unit][cause[0]] += free
+                self.seen.units[unit][cause[0]] = self.seen.units[unit].get(cause[0], 0) + free
                 if cause[0] != "idle":
                     self.seen.stalls[unit][cause] = self.seen.stalls[unit].get(cause, 0) + free
         for stream, peak in self.seen.peaks.items():

@@ -141,6 +141,17 @@ def test_made_sections() -> None:
     assert not {what: n for what, n in seen.items() if n < RARE.get(what, LEAST)}, seen
 
 
+def test_waits_for_a_turn() -> None:
+    """Told apart, they are the same on both engines, where periods are skipped too."""
+    told = 0
+    for seed in range(600):
+        flat = made(Random(seed), rounds=40 if seed % 3 == 0 else None)
+        expected = simpy_engine.run(flat, turns=True)
+        assert run(flat, turns=True) == run(flat, turns=True, skip=False) == expected, seed
+        told += isinstance(expected, SectionResult) and any(("turn", "") in u.stalls for u in expected.units.values())
+    assert told >= 60
+
+
 def test_made_sections_are_all_different() -> None:
     """Seeds do not repeat themselves, apart from sections of a task or two without streams."""
     assert len({made(Random(seed)) for seed in range(1_000)}) > 950

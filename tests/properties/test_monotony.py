@@ -4,18 +4,16 @@ Where a unit serves first come, a change may put requests in another order: then
 """
 
 import random
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from shipped_runs import CASES, RUNS, network
 
 import archsim
 import mappers
 from archsim import Design, InputError
-from archsim.files.shipped import shipped
 from archsim.report.report import Report
-from dataflow.models.model import Model
 
 # Geometry: more of these may cost more cycles, because work is padded to it, and not because it is slower.
 GEOMETRY = {
@@ -29,28 +27,12 @@ GEOMETRY = {
 TIMES = {"request_overhead", "latency_cycles", "launch_overhead", "measured_time", "interval_cycles"}
 NEITHER = {"measured_macs", "cache_region", "request_bytes"}  # what was measured; a share of a memory; a cut of bytes
 FIRST_COME = 1.02
-RUNS = {
-    "a100": ("llama3_8b", {"decode": {"context": 512}, "prefill": {"prompt": 64}}),
-    "agx_orin": ("videollm_online_8b", {"decode": {"context": 512}, "frame": {"context": 300}}),
-    "streaming_machine": ("toy_llm", {"attention": {"prompt": 8, "context": 8}}),
-    "tellme_kv260": ("bitnet_b158_large", {"decode": {"context": 64}, "prefill": {"prompt": 16}}),
-    "toy": ("toy_llm", {"decode": {"context": 16}, "prefill": {"prompt": 8}, "question": {"context": 9, "prompt": 3}}),
-    "toy_retrieval": ("toy_video", {"decode": {"context": 24}, "frame": {"context": 24}, "prefill": {"prompt": 16}}),
-    "vrex48": ("videollm_online_8b", {"decode": {"context": 512}, "frame": {"context": 300}}),
-    "vrex8": ("videollm_online_8b", {"decode": {"context": 512}, "frame": {"context": 300}, "prefill": {"prompt": 70}}),
-}  # fmt: skip
 # From where almost nothing fits to where all does.
 SIZES = [
     ("vrex8", "frame", "units.buffer.capacity", [n * 1000 for n in (440, 600, 620, 640, 780, 800, 900, 4000)]),
     ("vrex8", "prefill", "units.buffer.capacity", [n * 1000 for n in (700, 800, 1000, 1200, 1500, 2000, 4000)]),
     ("toy_retrieval", "frame", "units.buffer.capacity", [132, 150, 180, 256, 400, 600, 1024, 2048]),
 ]
-CASES = [(design, phase) for design, (_, phases) in RUNS.items() for phase in phases]
-
-
-@cache
-def network(name: str) -> Model:
-    return archsim.load_model(name).model_copy(update={"layers": 2})
 
 
 def run(on: Design, design: str, phase: str) -> Report:
@@ -108,7 +90,3 @@ def test_a_larger_buffer_is_not_slower_where_activations_spill(design: str, phas
     taken = [run(shipped_design.with_({path: f"{size} B"}), design, phase).cycles for size in sizes]
     assert [(a, b) for a, b in pairwise(zip(sizes, taken, strict=True)) if b[1] > a[1] * FIRST_COME] == []
     assert taken[0] > taken[-1] * FIRST_COME
-
-
-def test_no_design_is_left_out() -> None:
-    assert set(RUNS) == set(shipped())

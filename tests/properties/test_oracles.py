@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from oracles import CAUSES, Account, SlowClock, recurrence, run_untimed
 
 from archsim import Deadlock
-from archsim.engine import ENGINES, run
+from archsim.engine import ENGINES, attempt, run
 from archsim.engine.flat import flatten
 from archsim.engine.result import SectionResult
 
@@ -82,6 +82,19 @@ def test_starts_and_ends_solve_the_recurrence(case: Drawn, engine: str) -> None:
 @given(case=drawn())
 def test_every_total_is_that_of_the_slow_clock(case: Drawn, engine: str) -> None:
     agrees_with_slow_clock(case, engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@SOME
+@given(case=drawn(most_tasks=5))
+def test_stalls_with_turns_are_those_of_the_slow_clock(case: Drawn, engine: str) -> None:
+    seen = SlowClock(case.section, case.units, turns=True).run()
+    found = attempt(flatten(case.section, case.design), engine=engine, turns=True)
+    if isinstance(found, SectionResult):
+        assert {name: unit.stalls for name, unit in found.units.items()} == seen.stalls
+        assert {name: unit.idle_cycles for name, unit in found.units.items()} == {
+            name: spent["idle"] for name, spent in seen.units.items()
+        }
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -19,11 +19,13 @@ from kernels.limits import EVENTS_AT_ONCE, beyond
 FIRINGS_A_CALL = 500_000  # a fraction of a second: Python hears an interrupt only between two calls of a kernel
 
 
-def run(packed: Arrays, *, skip: bool, patience: int, before: EarlierRun | None) -> tuple[Outcome, Detectors] | None:
+def run(
+    packed: Arrays, *, skip: bool, patience: int, before: EarlierRun | None, turns: bool
+) -> tuple[Outcome, Detectors] | None:
     """The outcome and the detectors with their snapshots; None once `patience` firings were run and it is not done."""
     watched = changed_tasks(packed, before.packed) if before else ()
     tell_if_cold(CLOCK)
-    begun = clock_state.begin(packed)
+    begun = clock_state.begin(packed, turns=turns)
     detectors = make_detectors(begun, on=skip, watched=watched)
     # A restored state has its clients sorted already.
     if not (before and watched and restore_before_change(begun, detectors, before)):
@@ -62,4 +64,5 @@ def _outcome(packed: Arrays, state: State) -> Outcome:
         tasks[:, clock_state.LEFT], tasks[:, clock_state.START], tasks[:, clock_state.END],
         streams[:, clock_state.STARVED], streams[:, clock_state.BLOCKED],
         packed.streams[:, 0] - streams[:, clock_state.LEAST_ROOM],
+        state.units[:, clock_state.TURNED] * (state.scalars[clock_state.TURNS] != 0),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from archsim.engine.compiled.clock_state import (  # isort: skip
     AT, AWAY, CAUSE, CHANGED, CHOICES, CLIENTS, CLIENTS_END, CONSUMER, DIRTY, END, EVENTS, FILLED, FIRED,
     FIRST_BLOCKED, FIRST_STARVED, FREE, FULL, HEAD, IDLE, IN_RUN, IN_TURN, LAST, LATENCY, LEAST_ROOM, LEFT, MARKED,
     NOBODY, NOW, ORDER_END, PHASE, PLACE, PRIORITY, PRODUCER, READY, ROOM, SERVES_FIRST_COME, SHORT, SINCE, SPANS,
-    START, STATUS, TOKENS, TURN, UNIT, WAITING, WAITS_BLOCKED, WAITS_STARVED, WITHOUT_ROOM, WRAPPED, State,
+    START, STATUS, TOKENS, TURN, TURNS, UNIT, WAITING, WAITS_BLOCKED, WAITS_STARVED, WITHOUT_ROOM, WRAPPED, State,
 )  # fmt: skip
 from archsim.engine.compiled.machine_code import compiled, inlined
 from archsim.engine.compiled.run_table import COUNT, CYCLES, GIVES, GIVES_END, NEXT, RUN_TASK, TAKES, TAKES_END
@@ -130,7 +130,7 @@ def _notice(state: State, task: int) -> None:
             _mark(state, unit)
     elif state.units[unit, FREE]:
         turn = state.units[unit, TURN]
-        if turn < state.units[unit, ORDER_END] and state.order[turn, TASK] == task:
+        if turn < state.units[unit, ORDER_END] and (state.order[turn, TASK] == task or state.scalars[TURNS]):
             _mark(state, unit)
 
 
@@ -162,6 +162,8 @@ def _serve(state: State, unit: int) -> None:
         task = state.order[turn, TASK]
         cause = _lacks(state, state.tasks[task, AT])
         if cause != IDLE:
+            if state.scalars[TURNS] and _another_could(state, unit):
+                cause = 2 * len(state.streams) + unit
             _stall(state, unit, cause, state.scalars[NOW])
             return
         _start(state, task, unit)
@@ -171,6 +173,16 @@ def _serve(state: State, unit: int) -> None:
             state.units[unit, TURN] = following
             if following < state.units[unit, ORDER_END]:
                 state.units[unit, IN_TURN] = state.order[following, FIRINGS]
+
+
+@compiled
+def _another_could(state: State, unit: int) -> bool:
+    """True where a firing of a unit in order could start, which is not in turn if that one could not."""
+    for i in range(state.units[unit, CLIENTS], state.units[unit, CLIENTS_END]):
+        task = state.clients[i, 0]
+        if state.tasks[task, LEFT] and _lacks(state, state.tasks[task, AT]) == IDLE:
+            return True
+    return False
 
 
 @inlined

@@ -1,7 +1,7 @@
 """The state of the clock kernel: int64 tables with a row for each task, stream, unit, run, order entry and event.
 
 Times are absolute, in cycles. A cause is one number: a stream's index where it is starved for, the number of streams +
-the index where it is blocked on, or IDLE.
+the index where it is blocked on, twice that number + a unit's index where another of its firings could start, or IDLE.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ PRODUCER, CONSUMER, TOKENS, ROOM, LEAST_ROOM, FILLED, STARVED, BLOCKED, SHORT, F
 LATENCY, SERVES_FIRST_COME, ORDER_END, CLIENTS, CLIENTS_END, FREE, CAUSE, CHANGED, TURN, IN_TURN = range(10)
 # No client before `first_starved` lacks tokens, none before `first_blocked` lacks places.
 MARKED, HEAD, WAITING, WITHOUT_ROOM, FIRST_STARVED, FIRST_BLOCKED = range(10, 16)
-# Units in order have no clients: in the place of those columns stand the repeats of their order.
-REPEATS, REPEATS_END = HEAD, WAITING
-NOW, EVENTS, DIRTY, CHOICES, FIRED, LAST, PHASE, WRAPPED, SKIPPED, SPANS = range(10)  # places in `scalars`
+# Units in order choose among no clients: in the place of those columns stand the repeats of their order, and the
+# server-cycles in which another firing than the one in turn could start, if `turns` are counted.
+REPEATS, REPEATS_END, TURNED = HEAD, WAITING, WITHOUT_ROOM
+NOW, EVENTS, DIRTY, CHOICES, FIRED, LAST, PHASE, WRAPPED, SKIPPED, SPANS, TURNS = range(11)  # places in `scalars`
 SPANS_A_CALL = 2**16  # rows of spans; when they are full the kernel returns, so that they can be read and emptied
 
 
@@ -60,14 +61,14 @@ class State(NamedTuple):
     scalars: np.ndarray
 
 
-def begin(a: Arrays, *, spans: bool = False) -> State:
+def begin(a: Arrays, *, spans: bool = False, turns: bool = False) -> State:
     """The state before the first event: every unit has to look for firings that it can start."""
     ordered = np.flatnonzero(a.units[:, 2] != FIRST_COME)
     first_come = np.flatnonzero(a.units[:, 2] == FIRST_COME)
     clients = np.stack([np.argsort(a.tasks[:, 0], kind="stable"), _zeros(len(a.tasks))], axis=1)
     order, repeats = order_and_repeats(a)
-    scalars = _zeros(10)
-    scalars[DIRTY], scalars[CHOICES] = len(ordered), len(first_come)
+    scalars = _zeros(11)
+    scalars[DIRTY], scalars[CHOICES], scalars[TURNS] = len(ordered), len(first_come), turns
     return State(
         tasks=_tasks(a), streams=_streams(a), units=_units(a, order), runs=run_table(a), takes=a.takes, gives=a.gives,
         order=order, repeats=repeats, clients=clients, dirty=np.concatenate([ordered[::-1], np.zeros_like(first_come)]),

@@ -27,20 +27,21 @@ MOST = 2**62  # also the depth of a stream without limit
 PATIENCE = 8  # the clock runs one firing in eight before it leaves a section to the order kernel, if that accepts it
 
 
-def run(flat: Flat, *, skip: bool = True, memo: Memo | None = None) -> SectionResult | Stuck:
+def run(flat: Flat, *, skip: bool = True, memo: Memo | None = None, turns: bool = False) -> SectionResult | Stuck:
     """One run of this section; Stuck when nothing can happen any more and firings are left.
 
     Skips repeats, and the parts that are equal to the run before, which `memo` holds. With `skip` False every firing is
-    run one by one. Raises ScheduleError where cycles or tokens could pass 2^62.
+    run one by one. `turns` is as in the SimPy engine; runs of a memo do not have it. Raises ScheduleError where cycles
+    or tokens could pass 2^62.
     """
     section, flat = flat, flat.unfolded()
-    before = memo.last(EarlierRun) if skip and memo else None
+    before = memo.last(EarlierRun) if skip and memo and not turns else None
     packed = _packed(flat, before)
-    outcome, detectors = _outcome(packed, skip, before)
+    outcome, detectors = _outcome(packed, skip, before, turns)
     if outcome.left.any():
         fired = [task.firings - n for task, n in zip(flat.tasks, outcome.left.tolist(), strict=True)]
         return Stuck(outcome.cycle, state_after(section, fired).waiting())
-    if memo:
+    if memo and not turns:
         memo.keep(EarlierRun(flat, packed, outcome, detectors))
     return _result(flat, packed, outcome)
 
@@ -55,15 +56,18 @@ def _result(flat: Flat, packed: Arrays, outcome: Outcome) -> SectionResult:
     tasks = [*zip(outcome.start.tolist(), outcome.end.tolist(), busy.tolist(), strict=True)]
     counted = (moved, outcome.peak, outcome.starved, outcome.blocked)
     streams = [*zip(*(column.tolist() for column in counted), strict=True)]
-    return section_result(flat, outcome.cycle, tasks, streams, skipped=outcome.skipped)
+    turned = () if outcome.turned is None else outcome.turned.tolist()
+    return section_result(flat, outcome.cycle, tasks, streams, turned=turned, skipped=outcome.skipped)
 
 
-def _outcome(packed: Arrays, skip: bool, before: EarlierRun | None) -> tuple[Outcome, Detectors | None]:
+def _outcome(
+    packed: Arrays, skip: bool, before: EarlierRun | None, turns: bool
+) -> tuple[Outcome, Detectors | None]:
     # The clock first, even where the order kernel is faster: whether a section repeats shows only as it runs.
-    ordered = order_state.accepts(packed)
+    ordered = order_state.accepts(packed) and not turns
     if skip or not ordered:
         patience = max(FIRINGS_A_CALL, int(packed.tasks[:, 1].sum()) // PATIENCE) if ordered else MOST
-        found = clock.run(packed, skip=skip, patience=patience, before=before)
+        found = clock.run(packed, skip=skip, patience=patience, before=before, turns=turns)
         if found is not None:
             return found
     return _in_order(packed), None

@@ -23,9 +23,10 @@ from archsim.engine.flat import Flat
 
 
 class Outcome(NamedTuple):
-    """A run, by task (left, start, end) and by stream (starved, blocked, peak), all int64.
+    """A run, by task (left, start, end), by stream (starved, blocked, peak) and by unit (turned), all int64.
 
-    `cycle` is the last cycle in which anything happened. `skipped` counts the firings that were not run one by one.
+    `turned` are waits of a unit in order while another firing could start, None where those are not told apart. `cycle`
+    is the last cycle in which anything happened. `skipped` counts the firings that were not run one by one.
     """
 
     cycle: int
@@ -36,6 +37,7 @@ class Outcome(NamedTuple):
     starved: np.ndarray
     blocked: np.ndarray
     peak: np.ndarray
+    turned: np.ndarray | None = None
 
 
 class EarlierRun(NamedTuple):

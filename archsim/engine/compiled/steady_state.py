@@ -16,7 +16,7 @@ import numpy as np
 from archsim.engine.compiled.clock_state import (  # isort: skip
     AT, BLOCKED, CAUSE, CHANGED, CONSUMER, EVENTS, FIRED, FREE, FULL, IDLE, IN_RUN, IN_TURN, LAST, LEFT,
     MOST_GIVEN, MOST_TAKEN, NOBODY, NOW, ORDER_END, PHASE, PRODUCER, READY, REPEATS, REPEATS_END, ROOM,
-    SERVES_FIRST_COME, SHORT, SINCE, SKIPPED, START, STARVED, STATUS, TOKENS, TURN, WRAPPED, State,
+    SERVES_FIRST_COME, SHORT, SINCE, SKIPPED, START, STARVED, STATUS, TOKENS, TURN, TURNED, WRAPPED, State,
 )  # fmt: skip
 from archsim.engine.compiled.machine_code import compiled, inlined
 from archsim.engine.compiled.run_table import COUNT, RUN_TASK
@@ -196,8 +196,10 @@ def add_stall(state: State, cause: int, cycles: int) -> None:
     streams = len(state.streams)
     if cause < streams:
         state.streams[cause, STARVED] += cycles
-    else:
+    elif cause < 2 * streams:
         state.streams[cause - streams, BLOCKED] += cycles
+    else:
+        state.units[cause - 2 * streams, TURNED] += cycles
 
 
 @compiled
@@ -413,6 +415,8 @@ def _skip(state: State, detectors: Detectors, detector: int, periods: int) -> No
             now[TURN] += periods * (now[TURN] - then[TURN])
         else:
             now[IN_TURN] -= periods * (then[IN_TURN] - now[IN_TURN])
+        if not now[SERVES_FIRST_COME]:
+            now[TURNED] += periods * (now[TURNED] - then[TURNED])
         now[CHANGED] += later
     # All events move by the same time, so the heap stays a heap.
     for i in range(state.scalars[EVENTS]):
