@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 from archsim.design.design import Design
 from archsim.engine.memo import Memo
-from dataflow.errors import ScheduleError
+from dataflow.errors import ScheduleError, refuse
 from dataflow.order import Order, counted, renamed
-from dataflow.pattern import Pattern
+from dataflow.pattern import Pattern, total
 from dataflow.section import Section
 from dataflow.task import Task
 from kernels.limits import LISTED, beyond
@@ -185,6 +185,7 @@ def _all_new(section: Section, design: Design) -> Flat:
             f"section '{section.name}': design '{design.name}' has no unit {', '.join(map(repr, missing))}; "
             f"units are: {', '.join(design.units)}"
         )
+    refuse(_held_up(section, design), ScheduleError)
     task_index = {t.name: i for i, t in enumerate(section.tasks)}
     orders = section.unit_orders()
     units = [u for name in design.units for u in _flat_units(name, section, design, task_index, orders)]
@@ -201,6 +202,26 @@ def _all_new(section: Section, design: Design) -> Flat:
         ),
         tuple(units),
     )
+
+
+def _held_up(section: Section, design: Design) -> list[str]:
+    """What could make firings late on units whose firings end at given times."""
+    problems = []
+    depths = {stream.name: stream.depth - stream.initial for stream in section.streams}
+    served: dict[str, str] = {}
+    for task in section.tasks:
+        if not design.units[task.unit].punctual:
+            continue
+        head = f"section '{section.name}': task '{task.name}' on '{task.unit}', whose firings end at given times,"
+        if task.unit in served or design.units[task.unit].count > 1:
+            problems.append(f"{head} is not alone on one server; give it a unit of its own")
+        served[task.unit] = task.name
+        problems += [f"{head} takes from '{name}'; it may wait for nothing" for name in task.takes]
+        for name, pattern in task.gives.items():
+            given = total(pattern, task.firings)
+            if given > depths[name]:
+                problems.append(f"{head} gives {given} tokens to '{name}', which has room for {depths[name]}")
+    return problems
 
 
 def _with_changed(section: Section, design: Design, flat: Flat, changed: dict[str, Task]) -> Flat:

@@ -61,9 +61,10 @@ class TokenState:
         assert short, "a task whose turn it is and that lacks nothing can fire"
         s, n = short[0]
         room = streams[s].depth - held[s]
-        # Of several consumers that have to take tokens first, the first one of the stream.
-        behind = next(c for c in streams[s].consumers if streams[s].depth - self.tokens[s][c] < n)
-        return Waiting(task, firing, "blocked", s, n, held[s], room, behind, depths)
+        # Of several consumers that have to take tokens first, one by name: not by how the section lists them.
+        behind = [c for c in streams[s].consumers if streams[s].depth - self.tokens[s][c] < n]
+        awaited = min(behind, key=lambda c: self.flat.tasks[c].name)
+        return Waiting(task, firing, "blocked", s, n, held[s], room, awaited, depths)
 
     def waiting(self) -> tuple[Waiting, ...]:
         """Every unfinished task with what it waits for, in a state where no task can fire."""

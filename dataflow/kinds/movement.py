@@ -57,6 +57,7 @@ KINDS = {
     "drain": _work("elements out of a unit", "d"),
     "copy": _work("elements passed on", "d"),
     "enter": _work("the start of a loop or of a kernel", elements=lambda _: 0),
+    "arrive": _work("something comes from outside, counted from 1", "number", elements=lambda _: 1),
     # Selection among cached keys.
     "score": _work("products of queries with representatives of keys", "mac", count=lambda w: {"mac": w["mac"]}),
     "compare": _work("comparisons of scores", "comparisons"),

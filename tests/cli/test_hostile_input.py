@@ -26,7 +26,7 @@ def told(capsys, *arguments, statuses=(WRONG, UNFIT)) -> str:
 
 
 def test_a_file_without_end_is_refused_by_its_size(capsys):
-    limit = "/dev/zero: cannot be read: it has more than 16 MiB; expected some KiB of text\n"
+    limit = "/dev/zero: cannot be read: it has more than 4 MiB; expected some KiB of text\n"
     assert told(capsys, "check", "/dev/zero") == limit
     assert told(capsys, "check", "toy", "--with", "/dev/zero") == f"--with {limit}"
 
@@ -39,7 +39,7 @@ def test_the_largest_file_is_read_and_one_byte_more_is_not(tmp_path, monkeypatch
     path.write_text("a: 1\n" + "#" * 996)
     with pytest.raises(DesignError, match="it has more than"):
         read(path)
-    assert LARGEST_BYTES == 16 * 2**20
+    assert LARGEST_BYTES == 4 * 2**20
 
 
 @pytest.mark.parametrize("place", ["keys", "units"])

@@ -39,7 +39,8 @@ def check_totals(case: Drawn) -> None:
         assert sum(four) == case.units[name]["count"] * result.cycles
         assert sum(unit.stalls.values()) == unit.starved_cycles + unit.blocked_cycles
         on_it = [t.name for t in case.section.tasks if t.unit == name]
-        assert unit.busy_cycles == sum(result.tasks[t].busy_cycles for t in on_it)
+        servers = {t.name: t.servers for t in case.section.tasks}
+        assert unit.busy_cycles == sum(servers[t] * result.tasks[t].busy_cycles for t in on_it)
     for stream in case.section.streams:
         moved = result.streams[stream.name]
         assert moved.given == moved.taken

@@ -81,6 +81,7 @@ Shapes = tuple[tuple[int, ...], ...]
         (work("hash_compare", current=3, cached=5, bits=32), {}, 18),
         (work("threshold", rows=2, columns=5, passes=7), {}, 45),
         (work("issue", requests=7), {}, 7),
+        (work("arrive", number=7), {}, 1),
         (work("gather", requests=3, bytes=5), {"read": 15}, 15),
         *((work(kind, mac=3, exp=2, flop=1), {"mac": 3, "exp": 2, "flop": 1}, 1) for kind in NODE_KINDS),
     ],
