@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from itertools import cycle
+from typing import Any, Generic, TypeVar
 
 from dataflow.errors import ScheduleError
 
@@ -69,3 +70,21 @@ def sequence(*runs: tuple[T, int]) -> Pattern[T]:
 def total(pattern: Pattern[int], n: int) -> int:
     """The sum of the first n values."""
     return sum(value * count for value, count in pattern.counted(n))
+
+
+def side_by_side(patterns: Sequence[Pattern[Any]], n: int) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """The first n places as runs in which no pattern changes: (how many places, the value of each pattern).
+
+    >>> list(side_by_side([sequence(("a", 2), ("b", 1)), every(7)], 4))
+    [(2, ('a', 7)), (1, ('b', 7)), (1, ('a', 7))]
+    """
+    # A pattern of one run never changes, so its run is as long as all places.
+    runs = [cycle(p.runs if len(p.runs) > 1 else ((p.runs[0][0], n),)) for p in patterns]
+    under_way = [next(run) for run in runs]
+    place = 0
+    while place < n:
+        step = min(n - place, *(left for _, left in under_way))
+        yield step, tuple([value for value, _ in under_way])
+        place += step
+        pairs = zip(under_way, runs, strict=True)
+        under_way = [(value, left - step) if left > step else next(run) for (value, left), run in pairs]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import cycle
 from math import lcm
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +14,7 @@ from archsim.design.design import Design
 from archsim.engine.memo import Memo
 from dataflow.errors import ScheduleError, refuse
 from dataflow.order import Order, counted, renamed
-from dataflow.pattern import Pattern, total
+from dataflow.pattern import Pattern, side_by_side, total
 from dataflow.section import Section
 from dataflow.task import Task
 from kernels.limits import LISTED, beyond
@@ -319,14 +318,5 @@ def merged(task: Task) -> list[tuple[int, tuple[Any, tuple[int, ...], tuple[int,
     way = "give it patterns whose periods divide one another"
     if problem := beyond(listed, LISTED, of="runs of firings to write down", instead=way):
         raise ScheduleError(f"task '{task.name}': {problem}")
-    runs = [cycle(p.runs if len(p.runs) > 1 else ((p.runs[0][0], end),)) for p in patterns]
-    under_way = [next(run) for run in runs]
-    out = []
-    place = 0
-    while place < end:
-        step = min(end - place, *(left for _, left in under_way))
-        item, *tokens = (value for value, _ in under_way)
-        out.append((step, (item, tuple(tokens[: len(task.takes)]), tuple(tokens[len(task.takes) :]))))
-        place += step
-        under_way = [(v, n - step) if n > step else next(run) for (v, n), run in zip(under_way, runs, strict=True)]
-    return out
+    given = 1 + len(task.takes)
+    return [(n, (each[0], each[1:given], each[given:])) for n, each in side_by_side(patterns, end)]
