@@ -35,13 +35,13 @@ from dataflow.phase import Phase, asks
 from dataflow.role import Role
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
-from dataflow.task import UNLIMITED, Stream, Task
+from dataflow.task import UNLIMITED, Served, Stream, Task
 
 __all__ = [
     "CASCADES", "FORMATS", "OP_KINDS", "PHASES", "UNLIMITED", "Box", "Cascade", "Decode", "Expression", "Format",
     "Frame", "Generate", "Graph", "GraphError", "InputError", "LayerAttention", "Mask", "Model", "Op", "OpKind",
     "Operands", "Order", "Pattern", "Phase", "Prefill", "Question", "Repeat", "Role", "Schedule", "ScheduleError",
-    "Section", "Skipped", "Stream", "Task", "Tensor", "Vision", "Work", "asks", "attention", "beat_layout",
+    "Section", "Served", "Skipped", "Stream", "Task", "Tensor", "Vision", "Work", "asks", "attention", "beat_layout",
     "computes", "decode", "every", "frame", "kinds", "next_step", "passes", "phase_named", "prefill", "question",
     "sequence", "total", "work",
 ]  # fmt: skip

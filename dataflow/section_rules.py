@@ -9,11 +9,10 @@ from graphlib import CycleError, TopologicalSorter
 from math import prod
 
 from dataflow.errors import guess, quoted
-from dataflow.op import computes
 from dataflow.order import Order, Repeat, counted
-from dataflow.pattern import Pattern, total
+from dataflow.pattern import Pattern, side_by_side, total
 from dataflow.role import Role
-from dataflow.task import Stream, Task
+from dataflow.task import ONE_TILE, Served, Stream, Task
 
 ROLES = [role.value for role in Role]
 Orders = Mapping[str, Order]
@@ -66,10 +65,26 @@ def _wrong_types(tasks: Sequence[Task], streams: Sequence[Stream], repeat: int) 
                 yield f"task '{task.name}': '{name}' is {quoted(pattern)}; a Pattern such as every(...) is expected"
             elif name != "work" and (wrong := [n for n, _ in pattern if type(n) is not int]):
                 yield f"task '{task.name}': tokens of '{name}' are {quoted(wrong[0])}; whole numbers are expected"
+        yield from _wrong_types_of_serves(task)
     for stream in streams:
         for field in ("depth", "bytes_per_token", "initial"):
             if type(getattr(stream, field)) is not int:
                 yield f"stream '{stream.name}': {field} is {quoted(getattr(stream, field))}; a whole number is expected"
+
+
+def _wrong_types_of_serves(task: Task) -> Iterator[str]:
+    if not isinstance(task.serves, tuple) or not all(isinstance(served, Served) for served in task.serves):
+        yield f"task '{task.name}': serves are {quoted(task.serves)}; a tuple of Served is expected"
+        return
+    for served in task.serves:
+        if not isinstance(served.ops, tuple) or not all(isinstance(name, str) for name in served.ops):
+            yield f"task '{task.name}': ops are {quoted(served.ops)}; a tuple of names, one a repetition, is expected"
+        elif not isinstance(served.per_firing, Pattern):
+            told = f"{quoted(served.per_firing)}; a Pattern such as every(...) is expected"
+            yield f"task '{task.name}': per_firing of op '{', '.join(served.ops)}' is {told}"
+        elif wrong := [n for n, _ in served.per_firing if type(n) is not int]:
+            told = f"{quoted(wrong[0])}; a whole number is expected"
+            yield f"task '{task.name}': tiles a firing of op '{', '.join(served.ops)}' are {told}"
 
 
 def _local_problems(
@@ -105,19 +120,57 @@ def _task_problems(task: Task, repeat: int) -> Iterator[str]:
         return  # the other rules count over the firings
     if task.servers < 1:
         yield f"task '{task.name}' asks for {task.servers} servers; a firing takes at least one"
-    if task.ops and len(task.ops) != repeat:
-        yield f"task '{task.name}' names {len(task.ops)} ops for {repeat} repetitions"
     if task.role is not None and task.role not in ROLES:
         yield f"task '{task.name}' has the role '{task.role}'; {guess(task.role, ROLES, otherwise='roles are')}"
     for kind, patterns in (("takes", task.takes), ("gives", task.gives)):
         for stream, pattern in patterns.items():
             if any(n < 0 for n, _ in pattern):
                 yield f"task '{task.name}' {kind} a negative number of tokens of '{stream}'"
-    # One tile for each firing that computes: without this a replay would pair firings with the wrong tiles.
-    tiles = sum(prod(map(len, box)) for box in task.tiles)
-    computing = sum(n for item, n in task.work.counted(task.firings) if computes(item))
-    if task.tiles and tiles != computing:
-        yield f"task '{task.name}' has {computing} computing firings and {tiles} tiles; each firing computes one tile"
+    yield from _served_problems(task, repeat)
+
+
+def _served_problems(task: Task, repeat: int) -> Iterator[str]:
+    wrong = [len(served.ops) for served in task.serves if len(served.ops) != repeat >= 1]
+    yield from (f"task '{task.name}' names {n} ops for {repeat} repetitions" for n in wrong)
+    if len(task.serves) > 1 and not wrong:
+        each = [_twice([served.ops[repetition] for served in task.serves]) for repetition in range(repeat)]
+        for name in dict.fromkeys(name for names in each for name in names):
+            yield f"task '{task.name}' names op '{name}' twice; one Served has all tiles of an op"
+    tiled = [served for served in task.serves if served.tiles]
+    if len(tiled) not in (0, len(task.serves)):
+        (without, *_) = [served for served in task.serves if not served.tiles]
+        told = f"tiles of op '{', '.join(tiled[0].ops)}' and none of op '{', '.join(without.ops)}'"
+        yield f"task '{task.name}' has {told}; of several ops each has its tiles, or none has"
+    elif any(served.tiles or served.per_firing != ONE_TILE for served in task.serves):
+        problems = [told for served in task.serves for told in _tile_problems(task, served, task.computing)]
+        yield from problems or _idle_firing(task, task.computing)
+
+
+def _tile_problems(task: Task, served: Served, computing: int) -> Iterator[str]:
+    """That the tiles of an op are not as many as its firings compute: a replay would pair them wrongly."""
+    of = f" of op '{', '.join(served.ops)}'" if len(task.serves) > 1 else ""
+    tiles = sum(prod(map(len, box)) for box in served.tiles)
+    if served.per_firing == ONE_TILE:
+        if tiles != computing:
+            told = f"{computing} computing firings and {tiles} tiles{of}"
+            yield f"task '{task.name}' has {told}; each firing computes one tile"
+    elif any(n < 0 for n, _ in served.per_firing):
+        yield f"task '{task.name}' computes a negative number of tiles{of} in a firing"
+    elif (computed := total(served.per_firing, computing)) != tiles:
+        told = f"{tiles} tiles{of} and computes {computed} in {computing} computing firings"
+        yield f"task '{task.name}' has {told}; per_firing says how many each firing computes"
+
+
+def _idle_firing(task: Task, computing: int) -> Iterator[str]:
+    """That a firing with arithmetic computes no tile of any op."""
+    if any(served.per_firing == ONE_TILE for served in task.serves):
+        return
+    place = 0
+    for count, numbers in side_by_side([served.per_firing for served in task.serves], computing):
+        if not any(numbers):
+            yield f"task '{task.name}': computing firing {place} of 0 to {computing - 1} computes no tile of its ops"
+            return
+        place += count
 
 
 def _stream_problems(stream: Stream, producers: list[Task], consumers: list[Task]) -> Iterator[str]:

@@ -13,9 +13,9 @@ from archsim.design.design import Design
 from archsim.quantity import show
 from archsim.run.capacity import held, overfull
 from archsim.run.results import ScheduleRun, SectionRun
+from archsim.run.shares import is_tiled
 from archsim.run.totals import UnitReport
 from dataflow.op import OP_KINDS
-from dataflow.schedule import Schedule
 
 
 class LawBroken(AssertionError):
@@ -98,7 +98,8 @@ def broken_by_work(run: ScheduleRun) -> Iterator[str]:
         if done.get(what, 0) != expected:
             scheduled = done.get(what, 0)
             told = f"{what}: scheduled {scheduled}, the graph with what is recomputed and skipped asks {expected}"
-            yield told + _first_difference(schedule, what)
+            yield told + _first_difference(run, what)
+    yield from _broken_by_fused_ops(run)
     served = set().union(*(part.served.sums.keys() for part in run.sections))
     for name in sorted(served - schedule.graph.ops.keys()):
         yield f"a task serves op '{name}', which graph '{schedule.graph.name}' does not have"
@@ -119,19 +120,51 @@ def broken_by_capacity(run: ScheduleRun, design: Design) -> Iterator[str]:
             yield f"section '{part.section.name}': {found}, which holds {show(found.capacity, 'bytes')}"
 
 
-def _first_difference(schedule: Schedule, what: str) -> str:
+def _first_difference(run: ScheduleRun, what: str) -> str:
     """The first op whose tasks count something else than it does; nothing where work is recomputed or left out."""
-    if schedule.recomputed or schedule.skipped:
+    done = _done_by_op(run)
+    if done is None:
         return ""
-    done: dict[str, int] = {}
-    for section in schedule.sections:
-        for task in section.tasks:
-            for name in task.ops:
-                done[name] = done.get(name, 0) + task.counts().get(what, 0)
-    for name, op in schedule.graph.ops.items():
-        if done.get(name, 0) != op.work.counts().get(what, 0):
-            return f"; op '{name}' asks {op.work.counts().get(what, 0)}, its tasks do {done.get(name, 0)}"
+    for name, op in run.schedule.graph.ops.items():
+        if done.get((name, what), 0) != op.work.counts().get(what, 0):
+            return f"; op '{name}' asks {op.work.counts().get(what, 0)}, its tasks do {done.get((name, what), 0)}"
     return ""
+
+
+def _broken_by_fused_ops(run: ScheduleRun) -> Iterator[str]:
+    """Ops of tasks with several ops whose tiles hold other work than theirs, which no sum over all ops tells."""
+    fused, ops = {op: None for part in run.sections for op, _ in part.fused.sums}, run.schedule.graph.ops
+    done = _done_by_op(run) if fused else None
+    if done is None:
+        return
+    for name in fused:
+        # Under a mask the places of a tile do not tell its work.
+        if name not in ops or ops[name].work.mask is not None:
+            continue
+        for what, asked in ops[name].work.counts().items():
+            if (does := done.get((name, what), 0)) != asked:
+                yield f"{what}: op '{name}' asks {asked}, its tiles in tasks of several ops do {does}"
+
+
+def _done_by_op(run: ScheduleRun) -> dict[tuple[str, str], int | Fraction] | None:
+    """What tasks count for each op, by (op, what).
+
+    None where work is recomputed or left out, or where several ops share a task without tiles: nobody says of which
+    op that work is.
+    """
+    done: dict[tuple[str, str], int | Fraction] = {}
+    if run.schedule.recomputed or run.schedule.skipped:
+        return None
+    for part in run.sections:
+        for key, n in part.fused.sums.items():
+            done[key] = done.get(key, 0) + n
+        for task in part.section.tasks:
+            if len(task.serves) > 1 and task.computing and not is_tiled(task):
+                return None
+            for what, n in task.counts().items() if len(task.serves) == 1 else ():
+                for name in task.ops:
+                    done[name, what] = done.get((name, what), 0) + n
+    return done
 
 
 def broken_by_totals(units: Mapping[str, UnitReport], cycles: int) -> Iterator[str]:

@@ -29,8 +29,8 @@ class SectionRun:
 
     Tallies of its tasks: `work` by what is counted; `traffic`, bytes by (unit, direction, role); `read`, bytes by role,
     without those that another task has read before and a stream brings; `energy`, joules by unit, with the key
-    (unit, None) where a task's energy is not modelled; `served`, tasks by the op that they serve. `queues`: as
-    Section.queues.
+    (unit, None) where a task's energy is not modelled; `served`, tasks by the op that they serve; `fused`, the work of
+    tasks that serve several ops by tiles, by (op, what is counted), for all repetitions. `queues`: as Section.queues.
     `active`: cycles by the set of parts under way, ("waiting",) where there is none.
     """
 
@@ -43,6 +43,7 @@ class SectionRun:
     read: Tally[Task]
     energy: Tally[Task]
     served: Tally[Task]
+    fused: Tally[Task]
     active: Mapping[tuple[str, ...], int]
     queues: Mapping[str, int]
 

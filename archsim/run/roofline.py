@@ -7,30 +7,38 @@ from __future__ import annotations
 
 from collections import Counter
 from fractions import Fraction
+from itertools import chain
 from math import ceil
 
 from archsim.design.design import Design
 from archsim.run.results import ScheduleRun
 from archsim.units import Memory
+from dataflow.op import OP_KINDS, Work
+
+Place = tuple[str, tuple[str, ...]]  # a unit, and the ops of one repetition of a task on it
 
 
 def roofline(run: ScheduleRun, design: Design) -> tuple[int, str] | None:
     """The cycles, and the unit or memory that needs them: the largest over all of them; None where none is known.
 
     A unit needs the cycles of its ops, each taken whole, over its servers; a memory the bytes of stored tensors that
-    must pass it, over its bandwidth. Ops that several units share, or that no unit does whole, count nothing, nor does
-    attention of which a selection leaves out a part.
+    must pass it, over its bandwidth. Ops of one task count as one op, as wide as all of them. Ops that several units
+    share, or that no unit does whole, count nothing, nor does attention of which a selection leaves out a part.
     """
     graph, left_out = run.schedule.graph, run.schedule.left_out()
-    units_of: dict[str, set[str]] = {}
+    places: dict[str, dict[Place, None]] = {}  # of each op
     for part in run.sections:
         for task in part.section.tasks:
-            for name in task.ops:
-                units_of.setdefault(name, set()).add(task.unit)
+            for names in zip(*(served.ops for served in task.serves), strict=True):
+                for name in names:
+                    places.setdefault(name, {})[task.unit, names] = None
     needed = dict.fromkeys(design.units, Fraction(0))
     # The ops of equal layers have equal work, whose cycles are asked for once.
-    works = Counter((next(iter(units)), graph.ops[name].work) for name, units in units_of.items() if len(units) == 1)
+    alone = [at for at in dict.fromkeys(chain(*places.values())) if all([*places[name]] == [at] for name in at[1])]
+    works = Counter((unit, _joined([graph.ops[name].work for name in names])) for unit, names in alone)
     for (unit, item), times in works.items():
+        if item is None:
+            continue
         partly = item.mask is not None and not left_out.keys().isdisjoint(("mac", "exp"))
         if item.kind in design.units[unit].does and not partly:
             needed[unit] += times * Fraction(design.units[unit].cycles(item)) / design.units[unit].count
@@ -46,3 +54,25 @@ def roofline(run: ScheduleRun, design: Design) -> tuple[int, str] | None:
             needed[unit] += max(0, min(n, compulsory)) / memory.bandwidth / memory.count
     longest = max(needed, key=lambda name: needed[name])
     return (ceil(needed[longest]), longest) if needed[longest] else None
+
+
+def _joined(items: list[Work]) -> Work | None:
+    """One work as wide as all of these, which do not differ elsewhere; None where they do.
+
+    A unit may do it in fewer cycles than one after another, and no schedule of these tasks in fewer.
+
+    >>> from dataflow.op import work
+    >>> str(_joined([work("matmul", m=1, k=8, n=4), work("matmul", m=1, k=8, n=2)]))
+    'matmul(batch=1, m=1, k=8, n=6)'
+    """
+    kind = OP_KINDS[items[0].kind]
+    if len(items) == 1:
+        return items[0]
+    wide = [axis for axis in kind.axes if axis not in kind.sums]
+    if not wide or items[0].mask is not None or any(item.kind != items[0].kind for item in items):
+        return None
+    at = kind.extents.index(wide[-1])
+    if len({(*item.extents[:at], *item.extents[at + 1 :]) for item in items}) > 1:
+        return None
+    extents = items[0].extents
+    return Work(items[0].kind, (*extents[:at], sum(item.extents[at] for item in items), *extents[at + 1 :]))

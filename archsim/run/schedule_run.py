@@ -26,6 +26,7 @@ from archsim.run.laws import (
     broken_by_work,
 )
 from archsim.run.results import MAPPED, WINDOWED, ScheduleRun, SectionRun, of_kind
+from archsim.run.shares import counts_of_fused
 from archsim.run.tally import tally
 from archsim.run.way_out import in_settings
 from dataflow.errors import ScheduleError, refuse
@@ -76,6 +77,7 @@ def _run_section(section: Section, design: Design, engine: str, memo: Memo) -> S
         read=tally("read", section.tasks, _read(section), memo),
         energy=tally("energy", section.tasks, lambda task: _energy(task, design), memo),
         served=tally("served", section.tasks, lambda task: dict.fromkeys(task.ops, 1), memo),
+        fused=tally("fused", section.tasks, counts_of_fused, memo),
         active=_active(section, result),
         queues=before.queues if before and before.section.streams is section.streams else section.queues(),
     )  # fmt: skip

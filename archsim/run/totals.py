@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from archsim.design.design import Design
 from archsim.run.capacity import NOWHERE, Held, held
 from archsim.run.results import MAPPED, ScheduleRun, SectionRun, of_kind
+from archsim.run.shares import shared
 from dataflow.op import OP_KINDS, computes
 from dataflow.task import UNLIMITED, Stream
 
@@ -49,7 +50,10 @@ class UnitReport:
 
 @dataclass(frozen=True, slots=True)
 class OpReport:
-    """When and where an op ran: first start, last end and busy cycles of its computing tasks, or of all if none is."""
+    """When and where an op ran: first start, last end and busy cycles of its computing tasks, or of all if none is.
+
+    An op of a task that serves several starts and ends with that task, and has a share of its busy cycles (shares.py).
+    """
 
     name: str
     kind: str
@@ -280,7 +284,7 @@ class Totals:
         kinds: dict[str, str] = {}
         for group in self._groups:
             kinds.update((name, op.kind) for name, op in group.first.schedule.graph.ops.items())
-            for op, times in _times_by_op(group).items():
+            for op, times in _times_by_op(group, self.design).items():
                 found.setdefault((group.label, op), []).extend(times)
         for (label, op), times in found.items():
             # The load of an op's weights may run far ahead of it, so only tasks that compute date the op.
@@ -307,21 +311,24 @@ class _TaskTime(NamedTuple):
     busy: int
 
 
-def _times_by_op(group: _SameTaskRuns) -> dict[str, list[_TaskTime]]:
+def _times_by_op(group: _SameTaskRuns, design: Design) -> dict[str, list[_TaskTime]]:
     """The times of the tasks that serve each op, in order."""
     found: dict[str, list[_TaskTime]] = {}
-    start, end = group.start, group.last_start
+    start, end, graph = group.start, group.last_start, group.first.schedule.graph
     for first, last, busy in zip(group.first.sections, group.last.sections, group.busy, strict=True):
         starts, ends = first.result.tasks, last.result.tasks
         serving = [
-            (task, any(computes(item) for item, _ in task.work)) for task in first.section.tasks if task.ops
+            (task, any(computes(item) for item, _ in task.work), shared(busy[task.name], task, graph, design))
+            for task in first.section.tasks
+            if task.serves
         ]
         # Each repetition of a section takes the same cycles and serves ops of its own: the same task of another layer.
         for repetition in range(first.section.repeat):
-            for task, computing in serving:
+            for task, computing, cycles in serving:
                 begun, ended = start + starts[task.name].start_cycle, end + ends[task.name].end_cycle
-                time = _TaskTime(computing, task.unit, begun, ended, busy[task.name])
-                found.setdefault(task.ops[repetition], []).append(time)
+                for served, share in zip(task.serves, cycles, strict=True):
+                    time = _TaskTime(computing, task.unit, begun, ended, share)
+                    found.setdefault(served.ops[repetition], []).append(time)
             start += first.result.cycles
             end += last.result.cycles
     return found

@@ -6,27 +6,29 @@ before a task reads it. Does not know numbers, nor when a firing starts: each ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
-from itertools import chain, cycle, islice, repeat
+from itertools import chain, cycle, islice, product, repeat
 from math import prod
 
 from dataflow.errors import ScheduleError, refuse
 from dataflow.graph import Graph, Op
 from dataflow.numeric.cover import Cover, Cuts, box_below, cuts_of, whole_of
 from dataflow.op import OP_KINDS, Box, Work, computes
+from dataflow.pattern import side_by_side
 from dataflow.schedule import Schedule
 from dataflow.section import Section
-from dataflow.task import Task
+from dataflow.task import Served, Task
 
 PASSES = ("attention_scores", "attention_values")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one firing computes: a part of an op, or all of it if `whole`.
+    """What a firing computes of one op: a part of it, or all of it if `whole`.
 
     `kind` is that of the firing's work; "drain" says that the queries of the box (batch, heads, queries) have seen all
     their keys. `box` has a range for each axis of the op in the graph, from the oldest token on, without padding.
@@ -54,15 +56,16 @@ def steps(schedule: Schedule) -> Iterator[Step]:
     progress = _Progress(schedule)
     for section in schedule.sections:
         order = dependence_order(section)
-        last = {task.ops: task.name for task, _ in order if task.ops and not task.tiles}
+        last = {served.ops: task.name for task, _ in order for served in task.serves if not served.tiles}
         for repetition in range(section.repeat):
             progress.run += 1  # a run ends before the next starts, so later runs may read all that it made
             for task, waited_for in order:
-                if not task.tiles and last.get(task.ops) not in (None, task.name):
-                    continue  # several tasks may do a whole op together; the last one stands for all
-                op = _computed(schedule.graph, task, repetition)
-                if op is not None:
-                    yield from progress.steps(task, op, waited_for)
+                # Several tasks may do a whole op together; the last one stands for all.
+                due = [served for served in task.serves if served.tiles or last[served.ops] == task.name]
+                named = [(_computed(schedule.graph, task, served, repetition), served) for served in due]
+                computed = [(op, served) for op, served in named if op is not None]
+                if computed:
+                    yield from progress.steps(task, computed, waited_for)
     progress.check_finished()
 
 
@@ -87,22 +90,49 @@ def dependence_order(section: Section) -> list[tuple[Task, frozenset[str]]]:
     return [(tasks[name], waited[name]) for name in names]
 
 
-def _computed(graph: Graph, task: Task, repetition: int) -> Op | None:
+def _computed(graph: Graph, task: Task, served: Served, repetition: int) -> Op | None:
     """The op that the task computes in this repetition; None for a task that only moves an op's operands.
 
     An op without arithmetic counts as computed by the task that moves its rows.
     """
-    if not task.ops:
-        return None
-    name = task.ops[repetition]
+    name = served.ops[repetition]
     if name not in graph.ops:
         raise ScheduleError(f"task '{task.name}': names the op '{name}', which graph '{graph.name}' does not have")
     op = graph.ops[name]
-    return op if task.tiles or not computes(op.work) or any(computes(item) for item, _ in task.work) else None
+    return op if served.tiles or not computes(op.work) or any(computes(item) for item, _ in task.work) else None
 
 
 def _firings(task: Task) -> Iterator[Work]:
     return islice(chain.from_iterable(repeat(item, n) for item, n in cycle(task.work)), task.firings)
+
+
+@dataclass(slots=True)
+class _Part:
+    """An op while a task computes its part of it: the cover of each kind of work, and the tiles still to come.
+
+    `cover` is that of the last tile, and `group` the queries (batch, heads, queries) of that tile.
+    """
+
+    op: Op
+    served: Served
+    covers: Mapping[str, Cover]
+    slices: Iterator[Box]
+    cover: Cover = field(init=False)
+    group: Box = ()
+
+    def __post_init__(self) -> None:
+        self.cover = next(iter(self.covers.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A tile of a firing: as the task has it, and on the graph's axes."""
+
+    part: _Part
+    cover: Cover
+    tile: Box
+    box: Box
+    cells: tuple[slice, ...]
 
 
 class _Progress:
@@ -121,84 +151,110 @@ class _Progress:
         boxes: dict[str, list[Box]] = {}
         for section in schedule.sections:
             for task in section.tasks:
-                for name in dict.fromkeys(task.ops if task.tiles else ()):
+                tiled = {name: served for served in task.serves if served.tiles for name in served.ops}
+                for name, served in tiled.items():
                     if name in self.graph.ops:
-                        boxes.setdefault(name, []).extend(task.tiles)
-                        _check_axes(task, self.graph.ops[name])
+                        boxes.setdefault(name, []).extend(served.tiles)
+                        _check_axes(task, served, self.graph.ops[name])
         ops = {name: self.graph.ops[name] for name in boxes}
         return {name: cuts_of(op, boxes[name], backwards=self._backwards(op)) for name, op in ops.items()}
 
     def _backwards(self, op: Op) -> bool:
         return op.kind == "attention" and self.newest_first
 
-    def steps(self, task: Task, op: Op, waited_for: frozenset[str]) -> Iterator[Step]:
-        """The steps of one task; afterwards its part of the op counts as computed."""
-        kinds = {item.kind for item, _ in task.work if computes(item)} or {op.kind}
-        foreign = sorted(kinds - ({op.kind, *PASSES} if op.kind == "attention" else {op.kind}))
-        if foreign:
-            raise ScheduleError(f"task '{task.name}': computes {', '.join(foreign)}, op '{op.name}' is a {op.kind}")
-        # The second pass of an attention also reads the scores of the first.
-        for name in (*_sources(self.graph, op), *(f"{op.name} scores" for _ in kinds & {"attention_values"})):
-            self._check_made(task, name, waited_for)
-        covers = {kind: self._cover(op, kind) for kind in sorted(kinds)}
-        if task.tiles:
-            yield from self._tiles(task, op, covers)
-        else:
-            for kind, cover in covers.items():
-                cover.counts += 1
-                yield Step(op, kind, whole_of(op.work), whole=kind == op.kind)
-        for cover in covers.values():
-            cover.end(self.run, task.name)
+    def steps(
+        self, task: Task, computed: Sequence[tuple[Op, Served]], waited_for: frozenset[str]
+    ) -> Iterator[Step]:
+        """The steps of one task; afterwards its parts of these ops count as computed."""
+        parts: list[_Part] = []
+        for (op, served), kinds in zip(computed, _kinds_by_op(task, [op for op, _ in computed]), strict=True):
+            # The second pass of an attention also reads the scores of the first.
+            for name in (*_sources(self.graph, op), *(f"{op.name} scores" for _ in kinds & {"attention_values"})):
+                if any(name == other.name for other, _ in computed):
+                    raise ScheduleError(
+                        f"task '{task.name}': reads '{name}' for op '{op.name}' and computes it itself; a task reads "
+                        "what tasks before it have completed"
+                    )
+                self._check_made(task, name, waited_for)
+            covers = {kind: self._cover(op, kind) for kind in sorted(kinds)}
+            parts.append(_Part(op, served, covers, served.slices()))
+        if parts[0].served.tiles:  # of several ops all have tiles, or none has
+            yield from self._tiles(task, parts)
+        for part in parts:
+            for kind, cover in part.covers.items():
+                if not part.served.tiles:
+                    cover.counts += 1
+                    yield Step(part.op, kind, whole_of(part.op.work), whole=kind == part.op.kind)
+                cover.end(self.run, task.name)
 
-    def _tiles(self, task: Task, op: Op, covers: dict[str, Cover]) -> Iterator[Step]:
+    def _tiles(self, task: Task, parts: Sequence[_Part]) -> Iterator[Step]:
         """The steps of the tiles. Drain firings drain a group of queries; without any, a complete group is drained."""
-        group: Box = ()
-        slices, cover = task.slices(), next(iter(covers.values()))
         drains = any(item.kind == "drain" for item, _ in task.work)
         computing = {item for item, _ in task.work if computes(item)}
+        runs = side_by_side([part.served.per_firing for part in parts], task.computing)
+        numbers = chain.from_iterable(repeat(each, n) for n, each in runs)
         for item in _firings(task):
             if item in computing:
-                cover = covers[item.kind]
-                box, cells = self._placed(task, cover, item, next(slices))
-                cover.counts[cells] += 1
-                group = box[:-1]
-                if item.kind == "attention" and all(group) and group not in cover.groups:
-                    cover.groups.append(group)
-                if all(box):  # a tile of padding alone is fired and computes nothing
-                    yield Step(op, item.kind, box)
-            elif item.kind == "drain" and group in cover.groups:
-                for place in cover.missing(group):
-                    late = f"are drained before query {place['queries']} has seen key {place['keys']}"
-                    raise _misplaced_drain(task, group, late)
-                cover.groups.remove(group)
-                yield Step(op, "drain", group)
-        for group in [group for group in cover.groups if not any(cover.missing(group))]:
-            if drains:
-                raise _misplaced_drain(task, group, "are never drained")
-            cover.groups.remove(group)
-            yield Step(op, "drain", group)
+                yield from self._firing(task, item, list(zip(parts, next(numbers), strict=True)))
+            elif item.kind == "drain":
+                for part in parts:
+                    if part.group in part.cover.groups:
+                        for place in part.cover.missing(part.group):
+                            late = f"are drained before query {place['queries']} has seen key {place['keys']}"
+                            raise _misplaced_drain(task, part.group, late)
+                        part.cover.groups.remove(part.group)
+                        yield Step(part.op, "drain", part.group)
+        for part in parts:
+            for group in [group for group in part.cover.groups if not any(part.cover.missing(group))]:
+                if drains:
+                    raise _misplaced_drain(task, group, "are never drained")
+                part.cover.groups.remove(group)
+                yield Step(part.op, "drain", group)
 
-    def _placed(self, task: Task, cover: Cover, item: Work, tile: Box) -> tuple[Box, tuple[slice, ...]]:
-        """The tile on the graph's axes and its cells. Raises ScheduleError if the firing's work is not that of it."""
-        op, size = cover.op, prod(map(len, tile))
-        box = box_below(tile, cover.sizes, backwards=self._backwards(op))
-        cells = cover.cells(box)
-        # Masked pairs may be skipped, or computed and charged.
-        asked = {size} if op.work.mask is None else {size, cover.places(cells)}
-        whole, done = self.amounts(Work(item.kind, op.work.extents, op.work.mask)), self.amounts(item)
-        # The arithmetic of an op is spread evenly over its places.
-        if not any(all(done[what] * cover.total == n * part for what, n in whole.items()) for part in asked):
-            raise ScheduleError(
-                f"task '{task.name}': a firing of {item} computes a tile of {' x '.join(str(len(r)) for r in tile)} of "
-                f"op '{op.name}', which is {op.work}; the work of a firing is that of its tile"
-            )
+    def _firing(self, task: Task, item: Work, numbers: Sequence[tuple[_Part, int]]) -> Iterator[Step]:
+        """The steps of one firing, which computes so many tiles of each part."""
+        placed = []
+        for part, n in numbers:
+            for tile in islice(part.slices, n):
+                cover = part.covers.get(item.kind)
+                if cover is None:
+                    told = f"a firing of {item} computes a tile of op '{part.op.name}', which is a {part.op.kind}"
+                    raise ScheduleError(f"task '{task.name}': {told}")
+                box = box_below(tile, cover.sizes, backwards=self._backwards(part.op))
+                placed.append(_Placed(part, cover, tile, box, cover.cells(box)))
+        self._check_work(task, item, placed)
+        for one in placed:
+            part, cover, box = one.part, one.cover, one.box
+            cover.counts[one.cells] += 1
+            part.cover, part.group = cover, box[:-1]
+            if item.kind == "attention" and all(part.group) and part.group not in cover.groups:
+                cover.groups.append(part.group)
+            if all(box):  # a tile of padding alone is fired and computes nothing
+                yield Step(part.op, item.kind, box)
+
+    def _check_work(self, task: Task, item: Work, placed: Sequence[_Placed]) -> None:
+        """Raises ScheduleError if the firing's work is not that of its tiles, or a tile lies beyond its op."""
+        done, asked = self.amounts(item), list[list[dict[str, Fraction]]]()
+        for one in placed:
+            mask, size = one.part.op.work.mask, prod(map(len, one.tile))
+            whole = self.amounts(Work(item.kind, one.part.op.work.extents, mask))
+            # Masked pairs may be skipped, or computed and charged.
+            places = {size} if mask is None else {size, one.cover.places(one.cells)}
+            # The arithmetic of an op is spread evenly over its places.
+            asked.append([{what: Fraction(n * p, one.cover.total) for what, n in whole.items()} for p in places])
+        if not any(all(n == sum(one[what] for one in each) for what, n in done.items()) for each in product(*asked)):
+            sizes = [f"{' x '.join(str(len(r)) for r in one.tile)} of op '{one.part.op.name}'" for one in placed]
+            told = f"a tile of {sizes[0]}, which is {placed[0].part.op.work}; the work of a firing is that of its tile"
+            if len(placed) > 1:
+                told = f"tiles of {' and '.join(sizes)}; the work of a firing is that of its tiles"
+            raise ScheduleError(f"task '{task.name}': a firing of {item} computes {told}")
         # Rows may be padding, and with them the keys of a padded prompt; other axes may not.
-        for axis, along, extent in zip(cover.axes, tile, cover.sizes, strict=True):
-            if along.stop > extent and axis not in ("m", "rows", "queries", "keys"):
-                raise ScheduleError(
-                    f"task '{task.name}': a tile ends at {axis} {along.stop}, op '{op.name}' at {extent}"
-                )
-        return box, cells
+        for one in placed:
+            for axis, along, extent in zip(one.cover.axes, one.tile, one.cover.sizes, strict=True):
+                if along.stop > extent and axis not in ("m", "rows", "queries", "keys"):
+                    raise ScheduleError(
+                        f"task '{task.name}': a tile ends at {axis} {along.stop}, op '{one.part.op.name}' at {extent}"
+                    )
 
     def _cover(self, op: Op, kind: str) -> Cover:
         # The first pass covers its scores, which another task may read before the op itself is covered.
@@ -234,10 +290,22 @@ def _amounts(item: Work) -> dict[str, int]:
     return item.counts() if computes(item) else {"elements": item.elements}
 
 
-def _check_axes(task: Task, op: Op) -> None:
+def _kinds_by_op(task: Task, ops: Sequence[Op]) -> list[set[str]]:
+    """The kinds of work with which the task computes each op. Raises ScheduleError where one is not that of its ops."""
+    computed = {item.kind for item, _ in task.work if computes(item)}
+    known = [{op.kind, *PASSES} if op.kind == "attention" else {op.kind} for op in ops]
+    foreign = computed.difference(*known)
+    for op, kinds in zip(ops, known, strict=True):
+        if foreign or (computed and not computed & kinds):
+            told = ", ".join(sorted(foreign or computed))
+            raise ScheduleError(f"task '{task.name}': computes {told}, op '{op.name}' is a {op.kind}")
+    return [computed & kinds or {op.kind} for op, kinds in zip(ops, known, strict=True)]
+
+
+def _check_axes(task: Task, served: Served, op: Op) -> None:
     """Raises ScheduleError where a tile of the op has another number of ranges than its kind has axes."""
     axes = OP_KINDS[op.kind].axes
-    for box in task.tiles:
+    for box in served.tiles:
         if len(box) != len(axes):
             raise ScheduleError(
                 f"task '{task.name}': a tile of {len(box)} ranges of op '{op.name}'; a tile of a {op.kind} has one "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -112,7 +112,8 @@ class _Run:
         held: dict[str, Any] = {}
         state: Any = None
         last: Row | None = None
-        for i, (sequences, heads, queries, keys) in enumerate(task.slices()):
+        slices = chain.from_iterable(served.slices() for served in task.serves)
+        for i, (sequences, heads, queries, keys) in enumerate(slices):
             row = (sequences.start, heads.start, queries.start)
             if row != last:
                 state, last = None, row  # scans and reductions start anew with each row

@@ -17,13 +17,13 @@ from dataflow.op import Box, Work, work
 from dataflow.pattern import Pattern, every, sequence
 from dataflow.role import Role
 from dataflow.section import Section
-from dataflow.task import Stream, Task
+from dataflow.task import Served, Stream, Task
 from mappers.build.layers import name_within
 from mappers.build.placement import unit_for
 
 OpNames = str | tuple[str, ...]  # an op's name within a scope, or its full name for each repetition of the section
 Runs = Sequence[tuple[Work, int]]  # works and how many firings each has, one after another
-Tokens = Pattern[int] | int  # tokens of each firing, or of every firing alike
+Tokens = Pattern[int] | int  # tokens, or tiles of an op, of each firing, or of every firing alike
 Buffering = Literal["single", "double"]
 WEIGHT_BUFFERING = "a matrix is loaded before its linear, or during the linear before, which needs room for two"
 
@@ -53,21 +53,28 @@ class SectionBuilder:
         firings: int | None = None,
         op: OpNames = "",
         tiles: tuple[Box, ...] = (),
+        serves: tuple[Served, ...] = (),
         role: Role | None = None,
         expression: str = "",
     ) -> str:
         """Adds a task and returns its name.
 
         `works` is the work of every firing, or runs of (work, number of firings). `firings` is their sum unless they
-        repeat. `op` is the op's name within a scope, or its full name for each repetition.
+        repeat. `op` is the op's name within a scope, or its full name for each repetition, and `tiles` are its tiles; a
+        task of several ops `serves` what `served` gives for each, instead.
         """
         runs = [(works, firings or 1)] if isinstance(works, Work) else works
         pattern = every(works) if isinstance(works, Work) else sequence(*runs)
-        if isinstance(op, str):
-            op = tuple(scope + op for scope in self.scopes) if op else ()
+        if op:
+            serves = (self.served(op, tiles), *serves)
         count = sum(n for _, n in runs) if firings is None else firings
-        self.tasks[name] = Task(name, unit, count, pattern, {}, {}, op, tiles, role, expression, self.part)
+        self.tasks[name] = Task(name, unit, count, pattern, {}, {}, serves, role, expression, self.part)
         return name
+
+    def served(self, op: OpNames, tiles: tuple[Box, ...] = (), *, per_firing: Tokens = 1) -> Served:
+        """An op as Served, by its name within a scope, or its full name for each repetition."""
+        names = tuple(scope + op for scope in self.scopes) if isinstance(op, str) else op
+        return Served(names, tiles, _pattern(per_firing))
 
     def stream(
         self,
@@ -129,15 +136,16 @@ class SectionBuilder:
         return found
 
     def compute(
-        self, name: str, runs: Runs, after: Sequence[str], *, unit: str, op: OpNames = "", tiles: tuple[Box, ...] = ()
-    ) -> int:
+        self, name: str, runs: Runs, after: Sequence[str], *, unit: str, op: OpNames = "",
+        tiles: tuple[Box, ...] = (), serves: tuple[Served, ...] = (),
+    ) -> int:  # fmt: skip
         """Makes a call of one task on the unit, which begins with a launch where the unit has one.
 
         Returns how many firings come before those of `runs`: 1 with a launch, else 0.
         """
         one, enter = self.design.units[unit], work("enter")
         launch = [(enter, 1)] if "enter" in one.does and one.cycles(enter) else []
-        self.task(name, unit, [*launch, *runs], op=op, tiles=tiles)
+        self.task(name, unit, [*launch, *runs], op=op, tiles=tiles, serves=serves)
         self.call(name, after)
         return len(launch)
 

@@ -1,6 +1,6 @@
 """A schedule replayed tile by tile gives the numbers of its graph, and a tile out of place is noticed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,6 +15,7 @@ from dataflow import (
     Schedule,
     ScheduleError,
     Section,
+    Served,
     Stream,
     Task,
     Tensor,
@@ -93,7 +94,7 @@ def test_table_lookup_with_weights_loaded_ahead(graph):
 
 def boxes(task: Task) -> list[Box]:
     """The tiles of a task as boxes of one tile each."""
-    return [tuple(range(r.start, r.stop, len(r)) for r in tile) for tile in task.slices()]
+    return [tuple(range(r.start, r.stop, len(r)) for r in tile) for tile in task.serves[0].slices()]
 
 
 def with_task(schedule: Schedule, section: int, name: str, change: Callable[[Task], Task]) -> Schedule:
@@ -103,13 +104,19 @@ def with_task(schedule: Schedule, section: int, name: str, change: Callable[[Tas
     return replace(schedule, sections=(*schedule.sections[:section], new, *schedule.sections[section + 1 :]))
 
 
+def with_tiles(task: Task, tiles: Iterable[Box]) -> Task:
+    """The task of one op with other tiles."""
+    (served,) = task.serves
+    return replace(task, serves=(replace(served, tiles=tuple(tiles)),))
+
+
 def misplaced(task: Task) -> Task:
     """The task with its last tile lost and the first of the same size done twice instead."""
     tiles = boxes(task)
     size = [len(r) for r in tiles[-1]]
     other = next((tile for tile in tiles[:-1] if [len(r) for r in tile] == size), None)
     moved = tuple(range(r.start + 1, r.stop + 1, r.step) for r in tiles[-1])
-    return replace(task, tiles=(*tiles[:-1], other or moved))
+    return with_tiles(task, (*tiles[:-1], other or moved))
 
 
 def tiled(graph: Graph) -> list[tuple[int, str]]:
@@ -117,7 +124,7 @@ def tiled(graph: Graph) -> list[tuple[int, str]]:
         (i, task.name)
         for i, section in enumerate(mappers.lower(graph, LOOKUP).sections)
         for task in section.tasks
-        if task.tiles
+        if any(served.tiles for served in task.serves)
     ]
 
 
@@ -126,7 +133,7 @@ def test_a_misplaced_tile_of_any_task_is_noticed(graph):
     schedule = mappers.lower(graph, LOOKUP)
     assert len(tiled(graph)) > 30
     for section, name in tiled(graph):
-        list(steps(with_task(schedule, section, name, lambda task: replace(task, tiles=tuple(boxes(task))))))
+        list(steps(with_task(schedule, section, name, lambda task: with_tiles(task, boxes(task)))))
         with pytest.raises(ScheduleError, match=r"no tile holds|are drained before|tiles hold|a tile ends at|tile of"):
             list(steps(with_task(schedule, section, name, misplaced)))
 
@@ -135,7 +142,7 @@ def test_a_section_refuses_a_task_with_a_tile_too_few():
     schedule = mappers.lower(prefill(SMALL, prompt=8), LOOKUP)
     for section, name in tiled(schedule.graph):
         with pytest.raises(ScheduleError, match="each firing computes one tile"):
-            with_task(schedule, section, name, lambda task: replace(task, tiles=(*boxes(task)[:-1], (range(0),) * 4)))
+            with_task(schedule, section, name, lambda task: with_tiles(task, (*boxes(task)[:-1], (range(0),) * 4)))
 
 
 def alone(kind: str, tiles: list[Box], **extents: int) -> Schedule:
@@ -148,7 +155,7 @@ def alone(kind: str, tiles: list[Box], **extents: int) -> Schedule:
         graph.add_tensor(Tensor("x", (2, 6), INT8))
         graph.add_tensor(Tensor("w", (3, 6), TERNARY, "weight"))
         graph.add("y", "ternary_matmul", ("x", "w"), format=INT32)
-    task = Task("t", "unit", len(tiles), every(work(kind, **extents)), ops=("y",), tiles=tuple(tiles))
+    task = Task("t", "unit", len(tiles), every(work(kind, **extents)), serves=(Served(("y",), tuple(tiles)),))
     return Schedule(graph, "design", "mapper", (Section("s", (task,), ()),))
 
 
@@ -237,8 +244,8 @@ def attend(
     batch, heads, queries, keys = map(abs, (along.step for along in tiles[0]))
     step = (work(kind, mask, batch=batch, heads=heads, queries=queries, keys=keys, qk_dim=3), drained or 1)
     runs = (step, (work("drain", d=12), 1)) if drained else (step,)
-    task = Task(name, "unit", 1, sequence(*runs), ops=("a",), tiles=tuple(tiles))
-    count = len(list(task.slices()))
+    task = Task(name, "unit", 1, sequence(*runs), serves=(Served(("a",), tuple(tiles)),))
+    count = len(list(task.serves[0].slices()))
     firings = count + (count // drained if drained else 0)
     return replace(task, firings=firings)
 
@@ -320,7 +327,7 @@ def test_a_read_that_nothing_makes_wait_is_noticed_though_the_order_is_lucky():
     for name, source in (("first", "x"), ("second", "first")):
         graph.add(name, "add", (source, source), format=FP32)
     tasks = tuple(
-        Task(f"make {op}", "unit", 1, every(work("add", rows=1, d=3)), ops=(op,), tiles=(box(0, 0),))
+        Task(f"make {op}", "unit", 1, every(work("add", rows=1, d=3)), serves=(Served((op,), (box(0, 0),)),))
         for op in ("first", "second")
     )
     with pytest.raises(ScheduleError) as raised:
@@ -372,7 +379,7 @@ def test_reversed_tiles_walked_as_plain_leave_a_gap():
 def test_a_group_that_is_never_drained_is_noticed():
     schedule = mappers.lower(prefill(SMALL, prompt=16), LOOKUP)
     broken = with_task(
-        schedule, 1, "attention", lambda task: replace(task, work=every(next(iter(task.work))[0]), tiles=())
+        schedule, 1, "attention", lambda task: replace(with_tiles(task, ()), work=every(next(iter(task.work))[0]))
     )
     assert any(step.whole for step in steps(broken) if step.op.kind == "attention")  # without tiles: the whole op
     with pytest.raises(ScheduleError, match="queries 0 to 7 are never drained; a drain follows"):

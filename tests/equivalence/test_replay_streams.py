@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from archsim import load_design
-from dataflow import CASCADES, Graph, Schedule, ScheduleError, attention, every, sequence
+from dataflow import CASCADES, Graph, Schedule, ScheduleError, Served, attention, every, sequence
 from dataflow.numeric.evaluate import evaluate
 from dataflow.numeric.replay_streams import replay_streams
 from kernels.stream_nodes import NODES
@@ -193,9 +193,9 @@ def broken(form: str, task: str, **changes: Any) -> Schedule:
          "at (sequence 0, head 0, query 0) it takes a token of (sequence 0, head 0, query 1) from 'sum > divide'"),
         ("naive", "output", {"gives": {"output > sink": sequence((0, 6), (1, 2))}},
          "2 rows come out, not each of the op's once"),
-        ("naive", "exp", {"tiles": ()}, "takes more tokens of 'exp > "),
-        ("naive", "output", {"tiles": ()}, "tokens are left in 'divide > output'"),
-        ("naive", "sum", {"tiles": ((*LANE, range(2), range(0, 4, 2)), (*LANE, range(2), range(0, 4, 2)))},
+        ("naive", "exp", {"serves": (Served(("attention",)),)}, "takes more tokens of 'exp > "),
+        ("naive", "output", {"serves": (Served(("attention",)),)}, "tokens are left in 'divide > output'"),
+        ("naive", "sum", {"serves": (Served(("attention",), ((*LANE, range(2), range(0, 4, 2)),) * 2),)},
          "at (sequence 0, head 0, query 1) it takes"),
     ],
 )  # fmt: skip

@@ -22,6 +22,7 @@ from dataflow import (
     Model,
     Schedule,
     Section,
+    Served,
     Task,
     Tensor,
     attention,
@@ -123,7 +124,7 @@ def in_tiles(graph: Graph, *, queries: int, order: str, passes: bool) -> Schedul
         return [run for group in each for run in (group if drains else group[:1])]
 
     def task(name: str, runs: list[tuple[Any, int]]) -> Task:
-        return Task(name, "unit", sum(n for _, n in runs), sequence(*runs), ops=("attention",), tiles=tiles)
+        return Task(name, "unit", sum(n for _, n in runs), sequence(*runs), serves=(Served(("attention",), tiles),))
 
     tasks = [task("attend", runs("attention", drains=True))]
     if passes:

@@ -14,7 +14,7 @@ import dataflow
 import mappers
 from archsim import GraphError, InputError, MappingError, ScheduleError
 from archsim.units import Unit
-from dataflow import FORMATS, Graph, Schedule, Section, Skipped, Stream, Task, Tensor, every, work
+from dataflow import FORMATS, Graph, Schedule, Section, Served, Skipped, Stream, Task, Tensor, every, work
 from dataflow.numeric.replay_streams import replay_streams
 
 TOY = archsim.load_design("toy")
@@ -30,7 +30,7 @@ def product() -> Graph:
 
 
 LOAD = Task("load", "ddr", 1, every(work("read", bytes=40)), role="weight", gives={"w": every(1)})
-MULTIPLY = Task("multiply", "mm", 3, every(work("matmul", m=1, k=4, n=5)), ops=("y",),
+MULTIPLY = Task("multiply", "mm", 3, every(work("matmul", m=1, k=4, n=5)), serves=(Served(("y",)),),
                 takes={"w": dataflow.sequence((1, 1), (0, 2))})  # fmt: skip
 
 
@@ -57,8 +57,9 @@ def test_only_what_runs_ahead_is_left_out_of_the_parts():
         ({"multiply": replace(MULTIPLY, unit="vec")}, "task 'multiply': unit 'vec' of kind vector does no matmul; it"),
         ({"multiply": replace(MULTIPLY, work=every(work("matmul", m=1, k=4, n=4)))},
          "mac: scheduled 48, the graph with what is recomputed and skipped asks 60; op 'y' asks 60, its tasks do 48"),
-        ({"multiply": replace(MULTIPLY, ops=("z",))}, "a task serves op 'z', which graph 'own' does not have"),
-        ({"multiply": replace(MULTIPLY, ops=())}, "op 'y' is served by no task"),
+        ({"multiply": replace(MULTIPLY, serves=(Served(("z",)),))},
+         "a task serves op 'z', which graph 'own' does not have"),
+        ({"multiply": replace(MULTIPLY, serves=())}, "op 'y' is served by no task"),
         ({"load": replace(LOAD, work=every(work("read", bytes=39)))},
          "weight: 39 bytes are read, what is stored and needed is 40"),
         ({"recomputed": {"mac": -1}}, "mac: -1 are declared as recomputed; a count is never below zero"),
@@ -151,7 +152,7 @@ def test_a_stream_of_several_ops_is_refused_where_one_is_meant():
     machine = archsim.load_design("streaming_machine")
     made = mappers.lower(dataflow.attention(queries=1, keys=2, head_dim=2), machine)
     (section,) = made.sections
-    mixed = replace(section, tasks=(replace(section.tasks[0], ops=("other",)), *section.tasks[1:]))
+    mixed = replace(section, tasks=(replace(section.tasks[0], serves=(Served(("other",)),)), *section.tasks[1:]))
     with pytest.raises(ScheduleError, match="section 'attention': computes 'attention', 'other'; a section"):
         replay_streams(replace(made, sections=(mixed,)), {})
 

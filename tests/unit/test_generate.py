@@ -17,7 +17,7 @@ from archsim.report.json import as_json
 from archsim.run import schedule_run as runs
 from archsim.run.bound import bound, lower_bound
 from archsim.run.laws import LawBroken
-from dataflow import Graph, ScheduleError, Section, Stream, Task, every, sequence, work
+from dataflow import Graph, ScheduleError, Section, Served, Stream, Task, every, sequence, work
 from dataflow.models.phases import Generate, next_step
 from mappers.mapper import Mapper
 from mappers.registry import lower_step
@@ -298,7 +298,7 @@ CIRCLE = Section(
     "x",
     (
         Task("a", "u", 2, ONE, takes={"back": sequence((0, 1), (1, 1))}, gives={"s": sequence((1, 1), (0, 1))},
-             ops=("op",)),
+             serves=(Served(("op",)),)),
         Task("b", "v", 1, ONE, takes={"s": every(1)}, gives={"back": every(1)}),
     ),
     (Stream("s", 1), Stream("back", 1)),

@@ -29,7 +29,7 @@ def test_the_schedule_itself_breaks_none():
     "schedule, told",
     [
         (replace(SCHEDULE, recomputed={"mac": 1}), "mac: scheduled"),
-        (with_tasks(lambda t: replace(t, ops=()) if t.name == "q" else t), "op 'layer0.q' is served by no task"),
+        (with_tasks(lambda t: replace(t, serves=()) if t.name == "q" else t), "op 'layer0.q' is served by no task"),
         (with_tasks(lambda t: replace(t, work=ONE_BYTE) if t.name == "load v" else t), "weight: .* bytes are read"),
         (with_tasks(lambda t: replace(t, work=ONE_BYTE) if t.name == "load lm_head" else t), "lm_head: 1 bytes"),
         (with_tasks(lambda t: replace(t, work=ONE_BYTE) if t.name == "load attention" else t), "cache: 2 bytes"),

@@ -14,7 +14,7 @@ from dataflow import FORMATS, Graph, Tensor
 from dataflow.op import work
 from dataflow.pattern import every
 from dataflow.section import Section
-from dataflow.task import Stream
+from dataflow.task import Served, Stream
 
 TOY = archsim.load_design("toy")
 MADE = mappers.lower(dataflow.decode(archsim.load_model("toy_llm"), context=5), TOY)
@@ -54,7 +54,9 @@ MISTAKES: dict[str, tuple[type[InputError], Callable[[], Any], str]] = {
     "a memory of no design": (
         ScheduleError, lambda: with_stream(bytes_per_token=4, memory="dddr"), "'dddr' is to hold queues 4 B"
     ),
-    "an op of no graph": (ScheduleError, lambda: with_task(ops=("emb",)), "a task serves op 'emb', which graph"),
+    "an op of no graph": (
+        ScheduleError, lambda: with_task(serves=(Served(("emb",)),)), "a task serves op 'emb', which graph"
+    ),
     "repeat": (ScheduleError, lambda: with_section(replace(FIRST, repeat="2")), "repeat is '2'; a whole number"),
     "no section": (ScheduleError, lambda: simulate(replace(MADE, sections=()), TOY), "exp: scheduled 0, the graph"),
     "another design": (

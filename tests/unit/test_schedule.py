@@ -17,6 +17,7 @@ from dataflow import (
     Schedule,
     ScheduleError,
     Section,
+    Served,
     Stream,
     Task,
     Work,
@@ -24,8 +25,9 @@ from dataflow import (
     sequence,
     total,
     work,
-)  # fmt: skip
+)
 from dataflow.op import computes
+from dataflow.pattern import side_by_side
 from dataflow.role import Role
 
 ONE = every(work("copy", d=1))
@@ -88,12 +90,12 @@ def test_counts_of_a_task_follow_its_pattern() -> None:
 
 
 def test_slices_walk_boxes_row_by_row_and_are_cut_at_the_end() -> None:
-    task = Task("a", "u", 6, ADD, tiles=((range(0, 3, 2), range(0, 5, 4)), (range(7, 8), range(0, 4, 2))))
-    assert list(task.slices()) == [
+    served = Served(("y",), ((range(0, 3, 2), range(0, 5, 4)), (range(7, 8), range(0, 4, 2))))
+    assert list(served.slices()) == [
         (range(0, 2), range(0, 4)), (range(0, 2), range(4, 5)), (range(2, 3), range(0, 4)), (range(2, 3), range(4, 5)),
         (range(7, 8), range(0, 2)), (range(7, 8), range(2, 4)),
     ]  # fmt: skip
-    cube = Task("a", "u", 8, ADD, tiles=((range(2), range(0, 3, 2), range(2)),))
+    cube = Served(("y",), ((range(2), range(0, 3, 2), range(2)),))
     assert [tuple(r.start for r in box) for box in cube.slices()] == [
         (0, 0, 0), (0, 0, 1), (0, 2, 0), (0, 2, 1), (1, 0, 0), (1, 0, 1), (1, 2, 0), (1, 2, 1),
     ]  # fmt: skip
@@ -152,9 +154,12 @@ WIDE = Stream("s", 9)
         ({"repeat": 0}, ["repeat is 0; a section is run at least once"]),
         ({"tasks": (A, B, Task("c", "ua", 1, ONE), Task("c", "ub", 1, ONE))}, ["task 'c' is given twice"]),
         ({"tasks": (A, B, Task("c", "ua", 0, ONE))}, ["task 'c' is fired 0 times; a task is fired at least once"]),
-        ({"tasks": (A, B, Task("c", "ua", 1, ONE, ops=("p", "q")))}, ["task 'c' names 2 ops for 1 repetitions"]),
         (
-            {"repeat": 2, "tasks": (A, B, Task("c", "ua", 1, ONE, ops=("p",)))},
+            {"tasks": (A, B, Task("c", "ua", 1, ONE, serves=(Served(("p", "q")),)))},
+            ["task 'c' names 2 ops for 1 repetitions"],
+        ),
+        (
+            {"repeat": 2, "tasks": (A, B, Task("c", "ua", 1, ONE, serves=(Served(("p",)),)))},
             ["task 'c' names 1 ops for 2 repetitions"],
         ),
         (
@@ -167,11 +172,11 @@ WIDE = Stream("s", 9)
              "activation, input, metadata, fetched, evicted"],
         ),
         (
-            {"tasks": (A, B, Task("c", "ua", 3, ADD, tiles=((range(2), range(1)),)))},
+            {"tasks": (A, B, Task("c", "ua", 3, ADD, serves=(Served(("p",), ((range(2), range(1)),)),)))},
             ["task 'c' has 3 computing firings and 2 tiles; each firing computes one tile"],
         ),
         (
-            {"tasks": (A, B, Task("c", "ua", 2, ONE, tiles=((range(2), range(1)),)))},
+            {"tasks": (A, B, Task("c", "ua", 2, ONE, serves=(Served(("p",), ((range(2), range(1)),)),)))},
             ["task 'c' has 0 computing firings and 2 tiles; each firing computes one tile"],
         ),
         (
@@ -273,8 +278,9 @@ def test_a_task_may_have_any_role_also_by_name() -> None:
 
 
 def test_all_problems_are_told_at_once() -> None:
+    three_tiles = (Served(("p",), ((range(3), range(1)),)),)
     assert problems(
-        tasks=(A, B, Task("c", "ua", 0, ONE), Task("d", "ub", 2, ADD, tiles=((range(3), range(1)),))),
+        tasks=(A, B, Task("c", "ua", 0, ONE), Task("d", "ub", 2, ADD, serves=three_tiles)),
         streams=(Stream("s", 1), Stream("t", 0)),
         repeat=-1,
         orders={"ub": (("b", 2),)},
@@ -309,3 +315,14 @@ def test_a_schedule_counts_repetitions() -> None:
 def test_a_pattern_is_walked_as_runs_and_not_as_places() -> None:
     assert list(islice(sequence((1, 10**12), (0, 1)), 2)) == [(1, 10**12), (0, 1)]
     assert total(sequence((1, 10**12), (0, 1)), 10**12 + 1) == 10**12
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), min_size=1, max_size=4), min_size=1, max_size=3),
+    st.integers(0, 60),
+)
+def test_patterns_side_by_side_are_their_places(runs: list[list[tuple[int, int]]], n: int) -> None:
+    patterns = [Pattern(tuple(each)) for each in runs]
+    walked = [values for count, values in side_by_side(patterns, n) for _ in range(count)]
+    assert walked == list(zip(*(unrolled(pattern, n) for pattern in patterns), strict=True))

@@ -3,7 +3,7 @@
 import pytest
 
 import archsim
-from dataflow import FORMATS, Graph, Schedule, Section, Stream, Task, Tensor, every, work
+from dataflow import FORMATS, Graph, Schedule, Section, Served, Stream, Task, Tensor, every, work
 
 UNITS = {name: {"kind": "vector", "ops": [], "lanes": 1} for name in ("ua", "ub", "uc")}
 
@@ -48,11 +48,11 @@ def test_an_op_is_timed_by_its_computing_tasks():
         graph.add_tensor(Tensor(name, (2, 4), FORMATS["fp16"], "input"))
     for name in ("first", "second"):
         graph.add(name, "add", ("x", "y"), format=FORMATS["fp16"])
-    row, ops = every(work("add", rows=1, d=4)), ("first", "second")
+    row, serves = every(work("add", rows=1, d=4)), (Served(("first", "second")),)
     tasks = (
-        Task("read", "ddr", 1, every(work("read", bytes=8)), gives={"s": every(1)}, ops=ops),
-        Task("a", "ua", 1, row, takes={"s": every(1)}, gives={"t": every(1)}, ops=ops),
-        Task("b", "ub", 1, row, takes={"t": every(1)}, ops=ops),
+        Task("read", "ddr", 1, every(work("read", bytes=8)), gives={"s": every(1)}, serves=serves),
+        Task("a", "ua", 1, row, takes={"s": every(1)}, gives={"t": every(1)}, serves=serves),
+        Task("b", "ub", 1, row, takes={"t": every(1)}, serves=serves),
     )
     section = Section("x", tasks, (Stream("s", 3), Stream("t", 3)), repeat=2)
     report = archsim.simulate(Schedule(graph, "toy", "none", (section,)), design)
