@@ -6,24 +6,22 @@ before a task reads it. Does not know numbers, nor when a firing starts: each ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
-from itertools import chain, cycle, islice, product, repeat
+from itertools import chain, cycle, islice, repeat
 from math import prod
 
 from dataflow.errors import ScheduleError, refuse
 from dataflow.graph import Graph, Op
 from dataflow.numeric.cover import Cover, Cuts, box_below, cuts_of, whole_of
+from dataflow.numeric.firing import Counted, Part, Placed, check_axes, does, kinds_by_op
 from dataflow.op import OP_KINDS, Box, Work, computes
 from dataflow.pattern import side_by_side
 from dataflow.schedule import Schedule
 from dataflow.section import Section
 from dataflow.task import Served, Task
-
-PASSES = ("attention_scores", "attention_values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,35 +104,6 @@ def _firings(task: Task) -> Iterator[Work]:
     return islice(chain.from_iterable(repeat(item, n) for item, n in cycle(task.work)), task.firings)
 
 
-@dataclass(slots=True)
-class _Part:
-    """An op while a task computes its part of it: the cover of each kind of work, and the tiles still to come.
-
-    `cover` is that of the last tile, and `group` the queries (batch, heads, queries) of that tile.
-    """
-
-    op: Op
-    served: Served
-    covers: Mapping[str, Cover]
-    slices: Iterator[Box]
-    cover: Cover = field(init=False)
-    group: Box = ()
-
-    def __post_init__(self) -> None:
-        self.cover = next(iter(self.covers.values()))
-
-
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """A tile of a firing: as the task has it, and on the graph's axes."""
-
-    part: _Part
-    cover: Cover
-    tile: Box
-    box: Box
-    cells: tuple[slice, ...]
-
-
 class _Progress:
     """What the tasks have computed so far, over sections and repetitions."""
 
@@ -142,7 +111,7 @@ class _Progress:
         self.graph = schedule.graph
         self.newest_first = schedule.options.get("attention_order") == "reversed"
         self.covers: dict[str, Cover] = {}
-        self.amounts = cache(_amounts)
+        self.does = cache(does)  # of thousands of firings few differ
         self.cuts = self._cuts(schedule)
         self.run = 0
 
@@ -155,7 +124,7 @@ class _Progress:
                 for name, served in tiled.items():
                     if name in self.graph.ops:
                         boxes.setdefault(name, []).extend(served.tiles)
-                        _check_axes(task, served, self.graph.ops[name])
+                        check_axes(task, served, self.graph.ops[name])
         ops = {name: self.graph.ops[name] for name in boxes}
         return {name: cuts_of(op, boxes[name], backwards=self._backwards(op)) for name, op in ops.items()}
 
@@ -166,8 +135,8 @@ class _Progress:
         self, task: Task, computed: Sequence[tuple[Op, Served]], waited_for: frozenset[str]
     ) -> Iterator[Step]:
         """The steps of one task; afterwards its parts of these ops count as computed."""
-        parts: list[_Part] = []
-        for (op, served), kinds in zip(computed, _kinds_by_op(task, [op for op, _ in computed]), strict=True):
+        parts: list[Part] = []
+        for (op, served), kinds in zip(computed, kinds_by_op(task, [op for op, _ in computed]), strict=True):
             # The second pass of an attention also reads the scores of the first.
             for name in (*_sources(self.graph, op), *(f"{op.name} scores" for _ in kinds & {"attention_values"})):
                 if any(name == other.name for other, _ in computed):
@@ -177,7 +146,7 @@ class _Progress:
                     )
                 self._check_made(task, name, waited_for)
             covers = {kind: self._cover(op, kind) for kind in sorted(kinds)}
-            parts.append(_Part(op, served, covers, served.slices()))
+            parts.append(Part(op, served, covers, served.slices()))
         if parts[0].served.tiles:  # of several ops all have tiles, or none has
             yield from self._tiles(task, parts)
         for part in parts:
@@ -187,7 +156,7 @@ class _Progress:
                     yield Step(part.op, kind, whole_of(part.op.work), whole=kind == part.op.kind)
                 cover.end(self.run, task.name)
 
-    def _tiles(self, task: Task, parts: Sequence[_Part]) -> Iterator[Step]:
+    def _tiles(self, task: Task, parts: Sequence[Part]) -> Iterator[Step]:
         """The steps of the tiles. Drain firings drain a group of queries; without any, a complete group is drained."""
         drains = any(item.kind == "drain" for item, _ in task.work)
         computing = {item for item, _ in task.work if computes(item)}
@@ -211,7 +180,7 @@ class _Progress:
                 part.cover.groups.remove(group)
                 yield Step(part.op, "drain", group)
 
-    def _firing(self, task: Task, item: Work, numbers: Sequence[tuple[_Part, int]]) -> Iterator[Step]:
+    def _firing(self, task: Task, item: Work, numbers: Sequence[tuple[Part, int]]) -> Iterator[Step]:
         """The steps of one firing, which computes so many tiles of each part."""
         placed = []
         for part, n in numbers:
@@ -221,7 +190,7 @@ class _Progress:
                     told = f"a firing of {item} computes a tile of op '{part.op.name}', which is a {part.op.kind}"
                     raise ScheduleError(f"task '{task.name}': {told}")
                 box = box_below(tile, cover.sizes, backwards=self._backwards(part.op))
-                placed.append(_Placed(part, cover, tile, box, cover.cells(box)))
+                placed.append(Placed(part, cover, tile, box, cover.cells(box)))
         self._check_work(task, item, placed)
         for one in placed:
             part, cover, box = one.part, one.cover, one.box
@@ -232,17 +201,15 @@ class _Progress:
             if all(box):  # a tile of padding alone is fired and computes nothing
                 yield Step(part.op, item.kind, box)
 
-    def _check_work(self, task: Task, item: Work, placed: Sequence[_Placed]) -> None:
+    def _check_work(self, task: Task, item: Work, placed: Sequence[Placed]) -> None:
         """Raises ScheduleError if the firing's work is not that of its tiles, or a tile lies beyond its op."""
-        done, asked = self.amounts(item), list[list[dict[str, Fraction]]]()
+        parts: list[Counted] = []
         for one in placed:
-            mask, size = one.part.op.work.mask, prod(map(len, one.tile))
-            whole = self.amounts(Work(item.kind, one.part.op.work.extents, mask))
+            whole, size = one.part.op.work, prod(map(len, one.tile))
             # Masked pairs may be skipped, or computed and charged.
-            places = {size} if mask is None else {size, one.cover.places(one.cells)}
-            # The arithmetic of an op is spread evenly over its places.
-            asked.append([{what: Fraction(n * p, one.cover.total) for what, n in whole.items()} for p in places])
-        if not any(all(n == sum(one[what] for one in each) for what, n in done.items()) for each in product(*asked)):
+            places = (size,) if whole.mask is None else (size, one.cover.places(one.cells))
+            parts.append((whole, one.cover.total, places))
+        if not self.does(item, tuple(parts)):
             sizes = [f"{' x '.join(str(len(r)) for r in one.tile)} of op '{one.part.op.name}'" for one in placed]
             told = f"a tile of {sizes[0]}, which is {placed[0].part.op.work}; the work of a firing is that of its tile"
             if len(placed) > 1:
@@ -283,34 +250,6 @@ class _Progress:
         lacking = [name for name in due if name not in self.covers]
         problems = [f"op '{name}': no task computes it; every op with work is some task's" for name in lacking]
         refuse(problems + [problem for cover in self.covers.values() if (problem := cover.problem())], ScheduleError)
-
-
-def _amounts(item: Work) -> dict[str, int]:
-    """What must be in proportion between an op and its tiles: all that is counted, or elements where nothing is."""
-    return item.counts() if computes(item) else {"elements": item.elements}
-
-
-def _kinds_by_op(task: Task, ops: Sequence[Op]) -> list[set[str]]:
-    """The kinds of work with which the task computes each op. Raises ScheduleError where one is not that of its ops."""
-    computed = {item.kind for item, _ in task.work if computes(item)}
-    known = [{op.kind, *PASSES} if op.kind == "attention" else {op.kind} for op in ops]
-    foreign = computed.difference(*known)
-    for op, kinds in zip(ops, known, strict=True):
-        if foreign or (computed and not computed & kinds):
-            told = ", ".join(sorted(foreign or computed))
-            raise ScheduleError(f"task '{task.name}': computes {told}, op '{op.name}' is a {op.kind}")
-    return [computed & kinds or {op.kind} for op, kinds in zip(ops, known, strict=True)]
-
-
-def _check_axes(task: Task, served: Served, op: Op) -> None:
-    """Raises ScheduleError where a tile of the op has another number of ranges than its kind has axes."""
-    axes = OP_KINDS[op.kind].axes
-    for box in served.tiles:
-        if len(box) != len(axes):
-            raise ScheduleError(
-                f"task '{task.name}': a tile of {len(box)} ranges of op '{op.name}'; a tile of a {op.kind} has one "
-                f"for each of ({', '.join(axes)})"
-            )
 
 
 def _misplaced_drain(task: Task, group: Box, what: str) -> ScheduleError:
