@@ -231,10 +231,11 @@ def test_the_pair_itself_is_computed() -> None:
             np.testing.assert_array_equal(got, expected[name])
 
 
-def test_a_firing_that_does_not_do_all_of_its_tiles_is_told_with_them() -> None:
-    assert told(pair(), replace(TOGETHER, work=every(work("add", rows=1, d=6)))) == (
-        "task 'both': a firing of add(rows=1, d=6) computes tiles of 1 x 6 of op 'a' and 1 x 6 of op 'b'; the work of "
-        "a firing is that of its tiles"
+@pytest.mark.parametrize("d", [6, 18])
+def test_a_firing_that_does_less_or_more_than_its_tiles_is_told_with_them(d: int) -> None:
+    assert told(pair(), replace(TOGETHER, work=every(work("add", rows=1, d=d)))) == (
+        f"task 'both': a firing of add(rows=1, d={d}) computes tiles of 1 x 6 of op 'a' and 1 x 6 of op 'b'; the "
+        "work of a firing is that of its tiles"
     )
 
 

@@ -285,6 +285,30 @@ def test_a_load_of_several_ops_serves_them_and_leaves_their_rows_to_what_compute
     assert rows(archsim.simulate(loaded, design())) == rows(archsim.simulate(made, design()))
 
 
+def test_of_ops_without_tiles_nobody_says_whose_work_is_lost() -> None:
+    lost = Task("qkv", "mm", 1, every(product(7, ROWS)), serves=tuple(map(served, WIDTHS)))
+    (told,) = refused(lambda: archsim.simulate(schedule(lost), design()))
+    assert told.endswith("mac: scheduled 168, the graph with what is recomputed and skipped asks 192")
+
+
+def test_attention_under_two_masks_may_share_a_firing() -> None:
+    """One sees 3 pairs of a query and a key, the other 4: as many places, not as much work. The sum is checked."""
+    graph = Graph("masks")
+    for name in "qkv":
+        graph.add_tensor(Tensor(name, (2, 2), FP16, "input"))
+    heads = {"batch": 1, "heads": 1, "kv_heads": 1}
+    for name, causal in (("masked", True), ("whole", False)):
+        graph.add(name, "attention", tuple("qkv"), format=FP16, causal=causal, **heads)
+    box = (range(1), range(1), range(0, 2, 2), range(0, 2, 2))
+    pairs = every(work("attention", heads=7, queries=1, keys=1, qk_dim=2))
+    task = Task("both", "vec", 1, pairs, serves=(Served(("masked",), (box,)), Served(("whole",), (box,))))
+    toy = archsim.load_design("toy")
+    unit = next(name for name, unit in toy.units.items() if "attention" in unit.does)
+    task = replace(task, unit=unit)
+    report = archsim.simulate(Schedule(graph, "toy", "by hand", (Section("all", (task,), ()),)), toy)
+    assert sum(op.busy_cycles for op in report.ops) == report.units[unit].busy_cycles == report.cycles
+
+
 @pytest.mark.parametrize("module", [dataflow.pattern, dataflow.task, archsim.run.shares, archsim.run.roofline])
 def test_examples_of_docstrings(module: Any) -> None:
     found = doctest.testmod(module)
