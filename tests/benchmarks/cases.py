@@ -8,6 +8,7 @@ import archsim
 import dataflow
 import mappers
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit, flatten
+from dataflow.order import Repeat
 
 Moves = tuple[tuple[int, int], ...]
 LENGTH = 10  # units of a chain
@@ -46,7 +47,7 @@ def shared(firings: int) -> Flat:
         gives: Moves = ((i, 1),) if i < 8 else ()
         tasks.append(FlatTask(f"t{i}", i % 3, each, (FlatRun(1, 2 + i % 2, takes, gives),)))
     streams = tuple(FlatStream(f"s{i}", 2, 0, i, (i + 1,)) for i in range(8))
-    turns = [tuple((u + 3 * i, 1) for i in range(3)) * each for u in range(3)]
+    turns = [(Repeat(tuple((u + 3 * i, 1) for i in range(3)), each),) for u in range(3)]
     units = tuple(FlatUnit(f"u{u}", f"u{u}", 1, 1, turns[u], (u, u + 3, u + 6)) for u in range(3))
     return Flat("shared in order", tuple(tasks), streams, units)
 
