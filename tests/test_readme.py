@@ -32,6 +32,7 @@ def test_the_examples_run_one_after_the_other():
     finally:
         restore(saved)
     assert names["report"].cycles > 0
+    assert simulate(names["ahead"], names["npu"]).cycles == 100 + 3 * 100 + 80
     assert 0 < len(names["best"]) <= len(names["rows"]) == 6
     assert not any(row.problem for row in names["rows"])
 
