@@ -12,9 +12,11 @@ from math import ceil
 from random import Random
 from typing import Any
 
+from dataflow.op import work
 from dataflow.order import Repeat
-from dataflow.pattern import Pattern
+from dataflow.pattern import Pattern, every
 from dataflow.section import Section
+from dataflow.task import Task
 
 Units = Mapping[str, Mapping[str, Any]]
 
@@ -54,6 +56,32 @@ class Plain:
         self.initial = {s.name: s.initial for s in section.streams}
         self.order = {unit: written_out(section.order_of(unit)) for unit in dict.fromkeys(self.unit.values())}
         self.consumers = {s.name: [t for t in self.tasks if s.name in self.takes[t]] for s in section.streams}
+
+    @classmethod
+    def of_flat(cls, flat: Any) -> Plain:
+        """The same of a section in flat form, of which a gang of servers is one that does its firings alone."""
+        plain = cls(Section("none", (Task("t", "u", 1, every(work("copy", d=1))),), ()))
+        plain.tasks = [t.name for t in flat.tasks]
+        runs = {t.name: unrolled(Pattern(tuple((run, run.count) for run in t.runs)), t.firings) for t in flat.tasks}
+        plain.unit = {t.name: flat.units[t.unit].name for t in flat.tasks}
+        plain.firings = {t.name: t.firings for t in flat.tasks}
+        plain.servers = dict.fromkeys(plain.tasks, 1)
+        plain.priority = {t.name: t.priority for t in flat.tasks}
+        plain.cycles = {t: [run.cycles for run in runs[t]] for t in plain.tasks}
+        plain.depth = {s.name: s.depth for s in flat.streams}
+        plain.initial = {s.name: s.initial for s in flat.streams}
+        plain.order = {
+            u.name: [plain.tasks[i] for i in written_out(u.order if u.order is not None else ())] for u in flat.units
+        }
+        names = [s.name for s in flat.streams]
+        for end, moved in (("takes", plain.takes), ("gives", plain.gives)):
+            moved.clear()
+            for t in plain.tasks:
+                of_run = [{names[s]: n for s, n in getattr(run, end)} for run in runs[t]]
+                used = {s for one in of_run for s in one}  # each firing has them in the order of the section
+                moved[t] = {s: [one.get(s, 0) for one in of_run] for s in names if s in used}
+        plain.consumers = {s.name: [plain.tasks[i] for i in s.consumers] for s in flat.streams}
+        return plain
 
 
 @dataclass
@@ -185,8 +213,8 @@ class SlowClock:
     equals. A place is taken until each consumer of its token has finished.
     """
 
-    def __init__(self, section: Section, units: Units, *, turns: bool = False) -> None:
-        self.plain, self.units, self.turns = Plain(section), units, turns
+    def __init__(self, plain: Plain, units: Units, *, turns: bool = False) -> None:
+        self.plain, self.units, self.turns = plain, units, turns
         p = self.plain
         self.now = 0
         self.tokens = {(s, t): p.initial[s] for s, consumers in p.consumers.items() for t in consumers}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from drawn import Drawn, drawn
 from hypothesis import given, settings
-from oracles import CAUSES, Account, SlowClock, recurrence, run_untimed
+from made import made
+from oracles import CAUSES, Account, Plain, SlowClock, recurrence, run_untimed
 
 from archsim import Deadlock
 from archsim.engine import ENGINES, attempt, run
 from archsim.engine.flat import flatten
-from archsim.engine.result import SectionResult
+from archsim.engine.result import SectionResult, Stuck
 
 SOME = settings(max_examples=300, derandomize=True, deadline=None)
 MANY = settings(max_examples=5_000, derandomize=True, deadline=None)
@@ -45,7 +48,7 @@ def agrees_with_recurrence(case: Drawn, engine: str) -> None:
 
 
 def agrees_with_slow_clock(case: Drawn, engine: str) -> None:
-    seen = SlowClock(case.section, case.units).run()
+    seen = SlowClock(Plain(case.section), case.units).run()
     assert seen.fired == run_untimed(case.section, case.units).counts
     result = ran(case, engine)
     if isinstance(result, Deadlock):
@@ -88,7 +91,7 @@ def test_every_total_is_that_of_the_slow_clock(case: Drawn, engine: str) -> None
 @SOME
 @given(case=drawn(most_tasks=5))
 def test_stalls_with_turns_are_those_of_the_slow_clock(case: Drawn, engine: str) -> None:
-    seen = SlowClock(case.section, case.units, turns=True).run()
+    seen = SlowClock(Plain(case.section), case.units, turns=True).run()
     found = attempt(flatten(case.section, case.design), engine=engine, turns=True)
     if isinstance(found, SectionResult):
         assert {name: unit.stalls for name, unit in found.units.items()} == seen.stalls
@@ -118,3 +121,41 @@ def test_many_sections_agree_with_the_slow_clock(case: Drawn, engine: str) -> No
 @given(case=drawn(own_units=True, most_tasks=8))
 def test_many_sections_solve_the_recurrence(case: Drawn, engine: str) -> None:
     agrees_with_recurrence(case, engine)
+
+
+def agrees_on_made(seed: int) -> bool:
+    """Both engines with the slow clock on a section made from a seed; whether it comes to its end."""
+    flat = made(Random(seed))
+    units = {
+        u.name: {
+            "count": u.count, "latency_cycles": u.latency_cycles,
+            "arbitration": "first_come" if u.order is None else "in_order",
+        }
+        for u in flat.units
+    }  # fmt: skip
+    seen = SlowClock(Plain.of_flat(flat), units).run()
+    gangs = {u.name: u.gang for u in flat.units}
+    for name, causes in seen.units.items():
+        seen.units[name] = {cause: gangs[name] * n for cause, n in causes.items()}
+        seen.stalls[name] = {cause: gangs[name] * n for cause, n in seen.stalls[name].items()}
+    for engine in ENGINES:
+        found = attempt(flat, engine=engine)
+        if isinstance(found, Stuck):
+            assert (seen.stuck, seen.cycles) == (True, found.cycle), (seed, engine)
+            assert seen.fired == dict(
+                {t.name: t.firings for t in flat.tasks}, **{flat.tasks[w.task].name: w.firing for w in found.waiting}
+            ), (seed, engine)
+        else:
+            assert account_of(found) == seen, (seed, engine)
+    return not seen.stuck
+
+
+def test_made_sections_agree_with_the_slow_clock() -> None:
+    ended = sum(map(agrees_on_made, range(4_000)))
+    assert 1_000 < ended < 3_500
+
+
+@pytest.mark.heavy
+def test_many_made_sections_agree_with_the_slow_clock() -> None:
+    for seed in range(4_000, 54_000):
+        agrees_on_made(seed)
