@@ -164,6 +164,7 @@ WALKS: dict[str, Walk] = {
     **dict.fromkeys(("load", "store"), one_by_one("vectors")),
     **dict.fromkeys(("take", "drain", "copy"), one_by_one("d")),
     "enter": walk_nothing,
+    "arrive": lambda _: iter(["element"]),
     "score": one_by_one("mac", "mac"),
     "compare": one_by_one("comparisons"),
     "issue": one_by_one("requests"),

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 # Parameters of a unit of each kind, as YAML writes them.
 SAMPLES: dict[str, dict[str, Any]] = {
+    "arrivals": {"times": "3 us"},
     "channel": {"bandwidth": "32 B/cycle", "request_bytes": "128 B", "request_overhead": "2 us"},
     "core_array": {"cores": 3, "trees": 4, "inputs": 8, "lanes": 5},
     "decode_attention": {
@@ -70,6 +71,7 @@ ONE_TO_TWENTY = list(range(1, 21))
 
 # Fields of which more is never slower, as rising values.
 RATES: dict[str, dict[str, list[Any]]] = {
+    "arrivals": {},
     "channel": {
         "bandwidth": [f"{n} B/cycle" for n in (0.3, 1, 1.5, 7, 64)],
         "request_bytes": ["1 B", "7 B", "64 B", "512 B", "1 GiB", None],
@@ -115,6 +117,7 @@ RATES: dict[str, dict[str, list[Any]]] = {
 
 # Fields of which more is never faster.
 COSTS: dict[str, dict[str, list[Any]]] = {
+    "arrivals": {"times": ["1 us", "3 us", "1 ms"]},
     "channel": {"request_overhead": ["0 s", "1 ns", "3 us", "1 ms"]},
     "core_array": {},
     "decode_attention": {
@@ -151,6 +154,7 @@ COMMON = {
     "energy": ({"mac": "3 pJ", "exp": "3 pJ", "flop": "3 pJ", "read": "3 pJ", "written": "3 pJ"}, "energy"),
 }
 FELT_ELSEWHERE: dict[str, dict[str, tuple[Any, str]]] = {
+    "arrivals": {},
     "channel": {},
     "core_array": {},
     "decode_attention": {"score_depth": (2048, "mappers")},
@@ -179,6 +183,8 @@ FELT_ELSEWHERE: dict[str, dict[str, tuple[Any, str]]] = {
 }  # fmt: skip
 
 PLACED = ("node", "scratchpad")  # kinds whose tasks each have a server of their own, whatever the design says
+
+ONE_AFTER_ANOTHER = ("arrivals",)  # kinds that serve one task alone, in its order
 
 EXTENTS = (0, 1, 2, 5, 16, 33, 100)
 kinds = pytest.mark.parametrize("kind", sorted(KINDS))
@@ -275,6 +281,11 @@ def test_count_latency_and_arbitration_reach_the_engine(kind: str) -> None:
         return flatten(section, TOY.with_({"units": {"u": written}})).units[0]
 
     assert (flat().latency_cycles, flat(latency_cycles=9).latency_cycles) == (0, 9)
+    if kind in ONE_AFTER_ANOTHER:
+        for arbitration in ("placed", "first_come"):
+            with pytest.raises(DesignError, match="arbitration"):
+                flat(arbitration=arbitration)
+        return
     if kind not in ("memory", "channel"):  # their clients compete for one bandwidth
         assert flat(arbitration="placed").name == "u: x"
     if kind in PLACED:
