@@ -5,7 +5,7 @@ Engines run it. It alone asks `Unit.cycles` for the firings of a schedule, and h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import lcm
 from typing import Any, Literal, NamedTuple
@@ -76,19 +76,23 @@ class FlatUnit:
 
 @dataclass(frozen=True, slots=True)
 class FlatStream:
-    """A stream: depth and initial tokens, and the indices of the tasks at its ends."""
+    """A stream: depth and initial tokens, and the indices of the tasks at its ends; of a broadcast `further` ones."""
 
     name: str
     depth: int
     initial: int
     producer: int
-    consumers: tuple[int, ...]
+    consumer: int
+    further: tuple[int, ...] = ()
 
     @property
-    def consumer(self) -> int:
-        """The only consumer."""
-        (consumer,) = self.consumers
-        return consumer
+    def consumers(self) -> tuple[int, ...]:
+        """All of them."""
+        return (self.consumer, *self.further)
+
+    def with_consumers(self, consumers: Sequence[int]) -> FlatStream:
+        """The stream with these consumers instead."""
+        return replace(self, consumer=consumers[0], further=tuple(consumers[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class Flat:
         The producer waits for room in all of them and gives to all at once, so a place of the broadcast is free when
         its last consumer has finished: the time of every firing is the same.
         """
-        if all(len(stream.consumers) == 1 for stream in self.streams):
+        if not any(stream.further for stream in self.streams):
             return self
         views = [(s, consumer) for s, stream in enumerate(self.streams) for consumer in stream.consumers]
         view = {ends: i for i, ends in enumerate(views)}
@@ -127,20 +131,20 @@ class Flat:
             ))
             for t, task in enumerate(self.tasks)
         ]  # fmt: skip
-        streams = tuple(replace(self.streams[s], consumers=(consumer,)) for s, consumer in views)
+        streams = tuple(self.streams[s].with_consumers((consumer,)) for s, consumer in views)
         return replace(self, tasks=tuple(tasks), streams=streams)
 
     def folded(self) -> Flat:
         """The section of which this is the unfolded form: streams alike but for their consumers are a broadcast."""
         consumers: dict[FlatStream, list[int]] = {}
-        alike = [replace(stream, consumers=()) for stream in self.streams]
+        alike = [replace(stream, consumer=-1, further=()) for stream in self.streams]
         for stream, own in zip(alike, self.streams, strict=True):
             consumers.setdefault(stream, []).extend(own.consumers)
         if len(consumers) == len(self.streams):
             return self
         index = {stream: i for i, stream in enumerate(consumers)}
         stream_of = [index[stream] for stream in alike]
-        streams = tuple(replace(stream, consumers=tuple(tasks)) for stream, tasks in consumers.items())
+        streams = tuple(stream.with_consumers(tasks) for stream, tasks in consumers.items())
         tasks = tuple(
             replace(task, runs=tuple(
                 replace(
@@ -195,9 +199,10 @@ def _all_new(section: Section, design: Design) -> Flat:
         section.name,
         tuple(_flat_task(t, unit_of[i], stream_index, design) for i, t in enumerate(section.tasks)),
         tuple(
-            FlatStream(s.name, s.depth, s.initial, task_index[source], tuple(task_index[sink] for sink in sinks))
+            FlatStream(s.name, s.depth, s.initial, task_index[source], sinks[0], sinks[1:])
             for s in section.streams
-            for source, sinks in (ends[s.name],)
+            for source, names in (ends[s.name],)
+            for sinks in (tuple(task_index[name] for name in names),)
         ),
         tuple(units),
     )

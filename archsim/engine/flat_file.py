@@ -150,10 +150,7 @@ def _flat(columns: dict[str, np.ndarray], shown: str) -> Flat:
             names["units"], names["of"], rows["units"], tasks_on, strict=True
         )
     ]
-    streams = [
-        FlatStream(name, depth, initial, producer, (consumer,))
-        for name, (depth, initial, producer, consumer) in zip(names["streams"], rows["streams"], strict=True)
-    ]
+    streams = [FlatStream(name, *row) for name, row in zip(names["streams"], rows["streams"], strict=True)]
     return Flat(names["section"], tuple(tasks), tuple(streams), tuple(units))
 
 

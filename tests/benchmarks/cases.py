@@ -23,7 +23,7 @@ def chain(firings: int, *, depth: int = 2) -> Flat:
         takes: Moves = ((i - 1, 1),) if i else ()
         gives: Moves = ((i, 1),) if i + 1 < LENGTH else ()
         tasks.append(FlatTask(f"t{i}", i, each, (FlatRun(1, 1, takes, gives),)))
-    streams = tuple(FlatStream(f"s{i}", depth, 0, i, (i + 1,)) for i in range(LENGTH - 1))
+    streams = tuple(FlatStream(f"s{i}", depth, 0, i, i + 1) for i in range(LENGTH - 1))
     return Flat("chain", tuple(tasks), streams, alone(tasks))
 
 
@@ -33,8 +33,8 @@ def fork_join(firings: int) -> Flat:
     tasks = [FlatTask("fork", 0, each, (FlatRun(1, 1, (), tuple((w, 1) for w in ways)),))]
     tasks += [FlatTask(f"way {w}", 1 + w, each, (FlatRun(1, 1 + w % 3, ((w, 1),), ((4 + w, 1),)),)) for w in ways]
     tasks.append(FlatTask("join", 5, each, (FlatRun(1, 1, tuple((4 + w, 1) for w in ways), ()),)))
-    streams = [FlatStream(f"to {w}", 4, 0, 0, (1 + w,)) for w in ways]
-    streams += [FlatStream(f"from {w}", 4, 0, 1 + w, (5,)) for w in ways]
+    streams = [FlatStream(f"to {w}", 4, 0, 0, 1 + w) for w in ways]
+    streams += [FlatStream(f"from {w}", 4, 0, 1 + w, 5) for w in ways]
     return Flat("fork and join", tuple(tasks), tuple(streams), alone(tasks))
 
 
@@ -46,7 +46,7 @@ def shared(firings: int) -> Flat:
         takes: Moves = ((i - 1, 1),) if i else ()
         gives: Moves = ((i, 1),) if i < 8 else ()
         tasks.append(FlatTask(f"t{i}", i % 3, each, (FlatRun(1, 2 + i % 2, takes, gives),)))
-    streams = tuple(FlatStream(f"s{i}", 2, 0, i, (i + 1,)) for i in range(8))
+    streams = tuple(FlatStream(f"s{i}", 2, 0, i, i + 1) for i in range(8))
     turns = [(Repeat(tuple((u + 3 * i, 1) for i in range(3)), each),) for u in range(3)]
     units = tuple(FlatUnit(f"u{u}", f"u{u}", 1, 1, turns[u], (u, u + 3, u + 6)) for u in range(3))
     return Flat("shared in order", tuple(tasks), streams, units)
@@ -57,7 +57,7 @@ def memory(firings: int) -> Flat:
     each, reads = max(1, firings // (2 * CLIENTS)), range(CLIENTS)
     tasks = [FlatTask(f"read {i}", 0, each, (FlatRun(1, 2 + i % 3, (), ((i, 1),)),)) for i in reads]
     tasks += [FlatTask(f"use {i}", 1 + i, each, (FlatRun(1, 5 + 3 * i, ((i, 1),), ()),)) for i in reads]
-    streams = tuple(FlatStream(f"s{i}", 2, 0, i, (CLIENTS + i,)) for i in reads)
+    streams = tuple(FlatStream(f"s{i}", 2, 0, i, CLIENTS + i) for i in reads)
     units = [FlatUnit("memory", "memory", 1, 20, None, tuple(reads))]
     units += [FlatUnit(f"u{i}", f"u{i}", 1, 0, ((CLIENTS + i, each),), (CLIENTS + i,)) for i in reads]
     return Flat("memory", tuple(tasks), streams, tuple(units))

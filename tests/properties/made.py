@@ -133,7 +133,7 @@ def _join(random: Random, tasks: list[Plan], streams: list[FlatStream], a: int, 
     most = min(depth, 2 * tokens + 2)
     back = a >= min(consumers)
     initial = random.choice((1, most, most, random.randint(0, most))) if back else random.choice((0, 0, 0, 0, 1))
-    streams.append(FlatStream(f"s{s}", depth, initial, a, tuple(consumers)))
+    streams.append(FlatStream(f"s{s}", depth, initial, a, b, tuple(consumers[1:])))
 
 
 def _spread(random: Random, tokens: int, firings: int) -> list[int]:

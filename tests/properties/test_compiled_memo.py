@@ -51,7 +51,7 @@ def other_amounts(random: Random) -> list[Flat]:
             FlatUnit(f"u{i}", f"u{i}", 1, latency * (i == 0), ((i, task.firings),), (i,))
             for i, task in enumerate((p, c, z))
         )
-        flats.append(Flat("x", (p, c, z), (FlatStream("s", depth, 0, 0, (1,)),), units))
+        flats.append(Flat("x", (p, c, z), (FlatStream("s", depth, 0, 0, 1),), units))
     return flats
 
 

@@ -159,7 +159,7 @@ def lacks_within_what_is_skipped(pre: int, n: int, rounds: int) -> Flat:
         FlatTask("v", 3, uses, (FlatRun(uses, 4, (), ()),)),
         FlatTask("z", 4, 2 * uses, (FlatRun(1, 4, (), ()), FlatRun(1, 4, (), ()))),
     )  # fmt: skip
-    streams = tuple(FlatStream(name, 10**6, 0, a, (b,)) for name, a, b in (("g", 0, 1), ("s", 1, 3), ("r", 2, 3)))
+    streams = tuple(FlatStream(name, 10**6, 0, a, b) for name, a, b in (("g", 0, 1), ("s", 1, 3), ("r", 2, 3)))
     latencies, turns = (8 * pre, 0, 8 * pre + 5, 0, 0), ((3, 1), (4, 1)) * uses
     alone = {0: 0, 1: 1, 2: 2, 4: 5}
     units = tuple(

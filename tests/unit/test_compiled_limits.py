@@ -38,7 +38,7 @@ from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit
 def flat(n):
     tasks = (FlatTask("a", 0, n, (FlatRun(n, 0, (), ((0, 1),)),)), FlatTask("b", 1, n, (FlatRun(n, 0, ((0, 1),), ()),)))
     units = (FlatUnit("u", "u", 1, 0, ((0, n),), (0,)), FlatUnit("v", "v", 1, 0, ((1, n),), (1,)))
-    return Flat("x", tasks, (FlatStream("s", 2, 0, 0, (1,)),), units)
+    return Flat("x", tasks, (FlatStream("s", 2, 0, 0, 1),), units)
 run(flat(3), skip={skip})
 print("begun", flush=True)
 run(flat(10**12), skip={skip})
@@ -58,7 +58,7 @@ def pair(
         FlatUnit("u", "u", servers, latency, None if first_come else ((0, firings),), (0,)),
         FlatUnit("v", "v", waiting, 0, ((1, firings),), (1,)),
     )
-    return Flat("giant", tasks, (FlatStream("s", depth, 0, 0, (1,)),), units)
+    return Flat("giant", tasks, (FlatStream("s", depth, 0, 0, 1),), units)
 
 
 @pytest.mark.parametrize("skip", [True, False])
@@ -117,7 +117,7 @@ def test_places_without_limit_that_are_taken(initial: int) -> None:
         FlatTask("b", 1, 3, (FlatRun(1, 1, ((1, 1),), ()),)),
     )
     units = (FlatUnit("u", "u", 1, 0, ((0, 3),), (0,)), FlatUnit("v", "v", 1, 0, ((1, 3),), (1,)))
-    streams = (FlatStream("back", UNLIMITED, initial, 0, (0,)), FlatStream("s", UNLIMITED, 0, 0, (1,)))
+    streams = (FlatStream("back", UNLIMITED, initial, 0, 0), FlatStream("s", UNLIMITED, 0, 0, 1))
     flat = Flat("full", tasks, streams, units)
     assert compiled.run(flat) == simpy_engine.run(flat)
 
@@ -172,7 +172,7 @@ def test_more_firings_than_are_counted_are_refused() -> None:
     runs = [FlatRun(n, int(i == 0), ((i - 1, 1),) if i else (), ((i, 1),) if i < 4 else ()) for i in range(5)]
     tasks = tuple(FlatTask(f"t{i}", i, n, (run,)) for i, run in enumerate(runs))
     units = tuple(FlatUnit(f"u{i}", f"u{i}", 1, 0, ((i, n),), (i,)) for i in range(5))
-    streams = tuple(FlatStream(f"s{i}", 2, 0, i, (i + 1,)) for i in range(4))
+    streams = tuple(FlatStream(f"s{i}", 2, 0, i, i + 1) for i in range(4))
     with pytest.raises(ScheduleError, match=f"section 'x': up to {5 * n:,} firings; the compiled engine counts to 2"):
         compiled.run(Flat("x", tasks, streams, units))
 
@@ -185,7 +185,7 @@ def test_a_deadlock_that_is_too_large_for_a_way_out_is_told() -> None:
         FlatTask("b", 1, n, (FlatRun(n, 1, ((0, 1),), ((1, 1),)),)),
     )
     units = tuple(FlatUnit(u, u, 1, 0, ((i, n),), (i,)) for i, u in enumerate("uv"))
-    flat = Flat("x", tasks, (FlatStream("s", 1, 0, 0, (1,)), FlatStream("r", 1, 0, 1, (0,))), units)
+    flat = Flat("x", tasks, (FlatStream("s", 1, 0, 0, 1), FlatStream("r", 1, 0, 1, 0)), units)
     with pytest.raises(Deadlock, match="way out: not looked for; section 'x': up to") as raised:
         run(flat, engine="simpy")
     assert [wait.task for wait in raised.value.wait_cycle] == ["a", "b"]

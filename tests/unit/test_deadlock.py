@@ -479,7 +479,7 @@ def test_the_search_ends_where_a_stream_without_limit_is_full_of_initial_tokens(
         FlatTask("d", 3, 1, (FlatRun(1, 1, ((2, 1),), ((3, 1),)),)),
     )
     units = tuple(FlatUnit(f"u{i}", f"u{i}", 1, 0, ((i, task.firings),), (i,)) for i, task in enumerate(tasks))
-    full = (FlatStream("r", UNLIMITED, UNLIMITED, 2, (3,)), FlatStream("s", UNLIMITED, UNLIMITED, 3, (2,)))
-    flat = Flat("x", tasks, (FlatStream("p", 1, 0, 0, (1,)), FlatStream("q", 1, 0, 0, (1,)), *full), units)
+    full = (FlatStream("r", UNLIMITED, UNLIMITED, 2, 3), FlatStream("s", UNLIMITED, UNLIMITED, 3, 2))
+    flat = Flat("x", tasks, (FlatStream("p", 1, 0, 0, 1), FlatStream("q", 1, 0, 0, 1), *full), units)
     with pytest.raises(Deadlock, match="no depth lets it run to its end"):
         run(flat, engine="simpy")

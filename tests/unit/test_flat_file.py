@@ -26,7 +26,7 @@ SMALL = Flat(
         FlatTask("b", 1, 2, (FlatRun(1, 5, ((0, 4), (1, 1)), ((1, 1),)),)),
         FlatTask("c", 0, 1, (FlatRun(1, 0, (), ()),)),
     ),
-    (FlatStream("s", 4, 0, 0, (1,)), FlatStream("back", UNLIMITED, 1, 1, (1,))),
+    (FlatStream("s", 4, 0, 0, 1), FlatStream("back", UNLIMITED, 1, 1, 1)),
     (
         FlatUnit("u", "u", 1, 3, ((0, 2), (2, 1), (0, 4)), (0, 2)),
         FlatUnit("v", "v", 2, 0, None, (1,)),
@@ -258,7 +258,7 @@ def test_names_are_different(path: Path, noun: str) -> None:
 
 
 def test_no_more_than_ten_problems_are_told(path: Path) -> None:
-    streams = tuple(FlatStream(f"s{i}", 0, 0, 0, (0,)) for i in range(1000))
+    streams = tuple(FlatStream(f"s{i}", 0, 0, 0, 0) for i in range(1000))
     with pytest.raises(InputError) as raised:
         save(replace(SMALL, streams=streams), path)
     assert len(raised.value.problems) == 10
