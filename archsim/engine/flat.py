@@ -5,7 +5,7 @@ Engines run it. It alone asks `Unit.cycles` for the firings of a schedule, and h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import lcm
 from typing import Any, Literal, NamedTuple
@@ -118,21 +118,9 @@ class Flat:
             return self
         views = [(s, consumer) for s, stream in enumerate(self.streams) for consumer in stream.consumers]
         view = {ends: i for i, ends in enumerate(views)}
-        views_of: list[list[int]] = [[] for _ in self.streams]
-        for i, (s, _) in enumerate(views):
-            views_of[s].append(i)
-        tasks = [
-            replace(task, runs=tuple(
-                replace(
-                    run, takes=tuple((view[s, t], n) for s, n in run.takes),
-                    gives=tuple((i, n) for s, n in run.gives for i in views_of[s]),
-                )
-                for run in task.runs
-            ))
-            for t, task in enumerate(self.tasks)
-        ]  # fmt: skip
-        streams = tuple(self.streams[s].with_consumers((consumer,)) for s, consumer in views)
-        return replace(self, tasks=tuple(tasks), streams=streams)
+        views_of = [[view[s, consumer] for consumer in stream.consumers] for s, stream in enumerate(self.streams)]
+        streams = [self.streams[s].with_consumers((consumer,)) for s, consumer in views]
+        return self._over(streams, taken=lambda s, task: view[s, task], given=lambda s: views_of[s])
 
     def folded(self) -> Flat:
         """The section of which this is the unfolded form: streams alike but for their consumers are a broadcast."""
@@ -144,18 +132,20 @@ class Flat:
             return self
         index = {stream: i for i, stream in enumerate(consumers)}
         stream_of = [index[stream] for stream in alike]
-        streams = tuple(stream.with_consumers(tasks) for stream, tasks in consumers.items())
-        tasks = tuple(
-            replace(task, runs=tuple(
-                replace(
-                    run, takes=tuple((stream_of[v], n) for v, n in run.takes),
-                    gives=tuple(dict.fromkeys((stream_of[v], n) for v, n in run.gives)),
-                )
-                for run in task.runs
-            ))
-            for task in self.tasks
-        )  # fmt: skip
-        return replace(self, tasks=tasks, streams=streams)
+        streams = [stream.with_consumers(tasks) for stream, tasks in consumers.items()]
+        return self._over(streams, taken=lambda view, _: stream_of[view], given=lambda view: (stream_of[view],))
+
+    def _over(
+        self, streams: Iterable[FlatStream], *, taken: Callable[[int, int], int], given: Callable[[int], Iterable[int]]
+    ) -> Flat:
+        """The section over other streams: for each stream the one that a task takes from, and those that it gives to."""
+
+        def moved(run: FlatRun, task: int) -> FlatRun:
+            takes = tuple((taken(s, task), n) for s, n in run.takes)
+            return replace(run, takes=takes, gives=tuple(dict.fromkeys((o, n) for s, n in run.gives for o in given(s))))
+
+        tasks = (replace(task, runs=tuple(moved(run, t) for run in task.runs)) for t, task in enumerate(self.tasks))
+        return replace(self, tasks=tuple(tasks), streams=tuple(streams))
 
 
 class _Flattened(NamedTuple):
