@@ -138,7 +138,7 @@ class Flat:
     def _over(
         self, streams: Iterable[FlatStream], *, taken: Callable[[int, int], int], given: Callable[[int], Iterable[int]]
     ) -> Flat:
-        """The section over other streams: the one that a task takes from in place of each, and those that it gives to."""
+        """The section over other streams: in place of each the one that a task takes from, those that it gives to."""
 
         def moved(run: FlatRun, task: int) -> FlatRun:
             takes = tuple((taken(s, task), n) for s, n in run.takes)
