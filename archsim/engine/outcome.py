@@ -21,13 +21,13 @@ def section_result(
     stalls: list[dict[tuple[str, str], int]] = [{} for _ in flat.units]
     moved: dict[str, StreamResult] = {}
     for stream, (n, peak, starved, blocked) in zip(flat.streams, streams, strict=True):
-        for end, cause, waited in ((stream.consumer, "starved", starved), (stream.producer, "blocked", blocked)):
-            if waited:
-                waits = stalls[flat.tasks[end].unit]
-                waits[cause, stream.name] = waits.get((cause, stream.name), 0) + waited
-        # The buffer of a broadcast holds a token until its last consumer has finished, so the fullest view is its peak.
-        most = max(peak, moved[stream.name].peak if stream.name in moved else 0)
-        moved[stream.name] = StreamResult(n, n, most)
+        if starved:
+            _add(stalls[flat.tasks[stream.consumer].unit], ("starved", stream.name), starved)
+        if blocked:
+            _add(stalls[flat.tasks[stream.producer].unit], ("blocked", stream.name), blocked)
+        if stream.name in moved:  # a broadcast holds a token until its last consumer has finished: the fullest counts
+            peak = max(peak, moved[stream.name].peak)
+        moved[stream.name] = StreamResult(n, n, peak)
     for waits, n in zip(stalls, turned, strict=False):
         waits |= {("turn", ""): n} if n else {}
     units = {}
@@ -40,7 +40,12 @@ def section_result(
     )  # fmt: skip
 
 
+def _add(waits: dict[tuple[str, str], int], cause: tuple[str, str], cycles: int) -> None:
+    waits[cause] = waits.get(cause, 0) + cycles
+
+
 def unit_result(unit: FlatUnit, busy: int, idle: int, waits: Mapping[tuple[str, str], int]) -> UnitResult:
     """What servers of the unit did, from what its gangs did."""
-    stalls = {cause: unit.gang * n for cause, n in sorted(waits.items())}
-    return UnitResult(unit.gang * busy, unit.gang * idle, stalls)
+    gang = unit.gang
+    stalls = dict(sorted(waits.items())) if gang == 1 else {cause: gang * n for cause, n in sorted(waits.items())}
+    return UnitResult(gang * busy, gang * idle, stalls)

@@ -15,11 +15,13 @@ FIRST, TIMES, ROUNDS = range(3)
 
 def order_and_repeats(a: Arrays) -> tuple[np.ndarray, np.ndarray]:
     """The entries of all orders and the repeats at their start, by the columns above."""
-    last = a.repeats[:, 1] - 1
-    places = np.arange(len(a.order))
-    ending = [np.searchsorted(last, places, side=side) for side in ("left", "right")]
-    repeats = np.stack([a.repeats[:, 0], a.repeats[:, 2], a.repeats[:, 2]], axis=1)
-    return np.ascontiguousarray(np.column_stack([a.order, *ending])), np.ascontiguousarray(repeats)
+    order = np.zeros((len(a.order), 4), dtype=np.int64)
+    order[:, :ENDING] = a.order
+    if not len(a.repeats):  # as in most sections, whose runs may take less time than looking for ends
+        return order, a.repeats
+    last, places = a.repeats[:, 1] - 1, np.arange(len(order))
+    order[:, ENDING], order[:, ENDING_END] = (np.searchsorted(last, places, side=side) for side in ("left", "right"))
+    return order, np.ascontiguousarray(a.repeats[:, [0, 2, 2]])
 
 
 @inlined
