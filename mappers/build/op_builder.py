@@ -238,7 +238,9 @@ class OpBuilder(SectionBuilder):
         rows, firings = result.role is Role.CACHE, self.tasks[task].firings - first
         self.part = op.kind if rows else f"{result.role} store"
         few = max(self._few(result), OVERLAPPED if len(result.way) > 1 else 1)
-        sizes = even(result.size, min(firings, few if rows else self._many(result)))
+        # One in each firing repeats in a short period; several firings to a piece do so only by chance.
+        many = firings if firings <= result.size else self._many(result)
+        sizes = even(result.size, min(firings, few) if rows else many)
         count = sum(n for _, n in sizes)
         # A piece leaves when the firings that make it have ended.
         gives = [
