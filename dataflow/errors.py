@@ -58,8 +58,7 @@ def refuse(problems: Sequence[str], error: type[InputError] = GraphError) -> Non
 def expect(what: str, given: object, kind: type) -> None:
     """Raises InputError where an object of another kind is given, such as a design's name for a Design."""
     if not isinstance(given, kind):
-        article = "an" if kind.__name__[0] in "AEIOU" else "a"
-        raise InputError(f"{what}: expected {article} {kind.__name__}, got {quoted(given)}")
+        raise InputError(f"{what}: expected {_one(kind)}, got {quoted(given)}")
 
 
 def guess(name: str, known: Iterable[str], *, otherwise: str) -> str:
@@ -103,4 +102,8 @@ def quoted(value: object) -> str:
         return "a number of more than 60 digits"
     if isinstance(value, str):
         return repr(value if len(value) <= LONGEST_SHOWN else value[: LONGEST_SHOWN - 1] + "…")
-    return str(value) if isinstance(value, int | float | Fraction) else f"a {type(value).__name__}"
+    return str(value) if isinstance(value, int | float | Fraction) else _one(type(value))
+
+
+def _one(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'AEIOUaeio' else 'a'} {kind.__name__}"

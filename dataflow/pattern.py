@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, Generic, TypeVar
 
-from dataflow.errors import ScheduleError
+from dataflow.errors import ScheduleError, quoted
 
 T = TypeVar("T")
 
@@ -24,8 +24,14 @@ class Pattern(Generic[T]):
     runs: tuple[tuple[T, int], ...]
 
     def __post_init__(self) -> None:
-        if not self.runs or any(count < 1 for _, count in self.runs):
-            raise ScheduleError(f"a pattern is made of runs of one or more, got {self.runs!r}")
+        try:
+            wrong = not self.runs or any(type(count) is not int or count < 1 for _, count in self.runs)
+        except (TypeError, ValueError):  # no sequence, or a run that is no pair
+            wrong = True
+        if wrong or not isinstance(self.runs, tuple | list):
+            raise ScheduleError(f"a pattern is made of runs of one or more, got {_shown(self.runs)}")
+        if {type(self.runs), *map(type, self.runs)} != {tuple}:  # lists, which are not hashable
+            object.__setattr__(self, "runs", tuple(map(tuple, self.runs)))
 
     @property
     def period(self) -> int:
@@ -56,6 +62,14 @@ class Pattern(Generic[T]):
         return iter(self.runs)
 
 
+def _shown(runs: object) -> str:
+    """Runs as they are written; of what cannot be runs only what it is."""
+    if not isinstance(runs, tuple | list):
+        return f"{quoted(runs)}; runs are pairs (value, count), such as Pattern(((0, 2), (1, 1)))"
+    each = [f"({', '.join(map(quoted, run))})" if isinstance(run, tuple) else quoted(run) for run in runs]
+    return f"({', '.join(each)}{',' * (len(each) == 1)})"
+
+
 def every(value: T) -> Pattern[T]:
     """The pattern of one value for every firing."""
     return Pattern(((value, 1),))
@@ -64,7 +78,12 @@ def every(value: T) -> Pattern[T]:
 def sequence(*runs: tuple[T, int]) -> Pattern[T]:
     """The pattern with these runs; runs of length zero are left out."""
     # Mappers give runs by formulas that may be 0, such as (0, context - 1) at a context of one.
-    return Pattern(tuple(run for run in runs if run[1] > 0))
+    return Pattern(tuple(run for run in runs if not _is_empty(run)))
+
+
+def _is_empty(run: object) -> bool:
+    """True for a run of length zero; what is no run is left for Pattern to refuse."""
+    return isinstance(run, tuple | list) and len(run) == 2 and type(run[1]) is int and run[1] <= 0
 
 
 def total(pattern: Pattern[int], n: int) -> int:

@@ -10,6 +10,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dataflow.errors import ScheduleError, refuse
+from dataflow.forms import (
+    COUNTS,
+    DEPTHS,
+    HOLDS,
+    OPTIONS,
+    TEXT,
+    instance,
+    misfits,
+    optional,
+    titled,
+    tuple_of,
+)
 from dataflow.graph import Graph
 from dataflow.op import Counts, summed
 from dataflow.section import Section
@@ -25,10 +37,19 @@ class Skipped:
     counts: Mapping[str, int]
 
     def __post_init__(self) -> None:
+        told = titled("work that is skipped for", self.reason)
+        refuse([f"{told}: {problem}" for problem in misfits(self, {"reason": TEXT, "counts": COUNTS})], ScheduleError)
         wrong = [f"{what} {n}" for what, n in self.counts.items() if n < 0]
         if not self.reason.strip() or wrong:
             told = f"counts of zero or more, got {', '.join(wrong)}" if wrong else "a reason"
             raise ScheduleError(f"work that is skipped has {told}")
+
+
+SCHEDULE = {
+    "graph": instance(Graph), "design": TEXT, "mapper": TEXT, "sections": tuple_of(instance(Section), "Section"),
+    "recomputed": COUNTS, "recomputed_for": TEXT, "skipped": tuple_of(instance(Skipped), "Skipped"), "holds": HOLDS,
+    "selected": optional(instance(SelectionSummary)), "approximated": tuple_of(TEXT, "texts"), "options": OPTIONS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -53,6 +74,10 @@ class Schedule:
     approximated: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        told = f"{titled('schedule of', getattr(self.graph, 'name', self.graph))} {titled('by', self.mapper)}"
+        refuse([f"{told}: {problem}" for problem in misfits(self, SCHEDULE)], ScheduleError)
+
     def counts(self) -> Counts:
         """The counts of all sections and repetitions, summed."""
         return summed((task.counts(), section.repeat) for section in self.sections for task in section.tasks)
@@ -75,6 +100,8 @@ class Schedule:
 
         Raises ScheduleError for an unknown name and for a depth that breaks a rule of its section.
         """
+        if (wrong := DEPTHS.wrong(depths)) is not None:
+            raise ScheduleError(f"depths are {wrong}; {DEPTHS.told} is expected")
         known, sections = self.fifos(), []
         unknown = [f"no queue '{name}'; queues are: {', '.join(known)}" for name in depths if name not in known]
         refuse(unknown, ScheduleError)

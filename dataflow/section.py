@@ -7,9 +7,16 @@ from copy import copy
 from dataclasses import dataclass, field
 
 from dataflow import section_rules
-from dataflow.errors import ScheduleError, quoted, refuse
+from dataflow.errors import ScheduleError, refuse
+from dataflow.forms import ANYTHING, HOLDS, TEXT, WHOLE, instance, mapping_of, misfits, titled, tuple_of
 from dataflow.order import Order
 from dataflow.task import Stream, Task
+
+SECTION = {
+    "name": TEXT, "tasks": tuple_of(instance(Task), "Task"), "streams": tuple_of(instance(Stream), "Stream"),
+    "repeat": WHOLE, "orders": mapping_of(TEXT, ANYTHING, "from unit to runs"), "holds": HOLDS,
+}  # fmt: skip
+CHANGED = mapping_of(TEXT, instance(Task), "from the names of tasks to Tasks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +37,7 @@ class Section:
     holds: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, of in (("tasks", Task), ("streams", Stream)):
-            given = getattr(self, name)
-            if not isinstance(given, tuple | list) or not all(isinstance(one, of) for one in given):
-                self._refuse([f"{name} are {quoted(given)}; a tuple of {of.__name__} is expected"])
-        if not isinstance(self.orders, Mapping):
-            self._refuse([f"orders are {quoted(self.orders)}; a mapping from unit to runs is expected"])
+        self._refuse(misfits(self, SECTION))
         self._check()
 
     def _check(self, changed: Sequence[Task] | None = None) -> None:
@@ -44,15 +46,18 @@ class Section:
         )
 
     def _refuse(self, problems: Iterable[str]) -> None:
-        refuse([f"section '{self.name}': {problem}" for problem in problems], ScheduleError)
+        refuse([f"{titled('section', self.name)}: {problem}" for problem in problems], ScheduleError)
 
     def with_tasks(self, tasks: Mapping[str, Task]) -> Section:
         """This section with some tasks replaced, by name. Raises ScheduleError.
 
         Only what the new tasks touch is checked: a generation makes thousands of sections that differ in a few tasks.
         """
+        if (wrong := CHANGED.wrong(tasks)) is not None:
+            self._refuse([f"tasks to replace are {wrong}; {CHANGED.told} is expected"])
         names = {task.name for task in self.tasks}
         self._refuse(f"no task '{name}' to replace" for name in tasks if name not in names)
+        self._refuse(section_rules.wrong_types(tasks.values(), ()))
         section = copy(self)  # `replace` would check the whole section again
         object.__setattr__(section, "tasks", tuple(tasks.get(task.name, task) for task in self.tasks))
         section._check(section.changed_since(self))

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from math import prod
 
 from dataflow.errors import guess, quoted
+from dataflow.forms import ANYTHING, TEXT, WHOLE, instance, mapping_of, misfits, optional, titled, tuple_of
+from dataflow.op import Work
 from dataflow.order import Order, Repeat, counted
 from dataflow.pattern import Pattern, side_by_side, total
 from dataflow.role import Role
-from dataflow.task import ONE_TILE, Served, Stream, Task
+from dataflow.task import ONE_TILE, UNLIMITED, Served, Stream, Task
 
 ROLES = [role.value for role in Role]
 Orders = Mapping[str, Order]
+
+# What the fields hold; patterns are looked into below.
+TOKENS = mapping_of(TEXT, ANYTHING, "from the names of streams to Patterns")
+TASK = {
+    "name": TEXT, "unit": TEXT, "firings": WHOLE, "takes": TOKENS, "gives": TOKENS,
+    "serves": tuple_of(instance(Served), "Served", lists=False), "role": optional(TEXT), "expression": TEXT,
+    "part": optional(TEXT), "servers": WHOLE, "priority": WHOLE,
+}  # fmt: skip
+BOXES = tuple_of(instance(range), "ranges", lists=False)
+SERVED = {
+    "ops": tuple_of(TEXT, "names, one a repetition,", lists=False),
+    "tiles": tuple_of(BOXES, "boxes, which are tuples of ranges,", lists=False),
+}
+STREAM = {
+    "name": TEXT, "depth": WHOLE, "bytes_per_token": WHOLE, "initial": WHOLE, "fifo": TEXT, "memory": TEXT,
+}  # fmt: skip
 
 
 def problems(
@@ -23,13 +41,9 @@ def problems(
 ) -> Iterator[str]:
     """Every problem of the tasks, streams and orders of a section, a line each.
 
-    `changed` are the tasks that were replaced in a valid section (see Section.changed_since): then only these are
-    checked, with their streams and the orders of their units.
+    `changed` are the tasks that were replaced in a valid section (see Section.changed_since), whose types are right:
+    then only these are checked, with their streams and the orders of their units.
     """
-    wrong = list(_wrong_types(tasks, streams, repeat) if changed is None else _wrong_types(changed, (), repeat))
-    if wrong:  # the other rules count
-        yield from wrong
-        return
     if changed is not None:
         names, units = {s for t in changed for s in (*t.takes, *t.gives)}, {t.unit for t in changed}
         touched = [stream for stream in streams if stream.name in names]
@@ -37,6 +51,9 @@ def problems(
         # No dead cycle can be new: changed_since has found the first waits unchanged.
         yield from _local_problems(changed, touched, theirs, tasks, repeat)
         return
+    if wrong := list(wrong_types(tasks, streams)):
+        yield from wrong
+        return  # the other rules count
     if not tasks:
         yield "it has no task; a section has at least one"
     yield from (f"task '{n}' is given twice" for n in _twice([t.name for t in tasks]))
@@ -51,40 +68,39 @@ def problems(
     yield from _dead_cycle(tasks, streams)
 
 
-def _wrong_types(tasks: Sequence[Task], streams: Sequence[Stream], repeat: int) -> Iterator[str]:
+def wrong_types(tasks: Iterable[Task], streams: Iterable[Stream]) -> Iterator[str]:
     """What is not of the type that the fields of tasks and streams have."""
-    if type(repeat) is not int:
-        yield f"repeat is {quoted(repeat)}; a whole number is expected"
     for task in tasks:
-        for field in ("firings", "servers", "priority"):
-            if type(getattr(task, field)) is not int:
-                verb = "is" if field == "priority" else "are"
-                yield f"task '{task.name}': {field} {verb} {quoted(getattr(task, field))}; a whole number is expected"
-        for name, pattern in (("work", task.work), *task.takes.items(), *task.gives.items()):
-            if not isinstance(pattern, Pattern):
-                yield f"task '{task.name}': '{name}' is {quoted(pattern)}; a Pattern such as every(...) is expected"
-            elif name != "work" and (wrong := [n for n, _ in pattern if type(n) is not int]):
-                yield f"task '{task.name}': tokens of '{name}' are {quoted(wrong[0])}; whole numbers are expected"
-        yield from _wrong_types_of_serves(task)
+        wrong = [*misfits(task, TASK)] or [*_wrong_patterns(task), *_wrong_types_of_serves(task)]
+        yield from (f"{titled('task', task.name)}: {told}" for told in wrong)
     for stream in streams:
-        for field in ("depth", "bytes_per_token", "initial"):
-            if type(getattr(stream, field)) is not int:
-                yield f"stream '{stream.name}': {field} is {quoted(getattr(stream, field))}; a whole number is expected"
+        yield from (f"{titled('stream', stream.name)}: {told}" for told in misfits(stream, STREAM))
+
+
+def _wrong_patterns(task: Task) -> Iterator[str]:
+    for name, pattern in (("work", task.work), *task.takes.items(), *task.gives.items()):
+        if not isinstance(pattern, Pattern):
+            yield f"'{name}' is {quoted(pattern)}; a Pattern such as every(...) is expected"
+        elif pattern is task.work:
+            if wrong := [item for item, _ in pattern if not isinstance(item, Work)]:
+                yield f"work of a firing is {quoted(wrong[0])}; a Work such as work('read', bytes=4) is expected"
+        elif wrong := [n for n, _ in pattern if type(n) is not int]:
+            yield f"tokens of '{name}' are {quoted(wrong[0])}; whole numbers are expected"
 
 
 def _wrong_types_of_serves(task: Task) -> Iterator[str]:
-    if not isinstance(task.serves, tuple) or not all(isinstance(served, Served) for served in task.serves):
-        yield f"task '{task.name}': serves are {quoted(task.serves)}; a tuple of Served is expected"
-        return
     for served in task.serves:
-        if not isinstance(served.ops, tuple) or not all(isinstance(name, str) for name in served.ops):
-            yield f"task '{task.name}': ops are {quoted(served.ops)}; a tuple of names, one a repetition, is expected"
+        if wrong := [*misfits(served, SERVED)]:
+            yield from wrong
         elif not isinstance(served.per_firing, Pattern):
             told = f"{quoted(served.per_firing)}; a Pattern such as every(...) is expected"
-            yield f"task '{task.name}': per_firing of op '{', '.join(served.ops)}' is {told}"
-        elif wrong := [n for n, _ in served.per_firing if type(n) is not int]:
-            told = f"{quoted(wrong[0])}; a whole number is expected"
-            yield f"task '{task.name}': tiles a firing of op '{', '.join(served.ops)}' are {told}"
+            yield f"per_firing of op '{', '.join(served.ops)}' is {told}"
+        elif numbers := [n for n, _ in served.per_firing if type(n) is not int]:
+            told = f"{quoted(numbers[0])}; a whole number is expected"
+            yield f"tiles a firing of op '{', '.join(served.ops)}' are {told}"
+        elif backward := [along for box in served.tiles for along in box if along.step < 0]:
+            told = f"{backward[0]}; a range with a positive step is expected"
+            yield f"tiles of op '{', '.join(served.ops)}' go along {told}"
 
 
 def _local_problems(
@@ -120,6 +136,8 @@ def _task_problems(task: Task, repeat: int) -> Iterator[str]:
         return  # the other rules count over the firings
     if task.servers < 1:
         yield f"task '{task.name}' asks for {task.servers} servers; a firing takes at least one"
+    if abs(task.priority) > UNLIMITED:
+        yield f"task '{task.name}' has the priority {quoted(task.priority)}; priorities are -2^62 to 2^62"
     if task.role is not None and task.role not in ROLES:
         yield f"task '{task.name}' has the role '{task.role}'; {guess(task.role, ROLES, otherwise='roles are')}"
     for kind, patterns in (("takes", task.takes), ("gives", task.gives)):
@@ -227,7 +245,8 @@ def _run_problems(order: Order) -> Iterator[str]:
             else:
                 yield from _run_problems(run.runs)
         elif not isinstance(run, tuple | list) or [type(one) for one in run] != [str, int]:
-            yield f"{quoted(run)}; a run (task, firings in a row) is expected"
+            told = f"({', '.join(map(quoted, run))})" if isinstance(run, tuple | list) else quoted(run)
+            yield f"{told}; a run (task, firings in a row) is expected"
         elif run[1] < 1:
             yield f"a run of {run[1]} firings of '{run[0]}'; runs are of one or more"
 

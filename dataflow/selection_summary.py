@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dataflow.errors import ScheduleError, refuse
+from dataflow.forms import COUNT, FINITE, NOTES, TEXT, misfits, optional
+
+SUMMARY = {
+    **dict.fromkeys(("given", "algorithm", "keys", "memory"), TEXT), "beyond": optional(TEXT), "kept": FINITE,
+    **dict.fromkeys(("resident_tokens", "hit_bytes", "miss_bytes", "requests"), COUNT),
+    **dict.fromkeys(("mass_recall", "top_recall", "output_error"), optional(FINITE)),
+    "assumed": NOTES, "fitted": NOTES,
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class SelectionSummary:
@@ -34,6 +44,9 @@ class SelectionSummary:
     output_error: float | None = None
     assumed: Mapping[str, str] = field(default_factory=dict)
     fitted: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        refuse([f"selected: {told}" for told in misfits(self, SUMMARY)], ScheduleError)
 
     @property
     def hit_rate(self) -> float | None:

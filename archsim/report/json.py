@@ -99,4 +99,4 @@ def _plain(value: Any) -> Any:
         return float(value)
     if isinstance(value, Mapping):
         return {key: _plain(inside) for key, inside in value.items()}
-    return list(value) if isinstance(value, tuple) else str(value)
+    return [_plain(inside) for inside in value] if isinstance(value, tuple) else str(value)

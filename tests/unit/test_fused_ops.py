@@ -191,7 +191,7 @@ def changed(task: Task, name: str, **changes: Any) -> Task:
     "task, told",
     [
         (replace(row_by_row(), serves="0.q"), "serves are '0.q'; a tuple of Served"),
-        (replace(row_by_row(), serves=("0.q",)), "serves are a list; a tuple of Served"),
+        (replace(row_by_row(), serves=("0.q",)), "serves are a list with '0.q'; a tuple of Served"),
         (replace(row_by_row(), serves=(Served("0.q"),)), "ops are '0.q'; a tuple of names, one a repetition,"),
         (changed(row_by_row(), "k", per_firing=2), "per_firing of op '0.k' is 2; a Pattern such as every(...)"),
         (changed(row_by_row(), "k", per_firing=every(1.5)), "tiles a firing of op '0.k' are 1.5; a whole number"),

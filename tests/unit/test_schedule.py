@@ -225,7 +225,7 @@ WIDE = Stream("s", 9)
             {"orders": {"ua": (Repeat((("a", 0), ("a", 4)), 1), "a", ("a", True))}},
             ["the order of unit 'ua' has a run of 0 firings of 'a'; runs are of one or more",
              "the order of unit 'ua' has 'a'; a run (task, firings in a row) is expected",
-             "the order of unit 'ua' has a list; a run (task, firings in a row) is expected"],
+             "the order of unit 'ua' has ('a', true); a run (task, firings in a row) is expected"],
         ),
         (
             {"orders": {"ua": 4}},
