@@ -16,7 +16,7 @@ from dataflow.errors import quoted
 class Form(NamedTuple):
     """What is expected of a value, in words, and a function that shows what is wrong with one: None if it fits.
 
-    Every value of the types `kinds` fits, so that `misfits` need not call the function for most fields.
+    Every value of the types `kinds` fits, so that the function need not be called for most values.
     """
 
     told: str
@@ -50,7 +50,10 @@ def tuple_of(inner: Form, told: str, *, lists: bool = True) -> Form:
     def wrong(value: Any) -> str | None:
         if not isinstance(value, tuple) and not (lists and isinstance(value, list)):
             return quoted(value)
-        return next((f"a list with {found}" for one in value if (found := inner.wrong(one)) is not None), None)
+        for one in value:
+            if type(one) not in inner.kinds and (found := inner.wrong(one)) is not None:
+                return f"a list with {found}"
+        return None
 
     return Form(f"a tuple of {told}", wrong)
 
@@ -59,12 +62,12 @@ def mapping_of(keys: Form, values: Form, told: str) -> Form:
     """The form of mappings whose keys have one form and whose values have another."""
 
     def wrong(value: Any) -> str | None:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             return quoted(value)
         for key, inside in value.items():
-            if keys.wrong(key) is not None:
+            if type(key) not in keys.kinds and keys.wrong(key) is not None:
                 return f"a mapping with the key {_shown(key)}"
-            if (found := values.wrong(inside)) is not None:
+            if type(inside) not in values.kinds and (found := values.wrong(inside)) is not None:
                 return f"a mapping with {_shown(key)}: {found}"
         return None
 

@@ -78,12 +78,10 @@ def every(value: T) -> Pattern[T]:
 def sequence(*runs: tuple[T, int]) -> Pattern[T]:
     """The pattern with these runs; runs of length zero are left out."""
     # Mappers give runs by formulas that may be 0, such as (0, context - 1) at a context of one.
-    return Pattern(tuple(run for run in runs if not _is_empty(run)))
-
-
-def _is_empty(run: object) -> bool:
-    """True for a run of length zero; what is no run is left for Pattern to refuse."""
-    return isinstance(run, tuple | list) and len(run) == 2 and type(run[1]) is int and run[1] <= 0
+    try:
+        return Pattern(tuple([run for run in runs if run[1] > 0]))
+    except (TypeError, LookupError):  # what is no run is refused by Pattern, with all runs
+        return Pattern(runs)
 
 
 def total(pattern: Pattern[int], n: int) -> int:
