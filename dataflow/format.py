@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, prod
 
-from dataflow.errors import GraphError
+from dataflow.errors import GraphError, refuse
+from dataflow.forms import TEXT, form, misfits, titled
+
+FORMAT = {
+    "name": TEXT,
+    "bits": form("a Fraction above 0", lambda bits: isinstance(bits, int | Fraction) and bits is not True and bits > 0),
+    "region": form(
+        "a pair (rows, columns) of whole numbers >= 1",
+        lambda region: isinstance(region, tuple) and len(region) == 2 and all(type(n) is int and n > 0 for n in region),
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,9 @@ class Format:
     name: str
     bits: Fraction
     region: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        refuse([f"{titled('format', self.name)}: {told}" for told in misfits(self, FORMAT)])
 
     def bytes(self, shape: tuple[int, ...]) -> int:
         """Bytes of a tensor of this shape: whole regions, rounded up to bytes once at the end."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from dataflow.errors import GraphError, quoted
+from dataflow.errors import GraphError, quoted, refuse
 from dataflow.format import Format
+from dataflow.forms import COUNT, NAMED, TEXT, instance, misfits, optional, titled, tuple_of
 from dataflow.op import OP_KINDS, Counts, Work, graph_kinds, summed, work
 from dataflow.phase import NO_PHASE, Phase
 from dataflow.role import TRAFFIC, Role, tensor_role
@@ -26,16 +29,32 @@ class Tensor:
     role: Role = Role.ACTIVATION
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise GraphError(f"tensor {quoted(self.name)}: name is {quoted(self.name)}; text is expected")
         if type(self.role) is not Role or self.role in TRAFFIC:
             object.__setattr__(self, "role", tensor_role(self.role, f"tensor '{self.name}'"))
         if not isinstance(self.format, Format):
             told = quoted(self.format)
             raise GraphError(f"tensor '{self.name}': expected a Format such as FORMATS['fp16'], got {told}")
+        # A shape without extents is that of one number; a graph has no such tensor (see add_tensor).
+        shape = self.shape
+        if type(shape) is not tuple and type(shape) is not list:
+            raise GraphError(f"tensor '{self.name}': extents are whole numbers >= 1, got {quoted(shape)}")
+        for n in shape:
+            if type(n) is not int or n < 1:
+                shown = ", ".join(map(quoted, shape))
+                raise GraphError(f"tensor '{self.name}': extents are whole numbers >= 1, got [{shown}]")
 
     @property
     def bytes(self) -> int:
         """Bytes in memory, rounded up once."""
         return self.format.bytes(self.shape)
+
+
+NAMES = tuple_of(TEXT, "names")
+OP = {
+    "name": TEXT, "kind": TEXT, "inputs": NAMES, "work": instance(Work), "attributes": NAMED,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +67,39 @@ class Op:
     outputs: tuple[str, ...]
     work: Work
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if type(self.inputs) is tuple and type(self.attributes) is dict and type(self.work) is Work:
+            # Each step of a generation makes new ops: of the usual types only names are looked at.
+            for name in (self.name, self.kind, *self.inputs, *self.attributes):
+                if type(name) is not str:
+                    break
+            else:
+                if self.outputs == (self.name,) and self.work.kind == self.kind:
+                    return
+        wrong = [*misfits(self, OP)]
+        if not wrong and self.outputs != (self.name,):
+            wrong.append(f"outputs are {quoted(self.outputs)}; a tuple of its own name is expected")
+        if not wrong and self.work.kind != self.kind:
+            wrong.append(f"work is of kind '{self.work.kind}'; work of kind '{self.kind}' is expected")
+        refuse([f"{titled('op', self.name)}: {told}" for told in wrong])
+
+
+GRAPH = {
+    "name": TEXT, "phase": instance(Phase), "tokens": optional(COUNT), "weight_bytes": optional(COUNT),
+    "tensors": instance(dict), "ops": instance(dict),
+}  # fmt: skip
+
+
+def _strangers(what: str, given: Mapping[str, Any], kind: type[Tensor] | type[Op]) -> Iterator[str]:
+    """What of the tensors or ops by name that a graph is made with is none, or has another name."""
+    if {*map(type, given.values())} <= {kind} and [one.name for one in given.values()] == [*given]:
+        return
+    for name, one in given.items():
+        if not isinstance(one, kind):
+            yield f"{what} have {quoted(name)}: {quoted(one)}; a mapping from names to {kind.__name__} is expected"
+        elif one.name != name:
+            yield f"{what} have {quoted(name)}: {kind.__name__} '{one.name}'; both names must be equal"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -67,14 +119,23 @@ class Graph:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     ops: dict[str, Op] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        wrong = [*misfits(self, GRAPH)] or [
+            *_strangers("tensors", self.tensors, Tensor), *_strangers("ops", self.ops, Op)
+        ]  # fmt: skip
+        if not wrong and self.ops:
+            named = {*self.ops, *chain.from_iterable(map(attrgetter("inputs"), self.ops.values()))}
+            wrong = [f"no tensor '{name}', which an op names" for name in sorted(named - self.tensors.keys())]
+        refuse([f"{titled('graph', self.name)}: {told}" for told in wrong])
+
     def add_tensor(self, tensor: Tensor) -> str:
         """Adds the tensor; returns its name. Raises GraphError when the name is taken or the shape is empty."""
+        if not isinstance(tensor, Tensor):
+            raise GraphError(f"graph '{self.name}': expected a Tensor, got {quoted(tensor)}")
         if tensor.name in self.tensors:
             raise GraphError(f"tensor '{tensor.name}' is given twice")
-        shape = tensor.shape
-        if not isinstance(shape, tuple | list) or not shape or any(type(n) is not int or n < 1 for n in shape):
-            shown = list(shape) if isinstance(shape, tuple | list) else shape
-            raise GraphError(f"tensor '{tensor.name}': extents are whole numbers >= 1, got {shown}")
+        if not tensor.shape:
+            raise GraphError(f"tensor '{tensor.name}': extents are whole numbers >= 1, got []")
         self.tensors[tensor.name] = tensor
         return tensor.name
 
@@ -89,6 +150,8 @@ class Graph:
         **attributes: Any,
     ) -> str:
         """Adds the op and its output tensor, which has the op's name; returns that name."""
+        if not isinstance(name, str):
+            raise GraphError(f"op {quoted(name)}: name is {quoted(name)}; text is expected")
         if type(inputs) not in (tuple, list) or {*map(type, inputs), type(kind)} != {str}:
             told = f"{quoted(kind)} of {quoted(inputs)}"
             raise GraphError(f"op '{name}': expected a kind and a list of names of tensors, got {told}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dataflow.errors import GraphError
+from dataflow.errors import GraphError, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,11 @@ class Mask:
     window: int | None = None
 
     def __post_init__(self) -> None:
-        if self.window is not None and not (self.causal and isinstance(self.window, int) and self.window >= 1):
-            raise GraphError(f"a window of one key or more, and only where it is causal; got a window of {self.window}")
+        if not isinstance(self.causal, bool):
+            raise GraphError(f"a mask is causal or not, true or false; got {quoted(self.causal)}")
+        if self.window is not None and not (self.causal and type(self.window) is int and self.window >= 1):
+            told = f"got a window of {quoted(self.window)}"
+            raise GraphError(f"a window of one key or more, and only where it is causal; {told}")
 
     def seen(self, query: int, *, queries: int, keys: int) -> range:
         """The keys that a query of a sequence sees.

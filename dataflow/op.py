@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from dataflow.errors import GraphError, guess
+from dataflow.errors import GraphError, guess, quoted
 from dataflow.mask import EVERY_KEY, Mask
 
 if TYPE_CHECKING:
@@ -33,6 +34,22 @@ class Work:
     kind: str
     extents: tuple[int, ...]
     mask: Mask | None = None
+
+    def __post_init__(self) -> None:
+        record = OP_KINDS.get(self.kind) if isinstance(self.kind, str) else None
+        if record is None:
+            raise GraphError(f"unknown op kind {quoted(self.kind)}; op kinds are: {', '.join(OP_KINDS)}")
+        names, given = record.extents, self.extents
+        if not isinstance(given, tuple) or len(given) != len(names):
+            told = f"({', '.join(map(quoted, given))})" if isinstance(given, tuple) else quoted(given)
+            wanted = f"takes a tuple of the extents ({', '.join(names)})"
+            raise GraphError(f"work of kind '{self.kind}' {wanted}, got {told}")
+        if given and ({*map(type, given)} != {int} or min(given) < 0):
+            bad = [f"{name}={quoted(n)}" for name, n in zip(names, given, strict=True) if type(n) is not int or n < 0]
+            raise GraphError(f"work of kind '{self.kind}': extents are whole numbers >= 0, got {', '.join(bad)}")
+        if not isinstance(self.mask, Mask if record.masked else NoneType):
+            told = str(self.mask) if isinstance(self.mask, Mask) else quoted(self.mask)
+            raise GraphError(f"work of kind '{self.kind}' has {'a Mask' if record.masked else 'no mask'}, got {told}")
 
     def __getitem__(self, extent: str) -> int:
         names = OP_KINDS[self.kind].extents
@@ -154,8 +171,8 @@ def work(kind: str, mask: Mask | None = None, /, **extents: int) -> Work:
 
     Raises GraphError on a wrong kind, extent or mask.
     """
-    if kind not in OP_KINDS:
-        raise GraphError(f"unknown op kind '{kind}'; op kinds are: {', '.join(OP_KINDS)}")
+    if not isinstance(kind, str) or kind not in OP_KINDS:
+        raise GraphError(f"unknown op kind {quoted(kind)}; op kinds are: {', '.join(OP_KINDS)}")
     record = OP_KINDS[kind]
     names, given = record.extents, tuple(extents)
     for name, value in record.defaults.items():
@@ -163,9 +180,4 @@ def work(kind: str, mask: Mask | None = None, /, **extents: int) -> Work:
     if set(extents) != set(names):
         told = ", ".join(f"{n}, if not {record.defaults[n]}" if n in record.defaults else n for n in names)
         raise GraphError(f"work of kind '{kind}' takes the extents ({told}), got ({', '.join(given)})")
-    bad = [f"{n}={v!r}" for n, v in extents.items() if not isinstance(v, int) or v < 0]
-    if bad:
-        raise GraphError(f"work of kind '{kind}': extents are whole numbers >= 0, got {', '.join(bad)}")
-    if mask is not None and not record.masked:
-        raise GraphError(f"work of kind '{kind}' has no mask, got {mask}")
-    return Work(kind, tuple(extents[n] for n in names), (mask or EVERY_KEY) if record.masked else None)
+    return Work(kind, tuple(extents[n] for n in names), EVERY_KEY if mask is None and record.masked else mask)

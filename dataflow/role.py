@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import cached_property
 
-from dataflow.errors import GraphError, guess
+from dataflow.errors import GraphError, guess, quoted
 
 
 class Role(StrEnum):
@@ -62,5 +62,6 @@ def tensor_role(name: str, where: str) -> Role:
     """The role of this name. Raises GraphError at `where` for a name that no tensor's role has."""
     known = {role.value: role for role in Role if role not in TRAFFIC}
     if not isinstance(name, str) or name not in known:
-        raise GraphError(f"{where}: unknown role '{name}'; {guess(str(name), known, otherwise='roles are')}")
+        hint = guess(name if isinstance(name, str) else "", known, otherwise="roles are")
+        raise GraphError(f"{where}: unknown role {quoted(name)}; {hint}")
     return known[name]

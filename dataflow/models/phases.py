@@ -214,7 +214,10 @@ def next_step(model: Model, step: Graph) -> Graph:
     for name in (q, k, v):
         built.add_tensor(step.tensors[name])
     add_attention(model, built, "layer0", (q, k, v), cached=batch * (context - 1), batch=batch)
-    tensors, ops = dict(step.tensors), dict(step.ops)
+    graph = Graph(model.name, phase, step.tokens, step.weight_bytes)
+    tensors, ops = graph.tensors, graph.ops
+    tensors.update(step.tensors)
+    ops.update(step.ops)
     for name, tensor in built.tensors.items():
         if tensor != step.tensors[name]:
             for same in _in_each_layer(name, model.layers):
@@ -225,7 +228,7 @@ def next_step(model: Model, step: Graph) -> Graph:
             for same in _in_each_layer(name, model.layers):
                 was = ops[same]
                 ops[same] = Op(same, op.kind, was.inputs, was.outputs, op.work, op.attributes)
-    return Graph(model.name, phase, step.tokens, step.weight_bytes, tensors, ops)
+    return graph
 
 
 # Cached, because every step of a generation asks for the same few names.

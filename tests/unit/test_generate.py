@@ -255,7 +255,9 @@ def test_what_is_stored_is_asked_anew_where_other_ops_make_the_tensors():
     graph.add_tensor(dataflow.Tensor("x", (3, 4), fp16, "input"))
     graph.add_tensor(dataflow.Tensor("w", (5, 4), fp16, "weight"))
     graph.add("y", "matmul", ("x", "w"), format=fp16, role="weight")
-    other = replace(graph, ops={"z": replace(graph.ops["y"], name="z")})
+    product = replace(graph.tensors["y"], name="z", role="activation")
+    op = replace(graph.ops["y"], name="z", outputs=("z",))
+    other = replace(graph, tensors={**graph.tensors, "z": product}, ops={"z": op})
     memo = Memo()
     runs.run_schedule(mappers.lower(graph, TOY), TOY, engine="simpy", memo=memo)
     with pytest.raises(ScheduleError, match="weight: 40 bytes are read, what is stored and needed is 70"):
