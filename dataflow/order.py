@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from dataflow.errors import quoted
+
+DEEPEST = 20  # repeats inside repeats: far above any loop nest, and far below Python's limit of nested calls
+
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
@@ -40,19 +44,24 @@ def counted(order: Order) -> dict[Any, int]:
     """How often each task is fired."""
     found: dict[Any, int] = {}
     for run in order:
-        for task, n in counted(run.runs).items() if isinstance(run, Repeat) else (run,):
-            found[task] = found.get(task, 0) + n * (run.times if isinstance(run, Repeat) else 1)
+        inside, times = (counted(run.runs), run.times) if isinstance(run, Repeat) else (dict([run]), 1)
+        for task, n in inside.items():
+            found[task] = found.get(task, 0) + n * times
     return found
 
 
 def turn(order: Order, place: int) -> Any:
     """The task of the firing at this place, counted from 0. Raises IndexError behind the last."""
     for run in order:
-        inside = isinstance(run, Repeat)
-        size = sum(counted(run.runs).values()) if inside else run[1]
-        if place < size * (run.times if inside else 1):
-            return turn(run.runs, place % size) if inside else run[0]
-        place -= size * (run.times if inside else 1)
+        if isinstance(run, Repeat):
+            size = sum(counted(run.runs).values())
+            if place < size * run.times:
+                return turn(run.runs, place % size)
+            place -= size * run.times
+        elif place < run[1]:
+            return run[0]
+        else:
+            place -= run[1]
     raise IndexError(place)
 
 
@@ -61,3 +70,26 @@ def renamed(order: Order, by: Callable[[Any], Any]) -> Order:
     return tuple(
         Repeat(renamed(run.runs, by), run.times) if isinstance(run, Repeat) else (by(run[0]), run[1]) for run in order
     )
+
+
+def run_problems(order: object, deep: int = 0) -> Iterator[str]:
+    """What is wrong with the form of an order, as a section's rules tell it."""
+    if not isinstance(order, tuple | list):
+        yield f"{quoted(order)}; a tuple of runs (task, firings in a row) and repeats is expected"
+        return
+    if deep > DEEPEST:
+        yield f"repeats inside repeats, more than {DEEPEST} deep; fewer are expected"
+        return
+    for run in order:
+        if isinstance(run, Repeat):
+            if type(run.times) is not int or run.times < 1:
+                yield f"a repeat of {quoted(run.times)} times; runs are repeated once or more"
+            elif run.runs in ((), []):
+                yield "a repeat without runs; one or more are repeated"
+            else:
+                yield from run_problems(run.runs, deep + 1)
+        elif not isinstance(run, tuple | list) or [type(one) for one in run] != [str, int]:
+            told = f"({', '.join(map(quoted, run))})" if isinstance(run, tuple | list) else quoted(run)
+            yield f"{told}; a run (task, firings in a row) is expected"
+        elif run[1] < 1:
+            yield f"a run of {run[1]} firings of '{run[0]}'; runs are of one or more"

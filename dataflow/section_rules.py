@@ -11,7 +11,7 @@ from math import prod
 from dataflow.errors import guess, quoted
 from dataflow.forms import ANYTHING, TEXT, WHOLE, instance, mapping_of, misfits, optional, titled, tuple_of
 from dataflow.op import Work
-from dataflow.order import Order, Repeat, counted
+from dataflow.order import Order, counted, run_problems
 from dataflow.pattern import Pattern, side_by_side, total
 from dataflow.role import Role
 from dataflow.task import ONE_TILE, UNLIMITED, Served, Stream, Task
@@ -226,29 +226,11 @@ def _stream_problems(stream: Stream, producers: list[Task], consumers: list[Task
 
 def _order_problems(unit: str, order: Order, firings: Mapping[str, int]) -> Iterator[str]:
     """The problems of a unit's order; `firings` are those of each of its tasks."""
-    wrong = [f"the order of unit '{unit}' has {told}" for told in _run_problems(order)]
+    wrong = [f"the order of unit '{unit}' has {told}" for told in run_problems(order)]
     yield from wrong
     ordered = {} if wrong else counted(order)
     if not wrong and ordered != firings:
         yield f"the order of unit '{unit}' has the firings {ordered}, its tasks are {firings}"
-
-
-def _run_problems(order: Order) -> Iterator[str]:
-    if not isinstance(order, tuple | list):
-        yield f"{quoted(order)}; runs (task, firings in a row) and repeats of such are expected"
-        return
-    for run in order:
-        if isinstance(run, Repeat):
-            if type(run.times) is not int or run.times < 1 or not run.runs:
-                told = f"a repeat of {quoted(run.runs)}, {quoted(run.times)} times"
-                yield f"{told}; one or more runs are repeated once or more"
-            else:
-                yield from _run_problems(run.runs)
-        elif not isinstance(run, tuple | list) or [type(one) for one in run] != [str, int]:
-            told = f"({', '.join(map(quoted, run))})" if isinstance(run, tuple | list) else quoted(run)
-            yield f"{told}; a run (task, firings in a row) is expected"
-        elif run[1] < 1:
-            yield f"a run of {run[1]} firings of '{run[0]}'; runs are of one or more"
 
 
 def _dead_cycle(tasks: Sequence[Task], streams: Sequence[Stream]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from archsim.design.design import Design
 from archsim.engine.memo import Memo
+from archsim.units import Arrivals
 from dataflow.errors import ScheduleError, refuse
 from dataflow.order import Order, counted, renamed
 from dataflow.pattern import Pattern, side_by_side, total
@@ -87,7 +88,7 @@ class FlatStream:
 
     @property
     def consumers(self) -> tuple[int, ...]:
-        """All of them."""
+        """The tasks that take from it, one or more."""
         return (self.consumer, *self.further)
 
     def with_consumers(self, consumers: Sequence[int]) -> FlatStream:
@@ -178,7 +179,7 @@ def _all_new(section: Section, design: Design) -> Flat:
             f"section '{section.name}': design '{design.name}' has no unit {', '.join(map(repr, missing))}; "
             f"units are: {', '.join(design.units)}"
         )
-    refuse(_held_up(section, design), ScheduleError)
+    refuse(_held_up(section, design, section.tasks), ScheduleError)
     task_index = {t.name: i for i, t in enumerate(section.tasks)}
     orders = section.unit_orders()
     units = [u for name in design.units for u in _flat_units(name, section, design, task_index, orders)]
@@ -198,28 +199,32 @@ def _all_new(section: Section, design: Design) -> Flat:
     )
 
 
-def _held_up(section: Section, design: Design) -> list[str]:
-    """What could make firings late on units whose firings end at given times."""
+def _held_up(section: Section, design: Design, tasks: Iterable[Task]) -> list[str]:
+    """What could make these tasks late, if their firings are arrivals."""
     problems = []
-    depths = {stream.name: stream.depth - stream.initial for stream in section.streams}
-    served: dict[str, str] = {}
-    for task in section.tasks:
-        if not design.units[task.unit].punctual:
+    for task in tasks:
+        unit = design.units[task.unit]
+        if not isinstance(unit, Arrivals):
             continue
         head = f"section '{section.name}': task '{task.name}' on '{task.unit}', whose firings end at given times,"
-        if task.unit in served or design.units[task.unit].count > 1:
-            problems.append(f"{head} is not alone on one server; give it a unit of its own")
-        served[task.unit] = task.name
+        if unit.count > 1:
+            problems.append(f"{head} has {unit.count} servers; give the unit a count of 1")
+        if any(other.unit == task.unit for other in section.tasks if other is not task):
+            problems.append(f"{head} shares it; give each task a unit of its own")
+        if isinstance(unit.times, tuple) and task.work != unit.works(task.firings):
+            problems.append(f"{head} does not take them in turn; its work is that of the unit's works({task.firings})")
         problems += [f"{head} takes from '{name}'; it may wait for nothing" for name in task.takes]
+        rooms = {stream.name: stream.depth - stream.initial for stream in section.streams}
         for name, pattern in task.gives.items():
             given = total(pattern, task.firings)
-            if given > depths[name]:
-                problems.append(f"{head} gives {given} tokens to '{name}', which has room for {depths[name]}")
+            if given > rooms[name]:
+                problems.append(f"{head} gives {given} tokens to '{name}', which has room for {rooms[name]}")
     return problems
 
 
 def _with_changed(section: Section, design: Design, flat: Flat, changed: dict[str, Task]) -> Flat:
     """The flat form of a section that differs from that of `flat` only in the `changed` tasks, given by name."""
+    refuse(_held_up(section, design, changed.values()), ScheduleError)
     task_index = {t.name: i for i, t in enumerate(flat.tasks)}
     stream_index = {s.name: i for i, s in enumerate(flat.streams)}
     tasks = list(flat.tasks)
@@ -253,12 +258,8 @@ def _flat_units(
                 "its own, so leave the order out"
             )
         if sum(servers.values()) > unit.count:
-            alone = max(servers.values()) == 1
-            taken = "each takes a server of its own" if alone else f"they take {sum(servers.values())} servers"
-            raise ScheduleError(
-                f"section '{section.name}': {len(tasks_on)} tasks are placed on unit '{name}', whose count is "
-                f"{unit.count}; {taken}"
-            )
+            asked = f"the tasks placed on unit '{name}' take {sum(servers.values())} servers"
+            raise ScheduleError(f"section '{section.name}': {asked}; its count is {unit.count}")
         # A server with one task needs no choice, so its firings have a fixed order: all of the task.
         placed = [(i, section.tasks[i]) for i in tasks_on]
         return [
@@ -268,10 +269,9 @@ def _flat_units(
     gang = max(servers.values())
     if {*servers.values()} not in ({1}, {unit.count}):
         asked = ", ".join(f"'{task}' {n}" for task, n in servers.items())
-        raise ScheduleError(
-            f"section '{section.name}': unit '{name}' has {unit.count} servers, which its tasks share; each of them "
-            f"takes one, or each takes {unit.count}; asked are: {asked}"
-        )
+        way = f"each of them takes one, or each takes all {unit.count}" if unit.count > 1 else "there is one"
+        head = f"section '{section.name}': servers of unit '{name}', which its tasks share"
+        raise ScheduleError(f"{head}: {way}; asked are: {asked}")
     order = renamed(orders[name], task_index.__getitem__) if unit.arbitration == "in_order" else None
     return [FlatUnit(name, name, unit.count // gang, unit.latency_cycles, order, tasks_on, gang)]
 

@@ -12,6 +12,7 @@ from archsim.design.design import Design
 from archsim.engine import attempt, run
 from archsim.engine.flat import Flat, flatten
 from archsim.engine.result import Stuck
+from archsim.units import Arrivals
 from dataflow.pattern import total
 from dataflow.schedule import Schedule
 from dataflow.section import Section
@@ -27,7 +28,7 @@ class DepthTrials:
     """
 
     def __init__(self, schedule: Schedule, design: Design, engine: str, progress: Callable[[str], None]) -> None:
-        self.engine, self.progress, self.sections = engine, progress, schedule.sections
+        self.engine, self.progress, self.sections, self.design = engine, progress, schedule.sections, design
         self.flats = [flatten(section, design) for section in schedule.sections]
         self.repeats = [section.repeat for section in schedule.sections]
         self.queues = [_queues(schedule, section) for section in schedule.sections]
@@ -92,7 +93,8 @@ class Search:
         self.floors: dict[str, int] = {}
         self.tokens: dict[str, int] = {}
         for section in schedule.sections:
-            for queue, (least, passing) in zip(_queues(schedule, section), _limits(section), strict=True):
+            limits = _limits(section, trials.design)
+            for queue, (least, passing) in zip(_queues(schedule, section), limits, strict=True):
                 self.floors[queue] = max(self.floors.get(queue, 1), least)
                 self.tokens[queue] = max(self.tokens.get(queue, 1), passing)
         for name, streams in schedule.fifos().items():
@@ -189,7 +191,7 @@ class Search:
         return reaches
 
 
-def _limits(section: Section) -> list[tuple[int, int]]:
+def _limits(section: Section, design: Design) -> list[tuple[int, int]]:
     """For each stream of the section its least depth, and all tokens that ever pass it."""
     found = []
     ends = section.ends
@@ -199,5 +201,8 @@ def _limits(section: Section) -> list[tuple[int, int]]:
         source = tasks[producer]
         given, taken = source.gives[stream.name], [tasks[name].takes[stream.name] for name in consumers]
         most = max(n for pattern in (given, *taken) for n, _ in pattern)
-        found.append((max(1, stream.initial, most), stream.initial + total(given, source.firings)))
+        passing = stream.initial + total(given, source.firings)
+        # Nothing may hold arrivals up, so that their queues have room for all of them.
+        least = passing if isinstance(design.units[source.unit], Arrivals) else max(1, stream.initial, most)
+        found.append((least, passing))
     return found

@@ -80,8 +80,10 @@ def shared(total: int, task: Task, graph: Graph, design: Design) -> list[int]:
     if len(task.serves) == 1:
         return [total]
     if is_tiled(task):
-        cycles, firings = design.units[task.unit].cycles, firings_by_op(task)
-        weights = [sum((cycles(item) * n for item, n in each.items()), Fraction(0)) for each in firings]
+        unit, firings = design.units[task.unit], firings_by_op(task)
+        weights = [
+            sum((unit.cycles(item, task.servers) * n for item, n in each.items()), Fraction(0)) for each in firings
+        ]
     else:
         weights = [Fraction(_arithmetic(graph.ops[served.ops[0]].work)) for served in task.serves]
     return apportioned(total, weights)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from archsim.design.design import Design
 from archsim.engine import attempt
 from archsim.engine.flat import flatten
-from archsim.engine.result import Stuck
+from archsim.engine.result import SectionResult
+from archsim.run.schedule_run import run_schedule
 from archsim.units.memory import Carrier
 from dataflow.errors import expect
 from dataflow.schedule import Schedule
@@ -56,6 +57,7 @@ def stalls(schedule: Schedule, design: Design, *, engine: str = "auto") -> Stall
     """Runs the schedule once more and says what held each unit up. Raises Deadlock and InputError as a run does."""
     expect("schedule", schedule, Schedule)
     expect("design", design, Design)
+    run_schedule(schedule, design, engine=engine)  # refuses what every run refuses
     found: dict[str, dict[Cause, int]] = {name: {} for name in design.units}
     served = dict.fromkeys(design.units, 0)
     most = dict.fromkeys(design.units, 1)
@@ -63,10 +65,7 @@ def stalls(schedule: Schedule, design: Design, *, engine: str = "auto") -> Stall
     for section in schedule.sections:
         flat = flatten(section, design)
         result = attempt(flat, engine=engine, turns=True)
-        if isinstance(result, Stuck):
-            from archsim.engine.deadlock.explain import explain
-
-            raise explain(flat, result, lambda deeper: attempt(deeper, engine=engine))
+        assert isinstance(result, SectionResult), "it has come to its end above"
         makers = {stream.name: flat.units[flat.tasks[stream.producer].unit].of for stream in flat.streams}
         cycles += section.repeat * result.cycles
         servers = dict.fromkeys(design.units, 0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from archsim.errors import MappingError
 from archsim.quantity import CyclesTime
 from archsim.units.unit import Unit
-from dataflow.errors import PathProblems
+from dataflow.errors import PathProblems, quoted
 from dataflow.op import Work, work
 from dataflow.pattern import Pattern, every, sequence
 
@@ -22,7 +22,6 @@ class Arrivals(Unit):
     """
 
     kinds = ("arrive",)
-    punctual: ClassVar[bool] = True
 
     kind: Literal["arrivals"]
     arbitration: Literal["in_order"] = Field("in_order", description="arrivals come one after another")
@@ -36,21 +35,32 @@ class Arrivals(Unit):
         if isinstance(self.times, tuple) and (not self.times or list(self.times) != sorted(self.times)):
             told = "expected an interval, or times of which none is earlier than the one before, at least one"
             raise PathProblems([("times", told)])
+        if self.latency_cycles:
+            told = f"arrivals come at their times, without a latency; got {self.latency_cycles}"
+            raise PathProblems([("latency_cycles", told)])
         return self
 
     def works(self, n: int) -> Pattern[Work]:
         """The work of the first n arrivals, one for each firing. Raises MappingError where there are fewer times."""
+        if type(n) is not int or n < 1:
+            raise MappingError(f"a number of arrivals, 1 or more, is expected, got {quoted(n)}", where="arrivals")
+        if isinstance(self.times, tuple):
+            self._check(n)
         if isinstance(self.times, int):
             return every(work("arrive", number=1))
         return sequence(*((work("arrive", number=i), 1) for i in range(1, n + 1)))
+
+    def _check(self, number: int) -> None:
+        times = self.times if isinstance(self.times, tuple) else ()
+        if not 1 <= number <= len(times):
+            raise MappingError(
+                f"arrival {number} is asked for, and there are times for {len(times)}",
+                where="a unit of kind arrivals", ways_out=("more times", "an interval"),
+            )  # fmt: skip
 
     def _cycles(self, work: Work) -> int:
         if isinstance(self.times, int):
             return self.times
         number = work["number"]
-        if not 1 <= number <= len(self.times):
-            raise MappingError(
-                f"arrival {number} is asked for, and there are times for {len(self.times)}",
-                where="a unit of kind arrivals", ways_out=("more times", "an interval"),
-            )  # fmt: skip
+        self._check(number)
         return self.times[number - 1] - (self.times[number - 2] if number > 1 else 0)

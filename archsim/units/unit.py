@@ -36,7 +36,6 @@ class Unit(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kinds: ClassVar[tuple[str, ...]] = ()
-    punctual: ClassVar[bool] = False  # firings end at given times, so that nothing may hold them up
 
     count: Limit = Field(1, description="identical servers of this unit; each serves one firing at a time")
     arbitration: Literal["in_order", "first_come", "placed"] = Field(

@@ -108,7 +108,7 @@ MISTAKES = {
     ),
     "kind that is a unit already": (
         "kind", "kinds=[Own]", 'kinds=[Own(kind="own", lanes=1)]', 14,
-        "kind: expected a class of Unit with a field `kind: Literal[\"its_name\"]`, got a Own",
+        "kind: expected a class of Unit with a field `kind: Literal[\"its_name\"]`, got an Own",
     ),
     "field of no type": (
         "kind", "lanes: Count", "lanes", 7,

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from archsim import Design, DesignError, MappingError, ScheduleError, load_design
+from archsim import Design, DesignError, MappingError, ScheduleError, load_design, simulate, size_fifos
 from archsim.engine import ENGINES, run
 from archsim.engine.flat import flatten
-from dataflow import UNLIMITED, Section, Stream, Task, every, work
+from archsim.engine.memo import Memo
+from archsim.fifos.depths import FLOOR
+from dataflow import UNLIMITED, Graph, Schedule, Section, Stream, Task, every, sequence, work
 
 SERVER = {"kind": "vector", "ops": [], "lanes": 1}
 
@@ -56,7 +58,7 @@ def test_what_could_hold_arrivals_up_is_refused() -> None:
     with pytest.raises(ScheduleError, match="takes from 'back'; it may wait for nothing"):
         flatten(Section("x", (late, answer), (*one.streams, Stream("back", 4, initial=1))), on)
     second = Task("second", "door", 1, every(work("arrive", number=1)))
-    with pytest.raises(ScheduleError, match=r"task 'second' on 'door', .* is not alone on one server"):
+    with pytest.raises(ScheduleError, match=r"task 'second' on 'door', .* shares it; give each task a unit of its own"):
         flatten(Section("x", (*one.tasks, second), one.streams), on)
 
 
@@ -69,4 +71,37 @@ def test_times_that_are_none() -> None:
             design(times=times)
     on = design(times=[1, 3])
     with pytest.raises(MappingError, match=r"arrival 3 is asked for, and there are times for 2; ways out: more times"):
-        flatten(section(on, 3, 1), on)
+        on.units["door"].works(3)
+    for n in (0, -1, 1.5, "two", None, True):
+        with pytest.raises(MappingError, match="a number of arrivals, 1 or more, is expected, got"):
+            on.units["door"].works(n)
+    with pytest.raises(DesignError, match="units.door.latency_cycles: arrivals come at their times, without a latency"):
+        design(times=1, latency_cycles=2)
+    with pytest.raises(ScheduleError, match="has 2 servers; give the unit a count of 1"):
+        flatten(section(on, 2, 1), design(times=[1, 3], count=2))
+
+
+def test_arrivals_come_in_turn() -> None:
+    on = design(times=[3, 5, 9])
+    given = section(on, 3, 1)
+    for numbers in ((2, 3, 1), (3, 3, 3)):
+        other = sequence(*((work("arrive", number=n), 1) for n in numbers))
+        tasks = (replace(given.tasks[0], work=other), given.tasks[1])
+        with pytest.raises(ScheduleError, match=r"does not take them in turn; its work is that of the unit's works"):
+            flatten(Section("x", tasks, given.streams), on)
+
+
+def test_what_follows_a_step_is_held_to_it_too() -> None:
+    """The second section differs in the arrivals alone, and its queue has no room for the fourth."""
+    on = design(times=[3, 5, 9, 11])
+    memo, short, long = Memo(), section(on, 3, 1, depth=3), section(on, 4, 1, depth=3)
+    flatten(short, on, memo)
+    with pytest.raises(ScheduleError, match="gives 4 tokens to 'queue', which has room for 3"):
+        flatten(short.with_tasks({task.name: task for task in long.tasks}), on, memo)
+
+
+def test_no_queue_of_arrivals_is_shrunk_below_what_arrives() -> None:
+    on = design(times=[3, 5, 9])
+    sizes = size_fifos(Schedule(Graph("hand"), "toy", "hand", (section(on, 3, 4, depth=5),)), on)
+    assert [(fifo.minimal, fifo.proof) for fifo in sizes.fifos] == [(3, FLOOR)]
+    assert simulate(sizes.schedule, on).cycles == sizes.cycles == 15

@@ -108,6 +108,18 @@ def test_firings_of_one_op_after_another_are_its_own() -> None:
     assert rows(report) == [("0.q", "mm", 0, 48, 24), ("0.k", "mm", 0, 48, 12), ("0.v", "mm", 0, 48, 12)]
 
 
+def test_the_firings_of_a_gang_are_shared_by_what_they_take() -> None:
+    """Four lanes add 40 elements in 10 cycles, for q, then four times one element in a cycle, for k."""
+    lanes = {"kind": "vector", "ops": ["add"], "lanes": 1, "count": 4}
+    on = archsim.load_design("toy").with_({"units": {"u": lanes}})
+    q = Served(("q",), ((range(1), range(0, 40, 40)),), sequence((1, 1), (0, 4)))
+    k = Served(("k",), ((range(1), range(0, 4, 1)),), sequence((0, 1), (1, 4)))
+    adds = sequence((work("add", rows=1, d=40), 1), (work("add", rows=1, d=1), 4))
+    for servers, expected in ((1, [40, 4]), (4, [10, 4])):
+        fused = Task("qk", "u", 5, adds, serves=(q, k), servers=servers)
+        assert archsim.run.shares.shared(sum(expected), fused, Graph("g"), on) == expected
+
+
 def test_a_tile_across_the_edge_of_two_ops_is_shared() -> None:
     """Firings of 6, 6 and 4 cycles: q has the first and a third of the second, k the rest of it, v the last."""
     report = archsim.simulate(schedule(across_an_edge()), design())

@@ -184,9 +184,9 @@ def test_placed_tasks_have_servers_of_their_own(engine: str) -> None:
 @pytest.mark.parametrize(
     ("arbitration", "servers", "told"),
     [
-        ("placed", (3, 2), "2 tasks are placed on unit 'u', whose count is 4; they take 5 servers"),
-        ("in_order", (4, 1), "each of them takes one, or each takes 4; asked are: 'a' 4, 'b' 1"),
-        ("first_come", (2, 2), "each of them takes one, or each takes 4; asked are: 'a' 2, 'b' 2"),
+        ("placed", (3, 2), "the tasks placed on unit 'u' take 5 servers; its count is 4"),
+        ("in_order", (4, 1), "each of them takes one, or each takes all 4; asked are: 'a' 4, 'b' 1"),
+        ("first_come", (2, 2), "each of them takes one, or each takes all 4; asked are: 'a' 2, 'b' 2"),
     ],
 )
 def test_servers_that_are_not_there_are_refused(arbitration: str, servers: tuple[int, int], told: str) -> None:
@@ -240,3 +240,12 @@ def test_slices_fill_the_gaps_that_urgent_reads_leave(
     on = design(memory={"arbitration": "first_come"}, clock={})
     found = run(flatten(Section("x", tasks, (Stream("due", 4, initial=1),)), on), engine=engine)
     assert (found.tasks["urgent"].end_cycle, found.tasks["slices"].end_cycle) == (urgent_ends, slices_end)
+
+
+def test_repeats_inside_repeats_have_an_end() -> None:
+    order: Any = (("a", 1),)
+    for _ in range(20):
+        order = (Repeat(order, 1),)
+    Section("x", (task("a", 1, unit="u"),), (), orders={"u": order})
+    with pytest.raises(ScheduleError, match="has repeats inside repeats, more than 20 deep; fewer are expected"):
+        Section("x", (task("a", 1, unit="u"),), (), orders={"u": (Repeat(order, 1),)})

@@ -219,7 +219,7 @@ WIDE = Stream("s", 9)
         ),
         (
             {"orders": {"ua": (Repeat((("a", 2),), 0), ("a", 4))}},
-            ["the order of unit 'ua' has a repeat of a list, 0 times; one or more runs are repeated once or more"],
+            ["the order of unit 'ua' has a repeat of 0 times; runs are repeated once or more"],
         ),
         (
             {"orders": {"ua": (Repeat((("a", 0), ("a", 4)), 1), "a", ("a", True))}},
@@ -229,7 +229,7 @@ WIDE = Stream("s", 9)
         ),
         (
             {"orders": {"ua": 4}},
-            ["the order of unit 'ua' has 4; runs (task, firings in a row) and repeats of such are expected"],
+            ["the order of unit 'ua' has 4; a tuple of runs (task, firings in a row) and repeats is expected"],
         ),
         ({"streams": (Stream("s", 2, initial=3),)}, ["stream 's' starts with 3 tokens; it holds 0 to 2"]),
         ({"streams": (Stream("s", 2, initial=-1),)}, ["stream 's' starts with -1 tokens; it holds 0 to 2"]),

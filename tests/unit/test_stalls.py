@@ -97,3 +97,12 @@ def test_what_a_memory_fills_is_waited_for_by_its_name(engine: str) -> None:
 def test_what_is_no_schedule_is_refused() -> None:
     with pytest.raises(InputError, match="schedule: expected a Schedule"):
         stalls("toy", load_design("toy"))  # type: ignore[arg-type]
+
+
+def test_what_no_run_takes_is_refused() -> None:
+    """Two places of 600 B in a memory of 1 KiB."""
+    on = design(a={}, b={}, sram={"kind": "memory", "capacity": "1 KiB", "bandwidth": "1 B/cycle"})
+    stream = Stream("s", 2, bytes_per_token=600, memory="sram")
+    given = alone(task("make", "a", 4, 1, gives={"s": 1}), task("use", "b", 4, 1, takes={"s": 1}), streams=(stream,))
+    with pytest.raises(InputError, match="sram"):
+        stalls(given, on)
