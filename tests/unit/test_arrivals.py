@@ -75,7 +75,7 @@ def test_times_that_are_none() -> None:
     for n in (0, -1, 1.5, "two", None, True):
         with pytest.raises(MappingError, match="a number of arrivals, 1 or more, is expected, got"):
             on.units["door"].works(n)
-    with pytest.raises(DesignError, match=r"units.door.latency_cycles: arrivals come at their times, without a latency"):
+    with pytest.raises(DesignError, match=r"latency_cycles: arrivals come at their times, without a latency"):
         design(times=1, latency_cycles=2)
     with pytest.raises(ScheduleError, match="has 2 servers; give the unit a count of 1"):
         flatten(section(on, 2, 1), design(times=[1, 3], count=2))
