@@ -168,7 +168,7 @@ PLACES = (
 # What a value of the right type breaks has other words, which need not show it.
 RULES = (
     "negative", "not declared", "needs a", "no task", "served by no task", "got [", "no mask", "()", "none of them",
-    "000", "asks", "has the firings", "names 0 ops", "must be equal",
+    "000", "asks", "has the firings", "names 0 ops", "must be equal", "without runs",
 )  # fmt: skip
 
 
