@@ -44,23 +44,23 @@ class Arrivals(Unit):
         """The work of the first n arrivals, one for each firing. Raises MappingError where there are fewer times."""
         if type(n) is not int or n < 1:
             raise MappingError(f"a number of arrivals, 1 or more, is expected, got {quoted(n)}", where="arrivals")
-        if isinstance(self.times, tuple):
-            self._check(n)
         if isinstance(self.times, int):
             return every(work("arrive", number=1))
+        self._time(n)
         return sequence(*((work("arrive", number=i), 1) for i in range(1, n + 1)))
 
-    def _check(self, number: int) -> None:
-        times = self.times if isinstance(self.times, tuple) else ()
-        if not 1 <= number <= len(times):
+    def _time(self, number: int) -> int:
+        """When the arrival of this number comes, by the list of times."""
+        assert isinstance(self.times, tuple), "an interval has no list"
+        if not 1 <= number <= len(self.times):
             raise MappingError(
-                f"arrival {number} is asked for, and there are times for {len(times)}",
+                f"arrival {number} is asked for, and there are times for {len(self.times)}",
                 where="a unit of kind arrivals", ways_out=("more times", "an interval"),
             )  # fmt: skip
+        return self.times[number - 1]
 
     def _cycles(self, work: Work) -> int:
         if isinstance(self.times, int):
             return self.times
         number = work["number"]
-        self._check(number)
-        return self.times[number - 1] - (self.times[number - 2] if number > 1 else 0)
+        return self._time(number) - (self._time(number - 1) if number > 1 else 0)
