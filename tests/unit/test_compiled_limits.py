@@ -162,7 +162,7 @@ def test_once_it_is_compiled_it_says_nothing() -> None:
 @pytest.mark.heavy
 def test_it_is_compiled_once_and_says_so(tmp_path: Path) -> None:
     first, second = said(tmp_path), said(tmp_path)
-    assert first == ["compiling the engine for this machine, once: about half a minute"]
+    assert first == ["compiling the engine for this machine, once: about a quarter of a minute"]
     assert second == []
 
 

@@ -61,8 +61,6 @@ def _outcome(packed: Arrays, state: State) -> Outcome:
     tasks, streams = state.tasks, state.streams
     return Outcome(
         int(state.scalars[clock_state.NOW]), int(state.scalars[clock_state.SKIPPED]),
-        tasks[:, clock_state.LEFT], tasks[:, clock_state.START], tasks[:, clock_state.END],
-        streams[:, clock_state.STARVED], streams[:, clock_state.BLOCKED],
-        packed.streams[:, 0] - streams[:, clock_state.LEAST_ROOM],
-        state.units[:, clock_state.TURNED] * (state.scalars[clock_state.TURNS] != 0),
+        tasks["left"], tasks["start"], tasks["end"], streams["starved"], streams["blocked"],
+        packed.streams[:, 0] - streams["least_room"], state.units["turned"],
     )  # fmt: skip

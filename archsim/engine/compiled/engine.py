@@ -60,13 +60,13 @@ def _result(flat: Flat, packed: Arrays, outcome: Outcome) -> SectionResult:
     return section_result(flat, outcome.cycle, tasks, streams, turned=turned, skipped=outcome.skipped)
 
 
-def _outcome(
-    packed: Arrays, skip: bool, before: EarlierRun | None, turns: bool
-) -> tuple[Outcome, Detectors | None]:
-    # The clock first, even where the order kernel is faster: whether a section repeats shows only as it runs.
-    ordered = order_state.accepts(packed) and not turns
+def _outcome(packed: Arrays, skip: bool, before: EarlierRun | None, turns: bool) -> tuple[Outcome, Detectors | None]:
+    # The clock first, even where the order kernel is faster: whether a section repeats shows only as it runs. A section
+    # that is done before its patience ends needs no order kernel.
+    n = int(packed.tasks[:, 1].sum())
+    ordered = not turns and (n > FIRINGS_A_CALL or not skip) and order_state.accepts(packed)
     if skip or not ordered:
-        patience = max(FIRINGS_A_CALL, int(packed.tasks[:, 1].sum()) // PATIENCE) if ordered else MOST
+        patience = max(FIRINGS_A_CALL, n // PATIENCE) if ordered else MOST
         found = clock.run(packed, skip=skip, patience=patience, before=before, turns=turns)
         if found is not None:
             return found
@@ -105,9 +105,8 @@ def _in_order(packed: Arrays) -> Outcome:
         pass
     tasks, streams = state.tasks, state.streams
     return Outcome(
-        int(state.scalars[order_state.LAST]), 0,
-        tasks[:, order_state.LEFT], tasks[:, order_state.START], tasks[:, order_state.END],
-        streams[:, order_state.STARVED], streams[:, order_state.BLOCKED], streams[:, order_state.PEAK],
+        int(state.scalars[order_state.LAST]), 0, tasks["left"], tasks["start"], tasks["end"],
+        streams["starved"], streams["blocked"], order_state.peaks(packed, state),
     )  # fmt: skip
 
 

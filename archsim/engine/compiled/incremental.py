@@ -12,13 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from archsim.engine.arrays import Arrays
-
-from archsim.engine.compiled.clock_state import (  # isort: skip
-    AT, BLOCKED, CAUSE, CHOICES, CLIENTS, CLIENTS_END, DIRTY, END, EVENTS, FIRED, FREE, HEAD, IN_RUN, IN_TURN,
-    LEAST_ROOM, LEFT, NOW, ORDER_END, PRIORITY, READY, ROOM, SERVES_FIRST_COME, SINCE, SKIPPED, START, STARVED, STATUS,
-    TOKENS, TURN, State,
-)  # fmt: skip
-from archsim.engine.compiled.steady_state import AFTER, AFTERS, BEFORE, THEN, UNDER_WAY, VALID, Detectors
+from archsim.engine.compiled.clock_state import CHOICES, DIRTY, EVENTS, FIRED, NOW, READY, SKIPPED, State
+from archsim.engine.compiled.steady_state import AFTER, AFTERS, BEFORE, Detectors
 from archsim.engine.flat import Flat
 
 
@@ -76,27 +71,28 @@ def changed_tasks(a: Arrays, b: Arrays) -> tuple[int, ...]:
 def restore_before_change(state: State, detectors: Detectors, before: EarlierRun) -> bool:
     """Sets the state to the earlier run's last one before a changed task started; False if there is no snapshot."""
     kept = before.detectors
-    if kept is None or not np.array_equal(kept.watched, detectors.watched) or not kept.table[BEFORE, VALID]:
+    if kept is None or not np.array_equal(kept.watched, detectors.watched) or not kept.table["valid"][BEFORE]:
         return False
     # What is new in the changed tasks, none of which has started in the snapshot.
-    fresh = state.tasks[detectors.watched][:, [LEFT, AT, IN_RUN]]
-    firings = state.tasks[:, LEFT].sum()
+    fresh = state.tasks[detectors.watched]
+    firings = state.tasks["left"].sum()
     state.tasks[:], state.streams[:], state.units[:] = kept.tasks[BEFORE], kept.streams[BEFORE], kept.units[BEFORE]
     state.repeats[:] = kept.repeats[BEFORE]
-    state.tasks[detectors.watched[:, None], [LEFT, AT, IN_RUN]] = fresh
+    for name in ("left", "at", "in_run"):
+        state.tasks[name][detectors.watched] = fresh[name]
     # A unit in order whose turn has come to a changed task has the firings of that turn from the new order.
-    units = state.units
-    waiting = np.flatnonzero((units[:, TURN] < units[:, ORDER_END]) & (units[:, SERVES_FIRST_COME] == 0))
-    waiting = waiting[np.isin(state.order[units[waiting, TURN], 0], detectors.watched)]
-    units[waiting, IN_TURN] = state.order[units[waiting, TURN], 1]
-    now, events = kept.table[BEFORE, [THEN, UNDER_WAY]]
+    units, turn = state.units, state.units["turn"]
+    waiting = np.flatnonzero((turn < units["order_end"]) & (units["first_come"] == 0))
+    waiting = waiting[np.isin(state.order["task"][turn[waiting]], detectors.watched)]
+    units["in_turn"][waiting] = state.order["firings"][turn[waiting]]
+    now, events = (int(kept.table[name][BEFORE]) for name in ("then", "under_way"))
     # A new state has room for more events than a snapshot holds; in sorted order they form a heap.
     state.events[:events] = kept.events[BEFORE, :events]
-    state.events[:events, 0] += now
-    state.events[:events] = state.events[:events][np.argsort(state.events[:events, 0], kind="stable")]
+    state.events["time"][:events] += now
+    state.events[:events] = state.events[:events][np.argsort(state.events["time"][:events], kind="stable")]
     state.scalars[[NOW, EVENTS, DIRTY, CHOICES]] = now, events, 0, 0
-    state.scalars[SKIPPED] = firings - state.tasks[:, LEFT].sum()
-    for unit in np.flatnonzero(units[:, SERVES_FIRST_COME]):
+    state.scalars[SKIPPED] = firings - state.tasks["left"].sum()
+    for unit in np.flatnonzero(units["first_come"]):
         _line_up_ready(state, units[unit])
     # The snapshot is handed on, as this run never passes that state: the next section may start from it too.
     detectors.tasks[BEFORE], detectors.streams[BEFORE], detectors.units[BEFORE] = state.tasks, state.streams, units
@@ -108,35 +104,36 @@ def restore_before_change(state: State, detectors: Detectors, before: EarlierRun
 def _line_up_ready(state: State, unit: np.ndarray) -> None:
     """Fills the ring of a first-come unit's ready clients: by priority, longest ready first, then by place."""
     # Snapshots hold no rings: a ready client's place follows from since when it has been ready.
-    tasks = state.clients[unit[CLIENTS] : unit[CLIENTS_END], 0]
-    ready = tasks[state.tasks[tasks, STATUS] == READY]
-    unit[HEAD] = 0
-    served = np.lexsort((ready, state.tasks[ready, SINCE], state.tasks[ready, PRIORITY]))
-    state.clients[unit[CLIENTS] : unit[CLIENTS] + len(ready), 1] = ready[served]
+    first = unit["clients"]
+    clients = state.clients["task"][first : unit["clients_end"]]
+    ready = clients[state.tasks["status"][clients] == READY]
+    unit["head"] = 0
+    served = np.lexsort((ready, state.tasks["since"][ready], state.tasks["priority"][ready]))
+    state.clients["ready"][first : first + len(ready)] = ready[served]
 
 
 def rejoin(packed: Arrays, state: State, detectors: Detectors, before: EarlierRun) -> Outcome | None:
     """The outcome of a section that goes on as the earlier run did from here; None if it may go on differently."""
     kept, old = before.detectors, before.outcome
     at = AFTER + int(detectors.scalars[AFTERS]) - 1
-    if kept is None or not np.array_equal(kept.watched, detectors.watched) or not kept.table[at, VALID]:
+    if kept is None or not np.array_equal(kept.watched, detectors.watched) or not kept.table["valid"][at]:
         return None
-    then = int(kept.table[at, THEN])
-    peak_then = packed.streams[:, 0] - kept.streams[at][:, LEAST_ROOM]
-    peak = packed.streams[:, 0] - state.streams[:, LEAST_ROOM]
+    then = int(kept.table["then"][at])
+    peak_then = packed.streams[:, 0] - kept.streams["least_room"][at]
+    peak = packed.streams[:, 0] - state.streams["least_room"]
     # A peak that the earlier run reached after its snapshot comes again. If it came before, the rest is only known not
     # to exceed it, which is enough if this run has reached as much. Room not yet noted in LEAST_ROOM is in ROOM.
     seen = (old.peak > peak_then) | (peak >= peak_then)
     if not (seen.all() and _states_match(state, detectors, kept, at)):
         return None
     later = int(state.scalars[NOW]) - then
-    tasks = state.tasks
-    ended, starts_later = old.end > then, tasks[:, START] < 0
+    tasks, streams = state.tasks, state.streams
+    ended, starts_later = old.end > then, tasks["start"] < 0
     return Outcome(
         old.cycle + later, int(packed.tasks[:, 1].sum() - state.scalars[FIRED]), np.zeros_like(old.left),
-        np.where(starts_later, old.start + later, tasks[:, START]), np.where(ended, old.end + later, tasks[:, END]),
-        state.streams[:, STARVED] + old.starved - kept.streams[at][:, STARVED],
-        state.streams[:, BLOCKED] + old.blocked - kept.streams[at][:, BLOCKED],
+        np.where(starts_later, old.start + later, tasks["start"]), np.where(ended, old.end + later, tasks["end"]),
+        streams["starved"] + old.starved - kept.streams["starved"][at],
+        streams["blocked"] + old.blocked - kept.streams["blocked"][at],
         np.where(old.peak > peak_then, np.maximum(peak, old.peak), peak),
     )  # fmt: skip
 
@@ -145,25 +142,30 @@ def _states_match(state: State, detectors: Detectors, kept: Detectors, at: int) 
     """True where the state equals the snapshot `at` but for time."""
     tasks, streams, units = kept.tasks[at], kept.streams[at], kept.units[at]
     # Only what decides how the run goes on: not the place of a task that is done nor the cause of a busy unit.
-    left = state.tasks[:, LEFT] > 0
-    ready = state.tasks[:, STATUS] == READY
-    free = state.units[:, FREE] > 0
-    turns = state.units[:, TURN] < state.units[:, ORDER_END]
-    later = state.scalars[NOW] - kept.table[at, THEN]
+    left = state.tasks["left"] > 0
+    ready = state.tasks["status"] == READY
+    free = state.units["free"] > 0
+    turns = state.units["turn"] < state.units["order_end"]
+    later = state.scalars[NOW] - kept.table["then"][at]
     n = int(state.scalars[EVENTS])
     return bool(
-        np.array_equal(state.tasks[:, [LEFT, STATUS]], tasks[:, [LEFT, STATUS]])
-        and np.array_equal(state.tasks[left][:, [AT, IN_RUN]], tasks[left][:, [AT, IN_RUN]])
-        and np.array_equal(state.tasks[ready, SINCE], tasks[ready, SINCE] + later)
-        and np.array_equal(state.streams[:, [TOKENS, ROOM]], streams[:, [TOKENS, ROOM]])
-        and np.array_equal(state.units[:, [FREE, TURN]], units[:, [FREE, TURN]])
-        and np.array_equal(state.units[free, CAUSE], units[free, CAUSE])
-        and np.array_equal(state.repeats, kept.repeats[at])
-        and np.array_equal(state.units[turns, IN_TURN], units[turns, IN_TURN])
-        and n == kept.table[at, UNDER_WAY]
-        and np.array_equal(_sorted_events(detectors.events[at, :n]), _sorted_events(kept.events[at, :n]))
+        _alike(state.tasks, tasks, "left", "status")
+        and _alike(state.tasks[left], tasks[left], "at", "in_run")
+        and np.array_equal(state.tasks["since"][ready], tasks["since"][ready] + later)
+        and _alike(state.streams, streams, "tokens", "room")
+        and _alike(state.units, units, "free", "turn")
+        and _alike(state.units[free], units[free], "cause")
+        and _alike(state.repeats, kept.repeats[at], "rounds")
+        and _alike(state.units[turns], units[turns], "in_turn")
+        and n == kept.table["under_way"][at]
+        and _alike(_sorted(detectors.events[at, :n]), _sorted(kept.events[at, :n]), "time", "run", "arrives")
     )
 
 
-def _sorted_events(events: np.ndarray) -> np.ndarray:
-    return events[np.lexsort((events[:, 1], events[:, 0]))]
+def _alike(a: np.ndarray, b: np.ndarray, *fields: str) -> bool:
+    """True where these fields are equal in each row."""
+    return all(np.array_equal(a[field], b[field]) for field in fields)
+
+
+def _sorted(events: np.ndarray) -> np.ndarray:
+    return events[np.lexsort([events[field] for field in ("arrives", "run", "time")])]

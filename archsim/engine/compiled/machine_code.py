@@ -23,8 +23,12 @@ def compiled(function: F) -> F:
 
 
 def inlined(function: F) -> F:
-    """A function that becomes part of those that call it; it may allocate nothing."""
-    return njit(inline="always", _nrt=False)(function)
+    """A function that becomes part of those that call it; it may allocate nothing.
+
+    LLVM puts it there (`forceinline`). Numba could do so itself, but then types and lowers it anew at every call, which
+    took two thirds of the time to compile.
+    """
+    return njit(forceinline=True, _nrt=False)(function)
 
 
 @cache
@@ -36,4 +40,4 @@ def tell_if_cold(kernel: str) -> None:
 
 @cache  # several kernels are compiled in one go, so this is said once for all
 def _tell() -> None:
-    logging.getLogger("archsim").warning("compiling the engine for this machine, once: about half a minute")
+    logging.getLogger("archsim").warning("compiling the engine for this machine, once: about a quarter of a minute")

@@ -9,18 +9,15 @@ the anchor, has fired. A kept state is replaced once it is twice as old as the o
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from archsim.engine.compiled.clock_state import (  # isort: skip
-    AT, BLOCKED, CAUSE, CHANGED, CONSUMER, EVENTS, FIRED, FREE, FULL, IDLE, IN_RUN, IN_TURN, LAST, LEFT,
-    MOST_GIVEN, MOST_TAKEN, NOBODY, NOW, ORDER_END, PHASE, PRODUCER, READY, REPEATS, REPEATS_END, ROOM,
-    SERVES_FIRST_COME, SHORT, SINCE, SKIPPED, START, STARVED, STATUS, TOKENS, TURN, TURNED, WRAPPED, State,
+    EVENTS, FIRED, IDLE, LAST, NOBODY, NOW, PHASE, READY, SKIPPED, WRAPPED, State,
 )  # fmt: skip
 from archsim.engine.compiled.machine_code import compiled, inlined
-from archsim.engine.compiled.run_table import COUNT, RUN_TASK
-from archsim.engine.compiled.turns import ROUNDS
+from archsim.engine.compiled.records import NUMBER, Record, record, table
 
 EVENTS_KEPT = 128  # a state with more events under way is not kept: comparing events takes their number squared
 LEAST_PERIODS = 4  # a task with fewer periods left gets no detector
@@ -30,9 +27,12 @@ WORTH_SKIPPING = 64  # firings; fewer are run as fast
 ADVANCE = 8  # rows that may be looked at before firings have paid for it, in multiples of the rows of a state
 PAUSE = 16  # comparisons left out after a state that came back too late to skip anything
 FAR = 2**62
-# Columns of `table`: when the state was kept, by time and by firings; its events; whether there is one; comparisons
-# since; comparisons for which to keep it; the row that differed last, which is compared first.
-THEN, FIRED_THEN, UNDER_WAY, VALID, WAITED, WAIT, HINT = range(7)
+OF_ANCHOR: Any = np.int64(0)  # the anchor's detector; not a plain 0, for which functions are compiled a second time
+# When the state was kept, by time and by firings; its events; whether there is one; comparisons since; comparisons for
+# which to keep it; the row that differed last, which is compared first.
+DETECTOR = record(
+    then=NUMBER, fired_then=NUMBER, under_way=NUMBER, valid=NUMBER, waited=NUMBER, wait=NUMBER, hint=NUMBER
+)
 # Places in `scalars`: the anchor, its firings left and the phase when it was last compared, and all firings when its
 # state was kept; whether repeats are looked for; the firings that pay for all rows looked at; rows of a state; the
 # phase of the last snapshot; snapshots kept after the watched tasks.
@@ -46,9 +46,9 @@ BEFORE, AFTER = -MOST_AFTERS - 1, -MOST_AFTERS
 class Detectors(NamedTuple):
     """The detectors of periodic behaviour, each with the state it has kept: 0 is the anchor's, each other a task's.
 
-    `of_task` gives a task's detector, 0 for none. `table` has a row for each detector. `watched` are tasks that differ
-    from an earlier run. tasks, streams, units, repeats and events are the kept states, with event times from the state
-    on.
+    `of_task` gives a task's detector, 0 for none. `table` has a record for each detector. `watched` are tasks that
+    differ from an earlier run. tasks, streams, units, repeats and events are the kept states, with event times from
+    the state on.
     """
 
     of_task: np.ndarray
@@ -66,22 +66,19 @@ def make_detectors(state: State, *, on: bool, watched: tuple[int, ...] = ()) -> 
     """Detectors for a section at its start, idle if `on` is False; with room for snapshots if tasks are watched."""
     of_task = np.zeros(len(state.tasks), dtype=np.int64)
     used = 0
-    periods = np.bincount(state.runs[:, RUN_TASK], weights=state.runs[:, COUNT])
-    several = np.bincount(state.runs[:, RUN_TASK]) > 1
+    periods = np.bincount(state.runs["task"], weights=state.runs["count"])
+    several = np.bincount(state.runs["task"]) > 1
     kept = (state.tasks, state.streams, state.units, state.repeats)
-    most = MOST_KEPT // (sum(table.size for table in kept) + 2 * EVENTS_KEPT)
-    for task in np.flatnonzero(several & (state.tasks[:, LEFT] >= LEAST_PERIODS * periods))[:most] if on else ():
+    most = MOST_KEPT // (sum(table.nbytes for table in kept) // 8 + 2 * EVENTS_KEPT)
+    for task in np.flatnonzero(several & (state.tasks["left"] >= LEAST_PERIODS * periods))[:most] if on else ():
         used += 1
         of_task[task] = used
     used += 1 + (1 + MOST_AFTERS if watched else 0)  # detector 0; the snapshots before and after
-    table = np.zeros((used, 7), dtype=np.int64)
-    table[:, WAIT] = 1
     rows = len(state.tasks) + len(state.streams) + len(state.units)
     scalars = np.array([NOBODY, NOBODY, 0, -1, on, -ADVANCE * rows, rows, -1, 0], dtype=np.int64)
     # Allocated here once, as the kernels may allocate nothing.
-    shapes = [*(table.shape for table in kept), (EVENTS_KEPT, 2)]
-    states = [np.empty((used, *shape), dtype=np.int64) for shape in shapes]
-    return Detectors(of_task, table, scalars, np.array(watched, dtype=np.int64), *states)
+    states = [np.empty((used, *kept.shape), dtype=kept.dtype) for kept in (*kept, state.events[:EVENTS_KEPT])]
+    return Detectors(of_task, table(DETECTOR, used, wait=1), scalars, np.array(watched, dtype=np.int64), *states)
 
 
 @inlined
@@ -95,7 +92,7 @@ def compare_due(state: State, detectors: Detectors) -> bool:
     return (
         state.scalars[WRAPPED] > 0
         or task == NOBODY
-        or state.tasks[task, LEFT] != scalars[ANCHOR_LEFT]
+        or state.tasks[task].left != scalars[ANCHOR_LEFT]
         or scalars[ANCHOR_PHASE] != state.scalars[PHASE]
         or _anchor_is_stale(state, detectors)
     )
@@ -104,7 +101,7 @@ def compare_due(state: State, detectors: Detectors) -> bool:
 @inlined
 def _anchor_is_stale(state: State, detectors: Detectors) -> bool:
     """True where so many firings have passed since the anchor's state was kept that it may never fire again."""
-    return bool(state.scalars[FIRED] - detectors.scalars[ANCHOR_FIRED] > 1024 + 64 * detectors.table[0, WAIT])
+    return bool(state.scalars[FIRED] - detectors.scalars[ANCHOR_FIRED] > 1024 + 64 * detectors.table[0].wait)
 
 
 @inlined
@@ -119,15 +116,15 @@ def keep_snapshot(state: State, detectors: Detectors) -> bool:
     detectors.scalars[WATCHED_PHASE] = state.scalars[PHASE]
     started = done = 0
     for task in detectors.watched:
-        started += state.tasks[task, START] != NOBODY
-        done += state.tasks[task, LEFT] == 0
+        started += state.tasks[task].start != NOBODY
+        done += state.tasks[task].left == 0
     over = done == len(detectors.watched)
     if (started and not over) or detectors.scalars[AFTERS] == MOST_AFTERS or state.scalars[EVENTS] > EVENTS_KEPT:
         return False
     which = len(detectors.table) + (AFTER + detectors.scalars[AFTERS] if over else BEFORE)
     _settle_stalls(state)
     _keep_state(state, detectors, which)
-    detectors.table[which, VALID] = 1
+    detectors.table[which].valid = 1
     detectors.scalars[AFTERS] += over
     return over
 
@@ -144,13 +141,13 @@ def compare(state: State, detectors: Detectors) -> None:
     # A task that starts or ends changes what repeats, so the search begins anew.
     if scalars[ANCHOR_PHASE] != state.scalars[PHASE]:
         scalars[ANCHOR_PHASE] = state.scalars[PHASE]
-        _reset(detectors, 0)
+        _reset(detectors, OF_ANCHOR)
     elif task == NOBODY or _anchor_is_stale(state, detectors):
-        detectors.table[0, VALID] = 0
-    elif state.tasks[task, LEFT] == scalars[ANCHOR_LEFT]:
+        detectors.table[0].valid = 0
+    elif state.tasks[task].left == scalars[ANCHOR_LEFT]:
         return
-    _skip_or_keep(state, detectors, 0)
-    scalars[ANCHOR_LEFT] = state.tasks[scalars[ANCHOR], LEFT]
+    _skip_or_keep(state, detectors, OF_ANCHOR)
+    scalars[ANCHOR_LEFT] = state.tasks[scalars[ANCHOR]].left
 
 
 @compiled
@@ -158,36 +155,36 @@ def _skip_or_keep(state: State, detectors: Detectors, detector: int) -> bool:
     """Skips periods and is True if the state equals the kept one; else keeps it instead if that is old enough."""
     scalars, row = detectors.scalars, detectors.table[detector]
     scalars[SPENT] += 1
-    if row[VALID]:
-        row[WAITED] += 1
-        if row[WAITED] > 0 and _equals_kept(state, detectors, detector):
+    if row.valid:
+        row.waited += 1
+        if row.waited > 0 and _equals_kept(state, detectors, detector):
             periods = _periods_ahead(state, detectors, detector)
-            if periods * (state.scalars[FIRED] - row[FIRED_THEN]) >= WORTH_SKIPPING:
+            if periods * (state.scalars[FIRED] - row.fired_then) >= WORTH_SKIPPING:
                 # Stalls first: skipping multiplies the stalls of one period.
                 _settle_stalls(state)
                 _skip(state, detectors, detector, periods)
                 _reset(detectors, detector)
-                _reset(detectors, 0)
+                _reset(detectors, OF_ANCHOR)
                 scalars[SPENT] = state.scalars[FIRED] - ADVANCE * scalars[ROWS]
                 return True
-            row[WAITED] = -PAUSE
-        if row[WAITED] < row[WAIT]:
+            row.waited = -PAUSE
+        if row.waited < row.wait:
             return False
         # Brent's cycle finding: with waits that double, a period of any length is found, up to the longest wait.
-        row[WAIT] = 2 * row[WAIT] if row[WAIT] < LONGEST_WAIT else 1
-    if detector == 0:
+        row.wait = 2 * row.wait if row.wait < LONGEST_WAIT else 1
+    if detector == OF_ANCHOR:
         # If this state comes again, the task that fired last fires again just before.
         scalars[ANCHOR], scalars[ANCHOR_FIRED] = state.scalars[LAST], state.scalars[FIRED]
     _settle_stalls(state)
     _keep_state(state, detectors, detector)
     scalars[SPENT] += 2 * scalars[ROWS]
-    row[VALID], row[WAITED] = 1, 0
+    row.valid, row.waited = 1, 0
     return False
 
 
 @compiled
 def _reset(detectors: Detectors, detector: int) -> None:
-    detectors.table[detector, VALID], detectors.table[detector, WAITED], detectors.table[detector, WAIT] = 0, 0, 1
+    detectors.table[detector].valid, detectors.table[detector].waited, detectors.table[detector].wait = 0, 0, 1
 
 
 @inlined
@@ -195,11 +192,11 @@ def add_stall(state: State, cause: int, cycles: int) -> None:
     """Adds server-cycles to a cause."""
     streams = len(state.streams)
     if cause < streams:
-        state.streams[cause, STARVED] += cycles
+        state.streams[cause].starved += cycles
     elif cause < 2 * streams:
-        state.streams[cause - streams, BLOCKED] += cycles
+        state.streams[cause - streams].blocked += cycles
     else:
-        state.units[cause - 2 * streams, TURNED] += cycles
+        state.units[cause - 2 * streams].turned += cycles
 
 
 @compiled
@@ -207,9 +204,9 @@ def _settle_stalls(state: State) -> None:
     """Counts the stalls of every unit up to now."""
     now = state.scalars[NOW]
     for unit in range(len(state.units)):
-        if state.units[unit, CAUSE] != IDLE:
-            add_stall(state, state.units[unit, CAUSE], state.units[unit, FREE] * (now - state.units[unit, CHANGED]))
-        state.units[unit, CHANGED] = now
+        if state.units[unit].cause != IDLE:
+            add_stall(state, state.units[unit].cause, state.units[unit].free * (now - state.units[unit].changed))
+        state.units[unit].changed = now
 
 
 @compiled
@@ -221,17 +218,18 @@ def _keep_state(state: State, detectors: Detectors, detector: int) -> None:
     _copy(state.repeats, detectors.repeats[detector])
     now, events = state.scalars[NOW], state.scalars[EVENTS]
     row = detectors.table[detector]
-    row[THEN], row[FIRED_THEN], row[UNDER_WAY] = now, state.scalars[FIRED], events
+    row.then, row.fired_then, row.under_way = now, state.scalars[FIRED], events
     for i in range(events):
-        detectors.events[detector, i, 0] = state.events[i, 0] - now
-        detectors.events[detector, i, 1] = state.events[i, 1]
+        kept = detectors.events[detector, i]
+        kept.time = state.events[i].time - now
+        kept.run = state.events[i].run
+        kept.arrives = state.events[i].arrives
 
 
 @compiled
 def _copy(table: np.ndarray, kept: np.ndarray) -> None:
-    for i in range(table.shape[0]):
-        for j in range(table.shape[1]):
-            kept[i, j] = table[i, j]
+    for i in range(len(table)):
+        kept[i] = table[i]
 
 
 @compiled
@@ -239,11 +237,11 @@ def _equals_kept(state: State, detectors: Detectors, detector: int) -> bool:
     """True where the state is the kept one, but for time and for firings left."""
     row, scalars = detectors.table[detector], detectors.scalars
     # The row that differed last time most likely differs again, so most comparisons end here.
-    if row[UNDER_WAY] != state.scalars[EVENTS] or _row_differs(state, detectors, detector, row[HINT]):
+    if row.under_way != state.scalars[EVENTS] or _row_differs(state, detectors, detector, row.hint):
         return False
     for i in range(len(state.tasks) + len(state.streams) + len(state.units)):
         if _row_differs(state, detectors, detector, i):
-            row[HINT] = i
+            row.hint = i
             scalars[SPENT] += i
             return False
     scalars[SPENT] += scalars[ROWS]
@@ -253,53 +251,53 @@ def _equals_kept(state: State, detectors: Detectors, detector: int) -> bool:
 @compiled
 def _row_differs(state: State, detectors: Detectors, detector: int, i: int) -> bool:
     """True where the i-th row, counted over tasks, streams and units, is not as it was."""
-    tasks, streams, since = len(state.tasks), len(state.streams), detectors.table[detector, THEN]
+    tasks, streams, since = len(state.tasks), len(state.streams), detectors.table[detector].then
     if i < tasks:
         then, now = detectors.tasks[detector, i], state.tasks[i]
-        if now[AT] != then[AT] or now[STATUS] != then[STATUS] or (now[LEFT] == 0) != (then[LEFT] == 0):
+        if now.at != then.at or now.status != then.status or (now.left == 0) != (then.left == 0):
             return True
         # Within one run the place may advance by what was fired: the firings are equal. Across runs it may not.
-        if now[IN_RUN] != then[IN_RUN] and then[LEFT] - now[LEFT] != then[IN_RUN] - now[IN_RUN]:
+        if now.in_run != then.in_run and then.left - now.left != then.in_run - now.in_run:
             return True
         # How long a client has been ready decides who is served first; for other clients the time means nothing.
-        return now[STATUS] == READY and now[SINCE] - state.scalars[NOW] != then[SINCE] - since
+        return now.status == READY and now.since - state.scalars[NOW] != then.since - since
     i -= tasks
     if i < streams:
         return _drift_matters(detectors.streams[detector, i], state.streams[i], since)
     then, now = detectors.units[detector, i - streams], state.units[i - streams]
-    if now[FREE] != then[FREE] or (now[FREE] and now[CAUSE] != then[CAUSE]):
+    if now.free != then.free or (now.free and now.cause != then.cause):
         return True
-    if not now[SERVES_FIRST_COME] and now[REPEATS] < now[REPEATS_END]:
+    if not now.first_come and now.repeats < now.repeats_end:
         rounds = _rounds_changed(state, detectors, detector, now)
-        return now[TURN] != then[TURN] or rounds > 1 or (rounds == 1 and now[IN_TURN] != then[IN_TURN])
+        return now.turn != then.turn or rounds > 1 or (rounds == 1 and now.in_turn != then.in_turn)
     # At another entry of the order as much of it must be left as of the kept one; `_periods_ahead` compares entries.
-    return now[TURN] != then[TURN] and now[IN_TURN] != then[IN_TURN]
+    return now.turn != then.turn and now.in_turn != then.in_turn
 
 
 @compiled
-def _rounds_changed(state: State, detectors: Detectors, detector: int, unit: np.ndarray) -> int:
+def _rounds_changed(state: State, detectors: Detectors, detector: int, unit: Record) -> int:
     """How many repeats of a unit's order have another number of rounds left.
 
     With one, the unit is in the same place of a later round: repeats inside it were gone through as a whole, and none
     around it has come to its next round.
     """
     changed = 0
-    for i in range(unit[REPEATS], unit[REPEATS_END]):
-        changed += state.repeats[i, ROUNDS] != detectors.repeats[detector, i, ROUNDS]
+    for i in range(unit.repeats, unit.repeats_end):
+        changed += state.repeats[i].rounds != detectors.repeats[detector, i].rounds
     return changed
 
 
 @compiled
-def _drift_matters(then: np.ndarray, now: np.ndarray, since: int) -> bool:
+def _drift_matters(then: Record, now: Record, since: int) -> bool:
     """True where a stream holds more or fewer tokens than it did, and that could change which firings can start.
 
     More tokens change nothing if no firing lacked tokens since then, fewer nothing if none lacked places. Whether the
     level runs out later is for `_periods_of_drift`.
     """
-    more = now[TOKENS] - then[TOKENS]
-    if then[ROOM] - now[ROOM] != more:
+    more = now.tokens - then.tokens
+    if then.room - now.room != more:
         return True
-    return (more > 0 and now[SHORT] > since) or (more < 0 and now[FULL] > since)
+    return (more > 0 and now.short > since) or (more < 0 and now.full > since)
 
 
 @compiled
@@ -311,11 +309,17 @@ def _same_events(state: State, detectors: Detectors, detector: int) -> bool:
     for i in range(events):
         more = 0
         for j in range(events):
-            more += kept[j, 0] == kept[i, 0] and kept[j, 1] == kept[i, 1]
-            more -= state.events[j, 0] - now == kept[i, 0] and state.events[j, 1] == kept[i, 1]
+            more += kept[j].time == kept[i].time and _same_event(kept[j], kept[i])
+            more -= state.events[j].time - now == kept[i].time and _same_event(state.events[j], kept[i])
         if more:
             return False
     return True
+
+
+@inlined
+def _same_event(a: Record, b: Record) -> bool:
+    """True where both are of the same firings, at whatever time."""
+    return bool(a.run == b.run and a.arrives == b.arrives)
 
 
 @compiled
@@ -327,28 +331,28 @@ def _periods_ahead(state: State, detectors: Detectors, detector: int) -> int:
     most, drifts = FAR, False
     for i in range(len(state.tasks)):
         then, now = detectors.tasks[detector, i], state.tasks[i]
-        fired = then[LEFT] - now[LEFT]
+        fired = then.left - now.left
         if fired:
             # One firing is left over: a task without any behaves differently.
-            most = min(most, (now[LEFT] - 1) // fired)
-            if now[IN_RUN] != then[IN_RUN]:
-                most = min(most, (now[IN_RUN] - 1) // fired)
+            most = min(most, (now.left - 1) // fired)
+            if now.in_run != then.in_run:
+                most = min(most, (now.in_run - 1) // fired)
     for i in range(len(state.streams)):
         then, now = detectors.streams[detector, i], state.streams[i]
-        if now[TOKENS] != then[TOKENS]:
+        if now.tokens != then.tokens:
             drifts = True
             most = min(most, _periods_of_drift(state, detectors, detector, i))
     for i in range(len(state.repeats)):
-        passed = detectors.repeats[detector, i, ROUNDS] - state.repeats[i, ROUNDS]
+        passed = detectors.repeats[detector, i].rounds - state.repeats[i].rounds
         if passed:
-            most = min(most, (state.repeats[i, ROUNDS] - 1) // passed)
+            most = min(most, (state.repeats[i].rounds - 1) // passed)
     for i in range(len(state.units)):
         then, now = detectors.units[detector, i], state.units[i]
-        passed = now[TURN] - then[TURN]
+        passed = now.turn - then.turn
         if passed:
-            most = min(most, _periods_in_order(state.order, then[TURN], now[TURN], now[ORDER_END], most))
-        elif now[IN_TURN] != then[IN_TURN]:
-            most = min(most, (now[IN_TURN] - 1) // (then[IN_TURN] - now[IN_TURN]))
+            most = min(most, _periods_in_order(state.order, then.turn, now.turn, now.order_end, most))
+        elif now.in_turn != then.in_turn:
+            most = min(most, (now.in_turn - 1) // (then.in_turn - now.in_turn))
     return most - 1 if drifts else most
 
 
@@ -359,12 +363,14 @@ def _periods_of_drift(state: State, detectors: Detectors, detector: int, i: int)
     Within a period the level may fall by all that is moved in it.
     """
     then, now = detectors.streams[detector, i], state.streams[i]
-    more = now[TOKENS] - then[TOKENS]
-    end, level, each = (PRODUCER, ROOM, MOST_GIVEN) if more > 0 else (CONSUMER, TOKENS, MOST_TAKEN)
-    task = now[end]
+    more = now.tokens - then.tokens
+    if more > 0:
+        task, level, each = now.producer, now.room, now.most_given
+    else:
+        task, level, each = now.consumer, now.tokens, now.most_taken
     # One firing more than the period has: the next one has to find its places or tokens too.
-    moved = (detectors.tasks[detector, task, LEFT] - state.tasks[task, LEFT] + 1) * now[each]
-    return max((now[level] - moved) // abs(more), 0)
+    moved = (detectors.tasks[detector, task].left - state.tasks[task].left + 1) * each
+    return max((level - moved) // abs(more), 0)
 
 
 @compiled
@@ -372,7 +378,8 @@ def _periods_in_order(order: np.ndarray, then: int, now: int, end: int, most: in
     """How often the entries of an order from `then` to `now` come again from `now` on."""
     period, alike = now - then, 0
     while alike // period <= most and now + alike < end:
-        if order[then + alike, 0] != order[now + alike, 0] or order[then + alike, 1] != order[now + alike, 1]:
+        before, after = order[then + alike], order[now + alike]
+        if before.task != after.task or before.firings != after.firings:
             break
         alike += 1
     # The entry in which the last period stops has to be equal too, hence one less.
@@ -385,40 +392,42 @@ def _skip(state: State, detectors: Detectors, detector: int, periods: int) -> No
 
     Each task that fires in them has a firing left, which will set when its last one ended.
     """
-    since = detectors.table[detector, THEN]
+    since = detectors.table[detector].then
     later = periods * (state.scalars[NOW] - since)
     for i in range(len(state.tasks)):
         then, now = detectors.tasks[detector, i], state.tasks[i]
-        fired = periods * (then[LEFT] - now[LEFT])
-        if now[IN_RUN] != then[IN_RUN]:
-            now[IN_RUN] -= fired
-        now[SINCE] += later
+        fired = periods * (then.left - now.left)
+        if now.in_run != then.in_run:
+            now.in_run -= fired
+        now.since += later
         if fired:
-            now[LEFT] -= fired
+            now.left -= fired
             state.scalars[SKIPPED] += fired
     for i in range(len(state.streams)):
-        more = state.streams[i, TOKENS] - detectors.streams[detector, i, TOKENS]
-        state.streams[i, TOKENS] += periods * more
-        state.streams[i, ROOM] -= periods * more
-        for what in (STARVED, BLOCKED):
-            state.streams[i, what] += periods * (state.streams[i, what] - detectors.streams[detector, i, what])
+        then, now = detectors.streams[detector, i], state.streams[i]
+        more = periods * (now.tokens - then.tokens)
+        now.tokens += more
+        now.room -= more
+        now.starved += periods * (now.starved - then.starved)
+        now.blocked += periods * (now.blocked - then.blocked)
         # What lacked within the period lacked within each that is skipped. Left behind, the time would look older than
         # states that other detectors keep, and a drift that matters would pass for one that does not.
-        for what in (SHORT, FULL):
-            if state.streams[i, what] > since:
-                state.streams[i, what] += later
+        if now.short > since:
+            now.short += later
+        if now.full > since:
+            now.full += later
     for i in range(len(state.repeats)):
-        state.repeats[i, ROUNDS] -= periods * (detectors.repeats[detector, i, ROUNDS] - state.repeats[i, ROUNDS])
+        state.repeats[i].rounds -= periods * (detectors.repeats[detector, i].rounds - state.repeats[i].rounds)
     for i in range(len(state.units)):
         then, now = detectors.units[detector, i], state.units[i]
-        if now[TURN] != then[TURN]:
-            now[TURN] += periods * (now[TURN] - then[TURN])
+        if now.turn != then.turn:
+            now.turn += periods * (now.turn - then.turn)
         else:
-            now[IN_TURN] -= periods * (then[IN_TURN] - now[IN_TURN])
-        if not now[SERVES_FIRST_COME]:
-            now[TURNED] += periods * (now[TURNED] - then[TURNED])
-        now[CHANGED] += later
+            now.in_turn -= periods * (then.in_turn - now.in_turn)
+        if not now.first_come:
+            now.turned += periods * (now.turned - then.turned)
+        now.changed += later
     # All events move by the same time, so the heap stays a heap.
     for i in range(state.scalars[EVENTS]):
-        state.events[i, 0] += later
+        state.events[i].time += later
     state.scalars[NOW] += later
