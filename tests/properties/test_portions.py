@@ -40,7 +40,7 @@ def test_bursts_take_the_cycles_of_single_tokens() -> None:
         one, many = run(flat, skip=False), run(bursts, skip=False)
         assert many == simpy_engine.run(bursts), seed
         if isinstance(one, Stuck) or isinstance(many, Stuck):
-            assert type(one) is type(many) and one.cycle == many.cycle, seed
+            assert (type(one), one.cycle) == (type(many), many.cycle), seed
             continue
         ordered += order_state.accepts(arrays(bursts.unfolded()))
         assert (one.cycles, one.tasks, one.units) == (many.cycles, many.tasks, many.units), seed
