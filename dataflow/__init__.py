@@ -27,6 +27,7 @@ from dataflow.models.phases import (
     prefill,
     question,
 )
+from dataflow.models.products import gemm
 from dataflow.models.vision import Vision
 from dataflow.op import OP_KINDS, Box, Operands, OpKind, Work, computes, work
 from dataflow.order import Order, Repeat
@@ -42,6 +43,6 @@ __all__ = [
     "Frame", "Generate", "Graph", "GraphError", "InputError", "LayerAttention", "Mask", "Model", "Op", "OpKind",
     "Operands", "Order", "Pattern", "Phase", "Prefill", "Question", "Repeat", "Role", "Schedule", "ScheduleError",
     "Section", "Served", "Skipped", "Stream", "Task", "Tensor", "Vision", "Work", "asks", "attention", "beat_layout",
-    "computes", "decode", "every", "frame", "kinds", "next_step", "passes", "phase_named", "prefill", "question",
-    "sequence", "total", "work",
+    "computes", "decode", "every", "frame", "gemm", "kinds", "next_step", "passes", "phase_named", "prefill",
+    "question", "sequence", "total", "work",
 ]  # fmt: skip

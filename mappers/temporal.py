@@ -14,7 +14,7 @@ from typing import ClassVar
 from archsim.design.design import Design
 from archsim.errors import MappingError
 from archsim.run.capacity import held
-from archsim.units import TableLookup
+from archsim.units import Array, TableLookup
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS, Box, Work, computes, work
 from dataflow.pattern import every
@@ -138,8 +138,10 @@ def _whole(
         builder.task(load, operand.way[0], work("read", bytes=operand.size), role=operand.role)
         loads.append(builder.call(load, [*free, *builder.stores_before(op, operand)]))
     builder.part = op.kind
-    count, each = _row_by_row(op)
-    builder.compute(name, [(each, count)], [*previous, *loads], unit=unit, op=name, tiles=_tiles(op))
+    # An array runs fold by fold, of which rows are a part.
+    whole = isinstance(builder.design.units[unit], Array)
+    count, each = (1, op.work) if whole else _row_by_row(op)
+    builder.compute(name, [(each, count)], [*previous, *loads], unit=unit, op=name, tiles=_tiles(op, whole=whole))
     for one in rows:
         builder.leave(op, name, one, 0)
     return [name]
@@ -154,9 +156,9 @@ def _row_by_row(op: Op) -> tuple[int, Work]:
     return prod(op.work[name] for name in kind.rows), work(op.kind, **row)
 
 
-def _tiles(op: Op) -> tuple[Box, ...]:
-    """A tile for each row; none where the kind has no tiles, or computes nothing."""
+def _tiles(op: Op, *, whole: bool) -> tuple[Box, ...]:
+    """A tile for each row, or for the whole; none where the kind has no tiles, or computes nothing."""
     kind = OP_KINDS[op.kind]
     if kind.tile is None or not computes(op.work):
         return ()
-    return (tuple(range(0, op.work[axis], 1 if axis in kind.rows else op.work[axis]) for axis in kind.axes),)
+    return (tuple(range(0, op.work[axis], 1 if axis in kind.rows and not whole else op.work[axis]) for axis in kind.axes),)

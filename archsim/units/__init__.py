@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
+from archsim.units.array import Array
 from archsim.units.arrivals import Arrivals
 from archsim.units.attention import DecodeAttention, PrefillAttention
 from archsim.units.core_array import CoreArray
@@ -21,8 +22,8 @@ from archsim.units.vector import Norm, Vector
 KINDS: dict[str, type[Unit]] = {
     kind.model_fields["kind"].annotation.__args__[0]: kind  # type: ignore[union-attr]
     for kind in (
-        Arrivals, Channel, CoreArray, DecodeAttention, Gpu, HashComparator, Host, KvManager, MatmulArray, Memory, Node,
-        Norm, PrefillAttention, Scratchpad, TableLookup, ThresholdUnit, Vector, WeightBuffer, WeightLoader,
+        Array, Arrivals, Channel, CoreArray, DecodeAttention, Gpu, HashComparator, Host, KvManager, MatmulArray, Memory,
+        Node, Norm, PrefillAttention, Scratchpad, TableLookup, ThresholdUnit, Vector, WeightBuffer, WeightLoader,
     )
 }  # fmt: skip
 
@@ -38,7 +39,7 @@ else:
     AnyUnit = any_unit()
 
 __all__ = [
-    "KINDS", "AnyUnit", "Arrivals", "Channel", "CoreArray", "DecodeAttention", "Gpu", "HashComparator", "Host",
+    "KINDS", "AnyUnit", "Array", "Arrivals", "Channel", "CoreArray", "DecodeAttention", "Gpu", "HashComparator", "Host",
     "KvManager", "MatmulArray", "Memory", "Node", "Norm", "PrefillAttention", "Scratchpad", "TableLookup",
     "ThresholdUnit", "Unit", "Vector", "WeightBuffer", "WeightLoader", "any_unit", "ceil_div",
 ]  # fmt: skip
