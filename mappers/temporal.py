@@ -161,4 +161,5 @@ def _tiles(op: Op, *, whole: bool) -> tuple[Box, ...]:
     kind = OP_KINDS[op.kind]
     if kind.tile is None or not computes(op.work):
         return ()
-    return (tuple(range(0, op.work[axis], 1 if axis in kind.rows and not whole else op.work[axis]) for axis in kind.axes),)
+    rows = () if whole else kind.rows
+    return (tuple(range(0, op.work[axis], 1 if axis in rows else op.work[axis]) for axis in kind.axes),)
