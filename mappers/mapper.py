@@ -14,7 +14,10 @@ from dataflow.errors import refuse
 from dataflow.graph import Graph
 from dataflow.phase import HELP, Phase
 from dataflow.schedule import Schedule
+from mappers.mapping import Mapping
 
+FILES = (Selection, Mapping)  # options that are read from a file of their own
+TYPES = {int: "a whole number", bool: "true or false"}
 WORDS = {"true": True, "false": False}
 
 
@@ -75,7 +78,7 @@ class Option:
         """Its values, as help and messages show them, the default first."""
         if self.values:
             return " | ".join([self.default, *(value for value in self.values if value != self.default)])
-        shown = {int: "a whole number", bool: "true or false", Selection: "a selection"}[self.kind]
+        shown = TYPES.get(self.kind) or f"a {self.kind.__name__.lower()}"
         return shown if self.default is None else f"{shown}, {quoted(self.default)} unless given"
 
     def value(self, given: Any) -> Any:
@@ -90,9 +93,9 @@ class Option:
             taken = type(given) is self.kind or (given is None and self.default is None)
         if taken:
             return given
-        if self.kind is Selection:
+        if self.kind in FILES:
             name = given if isinstance(given, str) else "NAME"
-            told = f"expected a Selection, got {quoted(given)}; or give --selection {name}"
+            told = f"expected a {self.kind.__name__}, got {quoted(given)}; or give --{self.name} {name}"
             raise InputError(f"option {self.name}: {told}")
         expected = " or ".join(self.values) if self.values else self.told.split(",")[0]
         raise InputError(f"option {self.name}: expected {expected}, got {quoted(given)}")
@@ -113,9 +116,9 @@ def _options(mapper: Any) -> dict[str, Option]:
         where = f"mapper '{mapper.name}': option '{f.name}'"
         kinds = [kind for kind in _members(hints[f.name]) if kind is not NoneType]
         words = get_args(kinds[0]) if get_origin(kinds[0]) is Literal else ()
-        typed = all(isinstance(word, str) for word in words) if words else kinds[0] in (int, bool, Selection)
+        typed = all(isinstance(word, str) for word in words) if words else kinds[0] in (int, bool, *FILES)
         if len(kinds) != 1 or not typed:
-            problems.append(f"{where}: its type is none of int, bool, Literal of words, Selection")
+            problems.append(f"{where}: its type is none of int, bool, Literal of words, Selection, Mapping")
         elif f.default is MISSING or not f.metadata.get(HELP):
             problems.append(f"{where}: has no default or no meaning; write option(meaning, default=...)")
         else:

@@ -17,10 +17,11 @@ from mappers.retrieval.mapper import Retrieval
 from mappers.streaming.mapper import Streaming
 from mappers.table_lookup.mapper import TableLookupPipeline
 from mappers.temporal import Temporal
+from mappers.tiled.mapper import Tiled
 
 # The mappers by name; users add mappers of their own by mappers.extend.
 MAPPERS: dict[str, type[Mapper]] = {
-    mapper.name: mapper for mapper in (Retrieval, Streaming, TableLookupPipeline, Temporal)
+    mapper.name: mapper for mapper in (Retrieval, Streaming, TableLookupPipeline, Temporal, Tiled)
 }
 
 

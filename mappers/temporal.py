@@ -47,7 +47,7 @@ class Temporal(Mapper):
 
     def lower(self, graph: Graph, design: Design) -> Schedule:
         """The schedule."""
-        _check_design(design)
+        check_design(design)
         groups = layers_of(graph.ops.values())
         stored, passed = stored_by_home(graph, design, groups)
         check_capacity(held(stored), design, graph)
@@ -81,7 +81,7 @@ class Temporal(Mapper):
         return replace(previous, graph=graph, sections=sections, holds=holds)
 
 
-def _check_design(design: Design) -> None:
+def check_design(design: Design) -> None:
     check_no_fifos(design)
     if engines := list(design.of_kind(TableLookup)):
         raise MappingError(
@@ -117,13 +117,20 @@ def _section(builder: OpBuilder, ops: list[Op], buffering: Buffering) -> Section
         flow = f"ahead {loads % 2}" if buffering == "double" else "weights"
         ahead = Ahead(flow, before_previous if double else previous)
         loads += any(one.role.learned for one in operands)
-        moved = any(one.role is not Role.CACHE for one in results)
-        if moved or any(len(one.way) > 1 for one in (*operands, *results)):
-            done = builder.streamed(op, name, unit, operands, results, after=previous, ahead=ahead)
-        else:
-            done = _whole(builder, op, name, unit, operands, results, previous, ahead.after)
+        done = add_op(builder, op, name, unit, operands, results, after=previous, ahead=ahead)
         before_previous, previous = previous, done
     return builder.section("layers" if len(builder.scopes) > 1 else ops[0].name)
+
+
+def add_op(
+    builder: OpBuilder, op: Op, name: str, unit: str, operands: list[Operand], results: list[Operand], *,
+    after: list[str], ahead: Ahead,
+) -> list[str]:  # fmt: skip
+    """Adds the op in pieces where its operands pass a memory on the way or what it makes leaves, else whole."""
+    moved = any(one.role is not Role.CACHE for one in results)
+    if moved or any(len(one.way) > 1 for one in (*operands, *results)):
+        return builder.streamed(op, name, unit, operands, results, after=after, ahead=ahead)
+    return _whole(builder, op, name, unit, operands, results, after, ahead.after)
 
 
 def _whole(

@@ -60,9 +60,9 @@ class Array(Unit):
         return (*self.kinds, "enter") if self.folds == "overlapped" else self.kinds
 
     def tile(self, work: Work) -> dict[str, int]:
-        """Of a matmul the extents of a fold; the streamed one is whole."""
+        """Of a matmul the extents of a fold but the streamed one, which may be cut anywhere at the price of a fill."""
         rows, columns, _ = ALONG[self.dataflow]
-        return {"m": work["m"], "k": work["k"], "n": work["n"], rows: self.rows, columns: self.columns}
+        return {rows: self.rows, columns: self.columns} if work.kind == "matmul" else {}
 
     def _cycles(self, work: Work) -> int:
         if work.kind == "enter":

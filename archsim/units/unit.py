@@ -90,6 +90,10 @@ class Unit(BaseModel):
             where=f"a unit of kind {self.named_kind}", ways_out=("servers: 1 of the task",),
         )  # fmt: skip
 
+    def tile(self, work: Work) -> dict[str, int]:
+        """The extents of the work that the unit does in one piece, by axis; none where any cut costs the same."""
+        return {}
+
     def energy_joules(self, work: Work) -> Fraction | None:
         """Energy of this work; None if the design gives no energy for something that the work counts."""
         # A count of zero needs no energy in the design.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from graphlib import CycleError, TopologicalSorter
 from itertools import chain, cycle, islice, repeat
 from math import prod
 
@@ -70,22 +69,28 @@ def steps(schedule: Schedule) -> Iterator[Step]:
 def dependence_order(section: Section) -> list[tuple[Task, frozenset[str]]]:
     """The tasks in an order that the streams enforce, each with all tasks that it waits for, directly or not.
 
-    Streams that start with tokens enforce no order. Raises ScheduleError if tasks wait for each other in a circle.
+    Streams that start with tokens enforce no order. Tasks may wait for each other in a circle in which one alone
+    serves an op, as where its sums leave and come back. Raises ScheduleError for any other circle.
     """
+    import networkx  # here, because nothing else in a replay needs it
+
     tasks, ends = {task.name: task for task in section.tasks}, section.ends
-    before: dict[str, set[str]] = {name: set() for name in tasks}
+    waits = networkx.DiGraph()
+    waits.add_nodes_from(tasks)
     for source, sinks in (ends[stream.name] for stream in section.streams if not stream.initial):
-        for sink in sinks:
-            before[sink].add(source)
-    try:
-        names = tuple(TopologicalSorter(before).static_order())
-    except CycleError as error:
-        circle = " > ".join(f"'{name}'" for name in error.args[1])
-        raise ScheduleError(f"section '{section.name}': tasks wait for each other: {circle}") from None
-    waited: dict[str, frozenset[str]] = {}
-    for name in names:
-        waited[name] = frozenset(before[name]).union(*(waited[other] for other in before[name]))
-    return [(tasks[name], waited[name]) for name in names]
+        waits.add_edges_from((source, sink) for sink in sinks)
+    circles = networkx.condensation(waits)
+    order: list[tuple[Task, frozenset[str]]] = []
+    waited: dict[int, frozenset[str]] = {}
+    for circle in networkx.topological_sort(circles):
+        names = sorted(circles.nodes[circle]["members"], key=[*tasks].index)
+        before = (waited[other].union(circles.nodes[other]["members"]) for other in circles.predecessors(circle))
+        waited[circle] = frozenset[str]().union(*before)
+        if len(names) > 1 and sum(bool(tasks[name].serves) for name in names) != 1:
+            told = " > ".join(f"'{name}'" for name in [*names, names[0]])
+            raise ScheduleError(f"section '{section.name}': tasks wait for each other: {told}")
+        order += [(tasks[name], waited[circle].union(names) - {name}) for name in names]
+    return order
 
 
 def _computed(graph: Graph, task: Task, served: Served, repetition: int) -> Op | None:

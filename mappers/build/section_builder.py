@@ -56,8 +56,9 @@ class SectionBuilder:
         serves: tuple[Served, ...] = (),
         role: Role | None = None,
         expression: str = "",
+        servers: int = 1,
     ) -> str:
-        """Adds a task and returns its name.
+        """Adds a task and returns its name; `servers` of the unit do each of its firings together.
 
         `works` is the work of every firing, or runs of (work, number of firings). `firings` is their sum unless they
         repeat. `op` is the op's name within a scope, or its full name for each repetition, and `tiles` are its tiles; a
@@ -68,7 +69,9 @@ class SectionBuilder:
         if op:
             serves = (self.served(op, tiles), *serves)
         count = sum(n for _, n in runs) if firings is None else firings
-        self.tasks[name] = Task(name, unit, count, pattern, {}, {}, serves, role, expression, self.part)
+        self.tasks[name] = Task(
+            name, unit, count, pattern, {}, {}, serves, role, expression, self.part, servers=servers
+        )  # fmt: skip
         return name
 
     def served(self, op: OpNames, tiles: tuple[Box, ...] = (), *, per_firing: Tokens = 1) -> Served:
@@ -85,13 +88,14 @@ class SectionBuilder:
         gives: Tokens = 1,
         takes: Tokens = 1,
         token_bytes: int = 0,
+        initial: int = 0,
         name: str = "",
         fifo: str = "",
         memory: str = "",
     ) -> None:
-        """Joins two tasks by a queue; `fifo` and `memory` as in Stream."""
+        """Joins two tasks by a queue; `initial`, `fifo` and `memory` as in Stream."""
         name = name or f"{producer} > {consumer}"
-        self.streams.append(Stream(name, depth, token_bytes, fifo=fifo, memory=memory))
+        self.streams.append(Stream(name, depth, token_bytes, initial, fifo=fifo, memory=memory))
         # Replaced in place: tasks are frozen, and their order decides the order of firings on a unit.
         source = self.tasks[producer]
         self.tasks[producer] = replace(source, gives={**source.gives, name: _pattern(gives)})
@@ -137,7 +141,7 @@ class SectionBuilder:
 
     def compute(
         self, name: str, runs: Runs, after: Sequence[str], *, unit: str, op: OpNames = "",
-        tiles: tuple[Box, ...] = (), serves: tuple[Served, ...] = (),
+        tiles: tuple[Box, ...] = (), serves: tuple[Served, ...] = (), servers: int = 1,
     ) -> int:  # fmt: skip
         """Makes a call of one task on the unit, which begins with a launch where the unit has one.
 
@@ -145,7 +149,7 @@ class SectionBuilder:
         """
         one, enter = self.design.units[unit], work("enter")
         launch = [(enter, 1)] if "enter" in one.does and one.cycles(enter) else []
-        self.task(name, unit, [*launch, *runs], op=op, tiles=tiles, serves=serves)
+        self.task(name, unit, [*launch, *runs], op=op, tiles=tiles, serves=serves, servers=servers)
         self.call(name, after)
         return len(launch)
 

@@ -1,0 +1,140 @@
+"""TiledBuilder: adds products in tiles: each operand's tiles come hop by hop, stay while they serve, and leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from archsim.units import Memory
+from dataflow.graph import Op
+from dataflow.op import OP_KINDS, work
+from dataflow.pattern import Pattern, sequence
+from dataflow.role import Role
+from mappers.build.op_builder import Ahead, OpBuilder, each_size
+from mappers.tiled.nest import Nest
+from mappers.tiled.operands import Moved
+from mappers.tiled.search import lies_in
+
+
+@dataclass(slots=True)
+class TiledBuilder(OpBuilder):
+    """A section in the making whose products run in tiles."""
+
+    def room_for_tiles(self, memory: str) -> int:
+        """Bytes of a memory that the tiles of an op may take."""
+        return int(self._free(memory) * self.lying.part_of_room)
+
+    def tiled(
+        self, op: Op, name: str, unit: str, moved: Sequence[Moved], nest: Nest, *, servers: int, buffers: int,
+        after: Sequence[str], ahead: Ahead,
+    ) -> list[str]:  # fmt: skip
+        """Adds a product, a firing for each tile. Returns the calls after which the next op may begin.
+
+        A load of a tile waits until one of `buffers` places is free, which is when the stay of an earlier tile has
+        ended. Loads of weights run `ahead`, others wait for the calls of `after`, as the product does.
+        """
+        axes = OP_KINDS[op.kind].axes
+        self.part = op.kind
+        runs = [(work(op.kind, **dict(zip(axes, sizes, strict=True))), n) for sizes, n in nest.runs(axes)]
+        first = self.compute(name, runs, after, unit=unit, op=name, tiles=nest.boxes(axes), servers=servers)
+        done = [name]
+        for place, one in enumerate(moved):
+            if one.made:
+                done += self._leave(op, name, one, nest, first, buffers, place)
+                continue
+            learned = one.role.learned
+            load = f"load {name}" if place == 0 else f"load {name} {one.tensor.rpartition('.')[2]}"
+            flow = f"{ahead.flow} {place}" if learned else f"{one.role} of {one.way[0]} {place}"
+            self.part = self.part_of_load(one.role)
+            self._come(load, one, one.comes(nest), name, flow, buffers, takes=_begins(nest, one, first))
+            freed = f"{load} freed"
+            self.stream(name, load, buffers, gives=_ends(nest, one, first), initial=buffers, name=freed)
+            self.call(load, ahead.after if learned else after)
+        return done
+
+    def _come(
+        self, load: str, one: Moved, pieces: Sequence[tuple[int, int]], reader: str, flow: str, buffers: int, *,
+        takes: Pattern[int],
+    ) -> None:  # fmt: skip
+        """Adds the tasks that bring tiles to the reader, hop by hop."""
+        largest = max(size for size, _ in pieces)
+        last = self.task(load, one.way[0], each_size("read", pieces), role=one.role)
+        for hop in one.way[1:]:
+            passed = f"{load} on chip" if hop == one.way[-1] else f"{load} through {hop}"
+            stored = isinstance(self.design.units[hop], Memory)
+            self.task(passed, hop, each_size("read" if stored else "move", pieces), role=one.role)
+            memory = hop if stored else ""
+            self.stream(last, passed, buffers, token_bytes=largest, fifo=f"{flow} into {hop}", memory=memory)
+            last = passed
+        # The tile lies where it was read from until its stay ends, so this is a signal.
+        beside = 0 if lies_in(self.design, one) else largest
+        self.stream(last, reader, buffers, takes=takes, token_bytes=beside, fifo=f"{flow} out of {one.way[-1]}")
+
+    def _leave(
+        self, op: Op, name: str, one: Moved, nest: Nest, first: int, buffers: int, place: int
+    ) -> list[str]:  # fmt: skip
+        """Adds the way out of tiles that are made, and the way back of those that are not summed up; their calls."""
+        rows = one.role is Role.CACHE
+        self.part = op.kind if rows else f"{one.role} store"
+        store = f"store {name}" if rows else f"store {name} {one.role} in {one.way[0]}"
+        pieces, flow = one.comes(nest), f"{one.role} of {one.way[0]} {place} outward"
+        largest, last, memory = max(size for size, _ in pieces), name, lies_in(self.design, one)
+        for hop in reversed(one.way):
+            passed = store if hop == one.way[0] else f"{store} through {hop}"
+            stored = isinstance(self.design.units[hop], Memory)
+            self.task(passed, hop, each_size("write" if stored else "move", pieces), role=one.role)
+            # A tile is made in the place in which it lies until it has left, which counts once.
+            inside = last == name and memory
+            self.stream(
+                last, passed, buffers, gives=_ends(nest, one, first) if last == name else 1,
+                token_bytes=0 if memory and not inside else largest, fifo=f"{flow} into {hop}",
+                memory=memory if inside else "",
+            )  # fmt: skip
+            last = passed
+        self.stream(store, name, buffers, takes=_begins(nest, one, first), initial=buffers, name=f"{store} freed")
+        self.call(store)
+        if nest.again(one.axes) > 1:
+            self._come_back(store, one, nest, name, first, buffers, place)
+        if rows:
+            self._stores.update(dict.fromkeys(self._caches[op.name], store))
+        return [] if rows else [store]
+
+    def _come_back(self, store: str, one: Moved, nest: Nest, name: str, first: int, buffers: int, place: int) -> None:
+        """Adds the loads of sums that left before they were complete; each waits until its tile has been stored."""
+        load, visits = f"load sums of {name}", nest.visits(one.axes)
+        stay = nest.steps // nest.stays(one.axes)
+        pieces = [(one.bytes(sizes), n) for (sizes, again, _), n in visits if again]
+        takes = [run for (_, again, _), n in visits for run in _stay(int(again), stay, n)]
+        freed = [run for (_, again, _), n in visits for run in _stay_end(int(again), stay, n)]
+        self.part = self.part_of_load(one.role)
+        flow = f"sums of {one.way[0]} {place}"
+        self._come(load, one, pieces, name, flow, buffers, takes=sequence((0, first), *takes))
+        self.stream(name, load, buffers, gives=sequence((0, first), *freed), initial=buffers, name=f"{load} freed")
+        stored = sequence(*((int(not good), n) for (_, _, good), n in visits))
+        self.stream(store, load, nest.stays(one.axes), gives=stored)
+
+
+def _stay(token: int, steps: int, many: int) -> list[tuple[int, int]]:
+    """The tokens of the steps of so many stays, one at the beginning of each."""
+    return [(token, many)] if steps == 1 else [(token, 1), (0, steps - 1)] * many
+
+
+def _stay_end(token: int, steps: int, many: int) -> list[tuple[int, int]]:
+    return [(token, many)] if steps == 1 else [(0, steps - 1), (token, 1)] * many
+
+
+def _begins(nest: Nest, one: Moved, first: int) -> Pattern[int]:
+    """A token at the first step of each stay, after so many firings of a launch."""
+    return _repeated(_stay(1, nest.steps // nest.stays(one.axes), 1), nest.stays(one.axes), first)
+
+
+def _ends(nest: Nest, one: Moved, first: int) -> Pattern[int]:
+    """A token at the last step of each stay."""
+    return _repeated(_stay_end(1, nest.steps // nest.stays(one.axes), 1), nest.stays(one.axes), first)
+
+
+def _repeated(runs: list[tuple[int, int]], times: int, first: int) -> Pattern[int]:
+    """The runs so many times after a launch; without one the pattern repeats by itself."""
+    if not first:
+        return Pattern(tuple(runs))
+    return sequence((0, first), *([(runs[0][0], runs[0][1] * times)] if len(runs) == 1 else runs * times))

@@ -1,0 +1,182 @@
+"""The tiled mapper: ops one after another, products in tiles that move through memories and stay while they serve."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from archsim.design.design import Design
+from archsim.errors import MappingError
+from archsim.run.capacity import held
+from archsim.units import Unit
+from dataflow.graph import Graph, Op
+from dataflow.op import OP_KINDS, Work
+from dataflow.schedule import Schedule, Skipped
+from dataflow.section import Section
+from mappers.build.checks import check_capacity
+from mappers.build.layers import layers_of, name_within
+from mappers.build.lying import Lying, Made, stored_by_home, told_of_activations, with_room
+from mappers.build.op_builder import IDEAL, Ahead
+from mappers.mapper import Mapper, option
+from mappers.mapping import Mapping, OpMapping, mapping_of
+from mappers.temporal import add_op, check_design
+from mappers.tiled.builder import TiledBuilder
+from mappers.tiled.nest import Nest
+from mappers.tiled.operands import PRODUCTS, Moved, moved_by
+from mappers.tiled.search import Choice, Product, best, estimate, lies_in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiled(Mapper):
+    """Any graph, ops one after another; products in tiles, which the order of loops keeps on chip while they serve.
+
+    Tiles of an operand come from its home hop by hop, wait in the memory nearest to the unit, and move again only where
+    the loops have turned to others. What is not in `mapping` is chosen, by the estimated cycles or the bytes that move.
+    Other ops stream in pieces, or run row by row where all comes over one hop.
+    Raises MappingError where no unit does a kind, the design leaves a choice open, or tensors or tiles do not fit.
+    """
+
+    name: ClassVar[str] = "tiled"
+
+    mapping: Mapping | None = option("where ops run and in what tiles; chosen unless given", default=None)
+    cost: Literal["cycles", "bytes"] = option("what tiles are chosen by", default="cycles")
+    ahead: Literal["next_op", "op"] = option(
+        "weights are loaded beside the op before, or with theirs", default="next_op"
+    )
+    buffers: int = option("places for tiles of each operand in the memory nearest to the unit", default=2)
+
+    def lower(self, graph: Graph, design: Design) -> Schedule:
+        """The schedule; its option `mapping` is the one in force, with all that was chosen."""
+        check_design(design)
+        groups = layers_of(graph.ops.values())
+        stored, passed = stored_by_home(graph, design, groups)
+        check_capacity(held(stored), design, graph)
+        planner = _Planner(self, graph, design)
+
+        def made(lying: Lying) -> Made:
+            sections, ideal, estimated, least = [], Counter[str](), 0, 0
+            for ops, scopes in groups:
+                builder = TiledBuilder(graph, design, scopes, ops=ops, lying=lying, ideal=ideal)
+                sections.append(planner.section(builder, ops))
+                estimated += builder.estimated * len(scopes)
+                least += builder.least * len(scopes)
+            schedule = Schedule(
+                graph, design.name, self.name, tuple(sections), holds=stored,
+                skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
+                approximated=tuple(told_of_activations(lying, design)),
+                options={**self.options(), "mapping": planner.chosen()},
+            )  # fmt: skip
+            return Made(schedule, estimated, least)
+
+        return with_room(made, graph, design, groups, stored, passed=passed)
+
+
+@dataclass(slots=True)
+class _Planner:
+    """Chooses how the ops of a graph are mapped, and builds its sections."""
+
+    mapper: Tiled
+    graph: Graph
+    design: Design
+    ops: dict[str, OpMapping] = field(default_factory=dict)
+    known: dict[object, Choice | None] = field(default_factory=dict)
+
+    def chosen(self) -> Mapping:
+        """All that was chosen for the sections that were built last."""
+        given = self.mapper.mapping
+        source = f"chosen by least {self.mapper.cost}" if given is None else given.source
+        return mapping_of(f"{self.graph.name} on {self.design.name}", source, self.ops)
+
+    def section(self, builder: TiledBuilder, ops: Sequence[Op]) -> Section:
+        """The section of these ops."""
+        previous: list[str] = []  # the op before this one
+        before_previous: list[str] = []
+        loads = 0
+        for op in ops:
+            name, unit = name_within(op), builder.unit_for(op.kind, f"op '{op.name}'", op)
+            moved = moved_by(builder, op, unit) if op.kind in PRODUCTS else []
+            learned = any(one.role.learned for one in moved)
+            mapped = self._mapped(builder, op, unit, moved) if op.kind in PRODUCTS else None
+            ahead_of = mapped is not None and mapped.ahead == "next_op" and learned
+            ahead = Ahead(f"ahead {loads % 2}", before_previous if ahead_of else previous)
+            loads += learned
+            if mapped is not None:
+                done = builder.tiled(
+                    op, name, unit, moved, _nest(op, mapped), servers=mapped.servers, buffers=mapped.buffers,
+                    after=previous, ahead=ahead,
+                )  # fmt: skip
+            else:
+                operands, results = builder.operands(op, unit), builder.results(op, unit)
+                done = add_op(builder, op, name, unit, operands, results, after=previous, ahead=ahead)
+            before_previous, previous = previous, done
+        return builder.section("layers" if len(builder.scopes) > 1 else ops[0].name)
+
+    def _mapped(self, builder: TiledBuilder, op: Op, unit: str, moved: Sequence[Moved]) -> OpMapping:
+        """How a product is mapped: as the mapping says, or as is estimated to take least."""
+        given = self.mapper.mapping.of(op) if self.mapper.mapping else None
+        servers = given[1].servers if given else _servers(self.design.units[unit], op.work)
+        buffers = given[1].buffers if given else self.mapper.buffers
+        ahead = given[1].ahead if given else self.mapper.ahead
+        places = {
+            one.tensor: buffers * (2 if one.role.learned and ahead == "next_op" else 1) for one in moved
+        }  # fmt: skip
+        memories = {memory for one in moved if (memory := lies_in(self.design, one))}
+        room = {memory: builder.room_for_tiles(memory) for memory in memories}
+        asked = Product(op, self.design, unit, servers, moved, room, places)
+        if given:
+            one = given[1]
+        else:
+            choice = self._best(asked)
+            one = OpMapping(
+                unit=unit, servers=servers, tile=dict(choice.nest.tile), order=choice.nest.order, buffers=buffers,
+                ahead=ahead,
+            )  # fmt: skip
+        nest = _nest(op, one)
+        builder.estimated += (took := estimate(asked, nest))
+        builder.least += took
+        key = f"{builder.scopes[0].rstrip('0123456789.')}*.{name_within(op)}" if len(builder.scopes) > 1 else op.name
+        self.ops[key] = one
+        return one
+
+    def _best(self, asked: Product) -> Choice:
+        # Ops alike are mapped alike, and layers have several, so each kind is looked for once.
+        moved = tuple((one.axes, one.format, one.way, one.role, one.made) for one in asked.moved)
+        key = (asked.op.work, asked.unit, asked.servers, moved, *asked.room.items(), *asked.places.values())
+        if key not in self.known:
+            self.known[key] = best(asked, cost=self.mapper.cost)
+        choice = self.known[key]
+        if choice is None:
+            raise _no_tile(asked)
+        return choice
+
+
+def _nest(op: Op, one: OpMapping) -> Nest:
+    return Nest({axis: op.work[axis] for axis in OP_KINDS[op.kind].axes}, one.tile, one.order)
+
+
+def _servers(unit: Unit, item: Work) -> int:
+    """All servers of a unit, where it can share a firing."""
+    if unit.count == 1:
+        return 1
+    try:
+        unit.cycles(item, unit.count)
+    except MappingError:
+        return 1
+    return unit.count
+
+
+def _no_tile(asked: Product) -> MappingError:
+    """That not even the smallest tile fits its memory."""
+    native = asked.design.units[asked.unit].tile(asked.op.work)
+    tile = {axis: min(extent, native.get(axis, 1)) for axis, extent in asked.extents.items()}
+    nest = Nest(asked.extents, tile, asked.axes)
+    demand = asked.demand(nest)
+    memory = next(name for name, size in demand.items() if size > asked.room[name])
+    shown = ", ".join(f"{axis} {size}" for axis, size in tile.items())
+    return MappingError(
+        f"not even a tile of {shown} has room for its operands", where=f"op '{asked.op.name}'",
+        resource=f"room in '{memory}'", demand=demand[memory], capacity=asked.room[memory], dimension="bytes",
+        ways_out=("a larger capacity", "fewer buffers", "ahead: op"),
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+"""Tiled operands: what a product reads and makes, with the axes along which it is cut and the way that its tiles go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from archsim.run.capacity import NOWHERE
+from dataflow.format import Format
+from dataflow.graph import Op
+from dataflow.role import Role
+from mappers.build.op_builder import OpBuilder
+from mappers.build.placement import Way, way_in, way_of_activation
+from mappers.tiled.nest import Nest, Sizes
+
+# The axes of the operands of a product: both factors, then what it makes.
+AXES = (("batch", "m", "k"), ("batch", "n", "k"), ("batch", "m", "n"))
+PRODUCTS = ("matmul", "ternary_matmul")
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """An operand of an op whose tiles move: its axes and format, and the way from where it lies inward to the unit."""
+
+    tensor: str
+    axes: tuple[str, ...]
+    format: Format
+    way: Way
+    role: Role
+    made: bool  # by the op
+
+    def bytes(self, sizes: Sizes) -> int:
+        """Bytes of a tile of these sizes along the axes."""
+        return self.format.bytes(sizes)
+
+    def largest(self, nest: Nest) -> int:
+        """Bytes of the largest tile."""
+        return self.bytes(nest.shapes(self.axes)[0][0])
+
+    def comes(self, nest: Nest) -> list[tuple[int, int]]:
+        """The bytes of the tiles as they come or leave: (bytes, how many in a row)."""
+        return [(self.bytes(sizes), n) for sizes, n in nest.runs(self.axes, through=self.axes)]
+
+    def moved(self, nest: Nest) -> int:
+        """Bytes that move in all, one way."""
+        once = sum(self.bytes(sizes) * n for sizes, n in nest.shapes(self.axes))
+        return once * nest.again(self.axes)
+
+
+def moved_by(builder: OpBuilder, op: Op, unit: str) -> list[Moved]:
+    """The operands of a product that come from a memory or go to one; what lies beside the unit does not move."""
+    return [*_read(builder, op, unit), *_made(builder, op, unit)]
+
+
+def axes_of(op: Op, place: int) -> tuple[str, ...]:
+    """The axes of the operand at this place of a product; one product alone has no batch."""
+    batched = op.kind == "matmul" and op.work["batch"] > 1
+    return AXES[place] if batched else AXES[place][1:]
+
+
+def _read(builder: OpBuilder, op: Op, unit: str) -> Iterator[Moved]:
+    graph, where = builder.graph, f"op '{op.name}'"
+    for place, name in enumerate(op.inputs):
+        tensor = graph.in_memory(name)
+        if tensor.role.stored:
+            way = way_in(builder.design, unit, tensor.role, where)
+            if not way:
+                builder.ideal[tensor.role] += tensor.bytes * len(builder.scopes)
+        else:
+            way = _of_activation(builder, op, unit, (one.inputs[place] for one in _same(builder, op)))
+        if way:
+            yield Moved(name, axes_of(op, place), tensor.format, way, tensor.role, made=False)
+
+
+def _made(builder: OpBuilder, op: Op, unit: str) -> Iterator[Moved]:
+    tensor = builder.graph.tensors[op.name]
+    way = _of_activation(builder, op, unit, (one.name for one in _same(builder, op)))
+    if way:
+        yield Moved(op.name, axes_of(op, 2), tensor.format, way, tensor.role, made=True)
+    # New rows of a cache lie nowhere else.
+    for rows in builder.rows(op, unit):
+        yield Moved(op.name, axes_of(op, 2), tensor.format, rows.way, rows.role, made=True)
+
+
+def _same(builder: OpBuilder, op: Op) -> Iterator[Op]:
+    """The op in all layers in which its operands may lie elsewhere."""
+    return (builder.graph.ops[name] for name in builder.lying.same(op, builder.scopes))
+
+
+def _of_activation(builder: OpBuilder, op: Op, unit: str, names: Iterator[str]) -> Way:
+    """The longest way of these activations, which are one operand in layers that run alike; each lies in one memory."""
+    ways: list[Way] = []
+    for name in names:
+        for memory, role in builder.lying.parts_of([name]):
+            if memory != NOWHERE:
+                where = f"op '{op.name}'"
+                ways.append(way_of_activation(builder.design, memory, unit, Role(role), where))
+    return max(ways, key=len, default=())
+
+
+def fits(moved: Sequence[Moved], nest: Nest, room: int, *, places: int) -> bool:
+    """True where so many places for tiles of each operand fit the room."""
+    return places * sum(one.largest(nest) for one in moved) <= room
