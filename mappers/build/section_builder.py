@@ -102,6 +102,11 @@ class SectionBuilder:
         sink = self.tasks[consumer]
         self.tasks[consumer] = replace(sink, takes={**sink.takes, name: _pattern(takes)})
 
+    def also(self, stream: str, consumer: str, takes: Tokens = 1) -> None:
+        """Makes the task one more consumer of a stream, which is a broadcast then: each takes all tokens."""
+        sink = self.tasks[consumer]
+        self.tasks[consumer] = replace(sink, takes={**sink.takes, stream: _pattern(takes)})
+
     def call(self, name: str, after: Sequence[str] = (), *, first: Sequence[str] = (), last: Sequence[str] = ()) -> str:
         """Makes a call of tasks already added, which starts when the calls of `after` have ended; returns its name.
 

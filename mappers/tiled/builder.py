@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from archsim.units import Memory
 from dataflow.graph import Op
 from dataflow.op import OP_KINDS, work
-from dataflow.pattern import Pattern, sequence
+from dataflow.pattern import sequence
 from dataflow.role import Role
 from mappers.build.op_builder import Ahead, OpBuilder, each_size
 from mappers.tiled.nest import Nest
@@ -46,29 +46,39 @@ class TiledBuilder(OpBuilder):
             load = f"load {name}" if place == 0 else f"load {name} {one.tensor.rpartition('.')[2]}"
             flow = f"{ahead.flow} {place}" if learned else f"{one.role} of {one.way[0]} {place}"
             self.part = self.part_of_load(one.role)
-            self._come(load, one, one.comes(nest), name, flow, buffers, takes=_begins(nest, one, first))
+            self._come(load, one, one.comes(nest), name, flow, buffers, _begins(nest, one, first))
             freed = f"{load} freed"
-            self.stream(name, load, buffers, gives=_ends(nest, one, first), initial=buffers, name=freed)
+            self.stream(name, load, buffers, gives=sequence(*_ends(nest, one, first)), initial=buffers, name=freed)
             self.call(load, ahead.after if learned else after)
         return done
 
     def _come(
-        self, load: str, one: Moved, pieces: Sequence[tuple[int, int]], reader: str, flow: str, buffers: int, *,
-        takes: Pattern[int],
+        self, load: str, one: Moved, pieces: Sequence[tuple[int, int]], reader: str, flow: str, buffers: int,
+        takes: Sequence[tuple[int, int]],
     ) -> None:  # fmt: skip
-        """Adds the tasks that bring tiles to the reader, hop by hop."""
+        """Adds the tasks that bring tiles to the reader, which takes them as told, in runs of tokens.
+
+        From the memory nearest to it the unit reads a tile while it works on it: that hop holds up the next stay.
+        """
         largest = max(size for size, _ in pieces)
+        beside = lies_in(self.design, one)
         last = self.task(load, one.way[0], each_size("read", pieces), role=one.role)
         for hop in one.way[1:]:
             passed = f"{load} on chip" if hop == one.way[-1] else f"{load} through {hop}"
             stored = isinstance(self.design.units[hop], Memory)
             self.task(passed, hop, each_size("read" if stored else "move", pieces), role=one.role)
-            memory = hop if stored else ""
-            self.stream(last, passed, buffers, token_bytes=largest, fifo=f"{flow} into {hop}", memory=memory)
+            name, memory = f"{last} > {passed}", hop if stored else ""
+            self.stream(
+                last, passed, buffers, token_bytes=largest, name=name, fifo=f"{flow} into {hop}", memory=memory
+            )  # fmt: skip
+            if hop == beside:
+                self.also(name, reader, sequence(*takes))
             last = passed
-        # The tile lies where it was read from until its stay ends, so this is a signal.
-        beside = 0 if lies_in(self.design, one) else largest
-        self.stream(last, reader, buffers, takes=takes, token_bytes=beside, fifo=f"{flow} out of {one.way[-1]}")
+        if not beside:
+            self.stream(last, reader, buffers, takes=sequence(*takes), token_bytes=largest)
+        else:
+            # The first stay waits for nobody, so one signal is there at the start; the last one is left over.
+            self.stream(last, reader, buffers + 1, takes=sequence(*takes), initial=1)
 
     def _leave(
         self, op: Op, name: str, one: Moved, nest: Nest, first: int, buffers: int, place: int
@@ -86,12 +96,13 @@ class TiledBuilder(OpBuilder):
             # A tile is made in the place in which it lies until it has left, which counts once.
             inside = last == name and memory
             self.stream(
-                last, passed, buffers, gives=_ends(nest, one, first) if last == name else 1,
+                last, passed, buffers, gives=sequence(*_ends(nest, one, first)) if last == name else 1,
                 token_bytes=0 if memory and not inside else largest, fifo=f"{flow} into {hop}",
                 memory=memory if inside else "",
             )  # fmt: skip
             last = passed
-        self.stream(store, name, buffers, takes=_begins(nest, one, first), initial=buffers, name=f"{store} freed")
+        begins = sequence(*_begins(nest, one, first))
+        self.stream(store, name, buffers, takes=begins, initial=buffers, name=f"{store} freed")
         self.call(store)
         if nest.again(one.axes) > 1:
             self._come_back(store, one, nest, name, first, buffers, place)
@@ -108,7 +119,7 @@ class TiledBuilder(OpBuilder):
         freed = [run for (_, again, _), n in visits for run in _stay_end(int(again), stay, n)]
         self.part = self.part_of_load(one.role)
         flow = f"sums of {one.way[0]} {place}"
-        self._come(load, one, pieces, name, flow, buffers, takes=sequence((0, first), *takes))
+        self._come(load, one, pieces, name, flow, buffers, [(0, first), *takes])
         self.stream(name, load, buffers, gives=sequence((0, first), *freed), initial=buffers, name=f"{load} freed")
         stored = sequence(*((int(not good), n) for (_, _, good), n in visits))
         self.stream(store, load, nest.stays(one.axes), gives=stored)
@@ -123,18 +134,16 @@ def _stay_end(token: int, steps: int, many: int) -> list[tuple[int, int]]:
     return [(token, many)] if steps == 1 else [(0, steps - 1), (token, 1)] * many
 
 
-def _begins(nest: Nest, one: Moved, first: int) -> Pattern[int]:
+def _begins(nest: Nest, one: Moved, first: int) -> list[tuple[int, int]]:
     """A token at the first step of each stay, after so many firings of a launch."""
-    return _repeated(_stay(1, nest.steps // nest.stays(one.axes), 1), nest.stays(one.axes), first)
+    return _after(first, _stay(1, nest.steps // nest.stays(one.axes), nest.stays(one.axes)))
 
 
-def _ends(nest: Nest, one: Moved, first: int) -> Pattern[int]:
+def _ends(nest: Nest, one: Moved, first: int) -> list[tuple[int, int]]:
     """A token at the last step of each stay."""
-    return _repeated(_stay_end(1, nest.steps // nest.stays(one.axes), 1), nest.stays(one.axes), first)
+    return _after(first, _stay_end(1, nest.steps // nest.stays(one.axes), nest.stays(one.axes)))
 
 
-def _repeated(runs: list[tuple[int, int]], times: int, first: int) -> Pattern[int]:
-    """The runs so many times after a launch; without one the pattern repeats by itself."""
-    if not first:
-        return Pattern(tuple(runs))
-    return sequence((0, first), *([(runs[0][0], runs[0][1] * times)] if len(runs) == 1 else runs * times))
+def _after(first: int, runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The runs after a launch; without one they repeat by themselves where all stays are alike."""
+    return [(0, first), *runs] if first else runs[:2]

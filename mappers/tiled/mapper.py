@@ -25,7 +25,7 @@ from mappers.temporal import add_op, check_design
 from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS, Moved, moved_by
-from mappers.tiled.search import Choice, Product, best, estimate, lies_in
+from mappers.tiled.search import Choice, Estimates, Product, best, lies_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,12 +119,9 @@ class _Planner:
         servers = given[1].servers if given else _servers(self.design.units[unit], op.work)
         buffers = given[1].buffers if given else self.mapper.buffers
         ahead = given[1].ahead if given else self.mapper.ahead
-        places = {
-            one.tensor: buffers * (2 if one.role.learned and ahead == "next_op" else 1) for one in moved
-        }  # fmt: skip
         memories = {memory for one in moved if (memory := lies_in(self.design, one))}
         room = {memory: builder.room_for_tiles(memory) for memory in memories}
-        asked = Product(op, self.design, unit, servers, moved, room, places)
+        asked = Product(op, self.design, unit, servers, moved, room, buffers, ahead == "next_op")
         if given:
             one = given[1]
         else:
@@ -134,7 +131,7 @@ class _Planner:
                 ahead=ahead,
             )  # fmt: skip
         nest = _nest(op, one)
-        builder.estimated += (took := estimate(asked, nest))
+        builder.estimated += (took := Estimates(asked).of(nest).cycles)
         builder.least += took
         key = f"{builder.scopes[0].rstrip('0123456789.')}*.{name_within(op)}" if len(builder.scopes) > 1 else op.name
         self.ops[key] = one
@@ -143,7 +140,7 @@ class _Planner:
     def _best(self, asked: Product) -> Choice:
         # Ops alike are mapped alike, and layers have several, so each kind is looked for once.
         moved = tuple((one.axes, one.format, one.way, one.role, one.made) for one in asked.moved)
-        key = (asked.op.work, asked.unit, asked.servers, moved, *asked.room.items(), *asked.places.values())
+        key = (asked.op.work, asked.unit, asked.servers, moved, *asked.room.items(), asked.buffers, asked.ahead)
         if key not in self.known:
             self.known[key] = best(asked, cost=self.mapper.cost)
         choice = self.known[key]

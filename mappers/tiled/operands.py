@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from archsim.run.capacity import NOWHERE
@@ -96,8 +96,3 @@ def _of_activation(builder: OpBuilder, op: Op, unit: str, names: Iterator[str]) 
                 where = f"op '{op.name}'"
                 ways.append(way_of_activation(builder.design, memory, unit, Role(role), where))
     return max(ways, key=len, default=())
-
-
-def fits(moved: Sequence[Moved], nest: Nest, room: int, *, places: int) -> bool:
-    """True where so many places for tiles of each operand fit the room."""
-    return places * sum(one.largest(nest) for one in moved) <= room

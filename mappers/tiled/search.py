@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import permutations, product
-from math import prod
+from typing import Literal, NamedTuple
 
 from archsim.design.design import Design
 from archsim.units import Memory, Unit
@@ -21,8 +22,7 @@ MOST_STEPS = 4096  # tiles of an op; smaller ones are simulated longer and rarel
 EVEN_CUTS = 8  # an extent is cut into 1, 2, 3 ... so many equal parts, and by powers of two
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A nest, the cycles that it is estimated to take, and the bytes that its tiles move over all hops."""
 
     nest: Nest
@@ -30,11 +30,20 @@ class Choice:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+class Carried(NamedTuple):
+    """Cycles of each hop of an operand: all its tiles once, the first one, the last one; and its bytes in all."""
+
+    once: tuple[int, ...]
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Product:
     """A product to be mapped: its op, the unit and its servers, what moves, and the room of each memory for tiles.
 
-    `places` are the tiles of an operand, by tensor, that lie in the memory at once.
+    An operand has `buffers` places for tiles; weights that are loaded `ahead` have as many for the next op.
     """
 
     op: Op
@@ -43,24 +52,28 @@ class Product:
     servers: int
     moved: Sequence[Moved]
     room: Mapping[str, int]
-    places: Mapping[str, int]
+    buffers: int
+    ahead: bool
 
-    @property
+    @cached_property
     def axes(self) -> tuple[str, ...]:
         """The axes of the op."""
         return OP_KINDS[self.op.kind].axes
 
-    @property
+    @cached_property
     def extents(self) -> dict[str, int]:
         """The extents of the op by axis."""
         return {axis: self.op.work[axis] for axis in self.axes}
 
     def demand(self, nest: Nest) -> dict[str, int]:
-        """Bytes that the tiles of a nest take in each memory."""
+        """Bytes that the places for tiles take in each memory."""
         found: dict[str, int] = {}
         for one in self.moved:
             if memory := lies_in(self.design, one):
-                found[memory] = found.get(memory, 0) + self.places[one.tensor] * one.largest(nest)
+                places = self.buffers * (2 if self.ahead and one.role.learned else 1)
+                # Sums that come back have places of their own.
+                places += self.buffers * (one.made and nest.again(one.axes) > 1)
+                found[memory] = found.get(memory, 0) + places * one.largest(nest)
         return found
 
     def fits(self, nest: Nest) -> bool:
@@ -74,53 +87,110 @@ def lies_in(design: Design, one: Moved) -> str:
     return memories[-1] if memories else ""
 
 
-def best(asked: Product, *, cost: str = "cycles") -> Choice | None:
+def best(asked: Product, *, cost: Literal["cycles", "bytes"] = "cycles") -> Choice | None:
     """The choice of least cost: cycles, or bytes; of equals that with fewer bytes, then cycles, then tiles.
 
     None where not even the smallest tile fits. Deterministic.
     """
     if not asked.moved:  # nothing is gained by smaller tiles
-        whole = Nest(asked.extents, asked.extents, asked.axes)
-        return Choice(whole, estimate(asked, whole), 0)
-    chosen: tuple[tuple[int, int, int], Choice] | None = None
-    for tile in _tiles(asked):
-        steps = prod(-(-extent // tile[axis]) for axis, extent in asked.extents.items())
+        return Estimates(asked).of(Nest(asked.extents, asked.extents, asked.axes))
+    estimates, chosen = Estimates(asked), list[tuple[tuple[int, int, int], Choice]]()
+    tiles = sorted((estimates.alone(nest), tuple(tile.values()), tile) for tile, nest in _tiles(asked))
+    for least, _, tile in tiles:
+        # In order of what the unit takes with them, whatever the order of loops: from here on none takes less.
+        if cost == "cycles" and chosen and least > chosen[0][0][0]:
+            break
         for order in _orders(asked, tile):
             nest = Nest(asked.extents, tile, order)
-            one = Choice(nest, estimate(asked, nest), sum(_carried(asked, nest).values()))
-            key = (one.cycles, one.bytes, steps) if cost == "cycles" else (one.bytes, one.cycles, steps)
-            if chosen is None or key < chosen[0]:
-                chosen = key, one
-    return None if chosen is None else chosen[1]
+            if not asked.fits(nest):  # sums that come back need more room
+                continue
+            one = estimates.of(nest)
+            key = (one.cycles, one.bytes, nest.steps) if cost == "cycles" else (one.bytes, one.cycles, nest.steps)
+            if not chosen or key < chosen[0][0]:
+                chosen = [(key, one)]
+    return chosen[0][1] if chosen else None
 
 
-def estimate(asked: Product, nest: Nest) -> int:
-    """Cycles: of the slowest of the unit and the hops, and until the first tiles are there and the last have left."""
-    unit = asked.design.units[asked.unit]
-    steps = [
-        (unit.cycles(work(asked.op.kind, **dict(zip(asked.axes, sizes, strict=True))), asked.servers), n)
-        for sizes, n in nest.shapes(asked.axes)
-    ]
-    busy = {asked.unit: sum(cycles * n for cycles, n in steps)}
-    first: dict[str, int] = {}
-    last = 0
-    for one in asked.moved:
-        shapes = nest.shapes(one.axes)
-        times = nest.again(one.axes)
-        again = times - 1 if one.made else 0  # sums that come back
-        for hop in one.way:
-            carrier = asked.design.units[hop]
-            each = [(carries(carrier, one.bytes(sizes)), n) for sizes, n in shapes]
-            busy[hop] = busy.get(hop, 0) + sum(cycles * n for cycles, n in each) * (times + again)
-            if one.made:
-                last += each[-1][0] + carrier.latency_cycles
-            else:
-                first[hop] = first.get(hop, 0) + each[0][0] + carrier.latency_cycles
-    beside = sum(first.values()) + last
-    slowest = max(busy, key=lambda name: busy[name])
-    # The slowest is at work itself while its own first and last tiles pass; the unit's first or last tile does not.
-    waits = beside - first.get(slowest, 0) if slowest != asked.unit else beside
-    return busy[slowest] + waits + (steps[0][0] if slowest != asked.unit else 0)
+class Estimates:
+    """Estimates of the nests of a product; what several nests share is found once."""
+
+    def __init__(self, asked: Product) -> None:
+        self.asked = asked
+        self.unit = asked.design.units[asked.unit]
+        self.carriers = [[asked.design.units[hop] for hop in one.way] for one in asked.moved]
+        self.beside = [lies_in(asked.design, one) for one in asked.moved]
+        self.carried = lru_cache(None)(self._carried)
+        self.computed = lru_cache(None)(self._computed)
+
+    def of(self, nest: Nest) -> Choice:
+        """The cycles and bytes of a nest.
+
+        Cycles are those of the slowest: the unit, between the first tiles and the last; a hop, and what goes on before
+        and behind it; or the places of an operand, of which each is taken from the start of a tile's load to the end of
+        its stay, or from the first sum to the end of the store.
+        """
+        asked = self.asked
+        total, last_step = self.computed(*nest.tile.values())
+        busy: dict[str, int] = {}
+        places = bytes_ = 0
+        for i, one in enumerate(asked.moved):
+            carried, again = self.carried(i, *(nest.tile[axis] for axis in one.axes)), nest.again(one.axes)
+            moves = 2 * again - 1 if one.made else again  # sums leave and come back
+            for hop, cycles in zip(one.way, carried.once, strict=True):
+                busy[hop] = busy.get(hop, 0) + cycles * moves
+            held = sum(carried.once[j] for j in self._outside(i))
+            places = max(places, (held * again + total) // asked.buffers)
+            bytes_ += carried.bytes * moves * len(one.way)
+        first, last = self._ends(nest)
+        ends = {hop: first.get(hop, 0) + last.get(hop, 0) for hop in busy}
+        outside = sum(ends.values())
+        slowest = max((n + last_step + outside - ends[hop] for hop, n in busy.items()), default=0)
+        return Choice(nest, max(total + outside, slowest, places + sum(last.values())), bytes_)
+
+    def alone(self, nest: Nest) -> int:
+        """Cycles of the unit, between the first tiles and the last: the same for each order of loops."""
+        first, last = self._ends(nest)
+        return self.computed(*nest.tile.values())[0] + sum(first.values()) + sum(last.values())
+
+    def _ends(self, nest: Nest) -> tuple[dict[str, int], dict[str, int]]:
+        """Cycles by hop until the first tiles are there, and until the last have left."""
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+        for i, one in enumerate(self.asked.moved):
+            carried = self.carried(i, *(nest.tile[axis] for axis in one.axes))
+            ends, cycles = (last, carried.last) if one.made else (first, carried.first)
+            for j in self._outside(i):
+                ends[one.way[j]] = ends.get(one.way[j], 0) + cycles[j]
+        return first, last
+
+    def _outside(self, i: int) -> list[int]:
+        """The hops of an operand that pass before the unit works on a tile, or after it: all but that beside it."""
+        one = self.asked.moved[i]
+        return [j for j, hop in enumerate(one.way) if one.made or j == 0 or hop != self.beside[i]]
+
+    def _carried(self, i: int, *tile: int) -> Carried:
+        one, axes = self.asked.moved[i], self.asked.moved[i].axes
+        nest = Nest({axis: self.asked.extents[axis] for axis in axes}, dict(zip(axes, tile, strict=True)), axes)
+        sizes = [(one.bytes(shape), n) for shape, n in nest.shapes(axes)]
+        each = [[(carries(carrier, size), n) for size, n in sizes] for carrier in self.carriers[i]]
+        late = [carrier.latency_cycles for carrier in self.carriers[i]]
+        return Carried(
+            tuple(sum(cycles * n for cycles, n in hop) for hop in each),
+            tuple(hop[0][0] + more for hop, more in zip(each, late, strict=True)),
+            tuple(hop[-1][0] + more for hop, more in zip(each, late, strict=True)),
+            sum(size * n for size, n in sizes),
+        )
+
+    def _computed(self, *tile: int) -> tuple[int, int]:
+        """Cycles of the unit over all tiles, and for the last one."""
+        asked = self.asked
+        nest = Nest(asked.extents, dict(zip(asked.axes, tile, strict=True)), asked.axes)
+        steps = [
+            (self.unit.cycles(work(asked.op.kind, **dict(zip(asked.axes, sizes, strict=True))), asked.servers), n)
+            for sizes, n in nest.shapes(asked.axes)
+        ]
+        at_once = self.unit.count // asked.servers
+        return -(-sum(cycles * n for cycles, n in steps) // at_once), steps[-1][0]
 
 
 def carries(carrier: Unit, size: int) -> int:
@@ -128,31 +198,26 @@ def carries(carrier: Unit, size: int) -> int:
     return carrier.cycles(work(carrier.does[0], bytes=size)) if size else 0
 
 
-def _carried(asked: Product, nest: Nest) -> dict[str, int]:
-    """Bytes over each hop."""
-    found: dict[str, int] = {}
-    for one in asked.moved:
-        again = nest.again(one.axes)
-        times = 2 * again - 1 if one.made else again
-        once = one.moved(nest) // again
-        for hop in one.way:
-            found[hop] = found.get(hop, 0) + once * times
-    return found
-
-
-def _tiles(asked: Product) -> Iterator[dict[str, int]]:
+def _tiles(asked: Product) -> Iterator[tuple[dict[str, int], Nest]]:
     """The tiles that fit, of few enough steps; where none has few, those of fewest."""
     native = asked.design.units[asked.unit].tile(asked.op.work)
     sizes = [_sizes(extent, native.get(axis, 1)) for axis, extent in asked.extents.items()]
     fitting = []
     for one in product(*sizes):
         tile = dict(zip(asked.extents, one, strict=True))
-        if asked.fits(Nest(asked.extents, tile, asked.axes)):
-            steps = prod(-(-extent // tile[axis]) for axis, extent in asked.extents.items())
-            fitting.append((steps, tile))
-    few = [tile for steps, tile in fitting if steps <= MOST_STEPS]
-    least = min((steps for steps, _ in fitting), default=0)
-    yield from few or (tile for steps, tile in fitting if steps == least)
+        nest = Nest(asked.extents, tile, asked.axes)
+        # With the sums inside, so that none come back.
+        if asked.fits(Nest(asked.extents, tile, _sums_inside(asked))):
+            fitting.append((tile, nest))
+    few = [each for each in fitting if each[1].steps <= MOST_STEPS]
+    least = min((nest.steps for _, nest in fitting), default=0)
+    yield from few or (each for each in fitting if each[1].steps == least)
+
+
+def _sums_inside(asked: Product) -> tuple[str, ...]:
+    """The axes with those that are summed over innermost."""
+    sums = OP_KINDS[asked.op.kind].sums
+    return (*(axis for axis in asked.axes if axis not in sums), *sums)
 
 
 def _sizes(extent: int, native: int) -> list[int]:
