@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from archsim.design.design import Design
+from archsim.engine import simpy_engine
+from archsim.engine.flat import flatten
+from archsim.engine.result import Stuck
 from archsim.errors import MappingError
 from archsim.run.capacity import held
 from archsim.units import Unit
@@ -125,7 +128,7 @@ class _Planner:
         if given:
             one = given[1]
         else:
-            choice = self._best(asked)
+            choice = self._best(builder, asked)
             one = OpMapping(
                 unit=unit, servers=servers, tile=dict(choice.nest.tile), order=choice.nest.order, buffers=buffers,
                 ahead=ahead,
@@ -137,16 +140,27 @@ class _Planner:
         self.ops[key] = one
         return one
 
-    def _best(self, asked: Product) -> Choice:
+    def _best(self, builder: TiledBuilder, asked: Product) -> Choice:
         # Ops alike are mapped alike, and layers have several, so each kind is looked for once.
         moved = tuple((one.axes, one.format, one.way, one.role, one.made) for one in asked.moved)
         key = (asked.op.work, asked.unit, asked.servers, moved, *asked.room.items(), asked.buffers, asked.ahead)
         if key not in self.known:
-            self.known[key] = best(asked, cost=self.mapper.cost)
+            self.known[key] = best(asked, lambda nest: self._run(builder, asked, nest), cost=self.mapper.cost)
         choice = self.known[key]
         if choice is None:
             raise _no_tile(asked)
         return choice
+
+    def _run(self, builder: TiledBuilder, asked: Product, nest: Nest) -> int:
+        """The cycles that the product takes by itself."""
+        alone = TiledBuilder(self.graph, self.design, builder.scopes, ops=[asked.op], lying=builder.lying)
+        alone.tiled(
+            asked.op, asked.op.name, asked.unit, asked.moved, nest, servers=asked.servers, buffers=asked.buffers,
+            after=(), ahead=Ahead("ahead", ()),
+        )  # fmt: skip
+        result = simpy_engine.run(flatten(alone.section(asked.op.name), self.design))
+        assert not isinstance(result, Stuck), "tiles wait for places that come free"
+        return result.cycles
 
 
 def _nest(op: Op, one: OpMapping) -> Nest:

@@ -5,7 +5,7 @@ The cost is that of the units: the unit's own cycles over all tiles, each hop's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import permutations, product
@@ -19,6 +19,9 @@ from mappers.tiled.nest import Nest
 from mappers.tiled.operands import Moved
 
 MOST_STEPS = 4096  # tiles of an op; smaller ones are simulated longer and rarely run sooner
+SHORT = 64  # steps; with more the estimate is near, and running them would take longer than it saves
+MOST_RUNS = 32  # of short nests
+SLACK = 1.5  # a short nest may take so many times its estimate
 EVEN_CUTS = 8  # an extent is cut into 1, 2, 3 ... so many equal parts, and by powers of two
 
 
@@ -87,28 +90,50 @@ def lies_in(design: Design, one: Moved) -> str:
     return memories[-1] if memories else ""
 
 
-def best(asked: Product, *, cost: Literal["cycles", "bytes"] = "cycles") -> Choice | None:
+def best(
+    asked: Product, run: Callable[[Nest], int], *, cost: Literal["cycles", "bytes"] = "cycles"
+) -> Choice | None:  # fmt: skip
     """The choice of least cost: cycles, or bytes; of equals that with fewer bytes, then cycles, then tiles.
 
+    Short nests are measured by `run`, the simulated cycles of one, in order of their estimates until none can be less:
+    where few tiles follow one another, the estimate leaves out how their first and last ones meet.
     None where not even the smallest tile fits. Deterministic.
     """
+    estimates = Estimates(asked)
     if not asked.moved:  # nothing is gained by smaller tiles
-        return Estimates(asked).of(Nest(asked.extents, asked.extents, asked.axes))
-    estimates, chosen = Estimates(asked), list[tuple[tuple[int, int, int], Choice]]()
-    tiles = sorted((estimates.alone(nest), tuple(tile.values()), tile) for tile, nest in _tiles(asked))
-    for least, _, tile in tiles:
-        # In order of what the unit takes with them, whatever the order of loops: from here on none takes less.
-        if cost == "cycles" and chosen and least > chosen[0][0][0]:
+        return estimates.of(Nest(asked.extents, asked.extents, asked.axes))
+    if cost == "bytes":
+        return min(_candidates(asked, estimates), key=lambda one: (one.bytes, *_rank(one)), default=None)
+    found = sorted(_candidates(asked, estimates, beyond=SLACK), key=_rank)
+    chosen, runs = None, 0
+    for one in found:
+        if chosen is not None and (one.cycles >= chosen.cycles or runs == MOST_RUNS):
             break
+        if one.nest.steps <= SHORT:
+            one, runs = one._replace(cycles=run(one.nest)), runs + 1
+        if chosen is None or _rank(one) < _rank(chosen):
+            chosen = one
+    return chosen
+
+
+def _rank(one: Choice) -> tuple[int, int, int]:
+    return one.cycles, one.bytes, one.nest.steps
+
+
+def _candidates(asked: Product, estimates: Estimates, *, beyond: float | None = None) -> Iterator[Choice]:
+    """The nests that fit; without those that are estimated to take so many times as long as another, where told."""
+    tiles = sorted((estimates.alone(nest), tuple(tile.values()), tile) for tile, nest in _tiles(asked))
+    least: float = float("inf")
+    for alone, _, tile in tiles:
+        # In order of what the unit takes with them, whatever the order of loops: from here on none takes less.
+        if beyond is not None and alone > least * beyond:
+            return
         for order in _orders(asked, tile):
             nest = Nest(asked.extents, tile, order)
-            if not asked.fits(nest):  # sums that come back need more room
-                continue
-            one = estimates.of(nest)
-            key = (one.cycles, one.bytes, nest.steps) if cost == "cycles" else (one.bytes, one.cycles, nest.steps)
-            if not chosen or key < chosen[0][0]:
-                chosen = [(key, one)]
-    return chosen[0][1] if chosen else None
+            if asked.fits(nest):  # sums that come back need more room
+                one = estimates.of(nest)
+                least = min(least, one.cycles)
+                yield one
 
 
 class Estimates:
