@@ -1,7 +1,7 @@
 """archsim: accelerators as YAML, kernels beside them, and a cycle-approximate event model that joins the two.
 
-For users: load_design, load_model, load_selection, simulate, simulate_steps, size_fifos, stalls. The packages dataflow
-and mappers stand beside it.
+For users: load_design, load_model, load_workload, load_selection, simulate, simulate_steps, size_fifos, stalls. The
+packages dataflow and mappers stand beside it.
 """
 
 import os
@@ -10,25 +10,27 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # as typing has it; no import here takes a hundredth of a second
 if TYPE_CHECKING:
-    from archsim.design.design import Design, load_design
+    from archsim.design.design import Design
     from archsim.errors import Deadlock, DesignError, GraphError, InputError, MappingError, ScheduleError
     from archsim.fifos.sizes import FifoSizes, size_fifos
     from archsim.files.shipped import load_model
+    from archsim.importers.load import load_design, load_workload
     from archsim.report.report import Report, simulate, simulate_steps
     from archsim.run.stalls import Stalls, stalls
     from archsim.selection.selection import Selection, load_selection
 
 __all__ = [
     "Deadlock", "Design", "DesignError", "FifoSizes", "GraphError", "InputError", "MappingError", "Report",
-    "ScheduleError", "Selection", "Stalls", "load_design", "load_model", "load_selection", "simulate",
-    "simulate_steps", "size_fifos", "stalls",
+    "ScheduleError", "Selection", "Stalls", "load_design", "load_model", "load_selection", "load_workload",
+    "simulate", "simulate_steps", "size_fifos", "stalls",
 ]  # fmt: skip
 
 _HOMES = {
-    "archsim.design.design": ("Design", "load_design"),
+    "archsim.design.design": ("Design",),
     "archsim.errors": ("Deadlock", "DesignError", "GraphError", "InputError", "MappingError", "ScheduleError"),
     "archsim.fifos.sizes": ("FifoSizes", "size_fifos"),
     "archsim.files.shipped": ("load_model",),
+    "archsim.importers.load": ("load_design", "load_workload"),
     "archsim.report.report": ("Report", "simulate", "simulate_steps"),
     "archsim.run.stalls": ("Stalls", "stalls"),
     "archsim.selection.selection": ("Selection", "load_selection"),

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from archsim.design.design import Design, load_design
+from archsim.design.design import Design
 from archsim.design.placement import DEFAULT
 from archsim.design.silicon import Silicon
 from archsim.errors import DesignError, InputError, quoted
 from archsim.files.provenance import Fitted
 from archsim.files.shipped import found, load_model, shipped
 from archsim.files.validate import validate
+from archsim.importers.load import is_configuration, is_topology, load_design, load_workload
 from archsim.published import Published
 from archsim.quantity import show, show_limit
 from archsim.selection.selection import Selection, load_selection
 from archsim.units import KINDS, CoreArray, TableLookup, WeightBuffer, WeightLoader
+from dataflow.graph import Graph
 from dataflow.models.model import Model
 from dataflow.models.phases import PHASES
 from dataflow.op import OP_KINDS, OpKind
@@ -25,10 +27,14 @@ LISTS = ("designs", "models", "selections", "published", "kinds", "ops", "phases
 
 
 def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
-    """Lines about a design, a model, a selection or a published file; `mappers` are those that a design may name.
+    """Lines about a design, a model, a selection, a published file or one of SCALE-Sim's.
 
-    Raises DesignError with every problem.
+    `mappers` are those that a design may name. Raises InputError with every problem.
     """
+    if is_configuration(name):
+        return _about_design(load_design(name), mappers)
+    if is_topology(name):
+        return _about_graph(name, load_workload(name))
     folder = next((f for f in ("", "models", "selections", "published") if name in shipped(f)), "")
     document = found(name, folder, "design, model, selection or published file")  # read once, for it may be a pipe
     data = document.data
@@ -44,6 +50,12 @@ def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
         return _about_selection(Selection.read(document))
     told = "a design (units), a model (layers), a selection (algorithm) nor published figures (points)"
     raise DesignError(f"{document.path}:1: neither {told}")
+
+
+def _about_graph(path: str, graph: Model | Graph) -> list[str]:
+    assert isinstance(graph, Graph), "a topology is a graph"
+    lines = [f"{path}: graph '{graph.name}', {len(graph.ops)} ops, {graph.counts().get('mac', 0):,} multiply-adds"]
+    return lines + [f"  simplified {told}" for told in graph.approximated]
 
 
 def _about_selection(selection: Selection) -> list[str]:
@@ -76,6 +88,7 @@ def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
     for name, link in design.links.items():
         lines.append(f"  link {name:<14} {link.from_} > {link.to}: {link.depth} x {link.token_bits} bit")
     lines += [f"  FIFOs {name:<13} {show_limit(depth)} tokens deep" for name, depth in design.fifos.items()]
+    lines += [f"  simplified {told}" for told in design.approximated]
     lines += _sources(design.assumed, design.fitted)
     return lines + [f"  note: {note}" for note in _notes(design)]
 

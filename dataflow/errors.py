@@ -81,6 +81,11 @@ def harmless(text: str) -> str:
     return CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def shortened(text: str) -> str:
+    """The text, cut where a message has no room for it."""
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
 def quoted(value: object) -> str:
     """The value as a message shows it: one short line, text in quotes, true and false as YAML writes them.
 
@@ -101,7 +106,7 @@ def quoted(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 200:
         return "a number of more than 60 digits"
     if isinstance(value, str):
-        return repr(value if len(value) <= LONGEST_SHOWN else value[: LONGEST_SHOWN - 1] + "…")
+        return repr(shortened(value))
     return str(value) if isinstance(value, int | float | Fraction) else _one(type(value))
 
 

@@ -87,7 +87,7 @@ class Op:
 
 GRAPH = {
     "name": TEXT, "phase": instance(Phase), "tokens": optional(COUNT), "weight_bytes": optional(COUNT),
-    "tensors": instance(dict), "ops": instance(dict),
+    "tensors": instance(dict), "ops": instance(dict), "approximated": NAMES,
 }  # fmt: skip
 
 
@@ -107,7 +107,8 @@ class Graph:
     """A DAG of operations over named tensors.
 
     `phase` is the phase of a model that it computes, if any, `tokens` those of the phase in all sequences, and
-    `weight_bytes` what the whole model takes in memory: more than this graph's own weights.
+    `weight_bytes` what the whole model takes in memory: more than this graph's own weights. `approximated` says what
+    was simplified where it was read from another tool's file; reports repeat it.
     Tensors and ops are added in order of dependence (`add_tensor`, `add`). Each op is checked against the shape rule of
     its kind when it is added. Raises GraphError.
     """
@@ -118,6 +119,7 @@ class Graph:
     weight_bytes: int | None = None
     tensors: dict[str, Tensor] = field(default_factory=dict)
     ops: dict[str, Op] = field(default_factory=dict)
+    approximated: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         wrong = [*misfits(self, GRAPH)] or [

@@ -39,8 +39,8 @@ WITHIN = {
         "graph", "cascade", "selection_summary", "section_rules", "section", "schedule", "models", "numeric",
     ),
     "archsim": (
-        "quantity", "errors", "files", "units", "design", "selection", "engine", "run", "report", "fifos", "published",
-        "schema", "check", "cli",
+        "quantity", "errors", "files", "units", "design", "importers", "selection", "engine", "run", "report", "fifos",
+        "published", "schema", "check", "cli",
     ),
     "mappers": (
         "mapper", "build", "temporal", "table_lookup", "streaming", "retrieval", "registry", "additions", "extend",

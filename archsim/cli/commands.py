@@ -31,8 +31,15 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-DesignName = Annotated[str, typer.Argument(metavar="DESIGN", help="a shipped design's name, or a path to a YAML file")]
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="a shipped model's name, or a path to a YAML file")]
+DesignName = Annotated[
+    str, typer.Argument(metavar="DESIGN", help="a shipped name, or a path to YAML or a SCALE-Sim configuration (.cfg)")
+]
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="a shipped name or a path to YAML; or a graph: gemm:MxNxK, or a SCALE-Sim topology (.csv)"
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -45,11 +52,15 @@ MapperOption = Annotated[
 ]
 
 
-PhaseOption = Annotated[str, typer.Option(help="what the model does; `list phases` shows them with their fields")]
+PhaseOption = Annotated[
+    str | None, typer.Option(help="what a model does; `list phases` shows them with their fields; a graph has none")
+]
 SelectionOption = Annotated[
     str | None, typer.Option(help="which cached keys a step attends to: a shipped name, or a path")
 ]
-BatchOption = Annotated[int, typer.Option(parser=_whole, metavar="<int>", help="sequences at once")]
+BatchOption = Annotated[
+    int | None, typer.Option(parser=_whole, metavar="<int>", help="sequences at once; 1 unless given")
+]
 MapperName = Annotated[str | None, typer.Option(help="the mapper, if not the design's own")]
 EngineOption = Annotated[
     str, typer.Option(help="auto, compiled, simpy, or recurrence (where each task has its own unit)")
@@ -65,9 +76,9 @@ def check(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="paths or shipped names")],
     with_: WithOption = None,
 ) -> None:
-    """Lists all problems of YAML files.
+    """Lists all problems of files.
 
-    Takes designs, models, selections and published figures; says what they assume.
+    Takes designs, models, selections, published figures and SCALE-Sim's files; says what they assume.
     """
     from archsim.check import check_file
     from mappers.registry import MAPPERS
@@ -91,7 +102,7 @@ def simulate(
     with_: WithOption = None,
     **asked: Any,
 ) -> None:
-    """Simulates a phase of a model on a design.
+    """Simulates a phase of a model, or a graph, on a design.
 
     Prints time, throughput, stalls, traffic and energy.
     """
@@ -135,7 +146,8 @@ def size_fifos(
 
     refuse_many_steps(asked["phase"])
     design, model, run_of = _loaded(**asked)
-    schedule = lower(graph_of(run_of["phase"], model), design, mapper=run_of["mapper"])
+    graph = graph_of(run_of["phase"], model) if "phase" in run_of else model
+    schedule = lower(graph, design, mapper=run_of["mapper"])
     sizes = sized(schedule, design, target=target, engine=run_of["engine"], progress=_told_now_and_then())
     say(json_text(sizes.as_json()) if json_ else sizes)
 
@@ -143,8 +155,8 @@ def size_fifos(
 def _loaded(
     design: DesignName,
     model: ModelName,
-    phase: PhaseOption,
-    batch: BatchOption = 1,
+    phase: PhaseOption = None,
+    batch: BatchOption = None,
     mapper: MapperName = None,
     selection: SelectionOption = None,
     engine: EngineOption = "auto",
@@ -152,13 +164,22 @@ def _loaded(
     option: MapperOption = None,
     **fields: Any,
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """The Design with its changes, the Model, and the phase, mapper and engine that `mappers.run` takes.
+    """The Design with its changes, the Model or Graph, and the phase, mapper and engine that `mappers.run` takes.
 
     The mapper has the selection, with its changes, among its options. Raises InputError.
     """
-    from archsim import load_design, load_model, load_selection
+    from archsim import load_design, load_selection, load_workload
+    from archsim.importers.load import names_graph
     from dataflow.models.phases import phase_named
+    from dataflow.phase import flag
     from mappers.registry import chosen_mapper
+
+    of_phase = {"phase": phase, "batch": batch, **fields}
+    given = [flag(name) for name, value in of_phase.items() if value is not None]
+    if names_graph(model) and given:
+        raise InputError(f"{model}: a graph is no model and takes no phase; leave out {', '.join(given)}")
+    if not names_graph(model) and phase is None:
+        raise InputError("Missing option '--phase'.")
 
     changes = _pairs("--set", set_ or [], typed=True)
     own = {path: value for path, value in changes.items() if not path.startswith(SELECTION)}
@@ -166,16 +187,16 @@ def _loaded(
     if others and selection is None:
         path = f"{SELECTION}{next(iter(others))}"
         raise InputError(f"--set {path}: no selection is given; give --selection NAME beside it")
-    chosen, network = load_design(design), load_model(model)
+    chosen, network = load_design(design), load_workload(model)
     options = _pairs("--option", option or [], typed=False)
     if "selection" in options:
         raise InputError(f"--option selection={options['selection']}: give --selection {options['selection']}")
     if selection is not None:
         options["selection"] = load_selection(selection).with_(others) if others else load_selection(selection)
     chosen = chosen.with_(own) if own else chosen
-    asked = phase_named(phase, {"batch": batch, **fields})
     # What the user names is looked up here and stays data: it never becomes the name of an argument.
-    return chosen, network, {"phase": asked, "mapper": chosen_mapper(chosen, mapper, options), "engine": engine}
+    asked = {} if phase is None else {"phase": phase_named(phase, {"batch": batch, **fields})}
+    return chosen, network, {**asked, "mapper": chosen_mapper(chosen, mapper, options), "engine": engine}
 
 
 def _told_now_and_then() -> Callable[[str], None]:

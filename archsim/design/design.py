@@ -77,6 +77,7 @@ class Design(Sourced):
     resources: Resources | None = Field(None, description="budget and use of an FPGA's resources")
     silicon: Silicon | None = Field(None, description="area and power of the parts of a core of the chip")
     power: Watts | None = Field(None, description="published power of the whole; without it power is not modelled")
+    approximated: tuple[str, ...] = Field((), description="what it leaves out of its source; every report repeats it")
     assumed: dict[str, str] = Field(default_factory=dict, description="dotted path -> why this number was assumed")
     fitted: dict[str, Fitted] = Field(default_factory=dict, description="dotted path -> the point it was fitted to")
 

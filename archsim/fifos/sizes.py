@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -107,6 +108,7 @@ def size_fifos(
         values[setting.path] = max(values.get(setting.path, 0), setting.value(depths[name]))
     # What is written gives all places that fit, which may be more than a minimal depth.
     set_depths = {name: setting.depth(values[setting.path]) for name, setting in settable.items()}
+    said = dict.fromkeys((*design.approximated, *schedule.graph.approximated, *schedule.approximated))
     return FifoSizes(
         design=design.name,
         model=schedule.graph.name,
@@ -124,7 +126,7 @@ def size_fifos(
         budget=_budget(design),
         runs=trials.count,
         firings=trials.firings,
-        schedule=schedule.with_depths(depths),
+        schedule=replace(schedule.with_depths(depths), approximated=tuple(said)),
     )
 
 

@@ -75,6 +75,18 @@ def read(path: str | os.PathLike[str]) -> Document:
     DesignError
         the file cannot be read, is not valid YAML, or holds what this project refuses; one problem per line.
     """
+    shown, text = file_text(path, form="a YAML file")
+    return replace(read_text(text, path=shown), given=given_again(path))
+
+
+def given_again(path: str | os.PathLike[str]) -> str:
+    """What to type to read the file again; nothing for a pipe, which is read once."""
+    given = os.fspath(path)
+    return given if os.path.isfile(given) and not given.startswith("/dev/") else ""
+
+
+def file_text(path: str | os.PathLike[str], *, form: str) -> tuple[str, str]:
+    """The path as messages show it, and the text of a UTF-8 file. Raises DesignError; `form` is what is expected."""
     given = os.fspath(path)
     shown = given.replace("\n", "\\n")  # a message is one line, whatever the name
     try:
@@ -82,18 +94,15 @@ def read(path: str | os.PathLike[str]) -> Document:
     except FileNotFoundError:
         raise DesignError(f"{shown}: no such file") from None
     except IsADirectoryError:
-        raise DesignError(f"{shown}: is a directory; expected a YAML file") from None
+        raise DesignError(f"{shown}: is a directory; expected {form}") from None
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
         raise DesignError(f"{shown}: cannot be read: {reason}") from None
     try:
-        text = raw.decode("utf-8")
+        return shown, raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line, byte = raw.count(b"\n", 0, error.start) + 1, raw[error.start]
         raise DesignError(f"{shown}:{line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8 text") from None
-    # A pipe is read once, so no command can be told to read it again.
-    again = os.path.isfile(given) and not given.startswith("/dev/")
-    return replace(read_text(text, path=shown), given=given if again else "")
 
 
 def read_text(text: str, *, path: str = "text") -> Document:

@@ -17,7 +17,7 @@ from archsim.files.edits import edited
 from archsim.files.validate import validate
 
 SET = "set in this variant"  # the reason of a number that a variant changed
-SAID = ("name", "source", "assumed", "fitted")  # what a file says of itself, no number of the machine
+SAID = ("name", "source", "approximated", "assumed", "fitted")  # what a file says of itself, no number of the machine
 
 FROZEN = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 

@@ -17,6 +17,7 @@ from archsim.files.json_text import json_text
 from archsim.files.provenance import Sourced
 from archsim.report.figures import Figures
 from archsim.report.json import OP_FIELDS, as_json
+from dataflow.graph import Graph
 from dataflow.models.model import Model
 
 PACKAGES = ("archsim", "numpy", "numba", "simpy", "pydantic", "pint", "PyYAML")
@@ -27,7 +28,7 @@ def write_folder(
     report: Figures,
     design: Design,
     *,
-    model: Model,
+    model: Model | Graph,
     inputs: Mapping[str, str],
     extensions: Mapping[str, str] | None = None,
     force: bool = False,
@@ -47,7 +48,7 @@ def write_folder(
         "ops.csv": _csv(summary["ops"]),
         "design.yaml": resolved,
     }
-    read = {"design": resolved, "model": model.model_dump_json()}
+    read = {"design": resolved, "model": model.model_dump_json() if isinstance(model, Model) else _written(model)}
     for name, value in read_options.items():
         files[f"{name}.yaml"] = read[name] = write(value.document.data)
         inputs = {name: value.document.data["name"], **inputs}
@@ -68,6 +69,15 @@ def write_folder(
     }
     write_files(folder, files | {MANIFEST: _json(manifest)}, force=force)
     return (*files, MANIFEST)
+
+
+def _written(graph: Graph) -> str:
+    """The whole graph as text; equal graphs give equal texts."""
+    tensors = [[t.name, t.shape, [t.format.name, str(t.format.bits), t.format.region], t.role]
+               for t in graph.tensors.values()]  # fmt: skip
+    ops = [[op.name, op.inputs, str(op.work), {name: str(value) for name, value in op.attributes.items()}]
+           for op in graph.ops.values()]  # fmt: skip
+    return json_text([graph.name, graph.phase.title(), tensors, ops, graph.approximated])
 
 
 def _json(data: Any) -> str:

@@ -91,10 +91,11 @@ def _report(
             steps.append((own.facts()["context"], run.cycles))
     if run is None:
         raise ScheduleError(f"phase '{phase.name}': no step; a phase of many steps has one at least")
-    selected = run.schedule.selected
+    selected, graph = run.schedule.selected, run.schedule.graph
+    said = (*design.approximated, *graph.approximated, *totals.approximated)
     report = Report(
         design=design.name,
-        model=run.schedule.graph.name,
+        model=graph.name,
         phase=phase,
         tokens=tokens,
         options=run.schedule.options,
@@ -112,7 +113,7 @@ def _report(
         sections=tuple(totals.sections),
         peaks=totals.peaks(),
         mapped=totals.mapped,
-        approximated=(*totals.approximated, *design.not_derived(), *_reordered(run, design)),
+        approximated=(*said, *design.not_derived(), *_reordered(run, design)),
         recomputed=totals.recomputed,
         recomputed_for=" and ".join(totals.recomputed_for),
         skipped=totals.skipped,

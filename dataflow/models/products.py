@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataflow.errors import quoted, refuse
+import re
+
+from dataflow.errors import GraphError, quoted, refuse
 from dataflow.format import BF16, Format
 from dataflow.graph import Graph, Tensor
 from dataflow.role import Role
+from kernels.limits import EXTENT
+
+GEMM = "gemm:"  # how a product starts where it stands in the place of a model
 
 
 def gemm(*, m: int, n: int, k: int, format: Format = BF16, name: str = "gemm") -> Graph:
@@ -28,8 +33,28 @@ def gemm(*, m: int, n: int, k: int, format: Format = BF16, name: str = "gemm") -
     return graph
 
 
-def add_gemm(graph: Graph, name: str, *, m: int, n: int, k: int, format: Format) -> str:
-    """Adds the product with its operands, `<name>.x` from outside and `<name>.w` stored; returns its name."""
-    x = graph.add_tensor(Tensor(f"{name}.x", (m, k), format, Role.INPUT))
-    w = graph.add_tensor(Tensor(f"{name}.w", (n, k), format, Role.WEIGHT))
+def gemm_named(text: str) -> Graph:
+    """The graph of a product that is written gemm:MxNxK. Raises GraphError.
+
+    >>> gemm_named("gemm:4x8x2").ops["gemm"].work
+    Work(kind='matmul', extents=(1, 4, 2, 8), mask=None)
+    """
+    # Not int alone, which also reads the digits of other scripts, and 1_000.
+    found = re.fullmatch(f"{GEMM}([0-9]{{1,10}})x([0-9]{{1,10}})x([0-9]{{1,10}})", text)
+    extents = [int(extent) for extent in found.groups()] if found else []
+    if not extents or min(extents) < 1 or max(extents) > EXTENT:
+        form = f"expected {GEMM}MxNxK with M rows, N columns and K summed over"
+        raise GraphError(f"{quoted(text)}: {form}, each a whole number from 1 to {EXTENT}, such as {GEMM}128x64x256")
+    m, n, k = extents
+    return gemm(m=m, n=n, k=k)
+
+
+def add_gemm(graph: Graph, name: str, *, m: int, n: int, k: int, format: Format, batch: int = 1) -> str:
+    """Adds the product with its operands, `<name>.x` from outside and `<name>.w` stored; returns its name.
+
+    With a batch both operands have one matrix for each member.
+    """
+    outer = (batch,) if batch > 1 else ()
+    x = graph.add_tensor(Tensor(f"{name}.x", (*outer, m, k), format, Role.INPUT))
+    w = graph.add_tensor(Tensor(f"{name}.w", (*outer, n, k), format, Role.WEIGHT))
     return graph.add(name, "matmul", (x, w), format=format)

@@ -1,4 +1,4 @@
-"""One run in one call: a model's phase on a design, from graph to report."""
+"""One run in one call: a model's phase, or a graph, on a design, up to the report."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from archsim.design.design import Design, load_design
+from archsim.design.design import Design
 from archsim.engine import engine_for
 from archsim.errors import InputError, MappingError, quoted
-from archsim.files.shipped import load_model
+from archsim.importers.load import load_design, load_workload
 from archsim.published import Conditions
 from archsim.report.report import Report, simulate, simulate_steps
 from archsim.selection.selection import Selection, load_selection
-from dataflow.errors import expect
+from dataflow.errors import expect, refuse
 from dataflow.graph import Graph
 from dataflow.models.model import Model
 from dataflow.models.phases import PHASES, Decode, graph_of, phase_named
@@ -29,8 +29,27 @@ PYTHON_ENGINES, SLOW_FIRINGS = ("simpy", "recurrence"), 500_000
 SELECTION = "selection"
 
 
-def chosen_phase(phase: str | Phase, asked: Mapping[str, Any]) -> Phase:
+def workload(given: Any) -> Model | Graph:
+    """The model or graph that is given, or the one that these words stand for. Raises InputError."""
+    return given if isinstance(given, Graph) else loaded("model", given, Model, load_workload)
+
+
+def asked_of_graph(graph: Graph, asked: Mapping[str, Any]) -> list[str]:
+    """What is wrong where a phase, or fields of one, are asked of a graph."""
+    given = [name for name, value in asked.items() if value is not None]
+    told = f"graph '{graph.name}' is no model and takes no phase; leave out {', '.join(given)}"
+    return [told] if given else []
+
+
+def needs_phase() -> str:
+    """What is wrong where no phase is asked of a model."""
+    return f"phase: a model needs one; phases are: {', '.join(PHASES)}"
+
+
+def chosen_phase(phase: str | Phase | None, asked: Mapping[str, Any]) -> Phase:
     """The phase that is given, or the one of this name with these fields. Raises InputError."""
+    if phase is None:
+        raise InputError(needs_phase())
     if isinstance(phase, str):
         return phase_named(phase, asked)
     if not isinstance(phase, Phase):
@@ -46,7 +65,7 @@ def refuse_many_steps(phase: str) -> None:
         raise InputError(f"phase {phase} has a graph for each of its steps; take the phase of one step, such as decode")
 
 
-def loaded(what: str, given: Any, kind: type[T], load: Callable[[str], T]) -> T:
+def loaded(what: str, given: Any, kind: type[Any], load: Callable[[str], T]) -> T:
     """The object that is given, or the one of this name or path. Raises InputError."""
     if isinstance(given, str):
         return load(given)
@@ -104,9 +123,9 @@ def run_published(conditions: Conditions) -> Report:
 
 def run(
     design: Design | str,
-    model: Model | str,
+    model: Model | Graph | str,
     *,
-    phase: str | Phase,
+    phase: str | Phase | None = None,
     mapper: str | Mapper | None = None,
     engine: str = "auto",
     selection: Selection | str | None = None,
@@ -114,28 +133,37 @@ def run(
     progress: Callable[[str], None] | None = None,
     **asked: Any,
 ) -> Report:
-    """The report of a model's phase on a design: graph, lowering and simulation. Raises InputError and its leaves.
+    """The report of a model's phase, or of a graph, on a design. Raises InputError and its leaves.
 
-    Design, model and selection are given as such, or by a shipped name or a path.
+    Design, model and selection are given as such, or by a shipped name or a path; design and model also by a path of
+    SCALE-Sim's files (.cfg, .csv). A graph stands in the place of the model, as such or as "gemm:MxNxK", and has no
+    phase: run("systolic_array", "gemm:128x64x256").
     `phase` is a Phase, or its name with its fields beside it: run(design, model, phase="decode", context=128).
     `selection` says which cached keys a step attends to, for mappers that choose among them. Of a phase of many steps,
     such as generate, every step is simulated; `progress` is called with a line of text for each.
     """
-    design, model = loaded("design", design, Design, load_design), loaded("model", model, Model, load_model)
+    design, model = loaded("design", design, Design, load_design), workload(model)
     expect("options", options or {}, Mapping)
     if selection is not None:
         options = {**(options or {}), SELECTION: loaded("selection", selection, Selection, load_selection)}
+    if isinstance(model, Graph):
+        refuse(asked_of_graph(model, {"phase": phase, **asked}), InputError)
+        return _simulated(model, design, chosen_mapper(design, mapper, options or {}), engine)
     chosen = chosen_phase(phase, asked)
     mapper = chosen_mapper(design, mapper, options or {})
     if not chosen.many_steps:
-        schedule = lower(graph_of(chosen, model), design, mapper=mapper)
-        return simulate(schedule, design, engine=_engine(engine, schedule, schedule.run_firings))
+        return _simulated(graph_of(chosen, model), design, mapper, engine)
     schedules = step_schedules(design, model, chosen, mapper=mapper)
     first = next(schedules)
     tokens = chosen.tokens_made or 0
     engine = _engine(engine, first, max(1, tokens) * first.run_firings)
     told = _announced(first, schedules, tokens // chosen.batch, progress)
     return simulate_steps(told, design, phase=chosen, engine=engine)
+
+
+def _simulated(graph: Graph, design: Design, mapper: Mapper, engine: str) -> Report:
+    schedule = lower(graph, design, mapper=mapper)
+    return simulate(schedule, design, engine=_engine(engine, schedule, schedule.run_firings))
 
 
 def _engine(engine: str, first: Schedule, firings: int) -> str:

@@ -1,4 +1,4 @@
-"""Sweeps: a phase under every combination of values of the design, the selection, the options and the phase.
+"""Sweeps: a phase or a graph under all combinations of values of the design, the selection, the options and the phase.
 
 Knows in which order combinations are cheapest. Refused combinations are rows too.
 """
@@ -11,17 +11,18 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from archsim.design.design import Design, load_design
+from archsim.design.design import Design
 from archsim.errors import InputError, quoted
-from archsim.files.shipped import load_model
+from archsim.importers.load import load_design
 from archsim.report.report import Report
 from archsim.selection.selection import Selection, load_selection
 from archsim.units import Memory
 from dataflow.errors import expect
+from dataflow.graph import Graph
 from dataflow.models.model import Model
 from dataflow.models.phases import phase_named
 from mappers.experiment.row import Row
-from mappers.experiment.run import SELECTION, loaded, run
+from mappers.experiment.run import SELECTION, loaded, run, workload
 from mappers.experiment.sweep_request import (
     OPTION_PREFIX,
     SELECTION_PREFIX,
@@ -40,9 +41,9 @@ NOT_OF_THE_RULE = ("", "resident", "kept")
 
 def sweep(
     design: Design | str,
-    model: Model | str,
+    model: Model | Graph | str,
     *,
-    phase: str,
+    phase: str | None = None,
     over: Mapping[str, Sequence[Any]],
     selection: Selection | str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -54,8 +55,9 @@ def sweep(
     A path is one of the design ("units.pcie.bandwidth"), of the selection ("selection.settings.ratio"), "selection"
     itself (shipped names, paths, or Selections), an option of the mapper ("option.prediction"), or what the phase takes
     ("context"); `asked` is what `run` takes besides. A combination that is refused, or ends in a fault of ours, is a
-    row with its problem, and the others go on. With `jobs` that many processes run combinations at once, with the files
-    of --with loaded in each. An interrupt loses the rows; `sweep_rows` hands out each when it is done.
+    row with its problem, and the others go on. A graph in the place of the model has no phase. With `jobs` that many
+    processes run combinations at once, with the files of --with loaded in each. An interrupt loses the rows;
+    `sweep_rows` hands out each when it is done.
 
     Raises InputError, before anything runs, with every path that is not there, list that is empty, and value that no
     phase takes.
@@ -71,9 +73,9 @@ def sweep(
 
 def sweep_rows(
     design: Design | str,
-    model: Model | str,
+    model: Model | Graph | str,
     *,
-    phase: str,
+    phase: str | None = None,
     over: Mapping[str, Sequence[Any]],
     selection: Selection | str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -91,8 +93,8 @@ def sweep_rows(
 
 def _request(
     design: Design | str,
-    model: Model | str,
-    phase: str,
+    model: Model | Graph | str,
+    phase: str | None,
     over: Mapping[str, Sequence[Any]],
     selection: Selection | str | None,
     options: Mapping[str, Any] | None,
@@ -100,7 +102,7 @@ def _request(
 ) -> SweepRequest:
     """The request with its files read. Raises InputError with every mistake that would make all combinations fail."""
     chosen = None if selection is None else loaded("selection", selection, Selection, load_selection)
-    design, model = loaded("design", design, Design, load_design), loaded("model", model, Model, load_model)
+    design, model = loaded("design", design, Design, load_design), workload(model)
     expect("options", options or {}, Mapping)
     return checked(SweepRequest(design, model, phase, as_lists(over), chosen, dict(options or {}), asked))
 
@@ -171,9 +173,10 @@ def _report(request: SweepRequest, settings: Mapping[str, Any]) -> Report:
         for prefix in (SELECTION_PREFIX, OPTION_PREFIX)
     )
     asked = {**request.asked, **settings}
+    of_phase = {name: asked.get(name) for name in request.of_phase}
     return run(
         request.design.with_(own) if own else request.design, request.model,
-        phase=phase_named(request.phase, {name: asked.get(name) for name in request.of_phase}),
+        phase=None if request.phase is None else phase_named(request.phase, of_phase),
         mapper=request.asked.get("mapper"), engine=request.asked.get("engine") or "auto",
         selection=selection.with_(changes) if selection and changes else selection,
         options={**request.options, **options},

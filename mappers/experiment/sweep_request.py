@@ -16,11 +16,12 @@ from archsim.errors import DesignError, InputError, quoted
 from archsim.files.edits import edited
 from archsim.selection.selection import Selection, load_selection
 from dataflow.errors import guess, refuse
+from dataflow.graph import Graph
 from dataflow.models.model import Model
 from dataflow.models.phases import PHASES, phase_named
 from dataflow.phase import field_types
 from kernels.limits import COMBINATIONS, beyond
-from mappers.experiment.run import SELECTION
+from mappers.experiment.run import SELECTION, asked_of_graph, needs_phase
 from mappers.mapper import Mapper, options_of
 from mappers.registry import MAPPERS, takes_selection
 
@@ -32,8 +33,8 @@ class SweepRequest:
     """The values to sweep by path (`over`), what they vary, and what stays the same (`asked`, as `run` takes it)."""
 
     design: Design
-    model: Model
-    phase: str
+    model: Model | Graph
+    phase: str | None  # None of a graph
     over: Mapping[str, list[Any]]
     selection: Selection | None
     options: Mapping[str, Any]
@@ -114,6 +115,11 @@ def checked(request: SweepRequest) -> SweepRequest:
 def _phase_problems(request: SweepRequest) -> list[str]:
     """What is wrong with the fields of the phase: with the first value of each, and with every other value alone."""
     lists = {name: request.values(name, request.asked.get(name)) for name in request.of_phase}
+    if isinstance(request.model, Graph):
+        given = {name: values or None for name, values in lists.items()}
+        return asked_of_graph(request.model, {"phase": request.phase, **given})
+    if request.phase is None:
+        return [needs_phase()]
     first = {name: values[0] for name, values in lists.items() if values}
     problems: dict[str, None] = {}
     for name, values in {"": [None], **lists}.items():
