@@ -31,7 +31,10 @@ SELECTION = "selection"
 
 def workload(given: Any) -> Model | Graph:
     """The model or graph that is given, or the one that these words stand for. Raises InputError."""
-    return given if isinstance(given, Graph) else loaded("model", given, Model, load_workload)
+    if isinstance(given, Graph):
+        refuse([] if given.ops else [f"graph '{given.name}': has no op; add one"])
+        return given
+    return loaded("model", given, Model, load_workload)
 
 
 def asked_of_graph(graph: Graph, asked: Mapping[str, Any]) -> list[str]:
