@@ -8,6 +8,7 @@ ARCHIVE_RATIO = 100  # deflate reaches 1,000 on zeros; keys, queries and schedul
 BUCKETS = 2**16  # of a row's scores; the source has 20
 RULE_BYTES = 2**33  # of the keys that a rule runs on: 2 million tokens of 8 heads of 128 channels
 LAYERS = 10_000  # of a model; each is some 30 ops, written down one by one
+LINES = 10_000  # of a file of sections, such as another tool's configuration
 EXTENT = 2**31  # of a product that is written as text; a product of three of them is far beyond any machine
 BATCH = 2**20  # sequences at once
 TASKS = 2**17  # of a section

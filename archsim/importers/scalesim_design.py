@@ -35,6 +35,7 @@ DATAFLOWS = {"os": "output_stationary", "ws": "weight_stationary", "is": "input_
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 CALCULATED, AS_GIVEN = "CALC", "USER"
 
+MOST_TOLD = 16  # entries in a sentence of a report; more than a section of ours has
 CLOCK = "the file gives no clock, and SCALE-Sim counts cycles; 1 GHz makes a nanosecond of each"
 IDEAL = "memory is ideal, as in SCALE-Sim's cycles without stalls"
 PATHS = {
@@ -79,16 +80,16 @@ def _array(file: Sections) -> dict[str, Any]:
     found = {}
     for key, example in ((ROWS, "32"), (COLUMNS, "32"), (DATAFLOW, "ws")):
         entry = file.find(ARRAY, key)
-        if entry is None:
-            file.refuse(file.lines[ARRAY], f"[{ARRAY}]: missing key '{key}'; write for example '{key}: {example}'")
-        else:
+        if entry is not None:
             found[key] = entry
+        elif not any(f"did you mean '{key}'?" in told for _, told in file.problems):  # which says it already
+            file.refuse(file.lines[ARRAY], f"[{ARRAY}]: missing key '{key}'; write for example '{key}: {example}'")
     for entry in found.values():
         if entry.key != DATAFLOW and extent(entry.value) is None:
             _refuse(file, entry, WHOLE)
         if entry.key == DATAFLOW and entry.value not in DATAFLOWS:
             # SCALE-Sim runs it as os, and says nothing.
-            _refuse(file, entry, " or ".join(DATAFLOWS))
+            _refuse(file, entry, "os, ws or is")
     return {
         "rows": extent(found[ROWS].value) if ROWS in found else 1,
         "columns": extent(found[COLUMNS].value) if COLUMNS in found else 1,
@@ -132,7 +133,8 @@ def _left_out(file: Sections) -> Iterator[str]:
 
 def _told(entries: list[Entry]) -> str:
     """The entries as a report names them."""
-    return ", ".join(f"{entry.key} {shortened(entry.value)}" for entry in entries)
+    more = f" and {len(entries) - MOST_TOLD} more" if len(entries) > MOST_TOLD else ""
+    return ", ".join(f"{entry.key} {shortened(entry.value)}" for entry in entries[:MOST_TOLD]) + more
 
 
 def _switch(file: Sections, entry: Entry) -> bool:

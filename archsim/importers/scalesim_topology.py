@@ -156,8 +156,8 @@ def _of_two_forms(rows: Sequence[Row]) -> list[tuple[int, str]]:
     few, many, form, rest = products, others, "product", "convolutions"
     if len(products) > len(others):
         few, many, form, rest = others, products, "convolution", "products"
-    told = f"a {form} among {rest}, as in line {many[0].line}; a file has one of the two"
-    return [(row.line, f"{quoted(row.name)}: {told}; {FORMS}") for row in few]
+    told = f"has the columns of a {form} among {rest}, as in line {many[0].line}; a file has one of the two"
+    return [(row.line, f"{quoted(row.name)}: {told}") for row in few]
 
 
 def _named_apart(rows: Sequence[Row]) -> Iterator[Row]:

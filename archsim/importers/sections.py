@@ -1,7 +1,7 @@
 """Files of sections, `[section]`, and entries, `key: value` or `key = value`, with the line of each.
 
-Knows the form of such files; does not know what the keys mean. Not Python's configparser, which stops at the first
-mistake.
+Knows the form of such files; does not know what the keys mean. Not Python's configparser, which stops at the
+first mistake.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from archsim.errors import DesignError
 from dataflow.errors import guess, quoted
+from dataflow.name import LONGEST_NAME
+from kernels.limits import LINES, beyond
 
 
 class Entry(NamedTuple):
@@ -24,11 +27,14 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sections:
-    """What a file holds: the line of each section, the entries in their order, and the problems by their lines."""
+    """What a file holds: the line of each section, the entries, and the problems by their lines.
+
+    Entries are found by section and key, the key in lower case: its case is free.
+    """
 
     path: str
     lines: dict[str, int] = field(default_factory=dict)
-    entries: list[Entry] = field(default_factory=list)
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     problems: list[tuple[int, str]] = field(default_factory=list)
 
     def refuse(self, line: int, message: str) -> None:
@@ -36,12 +42,12 @@ class Sections:
         self.problems.append((line, f"{self.path}:{line}: {message}"))
 
     def find(self, section: str, key: str) -> Entry | None:
-        """The first entry of this key, if there is one; the case of a key is free."""
-        return next((e for e in self.entries if (e.section, e.key.lower()) == (section, key.lower())), None)
+        """The entry of this key, if there is one."""
+        return self.entries.get((section, key.lower()))
 
     def of(self, section: str) -> Iterator[Entry]:
         """The entries of a section."""
-        return (entry for entry in self.entries if entry.section == section)
+        return (entry for entry in self.entries.values() if entry.section == section)
 
     def messages(self) -> list[str]:
         """The problems in the order of the file."""
@@ -49,9 +55,15 @@ class Sections:
 
 
 def read_sections(text: str, *, path: str, known: Mapping[str, Sequence[str] | None]) -> Sections:
-    """What the text holds; `known` has the keys of each section that there may be, or None where any key may stand."""
+    """What the text holds; `known` has the keys of each section that there may be, or None where any key may stand.
+
+    Raises DesignError for a text of too many lines; other problems are noted in what it returns.
+    """
     found, section = Sections(path), ""
-    for line, written in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
+    rows = text.removeprefix("\ufeff").split("\n")
+    if problem := beyond(len(rows), LINES, of="lines", instead="a file of sections has some dozens"):
+        raise DesignError(f"{path}: {problem}")
+    for line, written in enumerate(rows, start=1):
         words = written.strip()
         if not words or words[0] in "#;":
             continue
@@ -77,6 +89,8 @@ def _add(
     key, value = words[:at].strip(), words[at + 1 :].strip()
     if not at or not value:
         found.refuse(line, f"expected [section] or 'key: value', got {quoted(words)}")
+    elif len(key) > LONGEST_NAME:
+        found.refuse(line, f"expected a key of at most {LONGEST_NAME} characters, got {quoted(key)}")
     elif not section:
         found.refuse(line, f"{quoted(key)} stands before the first section; write one of [{'], ['.join(known)}] above")
     elif section in known:
@@ -88,4 +102,4 @@ def _add(
         elif before := found.find(section, key):
             found.refuse(line, f"[{section}] {key}: is given twice, first in line {before.line}; give it once")
         else:
-            found.entries.append(Entry(section, spelt[key.lower()], value, line))
+            found.entries[section, key.lower()] = Entry(section, spelt[key.lower()], value, line)

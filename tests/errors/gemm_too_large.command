@@ -1,0 +1,1 @@
+2 simulate systolic_array gemm:1x1x9999999999999999999

@@ -1,0 +1,1 @@
+2 simulate toy toy_llm --context 3

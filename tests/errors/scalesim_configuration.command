@@ -1,0 +1,1 @@
+2 check scalesim_configuration.cfg

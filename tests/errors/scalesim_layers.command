@@ -1,0 +1,1 @@
+2 simulate systolic_array scalesim_layers.csv
