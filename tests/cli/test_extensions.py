@@ -63,7 +63,7 @@ def test_it_is_listed_with_its_file_alone(file, said):
 
 
 CHECKED = {
-    "top_k_sorter": ("sorting_retrieval", "10: units.ksort: unknown kind 'top_k_sorter'; kinds are: arrivals, "),
+    "top_k_sorter": ("sorting_retrieval", "10: units.ksort: unknown kind 'top_k_sorter'; kinds are: array, arrivals, "),
     "row_wise_op": ("capped", "8: units.vec.ops: 'softcap' is no element-wise op kind; those are: embedding, "),
     "mapper": ("capped", "5: mapper: unknown mapper 'row_blocks'; mappers are: retrieval, streaming, "),
     "rule": ("strided", "3: algorithm: expected 'full', "),
@@ -254,7 +254,7 @@ def test_a_model_by_the_mapper_of_a_file_computes_its_graph(rows, batch, added):
 
 def test_a_design_is_read_once_its_kind_is_known(added):
     path = f"{HERE}/sorting_retrieval.yaml"
-    with pytest.raises(DesignError, match="unknown kind 'top_k_sorter'; kinds are: arrivals, channel, "):
+    with pytest.raises(DesignError, match="unknown kind 'top_k_sorter'; kinds are: array, arrivals, channel, "):
         load_design(path)
     before = load_design("toy")
     added(FILES["top_k_sorter"])
