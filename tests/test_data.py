@@ -72,9 +72,15 @@ RUNS = {
 }  # fmt: skip
 
 
+PRODUCTS = ("systolic_array",)  # designs that run products and no model
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_every_design_runs_a_model_made_for_it(name):
     design = archsim.load_design(name)
+    if name in PRODUCTS:
+        assert run(design, "gemm:3x5x7").cycles > 0
+        return
     made_for, phases = RUNS[design.mapper]
     model = archsim.load_model(made_for)
     for phase in phases:
