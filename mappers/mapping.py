@@ -50,9 +50,14 @@ class Mapping(Sourced):
     assumed: dict[str, str] = Field(default_factory=dict, description="dotted path -> why this number was assumed")
     fitted: dict[str, Fitted] = Field(default_factory=dict, description="dotted path -> the point it was fitted to")
 
-    def of(self, op: Op) -> tuple[str, OpMapping] | None:
-        """The first entry that names this op, with its key."""
-        return next(((key, one) for key, one in self.ops.items() if fnmatchcase(op.name, key)), None)
+    def of(self, op: Op) -> OpMapping | None:
+        """The first entry that names this op."""
+        return next((one for key, one in self.ops.items() if self.names(key, op)), None)
+
+    @staticmethod
+    def names(key: str, op: Op) -> bool:
+        """True where an entry of this key is for the op."""
+        return fnmatchcase(op.name, key)
 
     def __str__(self) -> str:
         return self.name

@@ -14,8 +14,9 @@ from archsim.engine.result import Stuck
 from archsim.errors import MappingError
 from archsim.run.capacity import held
 from archsim.units import Unit
+from dataflow.errors import refuse
 from dataflow.graph import Graph, Op
-from dataflow.op import OP_KINDS, Work
+from dataflow.op import Work
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
 from mappers.build.checks import check_capacity
@@ -26,6 +27,7 @@ from mappers.mapper import Mapper, option
 from mappers.mapping import Mapping, OpMapping, mapping_of
 from mappers.temporal import add_op, check_design
 from mappers.tiled.builder import TiledBuilder
+from mappers.tiled.fit import key_of, misfits, nest_of
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS, Moved, moved_by
 from mappers.tiled.search import Choice, Estimates, Product, best, lies_in
@@ -56,6 +58,8 @@ class Tiled(Mapper):
         groups = layers_of(graph.ops.values())
         stored, passed = stored_by_home(graph, design, groups)
         check_capacity(held(stored), design, graph)
+        if self.mapping is not None:
+            refuse(misfits(self.mapping, graph, design, groups), MappingError)
         planner = _Planner(self, graph, design)
 
         def made(lying: Lying) -> Made:
@@ -97,47 +101,56 @@ class _Planner:
         previous: list[str] = []  # the op before this one
         before_previous: list[str] = []
         loads = 0
+        # Of a section with the weights of one op none is loaded beside another.
+        several = sum(op.kind in PRODUCTS for op in ops) > 1
         for op in ops:
-            name, unit = name_within(op), builder.unit_for(op.kind, f"op '{op.name}'", op)
-            moved = moved_by(builder, op, unit) if op.kind in PRODUCTS else []
-            learned = any(one.role.learned for one in moved)
-            mapped = self._mapped(builder, op, unit, moved) if op.kind in PRODUCTS else None
-            ahead_of = mapped is not None and mapped.ahead == "next_op" and learned
-            ahead = Ahead(f"ahead {loads % 2}", before_previous if ahead_of else previous)
-            loads += learned
-            if mapped is not None:
+            name, given = name_within(op), self._given(op)
+            unit = given.unit if given else builder.unit_for(op.kind, f"op '{op.name}'", op)
+            if op.kind in PRODUCTS:
+                moved = moved_by(builder, op, unit)
+                mapped = self._mapped(builder, op, unit, moved, given, several=several)
+                learned = any(one.role.learned for one in moved)
+                after_load = before_previous if mapped.ahead == "next_op" else previous
                 done = builder.tiled(
-                    op, name, unit, moved, _nest(op, mapped), servers=mapped.servers, buffers=mapped.buffers,
-                    after=previous, ahead=ahead,
+                    op, name, unit, moved, nest_of(op, mapped), servers=mapped.servers, buffers=mapped.buffers,
+                    after=previous, ahead=Ahead(f"ahead {loads % 2}", after_load),
                 )  # fmt: skip
+                loads += learned
             else:
                 operands, results = builder.operands(op, unit), builder.results(op, unit)
+                ahead = Ahead(f"ahead {loads % 2}", previous)
+                loads += any(one.role.learned for one in operands)
                 done = add_op(builder, op, name, unit, operands, results, after=previous, ahead=ahead)
             before_previous, previous = previous, done
         return builder.section("layers" if len(builder.scopes) > 1 else ops[0].name)
 
-    def _mapped(self, builder: TiledBuilder, op: Op, unit: str, moved: Sequence[Moved]) -> OpMapping:
+    def _given(self, op: Op) -> OpMapping | None:
+        """What the mapping says of a product; what it says of other ops is refused."""
+        return self.mapper.mapping.of(op) if self.mapper.mapping and op.kind in PRODUCTS else None
+
+    def _mapped(
+        self, builder: TiledBuilder, op: Op, unit: str, moved: Sequence[Moved], given: OpMapping | None, *,
+        several: bool,
+    ) -> OpMapping:  # fmt: skip
         """How a product is mapped: as the mapping says, or as is estimated to take least."""
-        given = self.mapper.mapping.of(op) if self.mapper.mapping else None
-        servers = given[1].servers if given else _servers(self.design.units[unit], op.work)
-        buffers = given[1].buffers if given else self.mapper.buffers
-        ahead = given[1].ahead if given else self.mapper.ahead
         memories = {memory for one in moved if (memory := lies_in(self.design, one))}
-        room = {memory: builder.room_for_tiles(memory) for memory in memories}
-        asked = Product(op, self.design, unit, servers, moved, room, buffers, ahead == "next_op")
+        asked = Product(
+            op, self.design, unit, given.servers if given else _servers(self.design.units[unit], op.work), moved,
+            {memory: builder.room_for_tiles(memory) for memory in memories},
+            given.buffers if given else self.mapper.buffers,
+            (given.ahead if given else self.mapper.ahead) == "next_op" and several,
+        )  # fmt: skip
         if given:
-            one = given[1]
+            one, choice = given, Estimates(asked).of(nest_of(op, given))
         else:
             choice = self._best(builder, asked)
             one = OpMapping(
-                unit=unit, servers=servers, tile=dict(choice.nest.tile), order=choice.nest.order, buffers=buffers,
-                ahead=ahead,
+                unit=unit, servers=asked.servers, tile=dict(choice.nest.tile), order=choice.nest.order,
+                buffers=asked.buffers, ahead="next_op" if asked.ahead else "op",
             )  # fmt: skip
-        nest = _nest(op, one)
-        builder.estimated += (took := Estimates(asked).of(nest).cycles)
-        builder.least += took
-        key = f"{builder.scopes[0].rstrip('0123456789.')}*.{name_within(op)}" if len(builder.scopes) > 1 else op.name
-        self.ops[key] = one
+        builder.estimated += choice.cycles
+        builder.least += choice.cycles
+        self.ops[key_of(op, builder.scopes)] = one
         return one
 
     def _best(self, builder: TiledBuilder, asked: Product) -> Choice:
@@ -161,10 +174,6 @@ class _Planner:
         result = simpy_engine.run(flatten(alone.section(asked.op.name), self.design))
         assert not isinstance(result, Stuck), "tiles wait for places that come free"
         return result.cycles
-
-
-def _nest(op: Op, one: OpMapping) -> Nest:
-    return Nest({axis: op.work[axis] for axis in OP_KINDS[op.kind].axes}, one.tile, one.order)
 
 
 def _servers(unit: Unit, item: Work) -> int:
