@@ -34,7 +34,7 @@ class Array(Unit):
     Not modelled: a fold cut short where a mask leaves nothing to do, the ports of the memory beside the array.
     """
 
-    kinds = ("matmul", "attention_scores", "attention_values")
+    kinds = ("matmul", "attention_scores", "attention_sums")
 
     kind: Literal["array"]
     rows: Count = Field(description="multiply-adds down the array")

@@ -1,4 +1,4 @@
-"""Attention, softmax(q k^T / sqrt(qk_dim)) v, whole or as the two passes of an engine that keeps its scores.
+"""Attention, softmax(q k^T / sqrt(qk_dim)) v, whole or in passes: two of one engine, or three of units side by side.
 
 The extents keep its shape: sequences, heads, KV heads that groups of heads share, queries and keys of a sequence, and
 the widths of keys and of values. The mask says which pairs of a query and a key count.
@@ -79,12 +79,14 @@ def _evaluate(x: Operands) -> np.ndarray:
     return np.concatenate(outputs).reshape(len(x.inputs[0]), -1)
 
 
-def _record(meaning: str, count: Callable[[Work], Counts], shape: ShapeRule | None = None) -> OpKind:
+def _record(
+    meaning: str, count: Callable[[Work], Counts], shape: ShapeRule | None = None, *, elementwise: bool = False
+) -> OpKind:  # fmt: skip
     return OpKind(
         meaning=meaning, extents=EXTENTS, defaults={"batch": 1, "kv_heads": "heads", "v_dim": "qk_dim"}, masked=True,
         count=count, elements=_scored, shape=shape, attributes=EXTENTS[:3], optional=("causal", "window"),
         axes=("batch", "heads", "queries", "keys"), sums=("keys",), evaluate=_evaluate if shape else None,
-        reads=_keys_read if shape else None,
+        reads=_keys_read if shape else None, elementwise=elementwise,
     )  # fmt: skip
 
 
@@ -97,5 +99,11 @@ KINDS = {
     "attention_scores": _record("the first pass: q k^T", lambda w: {"mac": _scored(w) * w["qk_dim"]}),
     "attention_values": _record(
         "the second pass: exp, and the sum of values", lambda w: {"mac": _scored(w) * w["v_dim"], "exp": _scored(w)}
+    ),
+    "attention_softmax": _record(
+        "the second pass of three: exp, element by element", lambda w: {"exp": _scored(w)}, elementwise=True
+    ),
+    "attention_sums": _record(
+        "the third pass of three: the sum of values by their weights", lambda w: {"mac": _scored(w) * w["v_dim"]}
     ),
 }

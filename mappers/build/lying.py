@@ -23,7 +23,7 @@ from dataflow.schedule import Schedule
 from mappers.build.checks import check_schedule
 from mappers.build.layers import Group, name_within
 from mappers.build.pieces import PLACES
-from mappers.build.placement import homes_of, memories_beside, memories_outward, unit_for, way_in
+from mappers.build.placement import homes_of, memories_beside, memories_outward, reader_of, way_in
 
 # Parts of a memory that are kept for the pieces that pass it: the one that serves best.
 FOR_PIECES = (Fraction(1, 3), Fraction(2, 3), Fraction(1))
@@ -101,7 +101,7 @@ def stored_by_home(
                 role = graph.in_memory(name).role
                 if role not in roles:
                     continue
-                unit = unit or unit_for(design, op.kind, where, op=op, graph=graph)
+                unit = unit or reader_of(design, op, graph)
                 way = way_in(design, unit, role, where)
                 passed.update(way[1:])
                 # The layers that repeat have tensors of their own.

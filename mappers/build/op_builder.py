@@ -18,8 +18,8 @@ from dataflow.pattern import sequence
 from dataflow.role import Role
 from mappers.build.layers import name_within
 from mappers.build.lying import Lying
-from mappers.build.pieces import MOST_PIECES, OpPiece, best_size, cut, even
-from mappers.build.placement import Way, memories_beside, unit_for, way_from, way_in, way_of_activation
+from mappers.build.pieces import MOST_PIECES, OpPiece, Worker, best_size, cut, even
+from mappers.build.placement import Way, memories_beside, reader_of, way_from, way_in, way_of_activation
 from mappers.build.section_builder import SectionBuilder, Tokens
 
 IDEAL = "bytes of an ideal memory, or of roles without a home"
@@ -114,7 +114,7 @@ class OpBuilder(SectionBuilder):
             return []
         reader = next((one for one in self.graph.ops.values() if not caches.isdisjoint(one.inputs)), op)
         where = f"op '{op.name}'"
-        reads = unit_for(self.design, reader.kind, f"op '{reader.name}'", op=reader, graph=self.graph)
+        reads = reader_of(self.design, reader, self.graph)
         homes = way_in(self.design, reads, Role.CACHE, where)[:1]
         ways = [way_from(self.design, home, unit, Role.CACHE, where) for home in homes]
         return [Operand(way, self.graph.bytes_stored(op), Role.CACHE) for way in ways if way]
@@ -146,7 +146,8 @@ class OpBuilder(SectionBuilder):
         whole = [one for one in operands if of_rows and one.role.learned and not one.role.gathered]
         spilled = [one for one in results if one.role is not Role.CACHE]
         passing = [*(one for one in operands if one not in whole), *spilled]
-        pieces, tiles = self._pieces(op, passing, unit, least=OVERLAPPED if spilled else 1)
+        least = OVERLAPPED if spilled else 1
+        pieces, tiles = self.pieces(op, passing, self.design.units[unit], least=least)
         first = self.compute(name, [(item, n) for item, _, n in pieces], after, unit=unit, op=name, tiles=tiles)
         firings = sum(n for _, _, n in pieces)
         largest = _largest(passing)
@@ -172,8 +173,8 @@ class OpBuilder(SectionBuilder):
     def load_name(self, name: str, operand: Operand, operands: Sequence[Operand]) -> str:
         return f"load {name}" if operand is operands[0] else f"load {name} {operand.role} of {operand.way[0]}"
 
-    def _pieces(
-        self, op: Op, passing: Sequence[Operand], unit: str, *, least: int
+    def pieces(
+        self, op: Op, passing: Sequence[Operand], unit: Worker, *, least: int
     ) -> tuple[Sequence[OpPiece], tuple[Box, ...]]:
         """The op cut into so many pieces at least of what passes the chip, and its tiles, if any."""
         largest = _largest(passing)
@@ -181,7 +182,7 @@ class OpBuilder(SectionBuilder):
             return [(op.work, 0, 1)], ()
         total, size = sum(one.size for one in passing), largest.size
         room = min(self.room(one.way, total) for one in passing)
-        stages = [self.design.units[name] for name in (*largest.way, unit)]
+        stages: list[Worker] = [*(self.design.units[name] for name in largest.way), unit]
         # All of them come or go in as many pieces, so the largest has its share of the room.
         most = min(room * size // total, -(-size // least))
         places = self.lying.queue_places

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from archsim.units import CoreArray, Unit
+from archsim.units import CoreArray
 from dataflow.graph import Op
 from dataflow.op import OP_KINDS, Box, Work, computes, work
 
 PLACES = 2  # of pieces between two stages
 MOST_PIECES = 1024  # beyond, the first piece and the last are a thousandth of the whole
 SLACK = 1000  # a larger piece may cost this part of the time: fewer pieces are fewer firings
+
+
+
+class Worker(Protocol):
+    """What does work in pieces: a unit, or several that pass them on."""
+
+    @property
+    def count(self) -> int:
+        """Identical servers."""
+
+    @property
+    def latency_cycles(self) -> int:
+        """Cycles from the end of a piece until it is there."""
+
+    @property
+    def does(self) -> tuple[str, ...]:
+        """The op kinds that it does."""
+
+    def cycles(self, work: Work, servers: int = 1) -> int:
+        """Cycles of a piece."""
+
 
 OpPiece = tuple[Work, int, int]  # work of a piece, bytes of the operands that it reads, how many such pieces
 
@@ -26,7 +48,7 @@ def chunks(total: int, size: int) -> list[tuple[int, int]]:
 
 
 def best_size(
-    size: int, most: int, cut: Callable[[int], Sequence[OpPiece]], stages: Sequence[Unit], *, places: int = PLACES,
+    size: int, most: int, cut: Callable[[int], Sequence[OpPiece]], stages: Sequence[Worker], *, places: int = PLACES,
     beside: Sequence[Sequence[int]] = (),
 ) -> tuple[int, int]:  # fmt: skip
     """The bytes of a piece, at most `most`, with which `size` bytes pass the stages soonest; the largest of equals.
@@ -54,7 +76,7 @@ def best_size(
 
 
 def _time(
-    pieces: Sequence[OpPiece], stages: Sequence[Unit], places: int, beside: Sequence[Sequence[int]] = ()
+    pieces: Sequence[OpPiece], stages: Sequence[Worker], places: int, beside: Sequence[Sequence[int]] = ()
 ) -> int:
     """Cycles, times the places of a queue, until all pieces have passed the stages one after another."""
     *carriers, unit = stages
@@ -85,11 +107,11 @@ def _time(
     return done
 
 
-def _carries(carrier: Unit, size: int) -> int:
+def _carries(carrier: Worker, size: int) -> int:
     return carrier.cycles(work(carrier.does[0], bytes=size)) if size else 0
 
 
-def cut(op: Op, size: int, most: int, unit: Unit) -> tuple[list[OpPiece], tuple[Box, ...]]:
+def cut(op: Op, size: int, most: int, unit: Worker) -> tuple[list[OpPiece], tuple[Box, ...]]:
     """The op cut so that each piece reads at most `most` of its `size` bytes from memory, and its tiles, if any.
 
     Where the kind cannot be cut, it is one piece. Products of a core array are cut in whole multiples of its trees.
@@ -158,7 +180,7 @@ def cut_attention(whole: Work, size: int, most: int) -> list[OpPiece]:
     return pieces
 
 
-def _tile(k: int, n: int, elements: int, unit: Unit) -> tuple[int, int]:
+def _tile(k: int, n: int, elements: int, unit: Worker) -> tuple[int, int]:
     """Outputs and inputs of a piece of at most this many weights; whole multiples of the trees where they fit."""
     trees, inputs = (unit.trees, unit.inputs) if isinstance(unit, CoreArray) else (1, 1)
     if elements >= k * min(n, trees):

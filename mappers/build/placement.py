@@ -19,6 +19,20 @@ from dataflow.role import Role
 Way = tuple[str, ...]  # names of memories and channels, from the home of a tensor inward to the unit
 T = TypeVar("T")
 
+FIRST_PASS = {"attention": "attention_scores"}  # of kinds that units do in passes
+
+
+def reader_of(design: Design, op: Op, graph: Graph) -> str:
+    """The unit that reads the operands of an op: that of the op, or of its first pass where no unit does it whole.
+
+    Raises MappingError as unit_for.
+    """
+    where, first = f"op '{op.name}'", FIRST_PASS.get(op.kind, "")
+    does = {kind for unit in design.units.values() for kind in unit.does}
+    if op.kind not in does and first in does:
+        return unit_for(design, first, where)
+    return unit_for(design, op.kind, where, op=op, graph=graph)
+
 
 def unit_for(design: Design, kind: str, where: str, *, op: Op | None = None, graph: Graph | None = None) -> str:
     """The unit that does this op, or work of this kind that a mapper adds.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from archsim.units import Memory
 from dataflow.graph import Op
 from dataflow.op import OP_KINDS, work
+from dataflow.order import Repeat
 from dataflow.pattern import sequence
 from dataflow.role import Role
+from dataflow.section import Section
+from dataflow.task import Task
 from mappers.build.op_builder import Ahead, OpBuilder, each_size
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import Moved
@@ -18,7 +22,27 @@ from mappers.tiled.search import lies_in
 
 @dataclass(slots=True)
 class TiledBuilder(OpBuilder):
-    """A section in the making whose products run in tiles."""
+    """A section in the making whose products run in tiles.
+
+    `interleaved` names the tasks of a unit whose firings take turns: each with the one that follows it a firing later.
+    """
+
+    interleaved: dict[str, str] = field(default_factory=dict)
+
+    def section(self, name: str) -> Section:
+        """As SectionBuilder.section, with the orders of units whose tasks take turns."""
+        made = OpBuilder.section(self, name)  # super() does not know a class with slots
+        units = {self.tasks[task].unit for task in self.interleaved}
+        return replace(made, orders={unit: tuple(self._order(unit)) for unit in units}) if units else made
+
+    def _order(self, unit: str) -> Iterator[Any]:
+        behind = set(self.interleaved.values())
+        for task in (task for task in self.tasks.values() if task.unit == unit):
+            if follower := self.interleaved.get(task.name):
+                # The firings that are not shared are launches, and come first.
+                yield from turns(task, self.tasks[follower])
+            elif task.name not in behind:
+                yield task.name, task.firings
 
     def room_for_tiles(self, memory: str) -> int:
         """Bytes of a memory that the tiles of an op may take."""
@@ -123,6 +147,17 @@ class TiledBuilder(OpBuilder):
         self.stream(name, load, buffers, gives=sequence((0, first), *freed), initial=buffers, name=f"{load} freed")
         stored = sequence(*((int(not good), n) for (_, _, good), n in visits))
         self.stream(store, load, nest.stays(one.axes), gives=stored)
+
+
+def turns(one: Task, follower: Task) -> Iterator[Any]:
+    """The turns of two tasks of as many pieces: each piece of the follower after the next piece of the other one."""
+    launches = [(task.name, sum(n for item, n in task.work if item.kind == "enter")) for task in (one, follower)]
+    yield from ((name, n) for name, n in launches if n)
+    pieces = one.firings - launches[0][1]
+    yield one.name, 1
+    if pieces > 1:
+        yield Repeat(((one.name, 1), (follower.name, 1)), pieces - 1)
+    yield follower.name, 1
 
 
 def _stay(token: int, steps: int, many: int) -> list[tuple[int, int]]:

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from archsim.design.design import Design
-from archsim.engine import simpy_engine
-from archsim.engine.flat import flatten
-from archsim.engine.result import Stuck
 from archsim.errors import MappingError
 from archsim.run.capacity import held
 from archsim.units import Unit
@@ -26,6 +23,7 @@ from mappers.build.op_builder import IDEAL, Ahead
 from mappers.mapper import Mapper, option
 from mappers.mapping import Mapping, OpMapping, mapping_of
 from mappers.temporal import add_op, check_design
+from mappers.tiled.attention import add_attention, in_passes
 from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.fit import key_of, misfits, nest_of
 from mappers.tiled.nest import Nest
@@ -105,6 +103,9 @@ class _Planner:
         several = sum(op.kind in PRODUCTS for op in ops) > 1
         for op in ops:
             name, given = name_within(op), self._given(op)
+            if op.kind == "attention" and in_passes(self.design):
+                before_previous, previous = previous, add_attention(builder, op, name, after=previous)
+                continue
             unit = given.unit if given else builder.unit_for(op.kind, f"op '{op.name}'", op)
             if op.kind in PRODUCTS:
                 moved = moved_by(builder, op, unit)
@@ -166,6 +167,10 @@ class _Planner:
 
     def _run(self, builder: TiledBuilder, asked: Product, nest: Nest) -> int:
         """The cycles that the product takes by itself."""
+        from archsim.engine import simpy_engine  # here, because most commands run nothing and start faster without it
+        from archsim.engine.flat import flatten
+        from archsim.engine.result import Stuck
+
         alone = TiledBuilder(self.graph, self.design, builder.scopes, ops=[asked.op], lying=builder.lying)
         alone.tiled(
             asked.op, asked.op.name, asked.unit, asked.moved, nest, servers=asked.servers, buffers=asked.buffers,

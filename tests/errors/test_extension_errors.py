@@ -142,7 +142,7 @@ MISTAKES = {
     ),
     "option of an unknown type": (
         "mapper", "depth: int", "depth: float", 12,
-        "mapper 'own': option 'depth': its type is none of int, bool, Literal of words, Selection",
+        "mapper 'own': option 'depth': its type is none of int, bool, Literal of words, Selection, Mapping",
     ),
     "option without meaning": (
         "mapper", 'option("how deep", default=1)', "1", 12,
