@@ -103,6 +103,7 @@ class TiledBuilder(OpBuilder):
         else:
             # The first stay waits for nobody, so one signal is there at the start; the last one is left over.
             self.stream(last, reader, buffers + 1, takes=sequence(*takes), initial=1)
+            self._last[reader].append(last)  # what comes after the op waits for its last tile to be read
 
     def _leave(
         self, op: Op, name: str, one: Moved, nest: Nest, first: int, buffers: int, place: int
