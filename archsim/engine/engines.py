@@ -12,7 +12,7 @@ from dataflow.errors import InputError, quoted
 ENGINES = ("compiled", "simpy")  # take every section
 OWN_UNITS = ("recurrence",)  # take those in which every task has a unit of its own
 NAMES = ("auto", *ENGINES, *OWN_UNITS)
-# SimPy runs these in about 15 s (0.3 to 0.6 million a second), compiling the engine takes 25 s and more.
+# SimPy runs these in 7 to 15 s (0.3 to 0.7 million a second), about as long as compiling the engine takes.
 COLD_FIRINGS = 5_000_000
 
 _cold_runs: list[int] = []  # firings of the runs of this process for which SimPy took the place of the cold engine

@@ -37,6 +37,10 @@ class CoreArray(Unit):
         """Products, comparisons, and everything that a lane does element by element."""
         return ("matmul", "attention", *elementwise_kinds(), "score", "compare")
 
+    def tile(self, work: Work) -> dict[str, int]:
+        """Of a matmul the inputs and outputs that the trees of a core take at once."""
+        return {"k": self.inputs, "n": self.trees} if work.kind == "matmul" else {}
+
     def _cycles(self, work: Work) -> Fraction | int:
         if work.kind == "matmul":
             steps = work["batch"] * work["m"] * ceil_div(work["k"], self.inputs) * ceil_div(work["n"], self.trees)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from archsim.design.design import Design
+from archsim.engine import run
+from archsim.engine.flat import flatten
 from archsim.errors import MappingError
 from archsim.run.capacity import held
 from archsim.units import Unit
@@ -167,18 +169,12 @@ class _Planner:
 
     def _run(self, builder: TiledBuilder, asked: Product, nest: Nest) -> int:
         """The cycles that the product takes by itself."""
-        from archsim.engine import simpy_engine  # here, because most commands run nothing and start faster without it
-        from archsim.engine.flat import flatten
-        from archsim.engine.result import Stuck
-
         alone = TiledBuilder(self.graph, self.design, builder.scopes, ops=[asked.op], lying=builder.lying)
         alone.tiled(
             asked.op, asked.op.name, asked.unit, asked.moved, nest, servers=asked.servers, buffers=asked.buffers,
             after=(), ahead=Ahead("ahead", ()),
         )  # fmt: skip
-        result = simpy_engine.run(flatten(alone.section(asked.op.name), self.design))
-        assert not isinstance(result, Stuck), "tiles wait for places that come free"
-        return result.cycles
+        return run(flatten(alone.section(asked.op.name), self.design)).cycles
 
 
 def _servers(unit: Unit, item: Work) -> int:

@@ -19,8 +19,8 @@ from mappers.tiled.nest import Nest
 from mappers.tiled.operands import Moved
 
 MOST_STEPS = 4096  # tiles of an op; smaller ones are simulated longer and rarely run sooner
-SHORT = 64  # steps; with more the estimate is near, and running them would take longer than it saves
-MOST_RUNS = 32  # of short nests
+SHORT = 2048  # steps; with more the estimate is nearer, and running them takes longer
+MOST_RUN = 8192  # steps of all short nests that are run for a product
 SLACK = 1.5  # a short nest may take so many times its estimate
 EVEN_CUTS = 8  # an extent is cut into 1, 2, 3 ... so many equal parts, and by powers of two
 
@@ -96,7 +96,7 @@ def best(
     """The choice of least cost: cycles, or bytes; of equals that with fewer bytes, then cycles, then tiles.
 
     Short nests are measured by `run`, the simulated cycles of one, in order of their estimates until none can be less:
-    where few tiles follow one another, the estimate leaves out how their first and last ones meet.
+    the estimate leaves out how tiles of several operands meet in a memory, which matters most where they are few.
     None where not even the smallest tile fits. Deterministic.
     """
     estimates = Estimates(asked)
@@ -105,12 +105,12 @@ def best(
     if cost == "bytes":
         return min(_candidates(asked, estimates), key=lambda one: (one.bytes, *_rank(one)), default=None)
     found = sorted(_candidates(asked, estimates, beyond=SLACK), key=_rank)
-    chosen, runs = None, 0
+    chosen, steps = None, 0
     for one in found:
-        if chosen is not None and (one.cycles >= chosen.cycles or runs == MOST_RUNS):
+        if chosen is not None and (one.cycles >= chosen.cycles or steps > MOST_RUN):
             break
         if one.nest.steps <= SHORT:
-            one, runs = one._replace(cycles=run(one.nest)), runs + 1
+            one, steps = one._replace(cycles=run(one.nest)), steps + one.nest.steps
         if chosen is None or _rank(one) < _rank(chosen):
             chosen = one
     return chosen
