@@ -9,6 +9,8 @@ RUNS = {
     "a100": ("llama3_8b", {"decode": {"context": 512}, "prefill": {"prompt": 64}}),
     "agx_orin": ("videollm_online_8b", {"decode": {"context": 512}, "frame": {"context": 300}}),
     "streaming_machine": ("toy_llm", {"attention": {"prompt": 8, "context": 8}}),
+    "systolic_array": ("qwen2_7b", {"decode": {"context": 300}, "prefill": {"prompt": 40}}),
+    "systolic_two_level": ("llama2_7b", {"decode": {"context": 300}, "prefill": {"prompt": 40}}),
     "tellme_kv260": ("bitnet_b158_large", {"decode": {"context": 64}, "prefill": {"prompt": 16}}),
     "toy": ("toy_llm", {"decode": {"context": 16}, "prefill": {"prompt": 8}, "question": {"context": 9, "prompt": 3}}),
     "toy_retrieval": ("toy_video", {"decode": {"context": 24}, "frame": {"context": 24}, "prefill": {"prompt": 16}}),
