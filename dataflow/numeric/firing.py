@@ -16,7 +16,8 @@ from dataflow.numeric.cover import Cover
 from dataflow.op import OP_KINDS, Box, Work, computes
 from dataflow.task import Served, Task
 
-PASSES = ("attention_scores", "attention_values", "attention_softmax", "attention_sums")
+LAST_PASS = "attention_sums"  # of three; without tiles it stands for the whole
+PASSES = ("attention_scores", "attention_values", "attention_softmax", LAST_PASS)
 Counted = tuple[Work, int, tuple[int, ...]]  # the work of an op, its places, and those that a part of it may count
 
 

@@ -15,7 +15,7 @@ from math import prod
 from dataflow.errors import ScheduleError, refuse
 from dataflow.graph import Graph, Op
 from dataflow.numeric.cover import Cover, Cuts, box_below, cuts_of, whole_of
-from dataflow.numeric.firing import Counted, Part, Placed, check_axes, does, kinds_by_op
+from dataflow.numeric.firing import LAST_PASS, Counted, Part, Placed, check_axes, does, kinds_by_op
 from dataflow.op import OP_KINDS, Box, Work, computes
 from dataflow.pattern import side_by_side
 from dataflow.schedule import Schedule
@@ -44,7 +44,8 @@ def steps(schedule: Schedule) -> Iterator[Step]:
     not that of its tile, if tiles that add to a sum overlap, if the tiles of an op leave a gap at the end, or if the
     schedule leaves out work of the graph.
     """
-    if schedule.skipped:
+    # Bytes that no memory reads are of no matter here.
+    if any(schedule.left_out().get(what) for what in ("mac", "flop", "exp")):
         counts = [(", ".join(f"{n:,} {what}" for what, n in skip.counts.items()), skip) for skip in schedule.skipped]
         left = "; ".join(f"{told}: {skip.reason}" for told, skip in counts)
         raise ScheduleError(
@@ -158,7 +159,7 @@ class _Progress:
             for kind, cover in part.covers.items():
                 if not part.served.tiles:
                     cover.counts += 1
-                    yield Step(part.op, kind, whole_of(part.op.work), whole=kind == part.op.kind)
+                    yield Step(part.op, kind, whole_of(part.op.work), whole=kind in (part.op.kind, LAST_PASS))
                 cover.end(self.run, task.name)
 
     def _tiles(self, task: Task, parts: Sequence[Part]) -> Iterator[Step]:
