@@ -44,5 +44,5 @@ def test_a_decoder_in_tiles_gives_its_numbers(design: str, model: str) -> None:
     for graph in (dataflow.prefill(network, prompt=7), dataflow.decode(network, context=9)):
         schedule = mappers.lower(graph, on, mapper="tiled")
         if design == "systolic_two_level":
-            assert max(task.firings for section in schedule.sections for task in section.tasks) > 16
+            assert max(task.firings for section in schedule.sections for task in section.tasks) > 8
         check(schedule, seed=3)
