@@ -59,6 +59,16 @@ class Array(Unit):
         """Products of matrices, those of attention among them; and the fill of an op whose folds overlap."""
         return (*self.kinds, "enter") if self.folds == "overlapped" else self.kinds
 
+    @property
+    def convention(self) -> str:
+        """What a fold costs, in words: published tools differ, so a figure says which of them it follows."""
+        if self.folds == "overlapped":
+            return "folds overlap: one fill for an op"
+        if self.folds == "ragged":
+            return "each fold takes its fill and drain by the rows and columns that it uses, as in STONNE"
+        loads = "" if self.dataflow == "output_stationary" else ", after its stationary operand is loaded"
+        return f"each fold fills and drains{loads}, as in SCALE-Sim, which prints one cycle less for a layer"
+
     def tile(self, work: Work) -> dict[str, int]:
         """Of a matmul the extents of a fold but the streamed one, which may be cut anywhere at the price of a fill."""
         rows, columns, _ = ALONG[self.dataflow]

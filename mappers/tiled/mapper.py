@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -12,7 +12,7 @@ from archsim.engine import run
 from archsim.engine.flat import flatten
 from archsim.errors import MappingError
 from archsim.run.capacity import held
-from archsim.units import Unit
+from archsim.units import Array, Unit
 from dataflow.errors import refuse
 from dataflow.graph import Graph, Op
 from dataflow.op import Work
@@ -72,7 +72,7 @@ class Tiled(Mapper):
             schedule = Schedule(
                 graph, design.name, self.name, tuple(sections), holds=stored,
                 skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
-                approximated=tuple(told_of_activations(lying, design)),
+                approximated=(*told_of_activations(lying, design), *_told_of_arrays(design, sections)),
                 options={**self.options(), "mapping": planner.chosen()},
             )  # fmt: skip
             return Made(schedule, estimated, least)
@@ -175,6 +175,14 @@ class _Planner:
             after=(), ahead=Ahead("ahead", ()),
         )  # fmt: skip
         return run(flatten(alone.section(asked.op.name), self.design)).cycles
+
+
+def _told_of_arrays(design: Design, sections: Sequence[Section]) -> Iterator[str]:
+    """The convention of each array that does something: published tools differ in what a fold costs."""
+    used = dict.fromkeys(task.unit for section in sections for task in section.tasks)
+    for name, array in design.of_kind(Array).items():
+        if name in used:
+            yield f"'{name}': {array.convention}"
 
 
 def _servers(unit: Unit, item: Work) -> int:
