@@ -31,7 +31,7 @@ from dataflow.models.products import gemm
 from dataflow.models.vision import Vision
 from dataflow.op import OP_KINDS, Box, Operands, OpKind, Work, computes, work
 from dataflow.order import Order, Repeat
-from dataflow.pattern import Pattern, every, sequence, total
+from dataflow.pattern import Pattern, every, repeating, sequence, total
 from dataflow.phase import Phase, asks
 from dataflow.role import Role
 from dataflow.schedule import Schedule, Skipped
@@ -44,5 +44,5 @@ __all__ = [
     "Operands", "Order", "Pattern", "Phase", "Prefill", "Question", "Repeat", "Role", "Schedule", "ScheduleError",
     "Section", "Served", "Skipped", "Stream", "Task", "Tensor", "Vision", "Work", "asks", "attention", "beat_layout",
     "computes", "decode", "every", "frame", "gemm", "kinds", "next_step", "passes", "phase_named", "prefill",
-    "question", "sequence", "total", "work",
+    "question", "repeating", "sequence", "total", "work",
 ]  # fmt: skip

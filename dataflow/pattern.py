@@ -84,6 +84,21 @@ def sequence(*runs: tuple[T, int]) -> Pattern[T]:
         return Pattern(runs)
 
 
+def repeating(*runs: tuple[T, int]) -> Pattern[T]:
+    """As sequence, by the shortest period that these runs are a multiple of.
+
+    >>> repeating(("a", 2), ("b", 1), ("a", 2), ("b", 1)).runs
+    (('a', 2), ('b', 1))
+    """
+    known = tuple(run for run in runs if run[1] > 0)
+    for period in range(1, len(known) // 2 + 1):
+        times, rest = divmod(len(known), period)
+        # The ends are compared first, as most periods differ there already.
+        if not rest and known[period - 1] == known[-1] and known[:period] * times == known:
+            return Pattern(known[:period])
+    return Pattern(known)
+
+
 def total(pattern: Pattern[int], n: int) -> int:
     """The sum of the first n values."""
     return sum(value * count for value, count in pattern.counted(n))

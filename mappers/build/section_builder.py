@@ -14,7 +14,7 @@ from archsim.errors import MappingError
 from archsim.run.capacity import Holds
 from dataflow.graph import Graph, Op
 from dataflow.op import Box, Work, work
-from dataflow.pattern import Pattern, every, sequence
+from dataflow.pattern import Pattern, every, repeating, sequence
 from dataflow.role import Role
 from dataflow.section import Section
 from dataflow.task import Served, Stream, Task
@@ -65,7 +65,7 @@ class SectionBuilder:
         task of several ops `serves` what `served` gives for each, instead.
         """
         runs = [(works, firings or 1)] if isinstance(works, Work) else works
-        pattern = every(works) if isinstance(works, Work) else sequence(*runs)
+        pattern = every(works) if isinstance(works, Work) else repeating(*runs)
         if op:
             serves = (self.served(op, tiles), *serves)
         count = sum(n for _, n in runs) if firings is None else firings

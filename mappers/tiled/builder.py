@@ -10,7 +10,7 @@ from archsim.units import Memory
 from dataflow.graph import Op
 from dataflow.op import OP_KINDS, work
 from dataflow.order import Repeat
-from dataflow.pattern import sequence
+from dataflow.pattern import repeating
 from dataflow.role import Role
 from dataflow.section import Section
 from dataflow.task import Task
@@ -72,7 +72,7 @@ class TiledBuilder(OpBuilder):
             self.part = self.part_of_load(one.role)
             self._come(load, one, one.comes(nest), name, flow, buffers, _begins(nest, one, first))
             freed = f"{load} freed"
-            self.stream(name, load, buffers, gives=sequence(*_ends(nest, one, first)), initial=buffers, name=freed)
+            self.stream(name, load, buffers, gives=repeating(*_ends(nest, one, first)), initial=buffers, name=freed)
             self.call(load, ahead.after if learned else after)
         return done
 
@@ -96,13 +96,13 @@ class TiledBuilder(OpBuilder):
                 last, passed, buffers, token_bytes=largest, name=name, fifo=f"{flow} into {hop}", memory=memory
             )  # fmt: skip
             if hop == beside:
-                self.also(name, reader, sequence(*takes))
+                self.also(name, reader, repeating(*takes))
             last = passed
         if not beside:
-            self.stream(last, reader, buffers, takes=sequence(*takes), token_bytes=largest)
+            self.stream(last, reader, buffers, takes=repeating(*takes), token_bytes=largest)
         else:
             # The first stay waits for nobody, so one signal is there at the start; the last one is left over.
-            self.stream(last, reader, buffers + 1, takes=sequence(*takes), initial=1)
+            self.stream(last, reader, buffers + 1, takes=repeating(*takes), initial=1)
             self._last[reader].append(last)  # what comes after the op waits for its last tile to be read
 
     def _leave(
@@ -121,12 +121,12 @@ class TiledBuilder(OpBuilder):
             # A tile is made in the place in which it lies until it has left, which counts once.
             inside = last == name and memory
             self.stream(
-                last, passed, buffers, gives=sequence(*_ends(nest, one, first)) if last == name else 1,
+                last, passed, buffers, gives=repeating(*_ends(nest, one, first)) if last == name else 1,
                 token_bytes=0 if memory and not inside else largest, fifo=f"{flow} into {hop}",
                 memory=memory if inside else "",
             )  # fmt: skip
             last = passed
-        begins = sequence(*_begins(nest, one, first))
+        begins = repeating(*_begins(nest, one, first))
         self.stream(store, name, buffers, takes=begins, initial=buffers, name=f"{store} freed")
         self.call(store)
         if nest.again(one.axes) > 1:
@@ -145,8 +145,8 @@ class TiledBuilder(OpBuilder):
         self.part = self.part_of_load(one.role)
         flow = f"sums of {one.way[0]} {place}"
         self._come(load, one, pieces, name, flow, buffers, [(0, first), *takes])
-        self.stream(name, load, buffers, gives=sequence((0, first), *freed), initial=buffers, name=f"{load} freed")
-        stored = sequence(*((int(not good), n) for (_, _, good), n in visits))
+        self.stream(name, load, buffers, gives=repeating((0, first), *freed), initial=buffers, name=f"{load} freed")
+        stored = repeating(*((int(not good), n) for (_, _, good), n in visits))
         self.stream(store, load, nest.stays(one.axes), gives=stored)
 
 

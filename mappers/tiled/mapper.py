@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 from archsim.design.design import Design
@@ -61,6 +62,7 @@ class Tiled(Mapper):
         if self.mapping is not None:
             refuse(misfits(self.mapping, graph, design, groups), MappingError)
         planner = _Planner(self, graph, design)
+        mapped: dict[int, dict[str, OpMapping]] = {}  # by the schedule that was made so
 
         def made(lying: Lying) -> Made:
             sections, ideal, estimated, least = [], Counter[str](), 0, 0
@@ -69,15 +71,17 @@ class Tiled(Mapper):
                 sections.append(planner.section(builder, ops))
                 estimated += builder.estimated * len(scopes)
                 least += builder.least * len(scopes)
-            schedule = Schedule(
+            made_so = Schedule(
                 graph, design.name, self.name, tuple(sections), holds=stored,
                 skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
                 approximated=(*told_of_activations(lying, design), *_told_of_arrays(design, sections)),
-                options={**self.options(), "mapping": planner.chosen()},
+                options=self.options(),
             )  # fmt: skip
-            return Made(schedule, estimated, least)
+            mapped[id(made_so)] = dict(planner.ops)
+            return Made(made_so, estimated, least)
 
-        return with_room(made, graph, design, groups, stored, passed=passed)
+        schedule = with_room(made, graph, design, groups, stored, passed=passed)
+        return replace(schedule, options={**self.options(), "mapping": planner.mapping(mapped[id(schedule)])})
 
 
 @dataclass(slots=True)
@@ -89,12 +93,13 @@ class _Planner:
     design: Design
     ops: dict[str, OpMapping] = field(default_factory=dict)
     known: dict[object, Choice | None] = field(default_factory=dict)
+    estimates: dict[object, Estimates] = field(default_factory=dict)
 
-    def chosen(self) -> Mapping:
-        """All that was chosen for the sections that were built last."""
+    def mapping(self, ops: dict[str, OpMapping]) -> Mapping:
+        """The mapping in force, with all that was chosen."""
         given = self.mapper.mapping
         source = f"chosen by least {self.mapper.cost}" if given is None else given.source
-        return mapping_of(f"{self.graph.name} on {self.design.name}", source, self.ops)
+        return mapping_of(f"{self.graph.name} on {self.design.name}", source, ops)
 
     def section(self, builder: TiledBuilder, ops: Sequence[Op]) -> Section:
         """The section of these ops."""
@@ -144,7 +149,7 @@ class _Planner:
             (given.ahead if given else self.mapper.ahead) == "next_op" and several,
         )  # fmt: skip
         if given:
-            one, choice = given, Estimates(asked).of(nest_of(op, given))
+            one, choice = given, self._estimates(asked).of(nest_of(op, given))
         else:
             choice = self._best(builder, asked)
             one = OpMapping(
@@ -158,14 +163,23 @@ class _Planner:
 
     def _best(self, builder: TiledBuilder, asked: Product) -> Choice:
         # Ops alike are mapped alike, and layers have several, so each kind is looked for once.
-        moved = tuple((one.axes, one.format, one.way, one.role, one.made) for one in asked.moved)
-        key = (asked.op.work, asked.unit, asked.servers, moved, *asked.room.items(), asked.buffers, asked.ahead)
+        kind = self._kind(asked)
+        key = (kind, *asked.room.items())
         if key not in self.known:
-            self.known[key] = best(asked, lambda nest: self._run(builder, asked, nest), cost=self.mapper.cost)
+            run = partial(self._run, builder, asked)
+            self.known[key] = best(asked, self._estimates(asked), run, cost=self.mapper.cost)
         choice = self.known[key]
         if choice is None:
             raise _no_tile(asked)
         return choice
+
+    def _estimates(self, asked: Product) -> Estimates:
+        """The estimates of products like this one, whatever the room."""
+        return self.estimates.setdefault(self._kind(asked), Estimates(asked))
+
+    def _kind(self, asked: Product) -> object:
+        moved = tuple((one.axes, one.format, one.way, one.role, one.made) for one in asked.moved)
+        return asked.op.work, asked.unit, asked.servers, moved, asked.buffers, asked.ahead
 
     def _run(self, builder: TiledBuilder, asked: Product, nest: Nest) -> int:
         """The cycles that the product takes by itself."""

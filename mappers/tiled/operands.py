@@ -35,7 +35,7 @@ class Moved:
 
     def largest(self, nest: Nest) -> int:
         """Bytes of the largest tile."""
-        return self.bytes(nest.shapes(self.axes)[0][0])
+        return self.bytes(tuple([min(nest.tile[axis], nest.extents[axis]) for axis in self.axes]))
 
     def comes(self, nest: Nest) -> list[tuple[int, int]]:
         """The bytes of the tiles as they come or leave: (bytes, how many in a row)."""

@@ -15,7 +15,7 @@ from archsim.design.design import Design
 from archsim.units import Memory, Unit
 from dataflow.graph import Op
 from dataflow.op import OP_KINDS, work
-from mappers.tiled.nest import Nest
+from mappers.tiled.nest import Nest, Sizes
 from mappers.tiled.operands import Moved
 
 MOST_STEPS = 4096  # tiles of an op; smaller ones are simulated longer and rarely run sooner
@@ -68,15 +68,23 @@ class Product:
         """The extents of the op by axis."""
         return {axis: self.op.work[axis] for axis in self.axes}
 
+    @cached_property
+    def places(self) -> list[tuple[str, int, Moved, tuple[int, ...]]]:
+        """The operands whose tiles wait in a memory: it, their places there, and the places of their axes among all."""
+        return [
+            (memory, self.buffers * (2 if self.ahead and one.role.learned else 1), one,
+             tuple(map(self.axes.index, one.axes)))
+            for one in self.moved
+            if (memory := lies_in(self.design, one))
+        ]  # fmt: skip
+
     def demand(self, nest: Nest) -> dict[str, int]:
         """Bytes that the places for tiles take in each memory."""
         found: dict[str, int] = {}
-        for one in self.moved:
-            if memory := lies_in(self.design, one):
-                places = self.buffers * (2 if self.ahead and one.role.learned else 1)
-                # Sums that come back have places of their own.
-                places += self.buffers * (one.made and nest.again(one.axes) > 1)
-                found[memory] = found.get(memory, 0) + places * one.largest(nest)
+        for memory, places, one, _ in self.places:
+            # Sums that come back have places of their own.
+            back = self.buffers * (one.made and nest.again(one.axes) > 1)
+            found[memory] = found.get(memory, 0) + (places + back) * one.largest(nest)
         return found
 
     def fits(self, nest: Nest) -> bool:
@@ -91,7 +99,7 @@ def lies_in(design: Design, one: Moved) -> str:
 
 
 def best(
-    asked: Product, run: Callable[[Nest], int], *, cost: Literal["cycles", "bytes"] = "cycles"
+    asked: Product, estimates: Estimates, run: Callable[[Nest], int], *, cost: Literal["cycles", "bytes"] = "cycles"
 ) -> Choice | None:  # fmt: skip
     """The choice of least cost: cycles, or bytes; of equals that with fewer bytes, then cycles, then tiles.
 
@@ -99,7 +107,6 @@ def best(
     the estimate leaves out how tiles of several operands meet in a memory, which matters most where they are few.
     None where not even the smallest tile fits. Deterministic.
     """
-    estimates = Estimates(asked)
     if not asked.moved:  # nothing is gained by smaller tiles
         return estimates.of(Nest(asked.extents, asked.extents, asked.axes))
     if cost == "bytes":
@@ -224,25 +231,30 @@ def carries(carrier: Unit, size: int) -> int:
 
 
 def _tiles(asked: Product) -> Iterator[tuple[dict[str, int], Nest]]:
-    """The tiles that fit, of few enough steps; where none has few, those of fewest."""
+    """The tiles that fit, of few enough steps; where none has few, those of fewest.
+
+    With the sums inside, so that none come back: whether a nest fits in which they do is for others to see.
+    """
     native = asked.design.units[asked.unit].tile(asked.op.work)
     sizes = [_sizes(extent, native.get(axis, 1)) for axis, extent in asked.extents.items()]
     fitting = []
     for one in product(*sizes):
-        tile = dict(zip(asked.extents, one, strict=True))
-        nest = Nest(asked.extents, tile, asked.axes)
-        # With the sums inside, so that none come back.
-        if asked.fits(Nest(asked.extents, tile, _sums_inside(asked))):
-            fitting.append((tile, nest))
+        if _fits(asked, one):
+            tile = dict(zip(asked.extents, one, strict=True))
+            fitting.append((tile, Nest(asked.extents, tile, asked.axes)))
     few = [each for each in fitting if each[1].steps <= MOST_STEPS]
     least = min((nest.steps for _, nest in fitting), default=0)
     yield from few or (each for each in fitting if each[1].steps == least)
 
 
-def _sums_inside(asked: Product) -> tuple[str, ...]:
-    """The axes with those that are summed over innermost."""
-    sums = OP_KINDS[asked.op.kind].sums
-    return (*(axis for axis in asked.axes if axis not in sums), *sums)
+def _fits(asked: Product, tile: Sizes) -> bool:
+    """As Product.fits, of a tile by axis; quicker, as most tiles of a search fail here."""
+    left = dict(asked.room)
+    for memory, places, one, axes in asked.places:
+        left[memory] -= places * one.bytes(tuple([tile[axis] for axis in axes]))
+        if left[memory] < 0:
+            return False
+    return True
 
 
 def _sizes(extent: int, native: int) -> list[int]:
