@@ -14,6 +14,7 @@ from dataflow.role import Role
 from mappers.build.op_builder import OVERLAPPED, Operand
 from mappers.build.pieces import OpPiece, even
 from mappers.tiled.builder import TiledBuilder
+from mappers.tiled.gang import servers_of
 
 SCORES, SOFTMAX, SUMS = "attention_scores", "attention_softmax", "attention_sums"
 PLACES = 2  # of pieces of scores between two passes
@@ -40,7 +41,9 @@ class _Passes:
         """Cycles of the slower unit."""
         units = self.builder.design.units
         products, softmax = units[self.products], units[self.softmax]
-        both = products.cycles(replace(work, kind=SCORES)) + products.cycles(replace(work, kind=SUMS))
+        first, last = replace(work, kind=SCORES), replace(work, kind=SUMS)
+        together = servers_of(products, first)
+        both = products.cycles(first, together) + products.cycles(last, together)
         return max(both, softmax.cycles(replace(work, kind=SOFTMAX)))
 
 
@@ -57,8 +60,12 @@ def add_attention(builder: TiledBuilder, op: Op, name: str, *, after: Sequence[s
     pieces = _pieces(builder, op, [*operands, *spilled], _Passes(builder, products, softmax), bool(spilled))
     builder.part = op.kind
     scores, weights = f"{name} scores", f"{name} softmax"
+    together = servers_of(builder.design.units[products], replace(op.work, kind=SCORES))
     firsts = [
-        builder.compute(task, [(replace(item, kind=kind), n) for item, _, n in pieces], before, unit=unit, op=name)
+        builder.compute(
+            task, [(replace(item, kind=kind), n) for item, _, n in pieces], before, unit=unit, op=name,
+            servers=together if unit == products else 1,
+        )
         for task, kind, unit, before in (
             (scores, SCORES, products, after), (weights, SOFTMAX, softmax, ()), (name, SUMS, products, ())
         )

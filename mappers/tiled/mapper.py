@@ -13,10 +13,9 @@ from archsim.engine import run
 from archsim.engine.flat import flatten
 from archsim.errors import MappingError
 from archsim.run.capacity import held
-from archsim.units import Array, Unit
+from archsim.units import Array
 from dataflow.errors import refuse
 from dataflow.graph import Graph, Op
-from dataflow.op import Work
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
 from mappers.build.checks import check_capacity
@@ -29,6 +28,7 @@ from mappers.temporal import add_op, check_design
 from mappers.tiled.attention import add_attention, in_passes
 from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.fit import key_of, misfits, nest_of
+from mappers.tiled.gang import servers_of
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS, Moved, moved_by
 from mappers.tiled.search import Choice, Estimates, Product, best, lies_in
@@ -143,7 +143,7 @@ class _Planner:
         """How a product is mapped: as the mapping says, or as is estimated to take least."""
         memories = {memory for one in moved if (memory := lies_in(self.design, one))}
         asked = Product(
-            op, self.design, unit, given.servers if given else _servers(self.design.units[unit], op.work), moved,
+            op, self.design, unit, given.servers if given else servers_of(self.design.units[unit], op.work), moved,
             {memory: builder.room_for_tiles(memory) for memory in memories},
             given.buffers if given else self.mapper.buffers,
             (given.ahead if given else self.mapper.ahead) == "next_op" and several,
@@ -197,17 +197,6 @@ def _told_of_arrays(design: Design, sections: Sequence[Section]) -> Iterator[str
     for name, array in design.of_kind(Array).items():
         if name in used:
             yield f"'{name}': {array.convention}"
-
-
-def _servers(unit: Unit, item: Work) -> int:
-    """All servers of a unit, where it can share a firing."""
-    if unit.count == 1:
-        return 1
-    try:
-        unit.cycles(item, unit.count)
-    except MappingError:
-        return 1
-    return unit.count
 
 
 def _no_tile(asked: Product) -> MappingError:

@@ -40,7 +40,8 @@ TAKEN: dict[tuple[str, str], set[str]] = {
     ("agx_orin", "temporal"): set(GRAPHS), ("streaming_machine", "streaming"): {"attention"},
     ("tellme_kv260", "table_lookup"): {"wide decode", "wide prefill"},
     # They have no unit for ternary products nor for the pools of a vision tower.
-    **{(design, "tiled"): WITHOUT_TERNARY - {"frame"} for design in ("systolic_array", "systolic_two_level")},
+    **{(design, "tiled"): WITHOUT_TERNARY - {"frame"}
+       for design in ("systolic_array", "systolic_two_level", "tpu_v4i")},
     **{(design, "tiled"): set(GRAPHS) for design in ("a100", "agx_orin")},
     # It has no unit for the norms of a vision tower, and the wide weights do not fit.
     **{("toy", mapper): set(GRAPHS) - {"frame", "wide decode", "wide prefill"} for mapper in ("temporal", "tiled")},

@@ -14,6 +14,7 @@ RUNS = {
     "tellme_kv260": ("bitnet_b158_large", {"decode": {"context": 64}, "prefill": {"prompt": 16}}),
     "toy": ("toy_llm", {"decode": {"context": 16}, "prefill": {"prompt": 8}, "question": {"context": 9, "prompt": 3}}),
     "toy_retrieval": ("toy_video", {"decode": {"context": 24}, "frame": {"context": 24}, "prefill": {"prompt": 16}}),
+    "tpu_v4i": ("llama2_7b", {"decode": {"context": 300}, "prefill": {"prompt": 40}}),
     "vrex48": ("videollm_online_8b", {"decode": {"context": 512}, "frame": {"context": 300}}),
     "vrex8": ("videollm_online_8b", {"decode": {"context": 512}, "frame": {"context": 300}, "prefill": {"prompt": 70}}),
 }  # fmt: skip
