@@ -30,7 +30,7 @@ from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.fit import key_of, misfits, nest_of
 from mappers.tiled.gang import servers_of
 from mappers.tiled.nest import Nest
-from mappers.tiled.operands import PRODUCTS, Moved, moved_by
+from mappers.tiled.operands import PRODUCTS, Moved, moved_by, told_of_parts
 from mappers.tiled.search import Choice, Estimates, Product, best, lies_in
 
 
@@ -74,7 +74,9 @@ class Tiled(Mapper):
             made_so = Schedule(
                 graph, design.name, self.name, tuple(sections), holds=stored,
                 skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
-                approximated=(*told_of_activations(lying, design), *_told_of_arrays(design, sections)),
+                approximated=(
+                    *told_of_activations(lying, design), *told_of_parts(lying), *_told_of_arrays(design, sections)
+                ),
                 options=self.options(),
             )  # fmt: skip
             mapped[id(made_so)] = dict(planner.ops)

@@ -9,6 +9,7 @@ from archsim.run.capacity import NOWHERE
 from dataflow.format import Format
 from dataflow.graph import Op
 from dataflow.role import Role
+from mappers.build.lying import Lying
 from mappers.build.op_builder import OpBuilder
 from mappers.build.placement import Way, way_in, way_of_activation
 from mappers.tiled.nest import Nest, Sizes
@@ -88,7 +89,7 @@ def _same(builder: OpBuilder, op: Op) -> Iterator[Op]:
 
 
 def _of_activation(builder: OpBuilder, op: Op, unit: str, names: Iterator[str]) -> Way:
-    """The longest way of these activations, which are one operand in layers that run alike; each lies in one memory."""
+    """The longest way of these activations, which are one operand in layers that run alike."""
     ways: list[Way] = []
     for name in names:
         for memory, role in builder.lying.parts_of([name]):
@@ -96,3 +97,11 @@ def _of_activation(builder: OpBuilder, op: Op, unit: str, names: Iterator[str]) 
                 where = f"op '{op.name}'"
                 ways.append(way_of_activation(builder.design, memory, unit, Role(role), where))
     return max(ways, key=len, default=())
+
+
+def told_of_parts(lying: Lying) -> Iterator[str]:
+    """How activations of which a part has spilled are simplified."""
+    spilled = {tuple(memory for memory, _ in parts) for parts in lying.parts.values() if len(parts) > 1}
+    for memories in sorted(spilled):
+        shown = " and ".join(f"'{memory}'" for memory in memories)
+        yield f"the tiles of an activation that lies in {shown} move as if all of it lay in '{memories[-1]}'"
