@@ -22,6 +22,7 @@ MOST_STEPS = 4096  # tiles of an op; smaller ones are simulated longer and rarel
 SHORT = 2048  # steps; with more the estimate is nearer, and running them takes longer
 MOST_RUN = 8192  # steps of all short nests that are run for a product
 SLACK = 1.5  # a short nest may take so many times its estimate
+PARTS = 64  # of an extent along which a unit has no size of its own
 EVEN_CUTS = 8  # an extent is cut into 1, 2, 3 ... so many equal parts, and by powers of two
 
 
@@ -170,14 +171,16 @@ class Estimates:
             moves = 2 * again - 1 if one.made else again  # sums leave and come back
             for hop, cycles in zip(one.way, carried.once, strict=True):
                 busy[hop] = busy.get(hop, 0) + cycles * moves
-            held = sum(carried.once[j] for j in self._outside(i))
-            places = max(places, (held * again + total) // asked.buffers)
+            outside = self._outside(i)
+            late = nest.stays(one.axes) * sum(self.carriers[i][j].latency_cycles for j in outside)
+            held = again * sum(carried.once[j] for j in outside) + late
+            places = max(places, (held + total) // asked.buffers)
             bytes_ += carried.bytes * moves * len(one.way)
         first, last = self._ends(nest)
         ends = {hop: first.get(hop, 0) + last.get(hop, 0) for hop in busy}
-        outside = sum(ends.values())
-        slowest = max((n + last_step + outside - ends[hop] for hop, n in busy.items()), default=0)
-        return Choice(nest, max(total + outside, slowest, places + sum(last.values())), bytes_)
+        beside = sum(ends.values())
+        slowest = max((n + last_step + beside - ends[hop] for hop, n in busy.items()), default=0)
+        return Choice(nest, max(total + beside, slowest, places + sum(last.values())), bytes_)
 
     def alone(self, nest: Nest) -> int:
         """Cycles of the unit, between the first tiles and the last: the same for each order of loops."""
@@ -236,7 +239,7 @@ def _tiles(asked: Product) -> Iterator[tuple[dict[str, int], Nest]]:
     With the sums inside, so that none come back: whether a nest fits in which they do is for others to see.
     """
     native = asked.design.units[asked.unit].tile(asked.op.work)
-    sizes = [_sizes(extent, native.get(axis, 1)) for axis, extent in asked.extents.items()]
+    sizes = [_sizes(extent, native.get(axis, -(-extent // PARTS))) for axis, extent in asked.extents.items()]
     fitting = []
     for one in product(*sizes):
         if _fits(asked, one):
