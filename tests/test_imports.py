@@ -19,7 +19,7 @@ HOMES = {
     "matplotlib": ("archsim/report/plot.py",),
     "torch": ("kernels/lazy_torch.py",),
     "numba": ("kernels/", "archsim/engine/compiled/"),
-    "networkx": ("dataflow/graph.py", "archsim/engine/deadlock/"),
+    "networkx": ("dataflow/graph.py", "dataflow/numeric/replay.py", "archsim/engine/deadlock/"),
 }
 
 
@@ -43,11 +43,11 @@ WITHIN = {
         "published", "schema", "check", "cli",
     ),
     "mappers": (
-        "mapper", "build", "temporal", "table_lookup", "streaming", "retrieval", "registry", "additions", "extend",
-        "experiment",
+        "mapping", "mapper", "build", "temporal", "tiled", "table_lookup", "streaming", "retrieval", "registry",
+        "additions", "extend", "experiment",
     ),
 }  # fmt: skip
-FAMILIES = ("table_lookup", "streaming", "retrieval")  # of mappers; none knows another
+FAMILIES = ("tiled", "table_lookup", "streaming", "retrieval")  # of mappers; none knows another
 
 
 def module_of(path: Path) -> str:

@@ -100,11 +100,12 @@ def walk_attention(item: Work) -> Iterator[str]:
 
 def walk_pair(item: Work) -> Iterator[str]:
     yield "element"
-    if item.kind != "attention_values":
+    if item.kind in ("attention", "attention_scores"):
         for _channel in range(item["qk_dim"]):
             yield "mac"
-    if item.kind != "attention_scores":
+    if item.kind in ("attention", "attention_values", "attention_softmax"):
         yield "exp"
+    if item.kind in ("attention", "attention_values", "attention_sums"):
         for _channel in range(item["v_dim"]):
             yield "mac"
 
@@ -152,10 +153,11 @@ def walk_nothing(_item: Work) -> Iterator[str]:
     yield from ()
 
 
+ATTENTION = ("attention", "attention_scores", "attention_values", "attention_softmax", "attention_sums")
 WALKS: dict[str, Walk] = {
     **dict.fromkeys(EACH_ELEMENT, walk_rows),
     **dict.fromkeys(("matmul", "ternary_matmul"), walk_product),
-    **dict.fromkeys(("attention", "attention_scores", "attention_values"), walk_attention),
+    **dict.fromkeys(ATTENTION, walk_attention),
     **dict.fromkeys(NODE_KINDS, walk_node),
     "read": one_by_one("bytes", "read"),
     "write": one_by_one("bytes", "written"),
@@ -254,7 +256,7 @@ def test_the_counts_of_drawn_tiles_add_up(kind: str, data: st.DataObject) -> Non
     assert +total == counted(whole)
 
 
-@pytest.mark.parametrize("kind", ["attention", "attention_scores", "attention_values"])
+@pytest.mark.parametrize("kind", ATTENTION)
 @DRAWN
 @given(data=st.data())
 def test_the_counts_of_tiles_without_their_masked_pairs_are_those_of_the_masked_work(

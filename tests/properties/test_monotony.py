@@ -17,6 +17,7 @@ from archsim.report.report import Report
 
 # Geometry: more of these may cost more cycles, because work is padded to it, and not because it is slower.
 GEOMETRY = {
+    "rows", "columns",  # of an array: folds fill and drain by them, and cut what does not divide
     "trees", "inputs",  # of a core array: products are padded to whole trees
     "query_parallel",  # rows of a prompt are padded to whole groups of queries
     "group_size", "block_inputs", "region_blocks", "region_outputs", "regions", "vectors_per_beat", "word_bits",

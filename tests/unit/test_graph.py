@@ -65,6 +65,8 @@ Shapes = tuple[tuple[int, ...], ...]
         (work("attention", queries=1, keys=10, heads=2, qk_dim=4), {"mac": 160, "exp": 20}, 20),
         (work("attention_scores", queries=1, keys=10, heads=2, qk_dim=4), {"mac": 80}, 20),
         (work("attention_values", queries=1, keys=10, heads=2, qk_dim=4), {"mac": 80, "exp": 20}, 20),
+        (work("attention_softmax", queries=1, keys=10, heads=2, qk_dim=4), {"exp": 20}, 20),
+        (work("attention_sums", queries=1, keys=10, heads=2, qk_dim=4), {"mac": 80}, 20),
         (work("select", rows=3, d=5), {}, 15),
         (work("append", rows=3, d=5), {}, 15),
         (work("read", bytes=7), {"read": 7}, 7),

@@ -281,7 +281,7 @@ WRONG = {
     "selection.settings.ratio: mapper 'temporal' does not choose among cached keys": {
         "over": {RATIO: [1]}, "mapper": "temporal",
     },
-    "unknown mapper 'temporl'; mappers are: retrieval, streaming, table_lookup, temporal": {
+    "unknown mapper 'temporl'; mappers are: retrieval, streaming, table_lookup, temporal, tiled": {
         "over": {}, "mapper": "temporl",
     },
     "context: is given as one value and as values to sweep; give one of the two": {"over": {"context": [8]}},

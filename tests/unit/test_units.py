@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 # Parameters of a unit of each kind, as YAML writes them.
 SAMPLES: dict[str, dict[str, Any]] = {
+    "array": {"rows": 4, "columns": 3, "dataflow": "output_stationary", "folds": "serial"},
     "arrivals": {"times": "3 us"},
     "channel": {"bandwidth": "32 B/cycle", "request_bytes": "128 B", "request_overhead": "2 us"},
     "core_array": {"cores": 3, "trees": 4, "inputs": 8, "lanes": 5},
@@ -71,6 +72,7 @@ ONE_TO_TWENTY = list(range(1, 21))
 
 # Fields of which more is never slower, as rising values.
 RATES: dict[str, dict[str, list[Any]]] = {
+    "array": {},  # rows and columns are geometry: more of them fill and drain longer
     "arrivals": {},
     "channel": {
         "bandwidth": [f"{n} B/cycle" for n in (0.3, 1, 1.5, 7, 64)],
@@ -117,6 +119,7 @@ RATES: dict[str, dict[str, list[Any]]] = {
 
 # Fields of which more is never faster.
 COSTS: dict[str, dict[str, list[Any]]] = {
+    "array": {},
     "arrivals": {"times": ["1 us", "3 us", "1 ms"]},
     "channel": {"request_overhead": ["0 s", "1 ns", "3 us", "1 ms"]},
     "core_array": {},
@@ -154,6 +157,10 @@ COMMON = {
     "energy": ({"mac": "3 pJ", "exp": "3 pJ", "flop": "3 pJ", "read": "3 pJ", "written": "3 pJ"}, "energy"),
 }
 FELT_ELSEWHERE: dict[str, dict[str, tuple[Any, str]]] = {
+    "array": {
+        "rows": (8, "cycles"), "columns": (6, "cycles"), "dataflow": ("weight_stationary", "cycles"),
+        "folds": ("overlapped", "does"),
+    },
     "arrivals": {},
     "channel": {},
     "core_array": {},
