@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 
 from archsim.design.design import Design
 from archsim.errors import InputError, MappingError, quoted
+from archsim.mapping import Mapping
 from archsim.selection.selection import Selection
 from dataflow.errors import refuse
 from dataflow.graph import Graph
 from dataflow.phase import HELP, Phase
 from dataflow.schedule import Schedule
-from mappers.mapping import Mapping
 
 FILES = (Selection, Mapping)  # options that are read from a file of their own
 TYPES = {int: "a whole number", bool: "true or false"}
@@ -57,6 +57,10 @@ class Mapper:
         before.
         """
         return self.lower(graph, design)
+
+    def loops(self, graph: Graph, design: Design) -> list[str]:
+        """Lines for people about the mapping that `lower` uses, such as the loops of each op; none by default."""
+        return []
 
     def options(self) -> dict[str, Any]:
         """The options by name."""

@@ -39,12 +39,12 @@ WITHIN = {
         "graph", "cascade", "selection_summary", "section_rules", "section", "schedule", "models", "numeric",
     ),
     "archsim": (
-        "quantity", "errors", "files", "units", "design", "importers", "selection", "engine", "run", "report", "fifos",
-        "published", "schema", "check", "cli",
+        "quantity", "errors", "files", "mapping", "units", "design", "importers", "selection", "engine", "run",
+        "report", "fifos", "published", "schema", "check", "cli",
     ),
     "mappers": (
-        "mapping", "mapper", "build", "temporal", "tiled", "table_lookup", "streaming", "retrieval", "registry",
-        "additions", "extend", "experiment",
+        "mapper", "build", "temporal", "tiled", "table_lookup", "streaming", "retrieval", "registry", "additions",
+        "extend", "experiment",
     ),
 }  # fmt: skip
 FAMILIES = ("tiled", "table_lookup", "streaming", "retrieval")  # of mappers; none knows another

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
 from archsim.fifos.memory import bytes_on_chip
+from archsim.mapping import Mapping
 from archsim.run.capacity import NOWHERE, QUEUES, Held, held, overfull
 from dataflow.graph import Graph
 from dataflow.role import LEARNED, Role
@@ -24,14 +25,16 @@ def check_fits(
         )
 
 
-def check_capacity(inside: Held, design: Design, graph: Graph, where: str = "") -> None:
-    """Raises MappingError where a memory is asked to hold more than it can."""
+def check_capacity(
+    inside: Held, design: Design, graph: Graph, where: str = "", *, ways: Sequence[str] = ()
+) -> None:  # fmt: skip
+    """Raises MappingError where a memory is asked to hold more than it can; `ways` out come before the others."""
     for found in overfull(inside, design):
         roles = {role for role, size in found.contents.items() if size}
         raise MappingError(
             str(found), where=where or f"'{graph.name}'", resource=f"units.{found.memory}.capacity",
             demand=found.demand, capacity=found.capacity, dimension="bytes",
-            ways_out=(*_ways_out(roles, design, graph, found.memory), "a larger capacity"),
+            ways_out=(*ways, *_ways_out(roles, design, graph, found.memory), "a larger capacity"),
         )  # fmt: skip
 
 
@@ -51,11 +54,14 @@ def _ways_out(roles: set[str], design: Design, graph: Graph, memory: str) -> Ite
 
 def check_schedule(schedule: Schedule, design: Design) -> None:
     """Raises MappingError where, in some section, a memory or the queues of an FPGA are asked to hold too much."""
+    mapped = any(isinstance(value, Mapping) for value in schedule.options.values())
+    smaller = ("smaller tiles in the mapping",) if mapped else ()
     chip = bytes_on_chip(design.resources.budget) if design.resources else None
     for section in schedule.sections:
         where = f"section '{section.name}' of '{schedule.graph.name}'"
         queues = section.queues()
-        check_capacity(held(schedule.holds, section.holds, queues=queues), design, schedule.graph, where)
+        inside = held(schedule.holds, section.holds, queues=queues)
+        check_capacity(inside, design, schedule.graph, where, ways=smaller if queues else ())
         if chip is not None:
             what, ways = "its queues lie in LUTs and block RAM", ("shallower links or fifos", "a larger FPGA")
             demand = queues.get(NOWHERE, 0)

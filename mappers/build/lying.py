@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
+from archsim.mapping import Room
 from archsim.run.capacity import NOWHERE, Holds
 from archsim.units import Memory
 from dataflow.graph import Graph, Op, Tensor
@@ -41,7 +42,7 @@ class Lying:
     All are by (memory, role). `behind` names the tensor whose elements a free op gives in other order or part: a
     reshape gives those of its input. Where layers repeat, the op of one layer stands for that of others: `twins` has
     the scope of the layer for those of the others. `queue_places` are those of each queue of pieces, `part_of_room` is
-    what a piece takes of its room at most.
+    what a piece takes of its room at most, `share` the part of a memory that was kept for tiles and pieces.
     """
 
     stored: Holds = field(default_factory=dict)
@@ -51,6 +52,12 @@ class Lying:
     twins: Mapping[str, str] = field(default_factory=dict)
     queue_places: int = PLACES
     part_of_room: Fraction = Fraction(1)
+    share: Fraction = FOR_PIECES[0]
+
+    @property
+    def room(self) -> Room:
+        """How memories are shared, as a mapping says it."""
+        return Room(kept=str(self.share), piece=str(self.part_of_room), places=self.queue_places)
 
     def same(self, op: Op, scopes: Sequence[str]) -> Iterator[str]:
         """The names of this op in layers that stand for all of these scopes."""
@@ -89,9 +96,13 @@ def _most(holds: Iterable[Holds]) -> Holds:
 
 
 def stored_by_home(
-    graph: Graph, design: Design, groups: Iterable[Group], *, roles: Collection[Role] = STORED
-) -> tuple[dict[tuple[str, str], int], set[str]]:
-    """Bytes of stored tensors by (home, role), and the memories that they pass on the way to the units."""
+    graph: Graph, design: Design, groups: Iterable[Group], *, roles: Collection[Role] = STORED,
+    unit_of: Callable[[Op], str] = lambda op: "",
+) -> tuple[dict[tuple[str, str], int], set[str]]:  # fmt: skip
+    """Bytes of stored tensors by (home, role), and the memories that they pass on the way to the units.
+
+    `unit_of` names the unit of an op, or nothing where the design decides.
+    """
     lying: dict[tuple[str, str], dict[str, int]] = {}
     passed: set[str] = set()
     for ops, scopes in groups:
@@ -101,7 +112,7 @@ def stored_by_home(
                 role = graph.in_memory(name).role
                 if role not in roles:
                     continue
-                unit = unit or reader_of(design, op, graph)
+                unit = unit or unit_of(op) or reader_of(design, op, graph)
                 way = way_in(design, unit, role, where)
                 passed.update(way[1:])
                 # The layers that repeat have tensors of their own.
@@ -129,7 +140,7 @@ def lay(
     walk = _Walk(graph, design, homes or partial(homes_of, design), free, keeps_rows=keeps_rows)
     for ops, scopes in groups:
         walk.layers(ops, scopes)
-    return Lying(stored, walk.parts, walk.live, walk.behind, walk.twins)
+    return Lying(stored, walk.parts, walk.live, walk.behind, walk.twins, share=share)
 
 
 class _Walk:
@@ -222,13 +233,18 @@ class Made(NamedTuple):
 
 def with_room(
     made: Callable[[Lying], Made], graph: Graph, design: Design, groups: list[Group], stored: Holds, *,
-    passed: Collection[str], keeps_rows: bool = False,
+    passed: Collection[str], keeps_rows: bool = False, room: Room | None = None,
 ) -> Schedule:  # fmt: skip
     """The schedule that is made of where the tensors lie, with as much of a memory kept for pieces as serves best.
 
     More room for pieces makes activations spill, so several parts are tried where some do, until one is near the least
-    time. Raises MappingError where pieces do not fit beside any.
+    time; with `room` only that. Raises MappingError where pieces do not fit beside any.
     """
+    if room is not None:
+        lying = lay(graph, design, groups, stored, passed=passed, keeps_rows=keeps_rows, share=room.kept)
+        schedule = made(replace(lying, queue_places=room.places, part_of_room=room.piece)).schedule
+        check_schedule(schedule, design)
+        return schedule
     beside, refusals, fitting = memories_beside(design), list[MappingError](), list[Made]()
     # Another part changes something only where activations can lie elsewhere.
     for share in FOR_PIECES if len(homes_of(design, Role.ACTIVATION)) > 1 else FOR_PIECES[:1]:

@@ -48,6 +48,10 @@ class TiledBuilder(OpBuilder):
         """Bytes of a memory that the tiles of an op may take."""
         return int(self._free(memory) * self.lying.part_of_room)
 
+    def room_beside(self, memory: str) -> int:
+        """Bytes of a memory beside the tensors that lie in it."""
+        return self._free(memory)
+
     def tiled(
         self, op: Op, name: str, unit: str, moved: Sequence[Moved], nest: Nest, *, servers: int, buffers: int,
         after: Sequence[str], ahead: Ahead,

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from archsim.design.design import Design
+from archsim.errors import MappingError
+from archsim.mapping import Mapping, OpMapping
 from dataflow.errors import guess
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS
 from mappers.build.layers import Group, name_within
-from mappers.mapping import Mapping, OpMapping
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS
+from mappers.tiled.search import Product
 
 
 def key_of(op: Op, scopes: Sequence[str]) -> str:
@@ -56,3 +58,16 @@ def _misfits(one: OpMapping, op: Op, design: Design) -> Iterator[str]:
     for axis, size in one.tile.items():
         if axis in axes and size > op.work[axis]:
             yield f".tile.{axis}: {size} of an extent of {op.work[axis]} in '{op.name}'; give at most that"
+
+
+def refuse_tile_beyond_memory(asked: Product, nest: Nest) -> None:
+    """Raises MappingError where the places for the tiles of an op alone have no room in a memory."""
+    for memory, demand in asked.demand(nest).items():
+        if demand > asked.room[memory]:
+            tile = ", ".join(f"{axis} {size}" for axis, size in nest.tile.items())
+            raise MappingError(
+                f"its tile of {tile} has no room in {asked.buffers} places for each operand",
+                where=f"op '{asked.op.name}'", resource=f"room in '{memory}'", demand=demand,
+                capacity=asked.room[memory], dimension="bytes",
+                ways_out=("a smaller tile", "fewer buffers", "a larger capacity"),
+            )  # fmt: skip

@@ -12,6 +12,7 @@ from archsim.design.design import Design
 from archsim.engine import run
 from archsim.engine.flat import flatten
 from archsim.errors import MappingError
+from archsim.mapping import Mapping, OpMapping, mapping_of
 from archsim.run.capacity import held
 from archsim.units import Array
 from dataflow.errors import refuse
@@ -23,12 +24,12 @@ from mappers.build.layers import layers_of, name_within
 from mappers.build.lying import Lying, Made, stored_by_home, told_of_activations, with_room
 from mappers.build.op_builder import IDEAL, Ahead
 from mappers.mapper import Mapper, option
-from mappers.mapping import Mapping, OpMapping, mapping_of
 from mappers.temporal import add_op, check_design
 from mappers.tiled.attention import add_attention, in_passes
 from mappers.tiled.builder import TiledBuilder
-from mappers.tiled.fit import key_of, misfits, nest_of
+from mappers.tiled.fit import key_of, misfits, nest_of, refuse_tile_beyond_memory
 from mappers.tiled.gang import servers_of
+from mappers.tiled.loops import Planned, lines_of
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS, Moved, moved_by, told_of_parts
 from mappers.tiled.search import Choice, Estimates, Product, best, lies_in
@@ -55,14 +56,25 @@ class Tiled(Mapper):
 
     def lower(self, graph: Graph, design: Design) -> Schedule:
         """The schedule; its option `mapping` is the one in force, with all that was chosen."""
+        return self._lowered(_Planner(self, graph, design))
+
+    def loops(self, graph: Graph, design: Design) -> list[str]:
+        """As Mapper.loops: for each op its loops, what moves between them, and the estimate."""
+        # With all that is chosen the sections are built once, so that the planner ends with what is in force.
+        whole = replace(self, mapping=self.lower(graph, design).options["mapping"])
+        planner = _Planner(whole, graph, design)
+        whole._lowered(planner)
+        return [line for key, planned in planner.planned.items() for line in lines_of(key, planned)]
+
+    def _lowered(self, planner: _Planner) -> Schedule:
+        graph, design = planner.graph, planner.design
         check_design(design)
         groups = layers_of(graph.ops.values())
-        stored, passed = stored_by_home(graph, design, groups)
-        check_capacity(held(stored), design, graph)
         if self.mapping is not None:
             refuse(misfits(self.mapping, graph, design, groups), MappingError)
-        planner = _Planner(self, graph, design)
-        mapped: dict[int, dict[str, OpMapping]] = {}  # by the schedule that was made so
+        stored, passed = stored_by_home(graph, design, groups, unit_of=planner.unit_named)
+        check_capacity(held(stored), design, graph)
+        mapped: dict[int, tuple[dict[str, Planned], Lying]] = {}  # by the schedule that was made so
 
         def made(lying: Lying) -> Made:
             sections, ideal, estimated, least = [], Counter[str](), 0, 0
@@ -79,11 +91,12 @@ class Tiled(Mapper):
                 ),
                 options=self.options(),
             )  # fmt: skip
-            mapped[id(made_so)] = dict(planner.ops)
+            mapped[id(made_so)] = dict(planner.planned), lying
             return Made(made_so, estimated, least)
 
-        schedule = with_room(made, graph, design, groups, stored, passed=passed)
-        return replace(schedule, options={**self.options(), "mapping": planner.mapping(mapped[id(schedule)])})
+        room = self.mapping.room if self.mapping else None
+        schedule = with_room(made, graph, design, groups, stored, passed=passed, room=room)
+        return replace(schedule, options={**self.options(), "mapping": planner.chosen(*mapped[id(schedule)])})
 
 
 @dataclass(slots=True)
@@ -93,15 +106,24 @@ class _Planner:
     mapper: Tiled
     graph: Graph
     design: Design
-    ops: dict[str, OpMapping] = field(default_factory=dict)
+    planned: dict[str, Planned] = field(default_factory=dict)
     known: dict[object, Choice | None] = field(default_factory=dict)
     estimates: dict[object, Estimates] = field(default_factory=dict)
 
-    def mapping(self, ops: dict[str, OpMapping]) -> Mapping:
-        """The mapping in force, with all that was chosen."""
+    def chosen(self, planned: dict[str, Planned], lying: Lying) -> Mapping:
+        """All that was chosen for these sections; the given mapping where it says all of that."""
         given = self.mapper.mapping
-        source = f"chosen by least {self.mapper.cost}" if given is None else given.source
-        return mapping_of(f"{self.graph.name} on {self.design.name}", source, ops)
+        if given is None:
+            ops = {key: one.mapping for key, one in planned.items()}
+            name = f"{self.graph.name} on {self.design.name}"
+            return mapping_of(name, f"chosen by least {self.mapper.cost}", ops, lying.room)
+        added = {key: one.mapping for key, one in planned.items() if given.of(one.op) is None}
+        return given.completed(added, lying.room)
+
+    def unit_named(self, op: Op) -> str:
+        """The unit that the mapping names for an op; empty where it names none."""
+        given = self._given(op)
+        return given.unit if given else ""
 
     def section(self, builder: TiledBuilder, ops: Sequence[Op]) -> Section:
         """The section of these ops."""
@@ -152,6 +174,8 @@ class _Planner:
         )  # fmt: skip
         if given:
             one, choice = given, self._estimates(asked).of(nest_of(op, given))
+            beside = {memory: builder.room_beside(memory) for memory in memories}
+            refuse_tile_beyond_memory(replace(asked, room=beside, ahead=False), choice.nest)
         else:
             choice = self._best(builder, asked)
             one = OpMapping(
@@ -160,7 +184,8 @@ class _Planner:
             )  # fmt: skip
         builder.estimated += choice.cycles
         builder.least += choice.cycles
-        self.ops[key_of(op, builder.scopes)] = one
+        key = key_of(op, builder.scopes)
+        self.planned[key] = Planned(op, len(builder.scopes), one, choice.nest, moved, choice.cycles, choice.bytes)
         return one
 
     def _best(self, builder: TiledBuilder, asked: Product) -> Choice:

@@ -46,7 +46,7 @@ class Nest:
         >>> Nest({"m": 4, "n": 6, "k": 8}, {"m": 2, "n": 2, "k": 4}, ("m", "n", "k")).stays(("m", "k"))
         12
         """
-        return prod(self.trips[axis] for axis in self._outside(axes))
+        return prod(self.trips[axis] for axis in self.outside(axes))
 
     def again(self, axes: Sequence[str]) -> int:
         """How often each tile of the operand comes: once, and again for each turn of other loops outside its own.
@@ -54,9 +54,9 @@ class Nest:
         >>> Nest({"m": 4, "n": 6, "k": 8}, {"m": 2, "n": 2, "k": 4}, ("m", "n", "k")).again(("m", "k"))
         3
         """
-        return prod(self.trips[axis] for axis in self._outside(axes) if axis not in axes)
+        return prod(self.trips[axis] for axis in self.outside(axes) if axis not in axes)
 
-    def _outside(self, axes: Sequence[str]) -> tuple[str, ...]:
+    def outside(self, axes: Sequence[str]) -> tuple[str, ...]:
         """The loops from the outermost one to the innermost that changes the operand's tile."""
         turning = [i for i, axis in enumerate(self.order) if axis in axes and self.trips[axis] > 1]
         return self.order[: turning[-1] + 1] if turning else ()
@@ -78,7 +78,7 @@ class Nest:
 
         Of the stays of an operand with the axes `through`, one step each; of all steps without.
         """
-        loops = self.order if through is None else self._outside(through)
+        loops = self.order if through is None else self.outside(through)
         found: list[tuple[dict[str, int], int]] = [({}, 1)]
         for axis in reversed(loops):
             inner = found
@@ -94,7 +94,7 @@ class Nest:
         A tile comes for the first time where all other loops outside stand at their first turn, and goes for good where
         they stand at their last one.
         """
-        loops = self._outside(axes)
+        loops = self.outside(axes)
         found: list[tuple[tuple[dict[str, int], bool, bool], int]] = [(({}, False, True), 1)]
         for axis in reversed(loops):
             inner = found

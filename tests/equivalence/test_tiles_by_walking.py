@@ -11,8 +11,8 @@ import pytest
 import archsim
 import dataflow
 import mappers
+from archsim.mapping import OpMapping, mapping_of
 from dataflow.numeric.evaluate import evaluate, replay
-from mappers.mapping import OpMapping, mapping_of
 
 AXES = ("batch", "m", "k", "n")
 OPERANDS = {"input": ("m", "k"), "weight": ("n", "k"), "activation": ("m", "n")}

@@ -14,7 +14,7 @@ import archsim
 import dataflow
 import mappers
 from archsim import Design, MappingError
-from mappers.mapping import OpMapping, mapping_of
+from archsim.mapping import OpMapping, mapping_of
 from mappers.tiled.nest import Nest
 from mappers.tiled.search import Estimates, Product
 
