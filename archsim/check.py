@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from collections.abc import Mapping as Entries
 
 from archsim.design.design import Design
 from archsim.design.placement import DEFAULT
@@ -12,6 +13,7 @@ from archsim.files.provenance import Fitted
 from archsim.files.shipped import found, load_model, shipped
 from archsim.files.validate import validate
 from archsim.importers.load import is_configuration, is_topology, load_design, load_workload
+from archsim.mapping import Mapping, load_mapping
 from archsim.published import Published
 from archsim.quantity import show, show_limit
 from archsim.selection.selection import Selection, load_selection
@@ -23,11 +25,11 @@ from dataflow.op import OP_KINDS, OpKind
 from dataflow.phase import Phase, asked_by, flag
 from kernels.selection import ALGORITHMS, rule
 
-LISTS = ("designs", "models", "selections", "published", "kinds", "ops", "phases", "rules", "mappers")
+LISTS = ("designs", "models", "selections", "mappings", "published", "kinds", "ops", "phases", "rules", "mappers")
 
 
 def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
-    """Lines about a design, a model, a selection, a published file or one of SCALE-Sim's.
+    """Lines about a design, a model, a selection, a mapping, a published file or one of SCALE-Sim's.
 
     `mappers` are those that a design may name. Raises InputError with every problem.
     """
@@ -35,8 +37,9 @@ def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
         return _about_design(load_design(name), mappers)
     if is_topology(name):
         return _about_graph(name, load_workload(name))
-    folder = next((f for f in ("", "models", "selections", "published") if name in shipped(f)), "")
-    document = found(name, folder, "design, model, selection or published file")  # read once, for it may be a pipe
+    folder = next((f for f in ("", "models", "selections", "mappings", "published") if name in shipped(f)), "")
+    # Read once, for it may be a pipe.
+    document = found(name, folder, "design, model, selection, mapping or published file")
     data = document.data
     if "units" in data or "clock" in data:
         return _about_design(Design.read(document), mappers)
@@ -48,8 +51,10 @@ def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
         return [f"{document.path}: model '{model.name}', {model.parameters:,} parameters", *_sources(model.assumed, {})]
     if "algorithm" in data:
         return _about_selection(Selection.read(document))
-    told = "a design (units), a model (layers), a selection (algorithm) nor published figures (points)"
-    raise DesignError(f"{document.path}:1: neither {told}")
+    if "ops" in data:
+        return _about_mapping(Mapping.read(document))
+    kinds = "a design (units), a model (layers), a selection (algorithm), a mapping (ops)"
+    raise DesignError(f"{document.path}:1: neither {kinds} nor published figures (points)")
 
 
 def _about_graph(path: str, graph: Model | Graph) -> list[str]:
@@ -64,6 +69,15 @@ def _about_selection(selection: Selection) -> list[str]:
     lines = [f"{selection.document.path}: selection '{selection.name}', {selection.algorithm}, {chosen}"]
     lines += [f"  {path} {value}" for path, value in selection.settings.items()]
     return lines + _sources(selection.assumed, selection.fitted)
+
+
+def _about_mapping(mapping: Mapping) -> list[str]:
+    lines = [f"{mapping.document.path}: mapping '{mapping.name}', {len(mapping.ops)} ops; {mapping.source}"]
+    for key, one in mapping.ops.items():
+        tile = ", ".join(f"{axis} {size}" for axis, size in one.tile.items())
+        on = one.unit if one.servers == 1 else f"{one.servers} servers of {one.unit}"
+        lines.append(f"  {key:<14} on {on}: tiles of {tile}; loops {' > '.join(one.order)}")
+    return lines + _sources(mapping.assumed, mapping.fitted)
 
 
 def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
@@ -104,7 +118,7 @@ def _about_silicon(silicon: Silicon) -> list[str]:
     return lines
 
 
-def _sources(assumed: Mapping[str, str], fitted: Mapping[str, Fitted]) -> list[str]:
+def _sources(assumed: Entries[str, str], fitted: Entries[str, Fitted]) -> list[str]:
     lines = [f"  assumed {path}: {why}" for path, why in assumed.items()]
     return lines + [f"  fitted {path}: {entry.reason} (to {entry.point})" for path, entry in fitted.items()]
 
@@ -172,6 +186,8 @@ def listing(what: str, *, mappers: list[str]) -> list[str]:
         return [f"{name:<20} {load_model(name).parameters:,} parameters" for name in shipped("models")]
     if what == "selections":
         return [f"{name:<28} {load_selection(name).source}" for name in shipped("selections")]
+    if what == "mappings":
+        return [f"{name:<28} {load_mapping(name).source}" for name in shipped("mappings")]
     if what == "published":
         return list(shipped("published"))
     if what == "kinds":

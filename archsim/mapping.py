@@ -91,6 +91,11 @@ class Mapping(Sourced):
         """True where an entry of this key is for the op."""
         return op.name == key or fnmatchcase(op.name, key)
 
+    def __str__(self) -> str:
+        """The name, and the paths that a variant changed with their values."""
+        values = ", ".join(f"{path}={value}" for path, value in self.changed().items())
+        return f"{self.name} ({values})" if values else self.name
+
     def completed(self, ops: Entries[str, OpMapping], room: Room) -> Mapping:
         """The mapping with these entries behind its own, and with this room unless it has one."""
         added = {key: one for key, one in _written(ops).items() if key not in self.ops}

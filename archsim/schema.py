@@ -14,6 +14,7 @@ from archsim.design.silicon import Silicon
 from archsim.errors import InputError
 from archsim.files.provenance import Fitted
 from archsim.files.shipped import data_folder, shipped
+from archsim.mapping import Mapping, OpMapping, Room
 from archsim.published import Published
 from archsim.quantity import Written
 from archsim.selection.selection import Selection
@@ -25,7 +26,8 @@ from dataflow.models.vision import Vision
 def schema_of(path: str | None) -> type[BaseModel]:
     """The pydantic model behind a path: a design without one, a model, published, a kind, units.<kind>, links …"""
     places: dict[str, type[BaseModel]] = {
-        "design": Design, "model": Model, "vision": Vision, "selection": Selection, "published": Published,
+        "design": Design, "model": Model, "vision": Vision, "selection": Selection, "mapping": Mapping,
+        "mapping.ops": OpMapping, "mapping.room": Room, "published": Published,
         "links": Link, "place": PlaceRule, "resources": Resources, "silicon": Silicon, "fitted": Fitted, **KINDS,
     }  # fmt: skip
     name = (path or "design").removeprefix("units.")

@@ -24,7 +24,7 @@ EXPECTED = {
 }
 # Words that name something else on the command line, in a call or in a sweep.
 TAKEN = ("design", "model", "graph", "phase", "mapper", "engine", "options", "option", "progress", "output", "json",
-         "set", "with", "target", "help", "selection", "set_", "with_", "json_", "jobs", "over")  # fmt: skip
+         "set", "with", "target", "help", "selection", "mapping", "set_", "with_", "json_", "jobs", "over")  # fmt: skip
 
 
 def name_of(what: str, entry: Any) -> Any:

@@ -1,13 +1,14 @@
-"""The list of mappers, and `lower`, which picks one."""
+"""The list of mappers; `lower`, which picks one, and `plan`, which gives the mapping that it uses."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping as Entries
 from typing import Any
 
 from archsim.design.design import Design
 from archsim.errors import InputError, MappingError, quoted
-from archsim.selection.selection import Selection
+from archsim.files.provenance import Sourced
+from archsim.mapping import Mapping
 from dataflow.errors import expect, guess, refuse
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
@@ -18,6 +19,8 @@ from mappers.streaming.mapper import Streaming
 from mappers.table_lookup.mapper import TableLookupPipeline
 from mappers.temporal import Temporal
 from mappers.tiled.mapper import Tiled
+
+MAPPING = "mapping"  # the option of mappers that take one
 
 # The mappers by name; users add mappers of their own by mappers.extend.
 MAPPERS: dict[str, type[Mapper]] = {
@@ -40,12 +43,26 @@ def lower(graph: Graph, design: Design, *, mapper: str | Mapper | None = None, *
     return made
 
 
+def plan(graph: Graph, design: Design, *, mapper: str | Mapper | None = None, **options: Any) -> Mapping:
+    """The mapping that `lower` uses, with all that it chooses; `lower` makes the same schedule of it again.
+
+    Raises as `lower`, and InputError where the mapper takes no mapping.
+    """
+    chosen = chosen_mapper(design, mapper, options)
+    refuse([] if takes(chosen.name, Mapping) else [no_mapping_of(chosen.name)], InputError)
+    found = lower(graph, design, mapper=chosen).options.get(MAPPING)
+    if not isinstance(found, Mapping):
+        told = f"the option '{MAPPING}' of its schedule is {quoted(found)}; expected the mapping that it used"
+        raise MappingError(f"mapper '{chosen.name}': {told}")
+    return found
+
+
 def lower_step(graph: Graph, design: Design, *, previous: Schedule) -> Schedule:
     """The schedule of the decode step after that of `previous`, by its mapper and options; both share tasks."""
     return MAPPERS[previous.mapper](**previous.options).step(previous, graph, design)
 
 
-def chosen_mapper(design: Design, mapper: str | Mapper | None, options: Mapping[str, Any]) -> Mapper:
+def chosen_mapper(design: Design, mapper: str | Mapper | None, options: Entries[str, Any]) -> Mapper:
     """The mapper that is given, or the one of this name, or else the design's own. Raises InputError."""
     expect("design", design, Design)
     if not isinstance(mapper, Mapper):
@@ -57,14 +74,16 @@ def chosen_mapper(design: Design, mapper: str | Mapper | None, options: Mapping[
     return mapper
 
 
-def mapper_named(name: str, options: Mapping[str, Any]) -> Mapper:
+def mapper_named(name: str, options: Entries[str, Any]) -> Mapper:
     """The mapper of this name with these options, as values or as text. Raises InputError with every problem."""
     if not isinstance(name, str) or name not in MAPPERS:
         raise InputError(f"unknown mapper {quoted(name)}; mappers are: {', '.join(MAPPERS)}")
-    expect("options", options, Mapping)
+    expect("options", options, Entries)
     known = options_of(MAPPERS[name])
     problems = [
-        f"mapper '{name}' has no option '{key}'; "
+        no_mapping_of(name)
+        if key == MAPPING
+        else f"mapper '{name}' has no option '{key}'; "
         + (guess(str(key), known, otherwise="options are") if known else "it has none")
         for key in options
         if key not in known
@@ -77,9 +96,15 @@ def mapper_named(name: str, options: Mapping[str, Any]) -> Mapper:
     return chosen
 
 
-def takes_selection(name: str) -> bool:
-    """True where a mapper has an option for a selection."""
-    return any(option.kind is Selection for option in options_of(MAPPERS[name]).values())
+def takes(name: str, kind: type[Sourced]) -> bool:
+    """True where a mapper has an option for an object of this kind: a Selection, a Mapping."""
+    return any(option.kind is kind for option in options_of(MAPPERS[name]).values())
+
+
+def no_mapping_of(name: str) -> str:
+    """What is wrong where a mapping is asked of this mapper."""
+    known = [other for other in MAPPERS if takes(other, Mapping)]
+    return f"mapper '{name}' takes no mapping; mappers that take one: {', '.join(known)}"
 
 
 def mapper_lines() -> list[str]:

@@ -14,6 +14,7 @@ from archsim.design.resources import Resources
 from archsim.design.silicon import Component, Silicon
 from archsim.files.provenance import Fitted
 from archsim.files.shipped import shipped
+from archsim.mapping import Mapping, OpMapping, Room, load_mapping
 from archsim.published import Point, Published, load_published
 from archsim.selection.selection import Selection
 from dataflow.models.model import Model
@@ -41,7 +42,15 @@ def test_selections_load_and_say_where_their_numbers_are_from(name):
     assert all(entry.reason for entry in selection.fitted.values())
 
 
-@pytest.mark.parametrize("name", [*shipped(), *shipped("models"), *shipped("selections"), *shipped("published")])
+@pytest.mark.parametrize("name", shipped("mappings"))
+def test_mappings_load_and_say_who_chose_them(name):
+    assert load_mapping(name).source
+
+
+FOLDERS = ("", "models", "selections", "mappings", "published")
+
+
+@pytest.mark.parametrize("name", [name for folder in FOLDERS for name in shipped(folder)])
 def test_check_has_something_to_say_of_every_shipped_file(name):
     assert check_file(name, mappers=MAPPERS)
 
@@ -83,14 +92,15 @@ def test_every_design_runs_a_model_made_for_it(name):
 
 
 def test_the_runs_above_know_every_mapper():
-    assert set(RUNS) == set(MAPPERS)
+    assert {*RUNS, "tiled"} == set(MAPPERS)  # what runs tiled runs products alone
 
 
 # Read by people or by the loader alone: nothing that runs depends on them.
-FOR_READERS = {"name", "source", "conditions", "mark", "kind", "reason", "description"}
+FOR_READERS = {"name", "source", "version", "conditions", "mark", "kind", "reason", "description"}
 FIELDS = {
     (model.__name__, field)
-    for model in (Design, Resources, Component, Silicon, Fitted, Model, Vision, Selection, Point, Published)
+    for model in (Design, Resources, Component, Silicon, Fitted, Model, Vision, Selection, Mapping, OpMapping, Room,
+                  Point, Published)
     for field in model.model_fields
     if field not in FOR_READERS
 }

@@ -169,14 +169,16 @@ CHOSEN = ["simulate", "toy_retrieval", "toy_video", "--phase", "frame", "--conte
         (["check", "tellme_kv260"], {"torch", "matplotlib", "numba"}),
         (["check", "resv"], {"torch", "matplotlib", "numba"}),
         (["list", "selections"], {"torch", "matplotlib", "numba"}),
+        (["check", "gemm_4096"], {"torch", "matplotlib", "numba"}),
+        (["list", "mappings"], {"torch", "matplotlib", "numba"}),
         (["schema", "selection"], {"torch", "matplotlib", "numba"}),
         ([*DECODE, "--engine", "simpy"], {"torch", "matplotlib", "numba"}),
         (DECODE, {"torch", "matplotlib", "simpy"}),
         (CHOSEN, {"torch", "matplotlib", "simpy"}),
     ],
     ids=[
-        "help", "check", "check a selection", "list selections", "schema of selections", "simulate by simpy",
-        "simulate", "simulate a selection",
+        "help", "check", "check a selection", "list selections", "check a mapping", "list mappings",
+        "schema of selections", "simulate by simpy", "simulate", "simulate a selection",
     ],
 )
 def test_commands_start_without_heavy_libraries(command, heavy):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from archsim.report.report import Report
 
 COMMENT = re.compile(r"(^|\s)#")  # in YAML
-SELECTION = "selection."  # the paths of --set that change the selection
+FILES = ("selection", "mapping")  # options of mappers that are read from a file; --set reaches them by this prefix
 PROGRESS_SECONDS = 5
 
 def _whole(text: str) -> int:
@@ -43,7 +43,9 @@ ModelName = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="PATH=VALUE", help="replaces a value of the design, or of the selection (selection.PATH)"
+        "--set",
+        metavar="PATH=VALUE",
+        help="replaces a value of the design, of the selection (selection.PATH) or of the mapping (mapping.PATH)",
     ),
 ]
 MapperOption = Annotated[
@@ -57,6 +59,9 @@ PhaseOption = Annotated[
 ]
 SelectionOption = Annotated[
     str | None, typer.Option(help="which cached keys a step attends to: a shipped name, or a path")
+]
+MappingOption = Annotated[
+    str | None, typer.Option(help="where ops run and in what tiles: a shipped name, or a path; `map` prints one")
 ]
 BatchOption = Annotated[
     int | None, typer.Option(parser=_whole, metavar="<int>", help="sequences at once; 1 unless given")
@@ -78,7 +83,7 @@ def check(
 ) -> None:
     """Lists all problems of files.
 
-    Takes designs, models, selections, published figures and SCALE-Sim's files; says what they assume.
+    Takes designs, models, selections, mappings, published figures and SCALE-Sim's files; says what they assume.
     """
     from archsim.check import check_file
     from mappers.registry import MAPPERS
@@ -119,7 +124,7 @@ def simulate(
         report = replace(report, files=(*report.files, *(word for file in with_ for word in ("--with", file))))
     try:
         if output is not None:
-            named = {what: asked[what] for what in ("design", "model", "selection") if asked[what]}
+            named = {what: asked[what] for what in ("design", "model", *FILES) if asked[what]}
             hashes = _hashes(with_) if with_ else None
             written = write_folder(
                 output, report, design, model=model, inputs=named, extensions=hashes, force=force
@@ -127,6 +132,24 @@ def simulate(
             say(f"wrote {', '.join(written)} to {output}", err=True)
     finally:  # a folder that cannot be written takes no report away, and a report that cannot be printed no folder
         say(json_text(as_json(report)) if json_ else report)
+
+
+def map_(with_: WithOption = None, **asked: Any) -> None:
+    """Prints how ops are mapped, as a file for --mapping.
+
+    Comments show the loops of each op.
+    """
+    from dataflow.models.phases import graph_of
+    from mappers import plan
+    from mappers.experiment.run import refuse_many_steps
+    from mappers.registry import MAPPING
+
+    refuse_many_steps(asked["phase"])
+    design, model, run_of = _loaded(**asked)
+    graph = graph_of(run_of["phase"], model) if "phase" in run_of else model
+    mapping = plan(graph, design, mapper=run_of["mapper"])
+    whole = replace(run_of["mapper"], **{MAPPING: mapping})
+    say("\n".join([*(f"# {line}".rstrip() for line in whole.loops(graph, design)), mapping.written().rstrip()]))
 
 
 def size_fifos(
@@ -159,6 +182,7 @@ def _loaded(
     batch: BatchOption = None,
     mapper: MapperName = None,
     selection: SelectionOption = None,
+    mapping: MappingOption = None,
     engine: EngineOption = "auto",
     set_: SetOption = None,
     option: MapperOption = None,
@@ -166,12 +190,15 @@ def _loaded(
 ) -> tuple[Any, Any, dict[str, Any]]:
     """The Design with its changes, the Model or Graph, and the phase, mapper and engine that `mappers.run` takes.
 
-    The mapper has the selection, with its changes, among its options. Raises InputError.
+    The mapper has the selection and the mapping, with their changes, among its options. Raises InputError.
     """
     from archsim import load_design, load_selection, load_workload
     from archsim.importers.load import names_graph
+    from dataflow.errors import refuse
     from dataflow.models.phases import phase_named
     from dataflow.phase import flag
+    from mappers import load_mapping
+    from mappers.experiment.run import with_mapping_edited
     from mappers.registry import chosen_mapper
 
     of_phase = {"phase": phase, "batch": batch, **fields}
@@ -182,21 +209,29 @@ def _loaded(
         raise InputError("Missing option '--phase'.")
 
     changes = _pairs("--set", set_ or [], typed=True)
-    own = {path: value for path, value in changes.items() if not path.startswith(SELECTION)}
-    others = {path.removeprefix(SELECTION): value for path, value in changes.items() if path not in own}
-    if others and selection is None:
-        path = f"{SELECTION}{next(iter(others))}"
+    of_files = {name: _below(f"{name}.", changes) for name in FILES}
+    own = {path: value for path, value in changes.items() if not path.startswith(tuple(f"{name}." for name in FILES))}
+    if of_files["selection"] and selection is None:
+        path = f"selection.{next(iter(of_files['selection']))}"
         raise InputError(f"--set {path}: no selection is given; give --selection NAME beside it")
     chosen, network = load_design(design), load_workload(model)
     options = _pairs("--option", option or [], typed=False)
-    if "selection" in options:
-        raise InputError(f"--option selection={options['selection']}: give --selection {options['selection']}")
+    refuse([f"--option {name}={options[name]}: give --{name} {options[name]}" for name in FILES if name in options])
     if selection is not None:
-        options["selection"] = load_selection(selection).with_(others) if others else load_selection(selection)
+        read = load_selection(selection)
+        options["selection"] = read.with_(of_files["selection"]) if of_files["selection"] else read
+    if mapping is not None:
+        options["mapping"] = load_mapping(mapping)
     chosen = chosen.with_(own) if own else chosen
     # What the user names is looked up here and stays data: it never becomes the name of an argument.
     asked = {} if phase is None else {"phase": phase_named(phase, {"batch": batch, **fields})}
-    return chosen, network, {**asked, "mapper": chosen_mapper(chosen, mapper, options), "engine": engine}
+    named = chosen_mapper(chosen, mapper, options)
+    mapped = with_mapping_edited(named, chosen, network, asked.get("phase"), of_files["mapping"])
+    return chosen, network, {**asked, "mapper": mapped, "engine": engine}
+
+
+def _below(start: str, changes: dict[str, Any]) -> dict[str, Any]:
+    return {path.removeprefix(start): value for path, value in changes.items() if path.startswith(start)}
 
 
 def _told_now_and_then() -> Callable[[str], None]:
@@ -271,7 +306,7 @@ def _in_unit(value: float, written: str) -> str:
 def list_(
     what: Annotated[
         str,
-        typer.Argument(help="designs, models, selections, published, kinds, ops, phases, rules or mappers"),
+        typer.Argument(help="designs, models, selections, mappings, published, kinds, ops, phases, rules or mappers"),
     ],
     with_: WithOption = None,
 ) -> None:
@@ -284,7 +319,8 @@ def list_(
 
 def schema(
     path: Annotated[
-        str | None, typer.Argument(metavar="PATH", help="design, model, selection, published, links, or a kind of unit")
+        str | None,
+        typer.Argument(metavar="PATH", help="design, model, selection, mapping, published, links, or a kind of unit"),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="prints JSON Schema instead of text")] = False,
     with_: WithOption = None,
@@ -375,6 +411,7 @@ def app() -> typer.Typer:
     )  # fmt: skip
     commands.command("check")(check)
     commands.command("simulate")(_of_a_run(simulate))
+    commands.command("map")(_of_a_run(map_))
     commands.command("size-fifos")(_of_a_run(size_fifos))
     commands.command("compare")(compare)
     commands.command("list")(list_)

@@ -31,9 +31,26 @@ def edited(document: Document, changes: Mapping[str, Any], *, opens: int) -> Doc
     return Document(f"{document.path} with {shown}", data, {}, document.given)
 
 
+def keys_of(data: Any, path: str) -> list[str]:
+    """The keys of a dotted path; a key that has dots in it, such as the name of an op, is taken where the data has it.
+
+    >>> keys_of({"ops": {"layer*.q": {"unit": "array"}}}, "ops.layer*.q.unit")
+    ['ops', 'layer*.q', 'unit']
+    """
+    words, keys = path.split("."), list[str]()
+    while words:
+        taken = 1
+        if isinstance(data, dict):
+            taken = next((n for n in range(len(words), 0, -1) if ".".join(words[:n]) in data), 1)
+        keys.append(".".join(words[:taken]))
+        data = data.get(keys[-1]) if isinstance(data, dict) else None
+        words = words[taken:]
+    return keys
+
+
 def _set(data: Any, path: str, value: Any, opens: int) -> str | None:
     """Replaces the value at the path in place; returns what is wrong, if anything."""
-    *parents, last = path.split(".")
+    *parents, last = keys_of(data, path)
     at = data
     for i, key in enumerate(parents):
         if isinstance(at, dict) and key not in at and len(parents) - 1 == i >= opens:

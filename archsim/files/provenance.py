@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from archsim.errors import DesignError, InputError
 from archsim.files.document import Document
-from archsim.files.edits import edited
+from archsim.files.edits import edited, keys_of
 from archsim.files.validate import validate
 
 SET = "set in this variant"  # the reason of a number that a variant changed
@@ -114,6 +115,11 @@ class Sourced(BaseModel):
         document = edited(self._document, changes, opens=self.opens)
         return self.read(replace(document, data=_said_to_be_set(document.data, changes)))
 
+    def changed(self) -> dict[str, Any]:
+        """The values that this variant has set, by path."""
+        data = self._document.data
+        return {path: reduce(lambda at, key: at[key], keys_of(data, path), data) for path in self._changed}
+
     def assumptions(self) -> dict[str, str]:
         """Why each number was assumed, by path; a number that a variant changed says so instead."""
         return dict(sorted(vars(self)["assumed"].items()))
@@ -141,7 +147,7 @@ def _said_to_be_set(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[st
 
 
 def _exists(data: Any, path: str) -> bool:
-    for key in path.split("."):
+    for key in keys_of(data, path):
         if not isinstance(data, dict) or key not in data:
             return False
         data = data[key]

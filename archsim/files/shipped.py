@@ -20,7 +20,7 @@ def data_folder() -> Path:
 
 
 def shipped(folder: str = "") -> dict[str, Path]:
-    """The shipped files of a sub-folder ("" for designs, "models", "selections", "published") by name."""
+    """The shipped files of a sub-folder by name: "" for designs, "models", "selections", "mappings", "published"."""
     return {path.stem: path for path in sorted((data_folder() / folder).glob("*.yaml"))}
 
 

@@ -5,7 +5,6 @@ Knows the rule by its name and options, and where each number is from. Does not 
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -116,10 +115,8 @@ class Selection(Sourced):
 
     def __str__(self) -> str:
         """The name, and the paths that a variant changed with their values."""
-        values = {path: reduce(lambda at, key: at[key], path.split("."), self._document.data) for path in self._changed}
-        return (
-            f"{self.name} ({', '.join(f'{path}={value}' for path, value in values.items())})" if values else self.name
-        )
+        values = ", ".join(f"{path}={value}" for path, value in self.changed().items())
+        return f"{self.name} ({values})" if values else self.name
 
 
 def load_selection(name: str) -> Selection:

@@ -268,11 +268,13 @@ def _fitting(
         fits, more, found = 0, PARTS_OF_ROOM + 1, None  # so many parts fit, and so many more do not
         parts = PARTS_OF_ROOM
         while fits < parts < more:
-            one = made(replace(lying, queue_places=places, part_of_room=Fraction(parts, PARTS_OF_ROOM)))
             try:
+                one = made(replace(lying, queue_places=places, part_of_room=Fraction(parts, PARTS_OF_ROOM)))
                 check_schedule(one.schedule, design)
                 fits, found = parts, one
             except MappingError as refusal:
+                if refusal.demand is None:  # of no amount of room
+                    raise
                 refusals.append(refusal)
                 # Sizes of pieces go by halves, so that one part less may halve what is asked, but no more.
                 more = min(parts, 2 * parts * (refusal.capacity or 0) // (refusal.demand or 1) + 1)

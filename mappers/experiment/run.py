@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from collections.abc import Mapping as Entries
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from archsim.design.design import Design
 from archsim.engine import engine_for
 from archsim.errors import InputError, MappingError, quoted
 from archsim.importers.load import load_design, load_workload
+from archsim.mapping import Mapping, load_mapping
 from archsim.published import Conditions
 from archsim.report.report import Report, simulate, simulate_steps
 from archsim.selection.selection import Selection, load_selection
@@ -20,7 +23,7 @@ from dataflow.models.phases import PHASES, Decode, graph_of, phase_named
 from dataflow.phase import Phase
 from dataflow.schedule import Schedule
 from mappers.mapper import Mapper
-from mappers.registry import chosen_mapper, lower, lower_step
+from mappers.registry import MAPPING, chosen_mapper, lower, lower_step, plan
 
 T = TypeVar("T")
 
@@ -37,7 +40,7 @@ def workload(given: Any) -> Model | Graph:
     return loaded("model", given, Model, load_workload)
 
 
-def asked_of_graph(graph: Graph, asked: Mapping[str, Any]) -> list[str]:
+def asked_of_graph(graph: Graph, asked: Entries[str, Any]) -> list[str]:
     """What is wrong where a phase, or fields of one, are asked of a graph."""
     given = [name for name, value in asked.items() if value is not None]
     told = f"graph '{graph.name}' is no model and takes no phase; leave out {', '.join(given)}"
@@ -49,7 +52,7 @@ def needs_phase() -> str:
     return f"phase: a model needs one; phases are: {', '.join(PHASES)}"
 
 
-def chosen_phase(phase: str | Phase | None, asked: Mapping[str, Any]) -> Phase:
+def chosen_phase(phase: str | Phase | None, asked: Entries[str, Any]) -> Phase:
     """The phase that is given, or the one of this name with these fields. Raises InputError."""
     if phase is None:
         raise InputError(needs_phase())
@@ -83,7 +86,7 @@ def step_schedules(
     phase: Phase,
     *,
     mapper: str | Mapper | None = None,
-    options: Mapping[str, Any] | None = None,
+    options: Entries[str, Any] | None = None,
 ) -> Iterator[Schedule]:
     """The schedules of a phase of many steps, each made when it is asked for; successive decode steps share tasks.
 
@@ -116,6 +119,22 @@ def _lowered(steps: Iterator[Graph], design: Design, mapper: Mapper) -> Iterator
         yield previous
 
 
+def with_mapping_edited(
+    mapper: Mapper, design: Design, model: Model | Graph, phase: Phase | None, changes: Entries[str, Any]
+) -> Mapper:
+    """The mapper with these values by path in its mapping, or else in the one that it plans. Raises InputError."""
+    if not changes:
+        return mapper
+    given = mapper.options().get(MAPPING)
+    if given is None:
+        if phase is not None:
+            refuse_many_steps(phase.name)
+        graph = model if isinstance(model, Graph) else graph_of(chosen_phase(phase, {}), model)
+        given = plan(graph, design, mapper=mapper)
+    changed: Any = {MAPPING: given.with_(changes)}
+    return replace(mapper, **changed)
+
+
 def run_published(conditions: Conditions) -> Report:
     """The report of the run that a published number is of. Raises InputError."""
     return run(
@@ -132,23 +151,27 @@ def run(
     mapper: str | Mapper | None = None,
     engine: str = "auto",
     selection: Selection | str | None = None,
-    options: Mapping[str, Any] | None = None,
+    mapping: Mapping | str | None = None,
+    options: Entries[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
     **asked: Any,
 ) -> Report:
     """The report of a model's phase, or of a graph, on a design. Raises InputError and its leaves.
 
-    Design, model and selection are given as such, or by a shipped name or a path; design and model also by a path of
-    SCALE-Sim's files (.cfg, .csv). A graph stands in the place of the model, as such or as "gemm:MxNxK", and has no
-    phase: run("systolic_array", "gemm:128x64x256").
+    Design, model, selection and mapping are given as such, or by a shipped name or a path; design and model also by a
+    path of SCALE-Sim's files (.cfg, .csv). A graph stands in the place of the model, as such or as "gemm:MxNxK", and
+    has no phase: run("systolic_array", "gemm:128x64x256").
     `phase` is a Phase, or its name with its fields beside it: run(design, model, phase="decode", context=128).
-    `selection` says which cached keys a step attends to, for mappers that choose among them. Of a phase of many steps,
-    such as generate, every step is simulated; `progress` is called with a line of text for each.
+    `selection` says which cached keys a step attends to, for mappers that choose among them; `mapping` where ops run
+    and in what tiles, for mappers that take one. Of a phase of many steps, such as generate, every step is simulated;
+    `progress` is called with a line of text for each.
     """
     design, model = loaded("design", design, Design, load_design), workload(model)
-    expect("options", options or {}, Mapping)
+    expect("options", options or {}, Entries)
     if selection is not None:
         options = {**(options or {}), SELECTION: loaded("selection", selection, Selection, load_selection)}
+    if mapping is not None:
+        options = {**(options or {}), MAPPING: loaded("mapping", mapping, Mapping, load_mapping)}
     if isinstance(model, Graph):
         refuse(asked_of_graph(model, {"phase": phase, **asked}), InputError)
         return _simulated(model, design, chosen_mapper(design, mapper, options or {}), engine)

@@ -1,4 +1,4 @@
-"""Sweeps: a phase or a graph under all combinations of values of the design, the selection, the options and the phase.
+"""Sweeps: a phase or a graph under all combinations of values: of design, selection, mapping, options and phase.
 
 Knows in which order combinations are cheapest. Refused combinations are rows too.
 """
@@ -6,7 +6,8 @@ Knows in which order combinations are cheapest. Refused combinations are rows to
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Entries
 from functools import partial
 from itertools import product
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from archsim.design.design import Design
 from archsim.errors import InputError, quoted
 from archsim.importers.load import load_design
+from archsim.mapping import Mapping, load_mapping
 from archsim.report.report import Report
 from archsim.selection.selection import Selection, load_selection
 from archsim.units import Memory
@@ -22,8 +24,9 @@ from dataflow.graph import Graph
 from dataflow.models.model import Model
 from dataflow.models.phases import phase_named
 from mappers.experiment.row import Row
-from mappers.experiment.run import SELECTION, loaded, run, workload
+from mappers.experiment.run import SELECTION, loaded, run, with_mapping_edited, workload
 from mappers.experiment.sweep_request import (
+    MAPPING_PREFIX,
     OPTION_PREFIX,
     SELECTION_PREFIX,
     SweepRequest,
@@ -32,6 +35,7 @@ from mappers.experiment.sweep_request import (
     inner_path,
 )
 from mappers.extend import FILES, load_file
+from mappers.registry import MAPPING, chosen_mapper
 
 # Paths that decide how a selection's rule runs, and keys of a selection that do not. Combinations that share a run of
 # the rule are made one after another, because only the last runs are kept (archsim/selection/rule_run.py).
@@ -44,16 +48,18 @@ def sweep(
     model: Model | Graph | str,
     *,
     phase: str | None = None,
-    over: Mapping[str, Sequence[Any]],
+    over: Entries[str, Sequence[Any]],
     selection: Selection | str | None = None,
-    options: Mapping[str, Any] | None = None,
+    mapping: Mapping | str | None = None,
+    options: Entries[str, Any] | None = None,
     jobs: int = 1,
     **asked: Any,
 ) -> list[Row]:
     """A row for each combination of the values of `over`, the last path varying fastest.
 
     A path is one of the design ("units.pcie.bandwidth"), of the selection ("selection.settings.ratio"), "selection"
-    itself (shipped names, paths, or Selections), an option of the mapper ("option.prediction"), or what the phase takes
+    itself (shipped names, paths, or Selections), of the mapping ("mapping.ops.gemm.tile.m", of the one that is given or
+    else planned) or "mapping" itself, an option of the mapper ("option.prediction"), or what the phase takes
     ("context"); `asked` is what `run` takes besides. A combination that is refused, or ends in a fault of ours, is a
     row with its problem, and the others go on. A graph in the place of the model has no phase. With `jobs` that many
     processes run combinations at once, with the files of --with loaded in each. An interrupt loses the rows;
@@ -67,7 +73,7 @@ def sweep(
     >>> [row.seconds for row in rows], rows[1].problem
     ([0.000726, None], "context: model 'toy_llm' takes 1 to 64 tokens, got 1000")
     """
-    request = _request(design, model, phase, over, selection, options, asked)
+    request = _request(design, model, phase, over, selection, mapping, options, asked)
     return [row for _, row in sorted(_rows(request, _jobs(jobs)), key=lambda placed: placed[0])]
 
 
@@ -76,9 +82,10 @@ def sweep_rows(
     model: Model | Graph | str,
     *,
     phase: str | None = None,
-    over: Mapping[str, Sequence[Any]],
+    over: Entries[str, Sequence[Any]],
     selection: Selection | str | None = None,
-    options: Mapping[str, Any] | None = None,
+    mapping: Mapping | str | None = None,
+    options: Entries[str, Any] | None = None,
     jobs: int = 1,
     **asked: Any,
 ) -> Iterator[Row]:
@@ -87,7 +94,7 @@ def sweep_rows(
     Rows that share a run of the selection's rule come one after another, so that it runs once for all of them; apart
     from that the order is that of `sweep`. Raises as `sweep`, at the call.
     """
-    request = _request(design, model, phase, over, selection, options, asked)
+    request = _request(design, model, phase, over, selection, mapping, options, asked)
     return (row for _, row in _rows(request, _jobs(jobs)))
 
 
@@ -95,16 +102,18 @@ def _request(
     design: Design | str,
     model: Model | Graph | str,
     phase: str | None,
-    over: Mapping[str, Sequence[Any]],
+    over: Entries[str, Sequence[Any]],
     selection: Selection | str | None,
-    options: Mapping[str, Any] | None,
-    asked: Mapping[str, Any],
+    mapping: Mapping | str | None,
+    options: Entries[str, Any] | None,
+    asked: Entries[str, Any],
 ) -> SweepRequest:
     """The request with its files read. Raises InputError with every mistake that would make all combinations fail."""
     chosen = None if selection is None else loaded("selection", selection, Selection, load_selection)
+    mapped = None if mapping is None else loaded("mapping", mapping, Mapping, load_mapping)
     design, model = loaded("design", design, Design, load_design), workload(model)
-    expect("options", options or {}, Mapping)
-    return checked(SweepRequest(design, model, phase, as_lists(over), chosen, dict(options or {}), asked))
+    expect("options", options or {}, Entries)
+    return checked(SweepRequest(design, model, phase, as_lists(over), chosen, mapped, dict(options or {}), asked))
 
 
 MOST_JOBS = 4096  # far above the cores of a machine
@@ -148,7 +157,7 @@ def _ready(files: tuple[str, ...]) -> None:
         load_file(file)
 
 
-def _row(request: SweepRequest, settings: Mapping[str, Any]) -> Row:
+def _row(request: SweepRequest, settings: Entries[str, Any]) -> Row:
     memories = tuple(request.design.of_kind(Memory))
     try:
         return Row(settings, _report(request, settings), None, memories)
@@ -163,21 +172,25 @@ def _of_the_rule(path: str) -> bool:
     return path in OF_THE_RULE or inner_path(SELECTION_PREFIX, path).split(".")[0] not in NOT_OF_THE_RULE
 
 
-def _report(request: SweepRequest, settings: Mapping[str, Any]) -> Report:
+def _report(request: SweepRequest, settings: Entries[str, Any]) -> Report:
     """The report of one combination. Raises InputError where it is refused."""
     own = {path: value for path, value in settings.items() if request.is_of_design(path)}
+    design = request.design.with_(own) if own else request.design
+    of_selection, of_mapping, options = (
+        {inner: value for path, value in settings.items() if (inner := inner_path(prefix, path))}
+        for prefix in (SELECTION_PREFIX, MAPPING_PREFIX, OPTION_PREFIX)
+    )
     chosen = settings.get(SELECTION, request.selection)
     selection = load_selection(chosen) if isinstance(chosen, str) else chosen
-    changes, options = (
-        {inner: value for path, value in settings.items() if (inner := inner_path(prefix, path))}
-        for prefix in (SELECTION_PREFIX, OPTION_PREFIX)
-    )
+    mapped = settings.get(MAPPING, request.mapping)
+    read = {
+        SELECTION: selection.with_(of_selection) if selection and of_selection else selection,
+        MAPPING: load_mapping(mapped) if isinstance(mapped, str) else mapped,
+    }
+    given = {**request.options, **options, **{name: value for name, value in read.items() if value is not None}}
     asked = {**request.asked, **settings}
     of_phase = {name: asked.get(name) for name in request.of_phase}
-    return run(
-        request.design.with_(own) if own else request.design, request.model,
-        phase=None if request.phase is None else phase_named(request.phase, of_phase),
-        mapper=request.asked.get("mapper"), engine=request.asked.get("engine") or "auto",
-        selection=selection.with_(changes) if selection and changes else selection,
-        options={**request.options, **options},
-    )  # fmt: skip
+    phase = None if request.phase is None else phase_named(request.phase, of_phase)
+    mapper = chosen_mapper(design, request.asked.get("mapper"), given)
+    mapper = with_mapping_edited(mapper, design, request.model, phase, of_mapping)
+    return run(design, request.model, phase=phase, mapper=mapper, engine=request.asked.get("engine") or "auto")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from collections.abc import Mapping as Entries
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
@@ -13,7 +14,8 @@ from pydantic import BaseModel
 
 from archsim.design.design import Design
 from archsim.errors import DesignError, InputError, quoted
-from archsim.files.edits import edited
+from archsim.files.edits import edited, keys_of
+from archsim.mapping import Mapping, load_mapping
 from archsim.selection.selection import Selection, load_selection
 from dataflow.errors import guess, refuse
 from dataflow.graph import Graph
@@ -23,9 +25,9 @@ from dataflow.phase import field_types
 from kernels.limits import COMBINATIONS, beyond
 from mappers.experiment.run import SELECTION, asked_of_graph, needs_phase
 from mappers.mapper import Mapper, options_of
-from mappers.registry import MAPPERS, takes_selection
+from mappers.registry import MAPPERS, MAPPING, no_mapping_of, takes
 
-SELECTION_PREFIX, OPTION_PREFIX = f"{SELECTION}.", "option."
+SELECTION_PREFIX, MAPPING_PREFIX, OPTION_PREFIX = f"{SELECTION}.", f"{MAPPING}.", "option."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,11 @@ class SweepRequest:
     design: Design
     model: Model | Graph
     phase: str | None  # None of a graph
-    over: Mapping[str, list[Any]]
+    over: Entries[str, list[Any]]
     selection: Selection | None
-    options: Mapping[str, Any]
-    asked: Mapping[str, Any]
+    mapping: Mapping | None
+    options: Entries[str, Any]
+    asked: Entries[str, Any]
 
     @property
     def of_phase(self) -> tuple[str, ...]:
@@ -46,23 +49,24 @@ class SweepRequest:
         return tuple(dict.fromkeys(name for phase in PHASES.values() for name in field_types(phase)))
 
     def is_of_design(self, path: str) -> bool:
-        """True for a path of the design: of nothing that the phase, the selection or the mapper takes."""
-        return path not in (*self.of_phase, SELECTION) and not path.startswith((SELECTION_PREFIX, OPTION_PREFIX))
+        """True for a path of the design: of nothing that the phase, the selection, the mapping or the mapper takes."""
+        prefixes = (SELECTION_PREFIX, MAPPING_PREFIX, OPTION_PREFIX)
+        return path not in (*self.of_phase, SELECTION, MAPPING) and not path.startswith(prefixes)
 
     def values(self, name: str, given: Any) -> list[Any]:
         """Every value that is swept at a path, or the one that is given."""
         return self.over.get(name, [] if given is None else [given])
 
 
-def as_lists(over: Mapping[str, Any]) -> dict[str, list[Any]]:
+def as_lists(over: Entries[str, Any]) -> dict[str, list[Any]]:
     """The values of each path as a list, numbers of arrays as Python's own. Raises InputError."""
-    if not isinstance(over, Mapping):
+    if not isinstance(over, Entries):
         raise InputError(f"over: expected a mapping of paths to lists of values, got {quoted(over)}")
     found, problems = {}, []
     for path, values in over.items():
         if not isinstance(path, str):
             problems.append(f"over: expected paths as text, got {quoted(path)}")
-        elif isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        elif isinstance(values, str | bytes | Entries) or not isinstance(values, Iterable):
             problems.append(f"{path}: expected a list of values, got {quoted(values)}")
         else:
             # Cut, because an iterator may have no end; the cut list is refused below.
@@ -91,7 +95,8 @@ def checked(request: SweepRequest) -> SweepRequest:
         for name in request.asked
         if name not in of_run
     ]
-    fixed = [name for name, value in {**request.asked, SELECTION: request.selection}.items() if value is not None]
+    given = {**request.asked, SELECTION: request.selection, MAPPING: request.mapping}
+    fixed = [name for name, value in given.items() if value is not None]
     fixed += [f"{OPTION_PREFIX}{name}" for name in request.options]
     problems += [
         f"{path}: is given as one value and as values to sweep; give one of the two"
@@ -106,7 +111,7 @@ def checked(request: SweepRequest) -> SweepRequest:
         if request.is_of_design(path)
         for problem in _path_problems(request.design, path, path, opens=2)
     ]
-    problems += _selection_problems(request)
+    problems += _selection_problems(request) + _mapping_problems(request)
     problems += _mapper_problems(request)
     refuse(problems, InputError)
     return request
@@ -131,14 +136,14 @@ def _phase_problems(request: SweepRequest) -> list[str]:
     return list(problems)
 
 
-def _path_problems(holder: Design | Selection, path: str, typed: str, *, opens: int) -> list[str]:
+def _path_problems(holder: Design | Selection | Mapping, path: str, typed: str, *, opens: int) -> list[str]:
     """What is wrong with a path that no value could stand at, as it was typed."""
     try:
         edited(holder.document, {path: None}, opens=opens)
     except DesignError as problem:
         return [f"{typed}: {one.removeprefix(f'{holder.document.path}: {path}: ')}" for one in problem.problems]
     at: Any = holder
-    keys = path.split(".")
+    keys = keys_of(holder.document.data, path)
     for i, key in enumerate(keys):
         if isinstance(at, BaseModel):
             fields = {field.alias or name: name for name, field in type(at).model_fields.items()}
@@ -147,8 +152,24 @@ def _path_problems(holder: Design | Selection, path: str, typed: str, *, opens: 
                 return [f"{typed}: no '{key}' {there}; {guess(key, fields, otherwise='there are')}"]
             at = getattr(at, fields[key])
         else:
-            at = at.get(key) if isinstance(at, Mapping) else None
+            at = at.get(key) if isinstance(at, Entries) else None
     return []
+
+
+def _mapping_problems(request: SweepRequest) -> list[str]:
+    """What is wrong with mappings, and with paths of the one that is given; of one that is planned each row tells."""
+    problems, first = [], request.mapping
+    for given in request.over.get(MAPPING, []):
+        try:
+            if not isinstance(given, str | Mapping):
+                raise InputError(f"expected a shipped name, a path or a Mapping, got {quoted(given)}")
+            first = load_mapping(given) if isinstance(given, str) else given
+        except InputError as problem:
+            problems += [f"{MAPPING}: {one}" for one in problem.problems]
+    for path in request.over:
+        if first is not None and (inner := inner_path(MAPPING_PREFIX, path)):
+            problems += _path_problems(first, inner, path, opens=0)
+    return problems
 
 
 def _selection_problems(request: SweepRequest) -> list[str]:
@@ -180,13 +201,17 @@ def _mapper_problems(request: SweepRequest) -> list[str]:
     there = dict.fromkeys(name for mapper in known for name in options_of(MAPPERS[mapper]))
     told = f"mapper {' or '.join(map(quoted, known))}"
     options = [f"{OPTION_PREFIX}{name}" for name in request.options]
-    paths = [*([SELECTION] if request.selection else []), *options, *request.over]
+    given = {SELECTION: request.selection, MAPPING: request.mapping}
+    paths = [*(name for name, value in given.items() if value), *options, *request.over]
     problems = [
         f"{path}: {told} has no such option; {guess(inner_path(OPTION_PREFIX, path), there, otherwise='options are')}"
         for path in paths
         if path.startswith(OPTION_PREFIX) and inner_path(OPTION_PREFIX, path) not in there
     ]
-    if not any(map(takes_selection, known)):
+    if not any(takes(mapper, Mapping) for mapper in known):
+        mapped = [path for path in paths if path == MAPPING or path.startswith(MAPPING_PREFIX)]
+        problems += [f"{path}: {no_mapping_of(mapper)}" for path in mapped for mapper in known]
+    if not any(takes(mapper, Selection) for mapper in known):
         chosen = [path for path in paths if path == SELECTION or path.startswith(SELECTION_PREFIX)]
         problems += [f"{path}: {told} does not choose among cached keys" for path in chosen]
     return problems

@@ -26,38 +26,40 @@ def nest_of(op: Op, one: OpMapping) -> Nest:
     return Nest({axis: op.work[axis] for axis in OP_KINDS[op.kind].axes}, one.tile, one.order)
 
 
-def misfits(mapping: Mapping, graph: Graph, design: Design, groups: Sequence[Group]) -> list[str]:
-    """What of the mapping this graph does not have or this design cannot do."""
+def refuse_misfits(mapping: Mapping, graph: Graph, design: Design, groups: Sequence[Group]) -> None:
+    """Raises MappingError with all that the mapping says and this graph does not have or this design cannot do."""
     keys = {key_of(op, scopes): op for ops, scopes in groups for op in ops if op.kind in PRODUCTS}
-    found = []
+    found: list[str] = []
     for key, one in mapping.ops.items():
         ops = [op for op in graph.ops.values() if mapping.names(key, op) and op.kind in PRODUCTS]
-        where = f"mapping '{mapping.name}': ops.{key}"
-        if not ops:
-            hint = guess(key, keys, otherwise="products are") if keys else "it has no products"
-            found.append(f"{where}: names no product of graph '{graph.name}'; {hint}")
+        if ops:
+            told = (each for op in ops for each in _misfits(one, op, design))
+            found += dict.fromkeys(mapping.document.problem(f"ops.{key}.{path}", what) for path, what in told)
         else:
-            found += dict.fromkeys(f"{where}{told}" for op in ops for told in _misfits(one, op, design))
-    return found
+            hint = guess(key, keys, otherwise="products are") if keys else "it has none"
+            found.append(mapping.document.problem(f"ops.{key}", f"names no product of '{graph.name}'; {hint}"))
+    if found:
+        raise MappingError("\n".join(found))
 
 
-def _misfits(one: OpMapping, op: Op, design: Design) -> Iterator[str]:
+def _misfits(one: OpMapping, op: Op, design: Design) -> Iterator[tuple[str, str]]:
+    """Paths below the entry of the op, and what is wrong there."""
     axes = OP_KINDS[op.kind].axes
     unit = design.units.get(one.unit)
+    able = [name for name, other in design.units.items() if op.kind in other.does]
     if unit is None:
-        hint = guess(one.unit, design.units, otherwise="units are")
-        yield f".unit: design '{design.name}' has no unit '{one.unit}'; {hint}"
+        yield "unit", f"design '{design.name}' has no unit '{one.unit}'; {guess(one.unit, able, otherwise='units are')}"
     elif op.kind not in unit.does:
-        yield f".unit: '{one.unit}' does not do '{op.kind}'; it does: {', '.join(unit.does)}"
+        yield "unit", f"'{one.unit}' does no {op.kind}; units that do: {', '.join(able) or 'none'}"
     elif one.servers > unit.count:
-        yield f".servers: {one.servers} of '{one.unit}', which has {unit.count}; give at most so many"
+        yield "servers", f"{one.servers} of '{one.unit}', which has {unit.count}; expected at most that"
     if sorted(one.order) != sorted(axes):
-        yield f".order: [{', '.join(one.order)}]; each of {', '.join(axes)} stands in it once"
+        yield "order", f"expected each of {', '.join(axes)} once, got {', '.join(one.order) or 'none'}"
     if {*one.tile} != {*axes}:
-        yield f".tile: of {', '.join(one.tile)}; an extent is given for each of {', '.join(axes)}"
+        yield "tile", f"expected an extent of each of {', '.join(axes)}, got {', '.join(one.tile) or 'none'}"
     for axis, size in one.tile.items():
         if axis in axes and size > op.work[axis]:
-            yield f".tile.{axis}: {size} of an extent of {op.work[axis]} in '{op.name}'; give at most that"
+            yield f"tile.{axis}", f"{size} of an extent of {op.work[axis]} in '{op.name}'; expected at most that"
 
 
 def refuse_tile_beyond_memory(asked: Product, nest: Nest) -> None:

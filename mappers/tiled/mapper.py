@@ -15,7 +15,6 @@ from archsim.errors import MappingError
 from archsim.mapping import Mapping, OpMapping, mapping_of
 from archsim.run.capacity import held
 from archsim.units import Array
-from dataflow.errors import refuse
 from dataflow.graph import Graph, Op
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
@@ -27,7 +26,7 @@ from mappers.mapper import Mapper, option
 from mappers.temporal import add_op, check_design
 from mappers.tiled.attention import add_attention, in_passes
 from mappers.tiled.builder import TiledBuilder
-from mappers.tiled.fit import key_of, misfits, nest_of, refuse_tile_beyond_memory
+from mappers.tiled.fit import key_of, nest_of, refuse_misfits, refuse_tile_beyond_memory
 from mappers.tiled.gang import servers_of
 from mappers.tiled.loops import Planned, lines_of
 from mappers.tiled.nest import Nest
@@ -71,7 +70,7 @@ class Tiled(Mapper):
         check_design(design)
         groups = layers_of(graph.ops.values())
         if self.mapping is not None:
-            refuse(misfits(self.mapping, graph, design, groups), MappingError)
+            refuse_misfits(self.mapping, graph, design, groups)
         stored, passed = stored_by_home(graph, design, groups, unit_of=planner.unit_named)
         check_capacity(held(stored), design, graph)
         mapped: dict[int, tuple[dict[str, Planned], Lying]] = {}  # by the schedule that was made so

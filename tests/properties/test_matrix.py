@@ -22,9 +22,10 @@ from archsim.files.shipped import shipped
 from archsim.report.folder import write_folder
 from archsim.report.json import as_json
 from archsim.report.report import Report
+from archsim.selection.selection import Selection
 from dataflow import PHASES, phase_named
 from dataflow.models.model import Model
-from mappers.registry import takes_selection
+from mappers.registry import takes
 
 FIELDS: dict[str, dict[str, int]] = {
     "prefill": {"prompt": 9}, "decode": {"context": 40}, "attention": {"prompt": 3, "context": 7},
@@ -37,7 +38,7 @@ CASES = [
     for design, model, phase, mapper, batch in itertools.product(
         shipped(), shipped("models"), FIELDS, OURS, (1, 2)
     )
-    for selection in (SELECTIONS if takes_selection(mapper) else [None])
+    for selection in (SELECTIONS if takes(mapper, Selection) else [None])
 ]
 # Drawn once for all; all of them run with -m heavy.
 FEW = random.Random(1).sample(CASES, 400)

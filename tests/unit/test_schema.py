@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from archsim.files.shipped import found, shipped
 from archsim.schema import schema_of
 
-FOLDERS = {"design": "", "model": "models", "selection": "selections", "published": "published"}
+FOLDERS = {"design": "", "model": "models", "selection": "selections", "mapping": "mappings", "published": "published"}
 FILES = [(kind, name) for kind, folder in FOLDERS.items() for name in shipped(folder)]
 
 

@@ -1,0 +1,1 @@
+2 simulate systolic_two_level gemm:512x512x512 --option mapping=gemm_4096

@@ -1,0 +1,1 @@
+3 simulate systolic_two_level gemm:512x512x512 --mapping mappings/axis_unknown.yaml

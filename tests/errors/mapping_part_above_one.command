@@ -1,0 +1,1 @@
+2 check mappings/part_above_one.yaml

@@ -1,0 +1,1 @@
+2 map toy toy_llm --phase decode --context 3

@@ -1,0 +1,1 @@
+3 simulate systolic_two_level gemm:512x512x512 --mapping mappings/by_hand.yaml --set mapping.ops.gemm.servers=4

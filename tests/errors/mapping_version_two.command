@@ -1,0 +1,1 @@
+2 check mappings/version_two.yaml
