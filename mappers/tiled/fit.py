@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
@@ -10,6 +11,7 @@ from archsim.mapping import Mapping, OpMapping
 from dataflow.errors import guess
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS
+from kernels.limits import LISTED, beyond
 from mappers.build.layers import Group, name_within
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS
@@ -33,8 +35,9 @@ def refuse_misfits(mapping: Mapping, graph: Graph, design: Design, groups: Seque
     for key, one in mapping.ops.items():
         ops = [op for op in graph.ops.values() if mapping.names(key, op) and op.kind in PRODUCTS]
         if ops:
-            told = (each for op in ops for each in _misfits(one, op, design))
-            found += dict.fromkeys(mapping.document.problem(f"ops.{key}.{path}", what) for path, what in told)
+            # Layers alike would all say the same.
+            told = {path: what for op in reversed(ops) for path, what in _misfits(one, op, design)}
+            found += [mapping.document.problem(f"ops.{key}.{path}", what) for path, what in told.items()]
         else:
             hint = guess(key, keys, otherwise="products are") if keys else "it has none"
             found.append(mapping.document.problem(f"ops.{key}", f"names no product of '{graph.name}'; {hint}"))
@@ -55,6 +58,9 @@ def _misfits(one: OpMapping, op: Op, design: Design) -> Iterator[tuple[str, str]
         yield "servers", f"{one.servers} of '{one.unit}', which has {unit.count}; expected at most that"
     if sorted(one.order) != sorted(axes):
         yield "order", f"expected each of {', '.join(axes)} once, got {', '.join(one.order) or 'none'}"
+    tiles = prod(-(-op.work[axis] // one.tile[axis]) for axis in axes if axis in one.tile)
+    if told := beyond(tiles, LISTED, of="tiles", instead="take larger ones"):
+        yield "tile", told
     if {*one.tile} != {*axes}:
         yield "tile", f"expected an extent of each of {', '.join(axes)}, got {', '.join(one.tile) or 'none'}"
     for axis, size in one.tile.items():

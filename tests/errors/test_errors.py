@@ -85,7 +85,7 @@ def walk(data):
 
 
 @pytest.mark.parametrize("name, count", [("tellme_kv260", 100), ("toy", 140), ("models/bitnet_b158_large", 60),
-                                         ("published/tellme_kv260", 60)])  # fmt: skip
+                                         ("published/tellme_kv260", 60), ("mappings/gemm_4096", 100)])  # fmt: skip
 def test_a_mutated_file_never_gives_a_traceback(name, count, tmp_path, capsys):
     data = yaml.safe_load((data_folder() / f"{name}.yaml").read_text())
     refused = 0
