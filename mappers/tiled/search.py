@@ -22,7 +22,7 @@ MOST_STEPS = 4096  # tiles of an op; smaller ones are simulated longer and rarel
 SHORT = 2048  # steps; with more the estimate is nearer, and running them takes longer
 MOST_RUN = 8192  # steps of all short nests that are run for a product
 SLACK = 1.5  # a short nest may take so many times its estimate
-PARTS = 64  # of an extent along which a unit has no size of its own
+PARTS = 64  # of an extent along which a unit has no size of its own, at most
 EVEN_CUTS = 8  # an extent is cut into 1, 2, 3 ... so many equal parts, and by powers of two
 
 
@@ -239,12 +239,14 @@ def _tiles(asked: Product) -> Iterator[tuple[dict[str, int], Nest]]:
     With the sums inside, so that none come back: whether a nest fits in which they do is for others to see.
     """
     native = asked.design.units[asked.unit].tile(asked.op.work)
-    sizes = [_sizes(extent, native.get(axis, -(-extent // PARTS))) for axis, extent in asked.extents.items()]
-    fitting = []
-    for one in product(*sizes):
-        if _fits(asked, one):
-            tile = dict(zip(asked.extents, one, strict=True))
-            fitting.append((tile, Nest(asked.extents, tile, asked.axes)))
+    fitting: list[tuple[dict[str, int], Nest]] = []
+    # Finer than PARTS only where nothing else fits: there are many such tiles, and most serve no better.
+    for finest in (PARTS, max(asked.extents.values())):
+        sizes = [_sizes(extent, native.get(axis, 1), -(-extent // finest)) for axis, extent in asked.extents.items()]
+        tiles = [dict(zip(asked.extents, one, strict=True)) for one in product(*sizes) if _fits(asked, one)]
+        fitting = [(tile, Nest(asked.extents, tile, asked.axes)) for tile in tiles]
+        if fitting:
+            break
     few = [each for each in fitting if each[1].steps <= MOST_STEPS]
     least = min((nest.steps for _, nest in fitting), default=0)
     yield from few or (each for each in fitting if each[1].steps == least)
@@ -260,11 +262,11 @@ def _fits(asked: Product, tile: Sizes) -> bool:
     return True
 
 
-def _sizes(extent: int, native: int) -> list[int]:
-    """Sizes of tiles along an axis: the whole, equal parts of it, and the native size times powers of two."""
+def _sizes(extent: int, native: int, least: int) -> list[int]:
+    """Sizes of tiles along an axis: the whole, equal parts of it, and the native size, or the least, doubled again."""
     folds = -(-extent // native)
     found = {min(extent, native * -(-folds // parts)) for parts in range(1, EVEN_CUTS + 1)}
-    size = native
+    size = native if native > 1 else least
     while size < extent:
         found.add(size)
         size *= 2
