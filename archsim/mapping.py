@@ -105,6 +105,11 @@ class Mapping(Sourced):
         shared = data["room"] if self.room is not None else room.written()
         return Mapping.read(replace(self.document, data={**data, "ops": {**data["ops"], **added}, "room": shared}))
 
+    def without_room(self) -> Mapping:
+        """The mapping with the room left open."""
+        data = {key: value for key, value in self.document.data.items() if key != "room"}
+        return Mapping.read(replace(self.document, data=data))
+
     def written(self) -> str:
         """Its YAML, which reads back to itself."""
         return write(self.document.data)

@@ -51,12 +51,16 @@ class Mapper:
         raise NotImplementedError(f"mapper '{self.name}' has no lower(graph, design)")
 
     def step(self, previous: Schedule, graph: Graph, design: Design) -> Schedule:
-        """The schedule of the decode step after that of `previous`, equal to lowering it anew.
+        """The schedule of the decode step after that of `previous`, equal to lowering it with the options of that.
 
         A mapper that shares tasks with the previous step may leave out the checks of limits: the last step was lowered
         before.
         """
         return self.lower(graph, design)
+
+    def settled(self, last: Schedule) -> Mapper:
+        """The mapper of all decode steps, once the last of them has been lowered: with what was chosen for that one."""
+        return self
 
     def loops(self, graph: Graph, design: Design) -> list[str]:
         """Lines for people about the mapping that `lower` uses, such as the loops of each op; none by default."""

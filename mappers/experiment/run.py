@@ -97,25 +97,39 @@ def step_schedules(
     expect("phase", phase, Phase)
     chosen = chosen_mapper(design, mapper, options or {})
     errors: list[MappingError] = []
+    decode = chosen
     for graph in phase.ends(model):
         try:
-            lower(graph, design, mapper=chosen)
+            last = lower(graph, design, mapper=chosen)
         except MappingError as error:
             errors.append(error)
+            continue
+        if type(graph.phase) is Decode:
+            decode = chosen.settled(last)
     if errors:
         problems = dict.fromkeys(problem for error in errors for problem in error.problems)
         raise errors[0] if len(problems) == 1 else MappingError("\n".join(problems))
-    return _lowered(phase.steps(model), design, chosen)
+    return _lowered(phase.steps(model), design, chosen, decode)
 
 
-def _lowered(steps: Iterator[Graph], design: Design, mapper: Mapper) -> Iterator[Schedule]:
+def _first(graph: Graph, design: Design, mapper: Mapper, decode: Mapper) -> Schedule:
+    """The schedule of a step that follows no decode step, by the mapper of all decode steps if it is one and fits."""
+    if type(graph.phase) is Decode:
+        try:
+            return lower(graph, design, mapper=decode)
+        except MappingError:
+            pass
+    return lower(graph, design, mapper=mapper)
+
+
+def _lowered(steps: Iterator[Graph], design: Design, mapper: Mapper, decode: Mapper) -> Iterator[Schedule]:
     previous: Schedule | None = None
     for graph in steps:
         # Only of decode steps is it known that nothing but attention depends on the context.
         if previous is not None and type(graph.phase) is Decode and graph.phase.follows(previous.graph.phase):
             previous = lower_step(graph, design, previous=previous)
         else:
-            previous = lower(graph, design, mapper=mapper)
+            previous = _first(graph, design, mapper, decode)
         yield previous
 
 

@@ -57,6 +57,19 @@ class Tiled(Mapper):
         """The schedule; its option `mapping` is the one in force, with all that was chosen."""
         return self._lowered(_Planner(self, graph, design))
 
+    def step(self, previous: Schedule, graph: Graph, design: Design) -> Schedule:
+        """As Mapper.step; where the pieces of this context do not fit the room as it is shared, that is chosen anew."""
+        try:
+            return self.lower(graph, design)
+        except MappingError:
+            if self.mapping is None or self.mapping.room is None:
+                raise
+            return replace(self, mapping=self.mapping.without_room()).lower(graph, design)
+
+    def settled(self, last: Schedule) -> Tiled:
+        """As Mapper.settled: steps are planned once, for the one with the longest context."""
+        return replace(self, mapping=last.options["mapping"])
+
     def loops(self, graph: Graph, design: Design) -> list[str]:
         """As Mapper.loops: for each op its loops, what moves between them, and the estimate."""
         # With all that is chosen the sections are built once, so that the planner ends with what is in force.

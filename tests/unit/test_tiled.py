@@ -220,3 +220,16 @@ def test_what_is_ideal_moves_nothing_and_is_told() -> None:
     assert not report.traffic
     assert prod(len(task.takes) or 1 for task in schedule.sections[0].tasks) == 1
     assert "bytes of an ideal memory, or of roles without a home" in str(report)
+
+
+def test_a_context_in_between_that_fits_otherwise_is_shared_otherwise() -> None:
+    """The room of the longest context suits all but three of a hundred; those have theirs chosen, and go on."""
+    network = archsim.load_model("llama2_7b").model_copy(update={"layers": 1})
+    last = mappers.plan(dataflow.decode(network, context=163), TWO_LEVEL)
+    with pytest.raises(MappingError, match="'sram' is to hold queues"):
+        mappers.lower(dataflow.decode(network, context=118), TWO_LEVEL, mapping=last)
+    steps = mappers.run(TWO_LEVEL, network, phase="generate", prompt=115, tokens=49)
+    assert len(steps.steps) == 48
+    one = mappers.run(TWO_LEVEL, network, phase="decode", context=118)
+    took = next(seconds for (context, _), seconds in zip(steps.steps, steps.step_seconds, strict=True) if context == 118)
+    assert took == pytest.approx(one.seconds, rel=0.01)
