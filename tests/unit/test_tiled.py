@@ -231,5 +231,5 @@ def test_a_context_in_between_that_fits_otherwise_is_shared_otherwise() -> None:
     steps = mappers.run(TWO_LEVEL, network, phase="generate", prompt=115, tokens=49)
     assert len(steps.steps) == 48
     one = mappers.run(TWO_LEVEL, network, phase="decode", context=118)
-    took = next(seconds for (context, _), seconds in zip(steps.steps, steps.step_seconds, strict=True) if context == 118)
-    assert took == pytest.approx(one.seconds, rel=0.01)
+    took = dict(zip((context for context, _ in steps.steps), steps.step_seconds, strict=True))
+    assert took[118] == pytest.approx(one.seconds, rel=0.01)
