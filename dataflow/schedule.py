@@ -27,6 +27,7 @@ from dataflow.op import Counts, summed
 from dataflow.section import Section
 from dataflow.selection_summary import SelectionSummary
 from dataflow.task import Stream
+from dataflow.tiling import Tiling
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ SCHEDULE = {
     "graph": instance(Graph), "design": TEXT, "mapper": TEXT, "sections": tuple_of(instance(Section), "Section"),
     "recomputed": COUNTS, "recomputed_for": TEXT, "skipped": tuple_of(instance(Skipped), "Skipped"), "holds": HOLDS,
     "selected": optional(instance(SelectionSummary)), "approximated": tuple_of(TEXT, "texts"), "options": OPTIONS,
+    "tilings": tuple_of(instance(Tiling), "Tiling"),
 }  # fmt: skip
 
 
@@ -59,7 +61,7 @@ class Schedule:
     `recomputed` counts work beyond the graph's, and `recomputed_for` says what it is; `skipped` is the work that is
     left out. `holds`: bytes of the tensors that lie in each memory throughout, by (memory, role), where "" is no memory
     of the design. `selected` describes what a selection keeps. `approximated` lists what is simplified; `options` are
-    the mapper's.
+    the mapper's; `tilings` say how ops were cut, for reports.
     """
 
     graph: Graph
@@ -73,6 +75,7 @@ class Schedule:
     selected: SelectionSummary | None = None
     approximated: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    tilings: tuple[Tiling, ...] = ()
 
     def __post_init__(self) -> None:
         told = f"{titled('schedule of', getattr(self.graph, 'name', self.graph))} {titled('by', self.mapper)}"

@@ -35,8 +35,8 @@ def name(path: Path) -> str:
 # Inside a package each entry, a file or a folder, imports only from itself and from entries before it.
 WITHIN = {
     "dataflow": (
-        "errors", "forms", "name", "format", "role", "mask", "op", "kinds", "order", "pattern", "task", "phase",
-        "graph", "cascade", "selection_summary", "section_rules", "section", "schedule", "models", "numeric",
+        "errors", "forms", "name", "format", "role", "mask", "op", "kinds", "order", "pattern", "task", "tiling",
+        "phase", "graph", "cascade", "selection_summary", "section_rules", "section", "schedule", "models", "numeric",
     ),
     "archsim": (
         "quantity", "errors", "files", "mapping", "units", "design", "importers", "selection", "engine", "run",

@@ -11,6 +11,7 @@ from archsim.run.totals import OpReport, UnitReport
 from dataflow.errors import InputError, guess, quoted
 from dataflow.phase import Phase
 from dataflow.selection_summary import SelectionSummary
+from dataflow.tiling import Tiling
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -52,6 +53,7 @@ class Figures:
     sections: tuple[tuple[str, int, int], ...]
     peaks: Mapping[str, tuple[int, int, int]]
     mapped: int
+    tilings: tuple[Tiling, ...]
     approximated: tuple[str, ...]
     recomputed: Mapping[str, int]
     recomputed_for: str

@@ -17,6 +17,8 @@ OP_FIELDS = "name kind unit start_cycle end_cycle busy_cycles"
 UNIT_FIELDS = (
     "kind count busy_cycles busiest_cycles starved_cycles blocked_cycles idle_cycles utilization energy_joules"
 )
+TILING_FIELDS = "op unit servers tile order tiles estimated_cycles"
+OPERAND_FIELDS = "tensor role way times bytes"
 SELECTED_FIELDS = (
     "algorithm kept memory beyond resident_tokens hit_bytes miss_bytes hit_rate requests mass_recall top_recall "
     "output_error"
@@ -55,6 +57,10 @@ def as_json(report: Figures) -> dict[str, Any]:
         },
         "in_no_memory": _held_json(report, NOWHERE),
         "ops": [plain(op, OP_FIELDS) for op in report.ops],
+        "tilings": [
+            {**plain(one, TILING_FIELDS), "operands": [plain(operand, OPERAND_FIELDS) for operand in one.operands]}
+            for one in report.tilings
+        ],
         "streams": {
             name: {"peak": peak, "depth": None if depth == UNLIMITED else depth, "bytes_per_token": size}
             for name, (peak, depth, size) in report.peaks.items()

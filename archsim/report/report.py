@@ -113,6 +113,7 @@ def _report(
         sections=tuple(totals.sections),
         peaks=totals.peaks(),
         mapped=totals.mapped,
+        tilings=run.schedule.tilings,
         approximated=(*said, *design.not_derived(), *_reordered(run, design)),
         recomputed=totals.recomputed,
         recomputed_for=" and ".join(totals.recomputed_for),

@@ -18,7 +18,7 @@ from dataflow.task import UNLIMITED
 
 def screen(report: Figures) -> str:
     """The report on one screen."""
-    blocks = [_head(report), _parts(report), _units(report), _traffic(report), _honesty(report)]
+    blocks = [_head(report), _parts(report), _units(report), _traffic(report), _tilings(report), _honesty(report)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -178,6 +178,20 @@ def _traffic(report: Figures) -> list[str]:
             rate = show(moved * report.clock_hz / busy, "rate of bytes")
             lines.append(f"{channel} moved    {moved:>13,} B at {rate} while it is busy")
     return lines + _held(report, NOWHERE, "in no memory   ")
+
+
+def _tilings(report: Figures) -> list[str]:
+    """How ops were cut: the tile, the loops that turn, and how often the tiles of each operand come or leave."""
+    if not report.tilings:
+        return []
+    lines = ["tiles (extents; loops, outermost first; how often each tile of an operand comes, and bytes over a hop)"]
+    for one in report.tilings:
+        on = one.unit if one.servers == 1 else f"{one.servers} {one.unit}"
+        extents = " ".join(f"{axis} {size:,}" for axis, size in one.tile.items() if axis != "batch" or size > 1)
+        loops = f"{' > '.join(one.order)}: {one.tiles:,} tiles" if one.order else "one tile"
+        moved = ", ".join(f"{each.role} {each.times}x {each.bytes:,} B" for each in one.operands) or "nothing moves"
+        lines.append(f"  {one.op} on {on}: {extents}; {loops}; {moved}")
+    return lines
 
 
 def _held(report: Figures, memory: str, title: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from archsim.mapping import OpMapping
 from dataflow.graph import Op
+from dataflow.tiling import TiledOperand, Tiling
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import Moved
 
@@ -24,6 +25,18 @@ class Planned(NamedTuple):
     moved: Sequence[Moved]
     cycles: int
     bytes: int
+
+
+def tiling_of(key: str, planned: Planned) -> Tiling:
+    """The op as a report has it."""
+    mapping, nest = planned.mapping, planned.nest
+    operands = tuple(
+        TiledOperand(one.tensor, str(one.role), one.way, nest.again(one.axes), one.moved(nest)) for one in planned.moved
+    )
+    turning = tuple(axis for axis in nest.order if nest.trips[axis] > 1)
+    return Tiling(
+        key, mapping.unit, mapping.servers, mapping.tile, turning, nest.steps, operands, planned.cycles
+    )  # fmt: skip
 
 
 def lines_of(key: str, planned: Planned) -> list[str]:

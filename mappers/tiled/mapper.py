@@ -28,7 +28,7 @@ from mappers.tiled.attention import add_attention, in_passes
 from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.fit import key_of, nest_of, refuse_misfits, refuse_tile_beyond_memory
 from mappers.tiled.gang import servers_of
-from mappers.tiled.loops import Planned, lines_of
+from mappers.tiled.loops import Planned, lines_of, tiling_of
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS, Moved, moved_by, told_of_parts
 from mappers.tiled.search import Choice, Estimates, Product, best, lies_in
@@ -108,7 +108,10 @@ class Tiled(Mapper):
 
         room = self.mapping.room if self.mapping else None
         schedule = with_room(made, graph, design, groups, stored, passed=passed, room=room)
-        return replace(schedule, options={**self.options(), "mapping": planner.chosen(*mapped[id(schedule)])})
+        planned, lying = mapped[id(schedule)]
+        tilings = tuple(tiling_of(key, one) for key, one in planned.items())
+        options = {**self.options(), "mapping": planner.chosen(planned, lying)}
+        return replace(schedule, options=options, tilings=tilings)
 
 
 @dataclass(slots=True)
@@ -197,7 +200,9 @@ class _Planner:
         builder.estimated += choice.cycles
         builder.least += choice.cycles
         key = key_of(op, builder.scopes)
-        self.planned[key] = Planned(op, len(builder.scopes), one, choice.nest, moved, choice.cycles, choice.bytes)
+        # Of a short nest the estimate too, not the run by which it was chosen: given again, it is told alike.
+        nest, cycles, bytes_ = self._estimates(asked).of(choice.nest)
+        self.planned[key] = Planned(op, len(builder.scopes), one, nest, moved, cycles, bytes_)
         return one
 
     def _best(self, builder: TiledBuilder, asked: Product) -> Choice:

@@ -233,3 +233,20 @@ def test_a_context_in_between_that_fits_otherwise_is_shared_otherwise() -> None:
     one = mappers.run(TWO_LEVEL, network, phase="decode", context=118)
     took = dict(zip((context for context, _ in steps.steps), steps.step_seconds, strict=True))
     assert took[118] == pytest.approx(one.seconds, rel=0.01)
+
+
+def test_the_report_tells_tiles_and_reuse() -> None:
+    """Counted by hand: tiles of 64 x 64 x 512, the weights come again for each of the eight tiles of rows."""
+    tile = {"batch": 1, "m": 64, "n": 64, "k": 512}
+    one = OpMapping(unit="array", tile=tile, order=("batch", "k", "m", "n"))
+    mapping = mapping_of("by hand", "a test", {"gemm": one})
+    schedule = mappers.lower(dataflow.gemm(m=512, n=512, k=512), TWO_LEVEL, mapping=mapping)
+    report = archsim.simulate(schedule, TWO_LEVEL)
+    (told,) = report.tilings
+    assert (told.op, told.unit, told.servers, told.order, told.tiles) == ("gemm", "array", 1, ("m", "n"), 64)
+    assert [(one.role, one.times, one.bytes) for one in told.operands] == [
+        ("input", 1, 2 * 512**2), ("weight", 8, 8 * 2 * 512**2), ("activation", 1, 2 * 512**2)
+    ]  # fmt: skip
+    line = "gemm on array: m 64 k 512 n 64; m > n: 64 tiles; input 1x 524,288 B, weight 8x 4,194,304 B, activation 1x"
+    assert line.replace("m 64 k 512 n 64", "m 64 n 64 k 512") in str(report)
+    assert "each fold fills and drains, as in SCALE-Sim, which prints one cycle less for a layer" in str(report)
