@@ -6,6 +6,7 @@ Knows ops, units and stored bytes. Does not know tasks, queues or waiting.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from math import ceil
@@ -14,7 +15,10 @@ from archsim.design.design import Design
 from archsim.run.results import ScheduleRun
 from archsim.units import Memory
 from dataflow.op import OP_KINDS, Work
+from dataflow.task import Task
 
+# Each counts whole, on its unit. Of an engine of two passes, whose tiles may take less than the whole, none does.
+THREE_PASSES = ("attention_scores", "attention_softmax", "attention_sums")
 Place = tuple[str, tuple[str, ...]]  # a unit, and the ops of one repetition of a task on it
 
 
@@ -22,13 +26,21 @@ def roofline(run: ScheduleRun, design: Design) -> tuple[int, str] | None:
     """The cycles, and the unit or memory that needs them: the largest over all of them; None where none is known.
 
     A unit needs the cycles of its ops, each taken whole, over its servers; a memory the bytes of stored tensors that
-    must pass it, over its bandwidth. Ops of one task count as one op, as wide as all of them. Ops that several units
-    share, or that no unit does whole, count nothing, nor does attention of which a selection leaves out a part.
+    must pass it, over its bandwidth. Ops of one task count as one op, as wide as all of them. Attention in three
+    passes counts on the units of its passes. Other ops that several units share, or that no unit does whole, count
+    nothing, nor does attention of which a selection leaves out a part.
     """
     graph, left_out = run.schedule.graph, run.schedule.left_out()
     places: dict[str, dict[Place, None]] = {}  # of each op
+    passes: Counter[tuple[str, Work]] = Counter()
+    tasks = [task for part in run.sections for task in part.section.tasks]
+    summed = {name for task in tasks if _kind(task) == THREE_PASSES[-1] for name in task.ops}
     for part in run.sections:
         for task in part.section.tasks:
+            if (kind := _kind(task)) in THREE_PASSES and summed.issuperset(task.ops):
+                works_of = (graph.ops[name].work for name in task.ops)
+                passes.update((task.unit, replace(item, kind=kind)) for item in works_of)
+                continue
             for names in zip(*(served.ops for served in task.serves), strict=True):
                 for name in names:
                     places.setdefault(name, {})[task.unit, names] = None
@@ -36,7 +48,7 @@ def roofline(run: ScheduleRun, design: Design) -> tuple[int, str] | None:
     # The ops of equal layers have equal work, whose cycles are asked for once.
     alone = [at for at in dict.fromkeys(chain(*places.values())) if all([*places[name]] == [at] for name in at[1])]
     works = Counter((unit, _joined([graph.ops[name].work for name in names])) for unit, names in alone)
-    for (unit, item), times in works.items():
+    for (unit, item), times in (*works.items(), *passes.items()):
         if item is None:
             continue
         partly = item.mask is not None and not left_out.keys().isdisjoint(("mac", "exp"))
@@ -54,6 +66,12 @@ def roofline(run: ScheduleRun, design: Design) -> tuple[int, str] | None:
             needed[unit] += max(0, min(n, compulsory)) / memory.bandwidth / memory.count
     longest = max(needed, key=lambda name: needed[name])
     return (ceil(needed[longest]), longest) if needed[longest] else None
+
+
+def _kind(task: Task) -> str:
+    """The kind of work of a task, its launch aside; empty where it has several."""
+    kinds = {item.kind for item, _ in task.work if item.kind != "enter"}
+    return kinds.pop() if len(kinds) == 1 else ""
 
 
 def _joined(items: list[Work]) -> Work | None:

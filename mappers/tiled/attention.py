@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from archsim.design.design import Design
 from archsim.units import Memory
 from dataflow.graph import Op
+from dataflow.mask import EVERY_KEY
 from dataflow.op import Work, work
 from dataflow.pattern import sequence
 from dataflow.role import Role
+from dataflow.section import Section
 from mappers.build.op_builder import OVERLAPPED, Operand
 from mappers.build.pieces import OpPiece, even
 from mappers.tiled.builder import TiledBuilder
@@ -83,6 +85,15 @@ def add_attention(builder: TiledBuilder, op: Op, name: str, *, after: Sequence[s
     _bring(builder, op, name, scores, operands, pieces, firsts[0], after)
     stores = [(one, builder.leave(op, name, one, firsts[2])) for one in results]
     return [name, *(store for one, store in stores if one.role is not Role.CACHE)]
+
+
+def told_of_attention(sections: Sequence[Section]) -> Iterator[str]:
+    """How attention in passes is simplified."""
+    works = [item for section in sections for task in section.tasks for item, _ in task.work if item.kind == SUMS]
+    if any(item.mask is not None and item.mask != EVERY_KEY and item["queries"] > 1 for item in works):
+        yield "attention on an array takes the whole rectangle of queries and keys: what a mask hides is not skipped"
+    if works:
+        yield "attention in pieces of keys: the correction of sums as later keys come takes no time"
 
 
 def _pieces(

@@ -56,6 +56,8 @@ def _misfits(one: OpMapping, op: Op, design: Design) -> Iterator[tuple[str, str]
         yield "unit", f"'{one.unit}' does no {op.kind}; units that do: {', '.join(able) or 'none'}"
     elif one.servers > unit.count:
         yield "servers", f"{one.servers} of '{one.unit}', which has {unit.count}; expected at most that"
+    elif one.servers not in (1, unit.count):
+        yield "servers", f"{one.servers} of '{one.unit}', which its ops share; expected 1, or all {unit.count}"
     if sorted(one.order) != sorted(axes):
         yield "order", f"expected each of {', '.join(axes)} once, got {', '.join(one.order) or 'none'}"
     tiles = prod(-(-op.work[axis] // one.tile[axis]) for axis in axes if axis in one.tile)

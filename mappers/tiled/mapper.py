@@ -15,6 +15,7 @@ from archsim.errors import MappingError
 from archsim.mapping import Mapping, OpMapping, mapping_of
 from archsim.run.capacity import held
 from archsim.units import Array
+from archsim.units.memory import Carrier
 from dataflow.graph import Graph, Op
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
@@ -24,7 +25,7 @@ from mappers.build.lying import Lying, Made, stored_by_home, told_of_activations
 from mappers.build.op_builder import IDEAL, Ahead
 from mappers.mapper import Mapper, option
 from mappers.temporal import add_op, check_design
-from mappers.tiled.attention import add_attention, in_passes
+from mappers.tiled.attention import add_attention, in_passes, told_of_attention
 from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.fit import key_of, nest_of, refuse_misfits, refuse_tile_beyond_memory
 from mappers.tiled.gang import servers_of
@@ -81,6 +82,7 @@ class Tiled(Mapper):
     def _lowered(self, planner: _Planner) -> Schedule:
         graph, design = planner.graph, planner.design
         check_design(design)
+        _check_served_as_they_come(design)
         groups = layers_of(graph.ops.values())
         if self.mapping is not None:
             refuse_misfits(self.mapping, graph, design, groups)
@@ -99,7 +101,8 @@ class Tiled(Mapper):
                 graph, design.name, self.name, tuple(sections), holds=stored,
                 skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
                 approximated=(
-                    *told_of_activations(lying, design), *told_of_parts(lying), *_told_of_arrays(design, sections)
+                    *told_of_activations(lying, design), *told_of_parts(lying), *_told_of_arrays(design, sections),
+                    *told_of_attention(sections)
                 ),
                 options=self.options(),
             )  # fmt: skip
@@ -198,7 +201,7 @@ class _Planner:
                 buffers=asked.buffers, ahead="next_op" if asked.ahead else "op",
             )  # fmt: skip
         builder.estimated += choice.cycles
-        builder.least += choice.cycles
+        builder.least += self._estimates(asked).least()
         key = key_of(op, builder.scopes)
         # Of a short nest the estimate too, not the run by which it was chosen: given again, it is told alike.
         nest, cycles, bytes_ = self._estimates(asked).of(choice.nest)
@@ -233,6 +236,16 @@ class _Planner:
             after=(), ahead=Ahead("ahead", ()),
         )  # fmt: skip
         return run(flatten(alone.section(asked.op.name), self.design)).cycles
+
+
+def _check_served_as_they_come(design: Design) -> None:
+    """Raises MappingError for memories and channels with an order of their own: tiles pass them as they are needed."""
+    for name, carrier in design.of_kind(Carrier).items():
+        if carrier.arbitration == "in_order":
+            raise MappingError(
+                "in_order; tiles of several operands pass it as they are needed, in no order that is known before",
+                where=f"units.{name}.arbitration", ways_out=(f"units.{name}.arbitration: first_come",),
+            )  # fmt: skip
 
 
 def _told_of_arrays(design: Design, sections: Sequence[Section]) -> Iterator[str]:

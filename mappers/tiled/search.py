@@ -15,12 +15,18 @@ from archsim.design.design import Design
 from archsim.units import Memory, Unit
 from dataflow.graph import Op
 from dataflow.op import OP_KINDS, work
+from kernels.limits import LISTED
 from mappers.tiled.nest import Nest, Sizes
 from mappers.tiled.operands import Moved
 
-MOST_STEPS = 4096  # tiles of an op; smaller ones are simulated longer and rarely run sooner
+# Tiles of an op, where there is a choice: with more an op is simulated for seconds. The same for any room, so that more
+# room only adds tiles to choose from.
+MOST_STEPS = 2**18
 SHORT = 2048  # steps; with more the estimate is nearer, and running them takes longer
 MOST_RUN = 8192  # steps of all short nests that are run for a product
+ALIKE = 1.01  # estimates that differ by less are alike: fewer bytes then leave more time where tiles meet
+MOST_STARTS = 8  # of the best nests, around which better ones are looked for
+MOST_MOVES = 16  # from the best of the sizes that are tried to a better one beside it
 SLACK = 1.5  # a short nest may take so many times its estimate
 PARTS = 64  # of an extent along which a unit has no size of its own, at most
 EVEN_CUTS = 8  # an extent is cut into 1, 2, 3 ... so many equal parts, and by powers of two
@@ -113,8 +119,13 @@ def best(
     if cost == "bytes":
         return min(_candidates(asked, estimates), key=lambda one: (one.bytes, *_rank(one)), default=None)
     found = sorted(_candidates(asked, estimates, beyond=SLACK), key=_rank)
+    if not found:
+        return None
+    starts = {tuple(one.nest.tile.values()): one for one in reversed(found[:MOST_STARTS])}
+    found += [_nearby(asked, estimates, one) for one in starts.values()]
+    short = [one for one in found if one.nest.steps <= SHORT]
     chosen, steps = None, 0
-    for one in found:
+    for one in sorted([*short, *_long(found)], key=_rank):
         if chosen is not None and (one.cycles >= chosen.cycles or steps > MOST_RUN):
             break
         if one.nest.steps <= SHORT:
@@ -122,6 +133,41 @@ def best(
         if chosen is None or _rank(one) < _rank(chosen):
             chosen = one
     return chosen
+
+
+def _long(found: Sequence[Choice]) -> list[Choice]:
+    """The nest to be trusted among those that are not run: of those alike in cycles that which moves fewest bytes."""
+    long = [one for one in found if one.nest.steps > SHORT]
+    least = min((one.cycles for one in long), default=0)
+    alike = [one for one in long if one.cycles <= least * ALIKE]
+    return [min(alike, key=lambda one: (one.bytes, one.nest.steps, one.cycles))] if alike else []
+
+
+def _nearby(asked: Product, estimates: Estimates, one: Choice) -> Choice:
+    """The best of the nests around this one, a little larger or smaller along an axis, as long as that is better."""
+    native = asked.design.units[asked.unit].tile(asked.op.work)
+    for _ in range(MOST_MOVES):
+        tiles = [
+            {**one.nest.tile, axis: changed}
+            for axis, size in one.nest.tile.items()
+            for changed in _next_sizes(asked.extents[axis], size, native.get(axis, 1))
+        ]
+        nests = [Nest(asked.extents, tile, order) for tile in tiles for order in _orders(asked, tile)]
+        around = [estimates.of(nest) for nest in nests if nest.steps <= LISTED and asked.fits(nest)]
+        better = min(around, key=_rank, default=one)
+        if better.cycles * ALIKE > one.cycles:
+            break
+        one = better
+    return one
+
+
+def _next_sizes(extent: int, size: int, native: int) -> set[int]:
+    """The sizes of a fold more and less, of an eighth more and less, and of the next even parts of the extent."""
+    parts = -(-extent // size)
+    even = {-(-extent // more) for more in (parts - 1, parts + 1) if more > 0}
+    near = {size - native, size + native, size - size // 8, size + size // 8, *even}
+    whole = {min(extent, -(-one // native) * native) for one in near if one > 0}
+    return whole - {size}
 
 
 def _rank(one: Choice) -> tuple[int, int, int]:
@@ -152,6 +198,11 @@ class Estimates:
         self.unit = asked.design.units[asked.unit]
         self.carriers = [[asked.design.units[hop] for hop in one.way] for one in asked.moved]
         self.beside = [lies_in(asked.design, one) for one in asked.moved]
+        # Latencies of the first loads pass at once, and so do those of the last stores.
+        late = [sum(self.carriers[i][j].latency_cycles for j in self._outside(i)) for i in range(len(asked.moved))]
+        self.late = sum(
+            max((late[i] for i, one in enumerate(asked.moved) if one.made == made), default=0) for made in (False, True)
+        )
         self.carried = lru_cache(None)(self._carried)
         self.computed = lru_cache(None)(self._computed)
 
@@ -178,14 +229,24 @@ class Estimates:
             bytes_ += carried.bytes * moves * len(one.way)
         first, last = self._ends(nest)
         ends = {hop: first.get(hop, 0) + last.get(hop, 0) for hop in busy}
-        beside = sum(ends.values())
+        beside = sum(ends.values()) + self.late
         slowest = max((n + last_step + beside - ends[hop] for hop, n in busy.items()), default=0)
         return Choice(nest, max(total + beside, slowest, places + sum(last.values())), bytes_)
+
+    def least(self) -> int:
+        """Cycles that every nest needs, whatever the room: of the unit, and of each hop for what it must carry."""
+        extents = self.asked.extents
+        busy: dict[str, int] = {}
+        for i, one in enumerate(self.asked.moved):
+            whole = self.carried(i, *(extents[axis] for axis in one.axes))
+            for hop, cycles in zip(one.way, whole.once, strict=True):
+                busy[hop] = busy.get(hop, 0) + cycles
+        return max(self.computed(*extents.values())[0], *busy.values(), 0)
 
     def alone(self, nest: Nest) -> int:
         """Cycles of the unit, between the first tiles and the last: the same for each order of loops."""
         first, last = self._ends(nest)
-        return self.computed(*nest.tile.values())[0] + sum(first.values()) + sum(last.values())
+        return self.computed(*nest.tile.values())[0] + sum(first.values()) + sum(last.values()) + self.late
 
     def _ends(self, nest: Nest) -> tuple[dict[str, int], dict[str, int]]:
         """Cycles by hop until the first tiles are there, and until the last have left."""
@@ -208,11 +269,10 @@ class Estimates:
         nest = Nest({axis: self.asked.extents[axis] for axis in axes}, dict(zip(axes, tile, strict=True)), axes)
         sizes = [(one.bytes(shape), n) for shape, n in nest.shapes(axes)]
         each = [[(carries(carrier, size), n) for size, n in sizes] for carrier in self.carriers[i]]
-        late = [carrier.latency_cycles for carrier in self.carriers[i]]
         return Carried(
             tuple(sum(cycles * n for cycles, n in hop) for hop in each),
-            tuple(hop[0][0] + more for hop, more in zip(each, late, strict=True)),
-            tuple(hop[-1][0] + more for hop, more in zip(each, late, strict=True)),
+            tuple(hop[0][0] for hop in each),
+            tuple(hop[-1][0] for hop in each),
             sum(size * n for size, n in sizes),
         )
 
@@ -234,7 +294,7 @@ def carries(carrier: Unit, size: int) -> int:
 
 
 def _tiles(asked: Product) -> Iterator[tuple[dict[str, int], Nest]]:
-    """The tiles that fit, of few enough steps; where none has few, those of fewest.
+    """The tiles that fit, of not too many steps.
 
     With the sums inside, so that none come back: whether a nest fits in which they do is for others to see.
     """
@@ -248,8 +308,7 @@ def _tiles(asked: Product) -> Iterator[tuple[dict[str, int], Nest]]:
         if fitting:
             break
     few = [each for each in fitting if each[1].steps <= MOST_STEPS]
-    least = min((nest.steps for _, nest in fitting), default=0)
-    yield from few or (each for each in fitting if each[1].steps == least)
+    yield from few or (each for each in fitting if each[1].steps <= LISTED)
 
 
 def _fits(asked: Product, tile: Sizes) -> bool:

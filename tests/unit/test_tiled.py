@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 from math import prod
 from random import Random
 from typing import Any
@@ -132,7 +132,10 @@ def test_fifty_chosen_tiles_are_near_the_best_of_all() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_the_estimate_is_near_the_run(seed: int) -> None:
-    """Within a tenth at worst, where memory and array are equally busy; short nests are run, not estimated."""
+    """Of those chosen the estimate is low rather than high: by an eighth at worst, where memory and array are equally busy.
+
+    Short nests are therefore run, not estimated, before one is chosen.
+    """
     random = Random(seed)
     m, n, k = (random.randint(200, 900) for _ in range(3))
     design = TWO_LEVEL.with_({
@@ -143,7 +146,7 @@ def test_the_estimate_is_near_the_run(seed: int) -> None:
     graph = dataflow.gemm(m=m, n=n, k=k)
     schedule = mappers.lower(graph, design)
     found = archsim.simulate(schedule, design, engine="compiled").cycles
-    assert abs(estimated(schedule, design) - found) <= Fraction(found, 10)
+    assert 0.87 * found <= estimated(schedule, design) <= 1.02 * found
 
 
 def estimated(schedule: dataflow.Schedule, design: Design) -> int:
@@ -250,3 +253,63 @@ def test_the_report_tells_tiles_and_reuse() -> None:
     line = "gemm on array: m 64 k 512 n 64; m > n: 64 tiles; input 1x 524,288 B, weight 8x 4,194,304 B, activation 1x"
     assert line.replace("m 64 k 512 n 64", "m 64 n 64 k 512") in str(report)
     assert "each fold fills and drains, as in SCALE-Sim, which prints one cycle less for a layer" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("extents", "capacities"),
+    [((1024, 4096, 4096), (44, 48, 64, 72, 80, 96, 144, 160)), ((20_000, 64, 20_000), (40, 44, 64))],
+)
+def test_more_memory_never_costs_more_where_tiles_are_many(
+    extents: tuple[int, int, int], capacities: tuple[int, ...]
+) -> None:
+    """By the estimate, but for those that count as alike; the run may differ from it by a few per cent either way."""
+    m, k, n = extents
+    estimates, taken = [], []
+    for capacity in capacities:
+        design = TWO_LEVEL.with_({"units.sram.capacity": f"{capacity} KiB"})
+        schedule = mappers.lower(dataflow.gemm(m=m, n=n, k=k), design)
+        estimates.append(schedule.tilings[0].estimated_cycles)
+        taken.append(archsim.simulate(schedule, design, engine="compiled").cycles)
+    assert all(after <= 1.01 * before for before, after in pairwise(estimates)), estimates
+    assert all(after <= 1.06 * before for before, after in pairwise(taken)), taken
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k", "tile"), [(4096, 4096, 4096, (64, 64, 1366)), (8192, 8192, 8192, (64, 64, 1639))]
+)
+def test_no_finer_tile_is_much_better(m: int, n: int, k: int, tile: tuple[int, int, int]) -> None:
+    graph = dataflow.gemm(m=m, n=n, k=k)
+    mapping = mappers.plan(graph, TWO_LEVEL)
+    finer = {"ops.gemm.tile": {"batch": 1, **dict(zip("mnk", tile, strict=True))}, "room": None}
+    ours, others = (mappers.run(TWO_LEVEL, graph, mapping=one).cycles for one in (mapping, mapping.with_(finer)))
+    assert ours <= 1.02 * others
+
+
+def test_room_is_chosen_by_what_is_least_for_any_room() -> None:
+    """A larger memory, in which activations spill, is not slower: the first way to share it is not taken unseen."""
+    network = archsim.load_model("qwen2_7b").model_copy(update={"layers": 2})
+    taken = []
+    for capacity in ("700 KiB", "1 MiB"):
+        design = TWO_LEVEL.with_({"home.activation": ["sram", "dram"], "units.sram.capacity": capacity})
+        taken.append(mappers.run(design, network, phase="prefill", prompt=130, batch=2).cycles)
+    assert taken[1] <= taken[0]
+
+
+def test_memories_with_an_order_of_their_own_are_refused() -> None:
+    design = TWO_LEVEL.with_({"units.dram.arbitration": "in_order"})
+    with pytest.raises(MappingError, match=r"units\.dram\.arbitration: in_order; tiles of several operands pass it"):
+        mappers.lower(dataflow.gemm(m=64, n=64, k=64), design)
+
+
+def test_one_server_or_all() -> None:
+    design, graph = archsim.load_design("tpu_v4i"), dataflow.gemm(m=512, n=512, k=512)
+    mapping = mappers.plan(graph, design).with_({"ops.gemm.servers": 2})
+    with pytest.raises(MappingError, match="2 of 'mxu', which its ops share; expected 1, or all 4"):
+        mappers.lower(graph, design, mapping=mapping)
+
+
+def test_the_roofline_has_the_passes_of_attention() -> None:
+    """Each of 32 heads: 64 x 64 folds of k = 128 for scores, 64 x 4 of k = 2,048 for sums, 62 more for each fill."""
+    report = mappers.run(ARRAY, "llama2_7b", phase="attention", prompt=2048, context=2048)
+    assert report.roofline == (32 * (64 * 64 * (128 + 62) + 64 * 4 * (2048 + 62)), "array")
+    assert "what a mask hides is not skipped" in str(report)
