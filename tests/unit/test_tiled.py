@@ -132,7 +132,7 @@ def test_fifty_chosen_tiles_are_near_the_best_of_all() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_the_estimate_is_near_the_run(seed: int) -> None:
-    """Of those chosen the estimate is low rather than high: by an eighth at worst, where memory and array are equally busy.
+    """Of those chosen it is low rather than high: by an eighth at worst, where memory and array are equally busy.
 
     Short nests are therefore run, not estimated, before one is chosen.
     """
