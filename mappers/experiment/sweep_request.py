@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Entries
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
@@ -26,6 +26,8 @@ from kernels.limits import COMBINATIONS, beyond
 from mappers.experiment.run import SELECTION, asked_of_graph, needs_phase
 from mappers.mapper import Mapper, options_of
 from mappers.registry import MAPPERS, MAPPING, no_mapping_of, takes
+
+F = TypeVar("F", Selection, Mapping)
 
 SELECTION_PREFIX, MAPPING_PREFIX, OPTION_PREFIX = f"{SELECTION}.", f"{MAPPING}.", "option."
 
@@ -156,16 +158,26 @@ def _path_problems(holder: Design | Selection | Mapping, path: str, typed: str, 
     return []
 
 
+def _file_problems(
+    request: SweepRequest, name: str, kind: type[F], load: Callable[[str], F]
+) -> tuple[list[str], F | None]:
+    """What is wrong with the values of a sweep that are read from files of their own, and the last that is right."""
+    problems: list[str] = []
+    last: F | None = None
+    for given in request.over.get(name, []):
+        try:
+            if not isinstance(given, str | kind):
+                raise InputError(f"expected a shipped name, a path or a {kind.__name__}, got {quoted(given)}")
+            last = load(given) if isinstance(given, str) else given
+        except InputError as problem:
+            problems += [f"{name}: {one}" for one in problem.problems]
+    return problems, last
+
+
 def _mapping_problems(request: SweepRequest) -> list[str]:
     """What is wrong with mappings, and with paths of the one that is given; of one that is planned each row tells."""
-    problems, first = [], request.mapping
-    for given in request.over.get(MAPPING, []):
-        try:
-            if not isinstance(given, str | Mapping):
-                raise InputError(f"expected a shipped name, a path or a Mapping, got {quoted(given)}")
-            first = load_mapping(given) if isinstance(given, str) else given
-        except InputError as problem:
-            problems += [f"{MAPPING}: {one}" for one in problem.problems]
+    problems, last = _file_problems(request, MAPPING, Mapping, load_mapping)
+    first = last or request.mapping
     for path in request.over:
         if first is not None and (inner := inner_path(MAPPING_PREFIX, path)):
             problems += _path_problems(first, inner, path, opens=0)
@@ -173,14 +185,8 @@ def _mapping_problems(request: SweepRequest) -> list[str]:
 
 
 def _selection_problems(request: SweepRequest) -> list[str]:
-    problems, first = [], request.selection
-    for given in request.over.get(SELECTION, []):
-        try:
-            if not isinstance(given, str | Selection):
-                raise InputError(f"expected a shipped name, a path or a Selection, got {quoted(given)}")
-            first = load_selection(given) if isinstance(given, str) else given
-        except InputError as problem:
-            problems += [f"{SELECTION}: {one}" for one in problem.problems]
+    problems, last = _file_problems(request, SELECTION, Selection, load_selection)
+    first = last or request.selection
     for path in request.over:
         inner = inner_path(SELECTION_PREFIX, path)
         if inner and first is not None:

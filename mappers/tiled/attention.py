@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from archsim.design.design import Design
 from archsim.units import Memory
@@ -14,12 +15,11 @@ from dataflow.pattern import sequence
 from dataflow.role import Role
 from dataflow.section import Section
 from mappers.build.op_builder import OVERLAPPED, Operand
-from mappers.build.pieces import OpPiece, even
+from mappers.build.pieces import PLACES, OpPiece, even
 from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.gang import servers_of
 
 SCORES, SOFTMAX, SUMS = "attention_scores", "attention_softmax", "attention_sums"
-PLACES = 2  # of pieces of scores between two passes
 
 
 def in_passes(design: Design) -> bool:
@@ -74,9 +74,7 @@ def add_attention(builder: TiledBuilder, op: Op, name: str, *, after: Sequence[s
     ]  # fmt: skip
     count = sum(n for _, _, n in pieces)
     size = builder.graph.tensors[op.inputs[0]].format.bytes((max(item.elements for item, _, _ in pieces),))
-    for (first, giver), (second, taker) in zip(
-        zip(firsts, (scores, weights), strict=False), zip(firsts[1:], (weights, name), strict=True), strict=True
-    ):
+    for (first, giver), (second, taker) in pairwise(zip(firsts, (scores, weights, name), strict=True)):
         builder.stream(
             giver, taker, PLACES, gives=sequence((0, first), (1, count)), takes=sequence((0, second), (1, count)),
             token_bytes=size, memory=_memory(builder, products),

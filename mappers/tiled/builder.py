@@ -40,7 +40,7 @@ class TiledBuilder(OpBuilder):
         for task in (task for task in self.tasks.values() if task.unit == unit):
             if follower := self.interleaved.get(task.name):
                 # The firings that are not shared are launches, and come first.
-                yield from turns(task, self.tasks[follower])
+                yield from _turns(task, self.tasks[follower])
             elif task.name not in behind:
                 yield task.name, task.firings
 
@@ -154,7 +154,7 @@ class TiledBuilder(OpBuilder):
         self.stream(store, load, nest.stays(one.axes), gives=stored)
 
 
-def turns(one: Task, follower: Task) -> Iterator[Any]:
+def _turns(one: Task, follower: Task) -> Iterator[Any]:
     """The turns of two tasks of as many pieces: each piece of the follower after the next piece of the other one."""
     launches = [(task.name, sum(n for item, n in task.work if item.kind == "enter")) for task in (one, follower)]
     yield from ((name, n) for name, n in launches if n)
@@ -176,14 +176,9 @@ def _stay_end(token: int, steps: int, many: int) -> list[tuple[int, int]]:
 
 def _begins(nest: Nest, one: Moved, first: int) -> list[tuple[int, int]]:
     """A token at the first step of each stay, after so many firings of a launch."""
-    return _after(first, _stay(1, nest.steps // nest.stays(one.axes), nest.stays(one.axes)))
+    return [(0, first), *_stay(1, nest.steps // nest.stays(one.axes), nest.stays(one.axes))]
 
 
 def _ends(nest: Nest, one: Moved, first: int) -> list[tuple[int, int]]:
-    """A token at the last step of each stay."""
-    return _after(first, _stay_end(1, nest.steps // nest.stays(one.axes), nest.stays(one.axes)))
-
-
-def _after(first: int, runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The runs after a launch; without one they repeat by themselves where all stays are alike."""
-    return [(0, first), *runs] if first else runs[:2]
+    """A token at the last step of each stay, after a launch too."""
+    return [(0, first), *_stay_end(1, nest.steps // nest.stays(one.axes), nest.stays(one.axes))]
