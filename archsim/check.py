@@ -13,7 +13,7 @@ from archsim.files.provenance import Fitted
 from archsim.files.shipped import found, load_model, shipped
 from archsim.files.validate import validate
 from archsim.importers.load import is_configuration, is_topology, load_design, load_workload
-from archsim.mapping import Mapping, load_mapping
+from archsim.mapping import Choices, Mapping, load_mapping
 from archsim.published import Published
 from archsim.quantity import show, show_limit
 from archsim.selection.selection import Selection, load_selection
@@ -51,9 +51,9 @@ def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
         return [f"{document.path}: model '{model.name}', {model.parameters:,} parameters", *_sources(model.assumed, {})]
     if "algorithm" in data:
         return _about_selection(Selection.read(document))
-    if "ops" in data:
+    if any(key in data for key in Choices.model_fields):
         return _about_mapping(Mapping.read(document))
-    kinds = "a design (units), a model (layers), a selection (algorithm), a mapping (ops)"
+    kinds = "a design (units), a model (layers), a selection (algorithm), a mapping (order or ops)"
     raise DesignError(f"{document.path}:1: neither {kinds} nor published figures (points)")
 
 
@@ -75,13 +75,15 @@ def _about_mapping(mapping: Mapping) -> list[str]:
     lines = [f"{mapping.document.path}: mapping '{mapping.name}', {len(mapping.ops)} ops; {mapping.source}"]
     for key, one in mapping.ops.items():
         tile = ", ".join(f"{axis} {size}" for axis, size in one.tile.items())
-        on = one.unit if one.servers == 1 else f"{one.servers} servers of {one.unit}"
-        lines.append(f"  {key:<14} on {on}: tiles of {tile}; loops {' > '.join(one.order)}")
+        many = "" if one.servers in (None, 1) else f"{one.servers} servers of "
+        said = [f"on {many}{one.unit}" if one.unit else "", f"tiles of {tile}" if tile else ""]
+        said.append(f"loops {' > '.join(one.order)}" if one.order else "")
+        lines.append(f"  {key:<14} {'; '.join(filter(None, said)) or 'nothing said'}")
     return lines + _sources(mapping.assumed, mapping.fitted)
 
 
 def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
-    if design.mapper not in mappers:
+    if design.mapper is not None and design.mapper not in mappers:
         known = ", ".join(mappers)
         raise DesignError(design.document.problem("mapper", f"unknown mapper {design.mapper!r}; mappers are: {known}"))
     lines = [f"{design.document.path}: design '{design.name}', {len(design.units)} units, {len(design.links)} links"]

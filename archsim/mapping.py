@@ -6,21 +6,24 @@ Knows names and numbers. Does not know what they cost.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from collections.abc import Mapping as Entries
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_core import CoreSchema, core_schema
 
 from archsim.files.document import Document, write
 from archsim.files.provenance import FROZEN, Fitted, Sourced
 from archsim.files.shipped import found
 from archsim.quantity import Count, Written
-from dataflow.errors import InputError, quoted
+from dataflow.errors import InputError, PathProblems, quoted
 from dataflow.graph import Op
-from dataflow.name import LONGEST_NAME, Name
+from dataflow.name import Name
+from dataflow.op import OP_KINDS
 
 
 def _part(value: Any, _: Fraction | None) -> Fraction:
@@ -35,19 +38,72 @@ def _part(value: Any, _: Fraction | None) -> Fraction:
 Part = Annotated[Fraction, Written("part", "1/3", _part, 1)]
 
 
-class OpMapping(BaseModel):
-    """Where an op runs, with how many servers at once, in what tiles, and how far its loads run ahead."""
+Ahead = Literal["op", "next_op"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpMapping:
+    """How an op is mapped, with nothing left open: see Entry."""
+
+    unit: str
+    servers: int
+    tile: Entries[str, int]
+    order: tuple[str, ...]
+    buffers: int
+    ahead: Ahead
+
+
+class Entry(BaseModel):
+    """Where an op runs, with how many servers at once, in what tiles, and how far its loads run ahead.
+
+    What it leaves out is as for all ops of the mapping, or chosen.
+    """
 
     model_config = FROZEN
 
-    unit: str = Field(description="the unit that does the op")
-    servers: Count = Field(1, description="servers of the unit that do each tile together")
-    tile: dict[str, Count] = Field(description="axis of the op -> its extent in a tile; the last one may be smaller")
-    order: tuple[str, ...] = Field(description="the loops over tiles, outermost first: every axis of the op")
-    buffers: Count = Field(2, description="places for tiles of each operand in the memory nearest to the unit")
-    ahead: Literal["op", "next_op"] = Field(
-        "op", description="loads of weights begin with the op, or run beside the one before"
+    unit: str | None = Field(None, description="the unit that does the op; by the design's rules unless given")
+    servers: Count | None = Field(
+        None, description="servers of the unit that do each tile together; all of an array's unless given"
     )
+    tile: dict[str, Count] = Field(
+        default_factory=dict, description="axis of the op -> its extent in a tile; the last one may be smaller"
+    )
+    order: tuple[str, ...] | None = Field(
+        None, description="the loops over tiles, outermost first: every axis of the op; chosen unless given"
+    )
+    buffers: Count | None = Field(None, description="as of the mapping, for this op")
+    ahead: Ahead | None = Field(None, description="as of the mapping, for this op")
+
+
+class _Tile:
+    """`search`, `whole`, or the extents of a tile."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(_tile)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        extents = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}}
+        return {"anyOf": [{"enum": ["search", "whole"]}, extents], "examples": ["search", {"m": 64, "n": 64, "k": 64}]}
+
+
+def _tile(value: Any) -> str | dict[str, int]:
+    if value in ("search", "whole"):
+        return str(value)
+    if not isinstance(value, Entries) or not value:
+        raise ValueError(f"expected search, whole, or extents such as {{m: 64, n: 64, k: 64}}, got {quoted(value)}")
+    wrong = [
+        (str(axis), f"expected a whole number from 1 on, got {quoted(size)}")
+        for axis, size in value.items()
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1
+    ]
+    if wrong:
+        raise PathProblems(wrong)
+    return {str(axis): size for axis, size in value.items()}
+
+
+Tile = Annotated[str | dict[str, int], _Tile]
 
 
 class Room(BaseModel):
@@ -65,7 +121,60 @@ class Room(BaseModel):
         return {name: 1 if part == 1 else str(part) for name, part in parts.items()} | {"places": self.places}
 
 
-class Mapping(Sourced):
+class Fused(BaseModel):
+    """Ops that run together, some rows at a time, so that what passes between them is never there whole."""
+
+    model_config = FROZEN
+
+    ops: tuple[str, ...] = Field(description="names of ops that follow one another, or patterns such as layer*.gate")
+    rows: Count | None = Field(None, description="rows that pass the ops at a time; chosen unless given")
+
+
+class Choices(BaseModel):
+    """What is said of how ops run; the mapper chooses the rest."""
+
+    model_config = FROZEN
+
+    order: Literal["time"] = Field("time", description="time: ops one after another, on the units that they share")
+    tile: Tile = Field("search", description="search: what takes least; whole: one tile of all; or axis -> extent")
+    buffers: Count = Field(2, description="places for tiles of each operand in the memory nearest to the unit")
+    ahead: Ahead = Field("next_op", description="loads of weights begin with their op, or run beside the one before")
+    cost: Literal["cycles", "bytes"] = Field("cycles", description="what tiles are chosen by")
+    fuse: Annotated[tuple[Fused, ...], BeforeValidator(lambda value: () if value == "none" else value)] = Field(
+        (), description="groups of ops that run together; none unless given"
+    )
+    ops: dict[str, Entry] = Field(
+        default_factory=dict,
+        description="op -> what is said of it; of ops that repeat in layers a pattern such as layer*.q",
+    )
+    room: Room | None = Field(None, description="how memories are shared; chosen by the mapper unless given")
+
+    def entry(self, op: Op) -> Entry:
+        """The first entry that names this op; an empty one where none does."""
+        return next((one for key, one in self.ops.items() if self.names(key, op)), NOTHING)
+
+    def tile_of(self, op: Op) -> dict[str, int]:
+        """The extents of a tile of the op that are given, by axis; the others are chosen."""
+        own, extents = self.entry(op).tile, {axis: op.work[axis] for axis in OP_KINDS[op.kind].axes}
+        if own:
+            return dict(own)
+        if isinstance(self.tile, str):
+            return extents if self.tile == "whole" else {}
+        return {axis: min(size, extents[axis]) for axis, size in self.tile.items() if axis in extents}
+
+    @staticmethod
+    def names(key: str, op: Op) -> bool:
+        """True where an entry of this key is for the op."""
+        return op.name == key or fnmatchcase(op.name, key)
+
+
+NOTHING = Entry()
+# Mappers of old that are mappings now: what a design says in their place.
+FORMER_MAPPERS = {"temporal": "mapping: {order: time, tile: whole, buffers: 1, ahead: op}"}
+FIELD = re.compile(rf"ops\.(.+?)\.({'|'.join(Entry.model_fields)})(\..+)?")
+
+
+class Mapping(Choices, Sourced):
     """How the ops of a graph are mapped on a design.
 
     Frozen. A variant is `mapping.with_({"ops.gemm.tile.m": 64})`, which edits the written form and reads it again.
@@ -74,36 +183,43 @@ class Mapping(Sourced):
     name: Name = Field(description="the name that reports print")
     version: Literal[1] = Field(1, description="version of this form of file")
     source: str = Field(description="who chose it, and by what")
-    ops: dict[str, OpMapping] = Field(
-        description="op -> its mapping; of ops that repeat in layers a pattern such as layer*.q; an op that no entry "
-        "names is mapped by the mapper"
-    )
-    room: Room | None = Field(None, description="how memories are shared; chosen by the mapper unless given")
     assumed: dict[str, str] = Field(default_factory=dict, description="dotted path -> why this number was assumed")
     fitted: dict[str, Fitted] = Field(default_factory=dict, description="dotted path -> the point it was fitted to")
-
-    def of(self, op: Op) -> OpMapping | None:
-        """The first entry that names this op."""
-        return next((one for key, one in self.ops.items() if self.names(key, op)), None)
-
-    @staticmethod
-    def names(key: str, op: Op) -> bool:
-        """True where an entry of this key is for the op."""
-        return op.name == key or fnmatchcase(op.name, key)
 
     def __str__(self) -> str:
         """The name, and the paths that a variant changed with their values."""
         values = ", ".join(f"{path}={value}" for path, value in self.changed().items())
         return f"{self.name} ({values})" if values else self.name
 
-    def completed(self, ops: Entries[str, OpMapping], room: Room) -> Mapping:
-        """The mapping with these entries behind its own, and with this room unless it has one."""
-        added = {key: one for key, one in _written(ops).items() if key not in self.ops}
-        if not added and self.room is not None:
-            return self
-        data = self.document.data
-        shared = data["room"] if self.room is not None else room.written()
-        return Mapping.read(replace(self.document, data={**data, "ops": {**data["ops"], **added}, "room": shared}))
+    def with_(self, changes: Entries[str, Any]) -> Mapping:
+        """As Sourced.with_; what is said of an op that has no entry yet becomes one."""
+        opened = self.opened(changes) if isinstance(changes, Entries) else self.document
+        return super(Mapping, self.read(opened)).with_(changes)
+
+    def opened(self, paths: Iterable[str]) -> Document:
+        """The written form with an empty entry for each op that these paths are about and that has none."""
+        data = {**self.document.data, "ops": dict(self.document.data.get("ops") or {})}
+        for path in paths:
+            if isinstance(path, str) and (found := FIELD.fullmatch(path)):
+                key, field, below = found.groups()
+                entry = dict(data["ops"].get(key, {}))
+                data["ops"][key] = {field: {}, **entry} if below else entry
+        return replace(self.document, data=data)
+
+    def completed(self, ops: Entries[str, OpMapping], rows: Entries[int, int], room: Room) -> Mapping:
+        """The mapping with all that was chosen; itself where it says all of that.
+
+        Chosen are these entries of ops, the rows of fused groups by their places, and this room.
+        """
+        data, said = self.document.data, self.document.data.get("ops", {})
+        written = {key: {**self._entry(one), **said.get(key, {})} for key, one in ops.items()}
+        # Of a tile that is given in part the rest was chosen.
+        written = {key: {**entry, "tile": dict(ops[key].tile)} for key, entry in written.items()}
+        kept = {key: one for key, one in said.items() if key not in written}
+        whole = {**data, "ops": {**written, **kept}, "room": room.written()}
+        if self.fuse:
+            whole["fuse"] = [{**one, "rows": rows[i]} for i, one in enumerate(data["fuse"])]
+        return self if whole == data else Mapping.read(replace(self.document, data=whole))
 
     def without_room(self) -> Mapping:
         """The mapping with the room left open."""
@@ -114,18 +230,14 @@ class Mapping(Sourced):
         """Its YAML, which reads back to itself."""
         return write(self.document.data)
 
-
-def mapping_of(name: str, source: str, ops: Entries[str, OpMapping], room: Room | None = None) -> Mapping:
-    """The mapping with these entries; of a name that no file can have what a file can."""
-    name = "".join(letter if letter.isprintable() else "?" for letter in name)[:LONGEST_NAME].strip() or "mapping"
-    data: dict[str, Any] = {"name": name, "version": 1, "source": source, "ops": _written(ops)}
-    if room is not None:
-        data["room"] = room.written()
-    return Mapping.read(Document(name, data))
-
-
-def _written(ops: Entries[str, OpMapping]) -> dict[str, Any]:
-    return {key: one.model_dump(mode="json") for key, one in ops.items()}
+    def _entry(self, one: OpMapping) -> dict[str, Any]:
+        """The entry of an op, as a file has it: without what is as for all ops."""
+        entry: dict[str, Any] = {
+            "unit": one.unit, "servers": one.servers, "tile": dict(one.tile), "order": list(one.order)
+        }  # fmt: skip
+        if one.buffers != self.buffers:
+            entry["buffers"] = one.buffers
+        return entry if one.ahead == self.ahead else {**entry, "ahead": one.ahead}
 
 
 def load_mapping(name: str) -> Mapping:

@@ -14,7 +14,7 @@ from archsim.design.silicon import Silicon
 from archsim.errors import InputError
 from archsim.files.provenance import Fitted
 from archsim.files.shipped import data_folder, shipped
-from archsim.mapping import Mapping, OpMapping, Room
+from archsim.mapping import Entry, Fused, Mapping, Room
 from archsim.published import Published
 from archsim.quantity import Written
 from archsim.selection.selection import Selection
@@ -27,7 +27,7 @@ def schema_of(path: str | None) -> type[BaseModel]:
     """The pydantic model behind a path: a design without one, a model, published, a kind, units.<kind>, links …"""
     places: dict[str, type[BaseModel]] = {
         "design": Design, "model": Model, "vision": Vision, "selection": Selection, "mapping": Mapping,
-        "mapping.ops": OpMapping, "mapping.room": Room, "published": Published,
+        "mapping.ops": Entry, "mapping.fuse": Fused, "mapping.room": Room, "published": Published,
         "links": Link, "place": PlaceRule, "resources": Resources, "silicon": Silicon, "fitted": Fitted, **KINDS,
     }  # fmt: skip
     name = (path or "design").removeprefix("units.")

@@ -13,7 +13,7 @@ from archsim.units import Unit
 from dataflow.models.phases import PHASES
 from dataflow.op import OpKind
 from dataflow.phase import NOT_FACTS, Phase, field_types
-from mappers.mapper import Mapper, options_of
+from mappers.mapper import FILES, Mapper, options_of
 
 EXPECTED = {
     "kind": 'a class of Unit with a field `kind: Literal["its_name"]`',
@@ -124,6 +124,8 @@ def _field_problems(where: str, entry: Any) -> Iterator[str]:
         return
     # A name that the base has as well, such as frames or lower, would hide it; a report has a place for each name.
     words = {*TAKEN, *dir(base), *(dir(Figures) if a_phase else ())} - {"batch", *NOT_FACTS}
+    # An option that is read from a file has the name of what is in it.
+    words -= set() if a_phase else {one.kind.__name__.lower() for one in names.values() if one.kind in FILES}
     told = f"is a word of the command line, of a report or of every {base.__name__}"
     yield from (f"{where}{word} '{name}' {told}" for name in names if name in words)
     for f in fields(entry) if a_phase else ():

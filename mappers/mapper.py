@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
@@ -56,7 +56,7 @@ class Mapper:
         A mapper that shares tasks with the previous step may leave out the checks of limits: the last step was lowered
         before.
         """
-        return self.lower(graph, design)
+        return _sharing(previous, self.lower(graph, design))
 
     def settled(self, last: Schedule) -> Mapper:
         """The mapper of all decode steps, once the last of them has been lowered: with what was chosen for that one."""
@@ -69,6 +69,18 @@ class Mapper:
     def options(self) -> dict[str, Any]:
         """The options by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def _sharing(previous: Schedule, made: Schedule) -> Schedule:
+    """The schedule with the sections and tasks of the previous one where they are equal."""
+    if [section.name for section in made.sections] != [section.name for section in previous.sections]:
+        return made
+    shared = []
+    for section, old in zip(made.sections, previous.sections, strict=True):
+        was = {task.name: task for task in old.tasks}
+        kept = {task.name: was[task.name] for task in section.tasks if was.get(task.name) == task}
+        shared.append(old if section == old else section.with_tasks(kept))
+    return replace(made, sections=tuple(shared))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 from archsim.design.design import Design
 from archsim.errors import InputError, MappingError, quoted
 from archsim.files.provenance import Sourced
-from archsim.mapping import Mapping
+from archsim.mapping import FORMER_MAPPERS, Mapping
 from dataflow.errors import expect, guess, refuse
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule
@@ -17,14 +17,14 @@ from mappers.mapper import Mapper, options_of, refuse_phase
 from mappers.retrieval.mapper import Retrieval
 from mappers.streaming.mapper import Streaming
 from mappers.table_lookup.mapper import TableLookupPipeline
-from mappers.temporal import Temporal
 from mappers.tiled.mapper import Tiled
 
 MAPPING = "mapping"  # the option of mappers that take one
+BY_ORDER = {"time": Tiled.name}  # the mappers of designs that name none, by the order of their mapping
 
 # The mappers by name; users add mappers of their own by mappers.extend.
 MAPPERS: dict[str, type[Mapper]] = {
-    mapper.name: mapper for mapper in (Retrieval, Streaming, TableLookupPipeline, Temporal, Tiled)
+    mapper.name: mapper for mapper in (Retrieval, Streaming, TableLookupPipeline, Tiled)
 }
 
 
@@ -36,6 +36,9 @@ def lower(graph: Graph, design: Design, *, mapper: str | Mapper | None = None, *
     expect("graph", graph, Graph)
     chosen = chosen_mapper(design, mapper, options)
     refuse_phase(chosen, graph)
+    if design.mapping is not None and chosen.name == design.mapper and not takes(chosen.name, Mapping):
+        told = design.document.problem(MAPPING, f"mapper '{chosen.name}', which the design names, takes no mapping")
+        raise MappingError(told, ways_out=("no `mapper` in the design", "no `mapping` in it"))
     made = chosen.lower(graph, design)
     if not isinstance(made, Schedule):
         raise MappingError(f"mapper '{chosen.name}': lower gave {quoted(made)}; expected a Schedule")
@@ -66,7 +69,7 @@ def chosen_mapper(design: Design, mapper: str | Mapper | None, options: Entries[
     """The mapper that is given, or the one of this name, or else the design's own. Raises InputError."""
     expect("design", design, Design)
     if not isinstance(mapper, Mapper):
-        return mapper_named(design.mapper if mapper is None else mapper, options)
+        return mapper_named(own_mapper(design) if mapper is None else mapper, options)
     if options:
         told = ", ".join(map(str, options))
         call = f"{type(mapper).__name__}({told}=...)"
@@ -74,10 +77,18 @@ def chosen_mapper(design: Design, mapper: str | Mapper | None, options: Entries[
     return mapper
 
 
+def own_mapper(design: Design) -> str:
+    """The name of the design's own mapper: the one that it names, or the one for its order."""
+    if design.mapper is not None:
+        return design.mapper
+    assert design.mapping is not None, "a design has one of the two"
+    return BY_ORDER[design.mapping.order]
+
+
 def mapper_named(name: str, options: Entries[str, Any]) -> Mapper:
     """The mapper of this name with these options, as values or as text. Raises InputError with every problem."""
     if not isinstance(name, str) or name not in MAPPERS:
-        raise InputError(f"unknown mapper {quoted(name)}; mappers are: {', '.join(MAPPERS)}")
+        raise InputError(unknown_mapper(name))
     expect("options", options, Entries)
     known = options_of(MAPPERS[name])
     problems = [
@@ -94,6 +105,13 @@ def mapper_named(name: str, options: Entries[str, Any]) -> Mapper:
         problems += error.problems
     refuse(problems, InputError)
     return chosen
+
+
+def unknown_mapper(name: Any) -> str:
+    """What is wrong with the name of no mapper."""
+    if isinstance(name, str) and name in FORMER_MAPPERS:
+        return f"mapper {name!r} is a mapping now; write '{FORMER_MAPPERS[name]}' in the design"
+    return f"unknown mapper {quoted(name)}; mappers are: {', '.join(MAPPERS)}"
 
 
 def takes(name: str, kind: type[Sourced]) -> bool:

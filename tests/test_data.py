@@ -14,13 +14,13 @@ from archsim.design.resources import Resources
 from archsim.design.silicon import Component, Silicon
 from archsim.files.provenance import Fitted
 from archsim.files.shipped import shipped
-from archsim.mapping import Mapping, OpMapping, Room, load_mapping
+from archsim.mapping import Choices, Entry, Fused, Mapping, Room, load_mapping
 from archsim.published import Point, Published, load_published
 from archsim.selection.selection import Selection
 from dataflow.models.model import Model
 from dataflow.models.vision import Vision
 from mappers.experiment.run import run
-from mappers.registry import MAPPERS
+from mappers.registry import MAPPERS, own_mapper
 
 ROOT = Path(__file__).parent.parent
 SOURCES = "\n".join(p.read_text() for d in ("archsim", "dataflow", "mappers") for p in (ROOT / d).rglob("*.py"))
@@ -73,7 +73,6 @@ def test_fewer_numbers_are_fitted_than_points_are_published():
 
 # What each mapper is made to run, and a model for it; a design without weights in ternary has another.
 RUNS = {
-    "temporal": ("toy_llm", [{"phase": "prefill", "prompt": 2}, {"phase": "question", "context": 4, "prompt": 2}]),
     "table_lookup": ("bitnet_b158_large", [{"phase": "prefill", "prompt": 2}, {"phase": "decode", "context": 2}]),
     "tiled": ("toy_video", [{"phase": "prefill", "prompt": 2}, {"phase": "decode", "context": 8}]),
     "streaming": ("bitnet_b158_large", [{"phase": "attention", "prompt": 2, "context": 3}]),
@@ -85,7 +84,7 @@ RUNS = {
 @pytest.mark.parametrize("name", shipped())
 def test_every_design_runs_a_model_made_for_it(name):
     design = archsim.load_design(name)
-    made_for, phases = RUNS[design.mapper]
+    made_for, phases = RUNS[own_mapper(design)]
     model = archsim.load_model(made_for)
     for phase in phases:
         assert run(design, model, **phase).cycles > 0
@@ -99,8 +98,8 @@ def test_the_runs_above_know_every_mapper():
 FOR_READERS = {"name", "source", "version", "conditions", "mark", "kind", "reason", "description"}
 FIELDS = {
     (model.__name__, field)
-    for model in (Design, Resources, Component, Silicon, Fitted, Model, Vision, Selection, Mapping, OpMapping, Room,
-                  Point, Published)
+    for model in (Design, Resources, Component, Silicon, Fitted, Model, Vision, Selection, Mapping, Choices, Entry,
+                  Fused, Room, Point, Published)
     for field in model.model_fields
     if field not in FOR_READERS
 }

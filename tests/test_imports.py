@@ -43,7 +43,7 @@ WITHIN = {
         "report", "fifos", "published", "schema", "check", "cli",
     ),
     "mappers": (
-        "mapper", "build", "temporal", "tiled", "table_lookup", "streaming", "retrieval", "registry", "additions",
+        "mapper", "build", "tiled", "table_lookup", "streaming", "retrieval", "registry", "additions",
         "extend", "experiment",
     ),
 }  # fmt: skip

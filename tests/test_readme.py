@@ -7,7 +7,7 @@ import mappers
 from archsim import Design, load_model, simulate
 from archsim.files.document import read_text
 from archsim.units import KINDS
-from dataflow import decode
+from dataflow import decode, prefill
 from mappers.extend import restore, snapshot
 
 ROOT = Path(__file__).parent.parent
@@ -42,9 +42,23 @@ def test_every_folder_that_it_names_is_there():
         assert (ROOT / folder).is_dir()
 
 
+YAML = re.findall(r"```yaml\n(.*?)```", README, re.S)
+
+
+def test_the_mapping_of_a_design_is_used():
+    block = YAML[1]
+    shipped = (ROOT / "designs" / "systolic_two_level.yaml").read_text()
+    design = Design.read(read_text(shipped.replace("mapping: {order: time}\n", block), path="own.yaml"))
+    small = {"layers": 2, "hidden": 128, "ffn": 256, "heads": 4, "kv_heads": 4, "head_dim": 32, "vocab": 100}
+    graph = prefill(load_model("llama2_7b").model_copy(update=small), prompt=128)
+    mapping = mappers.plan(graph, design)
+    assert mapping.ops["layer*.q"].tile["m"] == mapping.ops["layer*.up"].tile["m"] == 64
+    assert simulate(mappers.lower(graph, design), design).cycles > 0
+
+
 def test_the_design_of_several_units_and_memories_runs():
-    [block] = re.findall(r"```yaml\n(.*?)```", README, re.S)
-    text = f"name: npu\nsource: the README\nclock: 1 GHz\nmapper: temporal\n{block}"
+    block = YAML[0]
+    text = f"name: npu\nsource: the README\nclock: 1 GHz\nmapping: {{order: time}}\n{block}"
     design = Design.read(read_text(text, path="npu.yaml"))
     graph = decode(load_model("bitnet_b158_large"), context=64)
     report = simulate(mappers.lower(graph, design), design)

@@ -226,7 +226,7 @@ def _loaded(
     # What the user names is looked up here and stays data: it never becomes the name of an argument.
     asked = {} if phase is None else {"phase": phase_named(phase, {"batch": batch, **fields})}
     named = chosen_mapper(chosen, mapper, options)
-    mapped = with_mapping_edited(named, chosen, network, asked.get("phase"), of_files["mapping"])
+    mapped = with_mapping_edited(named, chosen, network, of_files["mapping"])
     return chosen, network, {**asked, "mapper": mapped, "engine": engine}
 
 

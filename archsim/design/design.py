@@ -18,10 +18,11 @@ from archsim.design.tiers import tier_problems
 from archsim.files.document import Document
 from archsim.files.provenance import FROZEN, Fitted, Sourced
 from archsim.files.shipped import found
+from archsim.mapping import FORMER_MAPPERS, Choices, Mapping
 from archsim.quantity import Bits, Count, Frequency, Limit, Watts, parse
 from archsim.units import AnyUnit, Unit, any_unit
 from dataflow.errors import PathProblems
-from dataflow.name import Name
+from dataflow.name import LONGEST_NAME, Name
 
 
 class Link(BaseModel):
@@ -46,7 +47,12 @@ class Design(Sourced):
     name: Name = Field(description="the name that reports print")
     source: str = Field(description="source of every number that is neither assumed nor fitted")
     clock: Frequency = Field(description="clock of the design; time is counted in its cycles")
-    mapper: str = Field(description="mapper that places graphs on this design unless another is requested")
+    mapper: str | None = Field(
+        None, description="mapper that places graphs on this design unless another is requested; `mapping` needs none"
+    )
+    mapping: Choices | None = Field(
+        None, description="how ops run, as far as it is said here; the keys are those of a mapping file"
+    )
     units: dict[str, AnyUnit] = Field(description="name -> unit")
     links: dict[str, Link] = Field(default_factory=dict, description="name -> FIFO between two units")
     fifos: dict[str, Limit] = Field(
@@ -85,6 +91,12 @@ class Design(Sourced):
     def _fits_together(self) -> Design:
         if not self.units:
             raise PathProblems([("units", "expected at least one unit, got none")])
+        if self.mapper in FORMER_MAPPERS:
+            told = f"{self.mapper!r} is a mapping now; write '{FORMER_MAPPERS[self.mapper]}' in its place"
+            raise PathProblems([("mapper", told)])
+        if self.mapper is None and self.mapping is None:
+            told = "missing key 'mapping'; write 'mapping: {order: time}' for ops one after another, or name a mapper"
+            raise PathProblems([("", told)])
         ends = [
             (f"links.{name}.{end}", unit)
             for name, link in self.links.items()
@@ -122,6 +134,16 @@ class Design(Sourced):
             for unit in path.split(".")[1:2] if path.startswith("units.") else ():
                 if unit in written and not self.units[unit].resources():
                     yield unit, path
+
+    def own_mapping(self, graph: str) -> Mapping:
+        """What the design says of how ops of a graph, or of a model, of this name run; the rest is left open."""
+        said = self._document.data.get("mapping") or {}
+        source = f"chosen by least {(self.mapping or Choices()).cost}"
+        # Of a name that no file can have what a file can.
+        name = "".join(letter if letter.isprintable() else "?" for letter in f"{graph} on {self.name}")[:LONGEST_NAME]
+        data = {"name": name.strip(), "version": 1, "source": source, "order": "time", "buffers": 2, "ahead": "next_op"}
+        inside = {path.removeprefix("mapping."): line for path, line in self._document.lines.items()}
+        return Mapping.read(Document(self._document.path, {**data, **said}, inside))
 
     def of_kind(self, kind: type[Unit]) -> dict[str, Any]:
         """The units of this kind by name."""

@@ -52,7 +52,7 @@ def scalesim_design(path: str) -> Design:
         "name": _name(file, Path(path).stem),
         "source": f"the SCALE-Sim configuration {shown}",
         "clock": "1 GHz",
-        "mapper": "tiled",
+        "mapping": {"order": "time"},
         "units": {"array": {"kind": "array", **_array(file), "folds": "serial"}},
         "paths": {"array": []},
         "approximated": [*_left_out(file)],

@@ -74,7 +74,7 @@ def check_no_placement(design: Design, *keys: str) -> None:
         if getattr(design, key):
             raise MappingError(
                 f"{key}: this mapper finds its units{' and memories' * (key != 'place')} by their kinds and links",
-                ways_out=("--mapper temporal",),
+                ways_out=("--mapper tiled",),
             )
 
 

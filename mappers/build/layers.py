@@ -6,7 +6,7 @@ Knows layers by the names of ops. Does not know units.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby
 
@@ -40,6 +40,11 @@ def layers_of(ops: Iterable[Op]) -> list[Group]:
 def name_within(op: Op) -> str:
     """The op's name within its layer; the full name of an op outside layers."""
     return _parts(op.name)[2]
+
+
+def key_of(op: Op, scopes: Sequence[str]) -> str:
+    """What a mapping calls the op: its name, or a pattern for all layers in which it repeats."""
+    return op.name if len(scopes) == 1 else f"{scopes[0].rstrip('0123456789.')}*.{name_within(op)}"
 
 
 @lru_cache(maxsize=1 << 16)  # a model has some hundred names, which every step of a generation asks for

@@ -125,19 +125,21 @@ def stored_by_home(
 def lay(
     graph: Graph, design: Design, groups: Iterable[Group], stored: Holds, *, passed: Collection[str] = (),
     homes: Callable[[Role], Sequence[str]] | None = None, keeps_rows: bool = False, share: Fraction = FOR_PIECES[0],
+    passing: Collection[str] = (),
 ) -> Lying:  # fmt: skip
     """Where the tensors lie, beside stored ones: each activation in its home, and what has no room there in the next.
 
     `groups` are the ops by layers, and `homes` gives the memories of a role, those of the design unless given. Of a
     memory that pieces of operands pass, a part is kept for these. An op of rows writes over an operand that no later op
     reads. New rows of a cache lie nowhere else, unless the mapper `keeps_rows` until attention has read them.
-    `share` is the part that is kept. Raises MappingError for an activation that fits in none of its homes.
+    `share` is the part that is kept; `passing` are tensors that pass between ops in streams and are never there whole.
+    Raises MappingError for an activation that fits in none of its homes.
     """
     free: dict[str, int] = {}
     for name, memory in design.of_kind(Memory).items():
         rest = int(memory.capacity) - sum(size for (lies_in, _), size in stored.items() if lies_in == name)
         free[name] = max(0, rest - ceil(rest * share) if name in passed else rest)
-    walk = _Walk(graph, design, homes or partial(homes_of, design), free, keeps_rows=keeps_rows)
+    walk = _Walk(graph, design, homes or partial(homes_of, design), free, keeps_rows=keeps_rows, passing=passing)
     for ops, scopes in groups:
         walk.layers(ops, scopes)
     return Lying(stored, walk.parts, walk.live, walk.behind, walk.twins, share=share)
@@ -148,7 +150,7 @@ class _Walk:
 
     def __init__(
         self, graph: Graph, design: Design, homes: Callable[[Role], Sequence[str]], free: dict[str, int], *,
-        keeps_rows: bool,
+        keeps_rows: bool, passing: Collection[str],
     ) -> None:  # fmt: skip
         self.graph, self.design, self.homes, self.free = graph, design, homes, free
         self.now: dict[tuple[str, str], int] = {}
@@ -158,6 +160,7 @@ class _Walk:
         self.behind: dict[str, str] = {}
         self.last: dict[str, str] = {}  # the last op that reads each tensor; of results none
         self.rows: set[str] = set()  # what only goes into a cache
+        self.passing = passing
         for op in graph.ops.values():
             if op.kind == "append" and not keeps_rows:
                 self.rows.add(self.behind.get(op.inputs[0], op.inputs[0]))
@@ -194,7 +197,8 @@ class _Walk:
         if over:
             self._let_go(done)
         for name in op.outputs:
-            if name not in self.parts and name not in self.rows and not self.graph.tensors[name].role.stored:
+            nowhere = name in self.rows or name in self.passing
+            if name not in self.parts and not nowhere and not self.graph.tensors[name].role.stored:
                 self._place(name, f"op '{op.name}'")
         self.live[op.name] = {where: size for where, size in self.now.items() if size}
         if not over:
@@ -233,22 +237,23 @@ class Made(NamedTuple):
 
 def with_room(
     made: Callable[[Lying], Made], graph: Graph, design: Design, groups: list[Group], stored: Holds, *,
-    passed: Collection[str], keeps_rows: bool = False, room: Room | None = None,
+    passed: Collection[str], keeps_rows: bool = False, room: Room | None = None, passing: Collection[str] = (),
 ) -> Schedule:  # fmt: skip
     """The schedule that is made of where the tensors lie, with as much of a memory kept for pieces as serves best.
 
     More room for pieces makes activations spill, so several parts are tried where some do, until one is near the least
-    time; with `room` only that. Raises MappingError where pieces do not fit beside any.
+    time; with `room` only that. The rest is as for `lay`. Raises MappingError where pieces do not fit beside any.
     """
+    laid = partial(lay, graph, design, groups, stored, passed=passed, keeps_rows=keeps_rows, passing=passing)
     if room is not None:
-        lying = lay(graph, design, groups, stored, passed=passed, keeps_rows=keeps_rows, share=room.kept)
+        lying = laid(share=room.kept)
         schedule = made(replace(lying, queue_places=room.places, part_of_room=room.piece)).schedule
         check_schedule(schedule, design)
         return schedule
     beside, refusals, fitting = memories_beside(design), list[MappingError](), list[Made]()
     # Another part changes something only where activations can lie elsewhere.
     for share in FOR_PIECES if len(homes_of(design, Role.ACTIVATION)) > 1 else FOR_PIECES[:1]:
-        lying = lay(graph, design, groups, stored, passed=passed, keeps_rows=keeps_rows, share=share)
+        lying = laid(share=share)
         here = list(_fitting(made, design, lying, refusals))
         fitting += here
         # Where nothing spills, more room for pieces would only take it away.

@@ -23,7 +23,7 @@ from dataflow.models.phases import PHASES, Decode, graph_of, phase_named
 from dataflow.phase import Phase
 from dataflow.schedule import Schedule
 from mappers.mapper import Mapper
-from mappers.registry import MAPPING, chosen_mapper, lower, lower_step, plan
+from mappers.registry import MAPPING, chosen_mapper, lower, lower_step, no_mapping_of, takes
 
 T = TypeVar("T")
 
@@ -134,17 +134,13 @@ def _lowered(steps: Iterator[Graph], design: Design, mapper: Mapper, decode: Map
 
 
 def with_mapping_edited(
-    mapper: Mapper, design: Design, model: Model | Graph, phase: Phase | None, changes: Entries[str, Any]
+    mapper: Mapper, design: Design, model: Model | Graph, changes: Entries[str, Any]
 ) -> Mapper:
-    """The mapper with these values by path in its mapping, or else in the one that it plans. Raises InputError."""
+    """The mapper with these values by path in its mapping, or else in the design's own. Raises InputError."""
     if not changes:
         return mapper
-    given = mapper.options().get(MAPPING)
-    if given is None:
-        if phase is not None:
-            refuse_many_steps(phase.name)
-        graph = model if isinstance(model, Graph) else graph_of(chosen_phase(phase, {}), model)
-        given = plan(graph, design, mapper=mapper)
+    refuse([] if takes(mapper.name, Mapping) else [no_mapping_of(mapper.name)], InputError)
+    given = mapper.options()[MAPPING] or design.own_mapping(model.name)
     changed: Any = {MAPPING: given.with_(changes)}
     return replace(mapper, **changed)
 

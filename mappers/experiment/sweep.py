@@ -59,7 +59,7 @@ def sweep(
 
     A path is one of the design ("units.pcie.bandwidth"), of the selection ("selection.settings.ratio"), "selection"
     itself (shipped names, paths, or Selections), of the mapping ("mapping.ops.gemm.tile.m", of the one that is given or
-    else planned) or "mapping" itself, an option of the mapper ("option.prediction"), or what the phase takes
+    else the design's own) or "mapping" itself, an option of the mapper ("option.prediction"), or what the phase takes
     ("context"); `asked` is what `run` takes besides. A combination that is refused, or ends in a fault of ours, is a
     row with its problem, and the others go on. A graph in the place of the model has no phase. With `jobs` that many
     processes run combinations at once, with the files of --with loaded in each. An interrupt loses the rows;
@@ -192,5 +192,5 @@ def _report(request: SweepRequest, settings: Entries[str, Any]) -> Report:
     of_phase = {name: asked.get(name) for name in request.of_phase}
     phase = None if request.phase is None else phase_named(request.phase, of_phase)
     mapper = chosen_mapper(design, request.asked.get("mapper"), given)
-    mapper = with_mapping_edited(mapper, design, request.model, phase, of_mapping)
+    mapper = with_mapping_edited(mapper, design, request.model, of_mapping)
     return run(design, request.model, phase=phase, mapper=mapper, engine=request.asked.get("engine") or "auto")

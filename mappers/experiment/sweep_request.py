@@ -25,7 +25,7 @@ from dataflow.phase import field_types
 from kernels.limits import COMBINATIONS, beyond
 from mappers.experiment.run import SELECTION, asked_of_graph, needs_phase
 from mappers.mapper import Mapper, options_of
-from mappers.registry import MAPPERS, MAPPING, no_mapping_of, takes
+from mappers.registry import MAPPERS, MAPPING, no_mapping_of, own_mapper, takes, unknown_mapper
 
 F = TypeVar("F", Selection, Mapping)
 
@@ -175,12 +175,12 @@ def _file_problems(
 
 
 def _mapping_problems(request: SweepRequest) -> list[str]:
-    """What is wrong with mappings, and with paths of the one that is given; of one that is planned each row tells."""
+    """What is wrong with mappings, and with paths of the one that is given or else of the design's own."""
     problems, last = _file_problems(request, MAPPING, Mapping, load_mapping)
-    first = last or request.mapping
+    first = last or request.mapping or request.design.own_mapping(request.model.name)
     for path in request.over:
-        if first is not None and (inner := inner_path(MAPPING_PREFIX, path)):
-            problems += _path_problems(first, inner, path, opens=0)
+        if inner := inner_path(MAPPING_PREFIX, path):
+            problems += _path_problems(Mapping.read(first.opened([inner])), inner, path, opens=0)
     return problems
 
 
@@ -199,11 +199,11 @@ def _selection_problems(request: SweepRequest) -> list[str]:
 def _mapper_problems(request: SweepRequest) -> list[str]:
     """Options that no mapper of the sweep has, and selections that none of them takes."""
     own = request.asked.get("mapper")
-    mappers = [own] if own is not None else request.over.get("mapper", [request.design.mapper])
+    mappers = [own] if own is not None else request.over.get("mapper", [own_mapper(request.design)])
     mappers = [mapper.name if isinstance(mapper, Mapper) else mapper for mapper in mappers]
     known = [name for name in mappers if isinstance(name, str) and name in MAPPERS]
     if not known:
-        return [f"unknown mapper {quoted(name)}; mappers are: {', '.join(MAPPERS)}" for name in mappers]
+        return [unknown_mapper(name) for name in mappers]
     there = dict.fromkeys(name for mapper in known for name in options_of(MAPPERS[mapper]))
     told = f"mapper {' or '.join(map(quoted, known))}"
     options = [f"{OPTION_PREFIX}{name}" for name in request.options]

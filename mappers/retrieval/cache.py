@@ -64,7 +64,7 @@ class Tiers:
         if not way or not weights:
             raise MappingError(
                 f"the {'weights' if way else 'cache'} of '{unit}' has no home, and this mapper counts its bytes",
-                ways_out=("home: {weight: a memory, cache: a memory} in the design", "--mapper temporal"),
+                ways_out=("home: {weight: a memory, cache: a memory} in the design", "--mapper tiled"),
             )
         *channels, beyond = path_of(design, unit, Role.CACHE)[len(way) :] or (None,)
         return Tiers(way, tuple(name for name in channels if name), beyond, weights[0])

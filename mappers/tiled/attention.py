@@ -18,6 +18,7 @@ from mappers.build.op_builder import OVERLAPPED, Operand
 from mappers.build.pieces import PLACES, OpPiece, even
 from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.gang import servers_of
+from mappers.tiled.turns import Turn
 
 SCORES, SOFTMAX, SUMS = "attention_scores", "attention_softmax", "attention_sums"
 
@@ -79,7 +80,8 @@ def add_attention(builder: TiledBuilder, op: Op, name: str, *, after: Sequence[s
             giver, taker, PLACES, gives=sequence((0, first), (1, count)), takes=sequence((0, second), (1, count)),
             token_bytes=size, memory=_memory(builder, products),
         )  # fmt: skip
-    builder.interleaved[scores] = name
+    # The sums of a piece run after the scores of the next one, so that its softmax runs beside these.
+    builder.together.append((Turn(scores, 0, 1), Turn(name, 1, 1)))
     _bring(builder, op, name, scores, operands, pieces, firsts[0], after)
     stores = [(one, builder.leave(op, name, one, firsts[2])) for one in results]
     return [name, *(store for one, store in stores if one.role is not Role.CACHE)]

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Entries
 from math import prod
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
-from archsim.mapping import Mapping, OpMapping
+from archsim.mapping import Entry, Mapping, OpMapping
+from archsim.units import Unit
 from dataflow.errors import guess
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS
 from kernels.limits import LISTED, beyond
-from mappers.build.layers import Group, name_within
+from mappers.build.layers import Group, key_of, name_within
+from mappers.tiled.fused import misfits_of_groups
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS
 from mappers.tiled.search import Product
-
-
-def key_of(op: Op, scopes: Sequence[str]) -> str:
-    """What a mapping calls the op: its name, or a pattern for all layers in which it repeats."""
-    return op.name if len(scopes) == 1 else f"{scopes[0].rstrip('0123456789.')}*.{name_within(op)}"
 
 
 def nest_of(op: Op, one: OpMapping) -> Nest:
@@ -30,43 +28,81 @@ def nest_of(op: Op, one: OpMapping) -> Nest:
 
 def refuse_misfits(mapping: Mapping, graph: Graph, design: Design, groups: Sequence[Group]) -> None:
     """Raises MappingError with all that the mapping says and this graph does not have or this design cannot do."""
-    keys = {key_of(op, scopes): op for ops, scopes in groups for op in ops if op.kind in PRODUCTS}
-    found: list[str] = []
+    keys = [key_of(op, scopes) for ops, scopes in groups for op in ops]
+    ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
+    first = {op.name: next((key for key in mapping.ops if mapping.names(key, op)), None) for op in ops}
+    found: list[tuple[str, str]] = []
     for key, one in mapping.ops.items():
-        ops = [op for op in graph.ops.values() if mapping.names(key, op) and op.kind in PRODUCTS]
-        if ops:
-            # Layers alike would all say the same.
-            told = {path: what for op in reversed(ops) for path, what in _misfits(one, op, design)}
-            found += [mapping.document.problem(f"ops.{key}.{path}", what) for path, what in told.items()]
-        else:
-            hint = guess(key, keys, otherwise="products are") if keys else "it has none"
-            found.append(mapping.document.problem(f"ops.{key}", f"names no product of '{graph.name}'; {hint}"))
+        named = [op for op in ops if mapping.names(key, op)]
+        if not named:
+            found.append((f"ops.{key}", f"names no op of '{graph.name}'; {guess(key, keys, otherwise='ops are')}"))
+        elif not any(first[op.name] == key for op in named):
+            found.append((f"ops.{key}", f"'{first[named[0].name]}' stands before it and names all that it names"))
+        # Layers alike would all say the same.
+        told = {path: what for op in reversed(named) for path, what in _misfits(one, op, design)}
+        found += [(f"ops.{key}.{path}", what) for path, what in told.items()]
+    found += _uneven(groups, first)
+    found += misfits_of_groups(mapping, graph, groups)
+    found += _beyond_axes(mapping, ops)
     if found:
-        raise MappingError("\n".join(found))
+        raise MappingError("\n".join(mapping.document.problem(path, what) for path, what in found))
 
 
-def _misfits(one: OpMapping, op: Op, design: Design) -> Iterator[tuple[str, str]]:
+def _uneven(groups: Sequence[Group], first: Entries[str, str | None]) -> Iterator[tuple[str, str]]:
+    """Entries for an op in some layers of several that repeat."""
+    for ops, scopes in groups:
+        for op in ops:
+            within = name_within(op)
+            by_key = {first[scope + within]: scope + within for scope in scopes}
+            if len(by_key) > 1:
+                key = next(key for key in by_key if key is not None)
+                other = next(name for other, name in by_key.items() if other != key)
+                told = f"names '{by_key[key]}' and not '{other}'; layers that repeat run alike"
+                yield f"ops.{key}", f"{told}; write {key_of(op, scopes)}"
+
+
+def _beyond_axes(mapping: Mapping, ops: Sequence[Op]) -> Iterator[tuple[str, str]]:
+    """Axes of the tile of all ops that no product has."""
+    axes = dict.fromkeys(axis for op in ops if op.kind in PRODUCTS for axis in OP_KINDS[op.kind].axes)
+    for axis in () if isinstance(mapping.tile, str) else mapping.tile:
+        if axis not in axes:
+            yield f"tile.{axis}", f"no product has it; {guess(axis, axes, otherwise='axes are')}"
+
+
+def _misfits(one: Entry, op: Op, design: Design) -> Iterator[tuple[str, str]]:
     """Paths below the entry of the op, and what is wrong there."""
-    axes = OP_KINDS[op.kind].axes
-    unit = design.units.get(one.unit)
     able = [name for name, other in design.units.items() if op.kind in other.does]
-    if unit is None:
+    unit = None if one.unit is None else design.units.get(one.unit)
+    if one.unit is not None and unit is None:
         yield "unit", f"design '{design.name}' has no unit '{one.unit}'; {guess(one.unit, able, otherwise='units are')}"
-    elif op.kind not in unit.does:
+    elif unit is not None and op.kind not in unit.does:
         yield "unit", f"'{one.unit}' does no {op.kind}; units that do: {', '.join(able) or 'none'}"
-    elif one.servers > unit.count:
-        yield "servers", f"{one.servers} of '{one.unit}', which has {unit.count}; expected at most that"
-    elif one.servers not in (1, unit.count):
-        yield "servers", f"{one.servers} of '{one.unit}', which its ops share; expected 1, or all {unit.count}"
-    if sorted(one.order) != sorted(axes):
+    elif one.servers is not None and unit is not None:
+        yield from _too_many(one.servers, one.unit or "", unit)
+    if op.kind in PRODUCTS:
+        yield from _misfits_of_loops(one, op)
+    elif told := ", ".join(name for name in Entry.model_fields if name != "unit" and name in one.model_fields_set):
+        yield told.split(",")[0], f"'{op.name}' is {op.kind}, which is not cut in tiles; say {told} of products alone"
+
+
+def _too_many(servers: int, name: str, unit: Unit) -> Iterator[tuple[str, str]]:
+    if servers > unit.count:
+        yield "servers", f"{servers} of '{name}', which has {unit.count}; expected at most that"
+    elif servers not in (1, unit.count):
+        yield "servers", f"{servers} of '{name}', which its ops share; expected 1, or all {unit.count}"
+
+
+def _misfits_of_loops(one: Entry, op: Op) -> Iterator[tuple[str, str]]:
+    axes = OP_KINDS[op.kind].axes
+    if one.order is not None and sorted(one.order) != sorted(axes):
         yield "order", f"expected each of {', '.join(axes)} once, got {', '.join(one.order) or 'none'}"
     tiles = prod(-(-op.work[axis] // one.tile[axis]) for axis in axes if axis in one.tile)
     if told := beyond(tiles, LISTED, of="tiles", instead="take larger ones"):
         yield "tile", told
-    if {*one.tile} != {*axes}:
-        yield "tile", f"expected an extent of each of {', '.join(axes)}, got {', '.join(one.tile) or 'none'}"
     for axis, size in one.tile.items():
-        if axis in axes and size > op.work[axis]:
+        if axis not in axes:
+            yield f"tile.{axis}", f"{op.kind} has no such axis; {guess(axis, axes, otherwise='axes are')}"
+        elif size > op.work[axis]:
             yield f"tile.{axis}", f"{size} of an extent of {op.work[axis]} in '{op.name}'; expected at most that"
 
 

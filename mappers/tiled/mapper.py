@@ -6,33 +6,36 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from archsim.design.design import Design
 from archsim.engine import run
 from archsim.engine.flat import flatten
 from archsim.errors import MappingError
-from archsim.mapping import Mapping, OpMapping, mapping_of
+from archsim.mapping import Mapping, OpMapping
 from archsim.run.capacity import held
-from archsim.units import Array
+from archsim.units import Array, TableLookup
 from archsim.units.memory import Carrier
 from dataflow.graph import Graph, Op
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
-from mappers.build.checks import check_capacity
-from mappers.build.layers import layers_of, name_within
+from mappers.build.checks import check_capacity, check_no_fifos
+from mappers.build.layers import key_of, layers_of, name_within
 from mappers.build.lying import Lying, Made, stored_by_home, told_of_activations, with_room
 from mappers.build.op_builder import IDEAL, Ahead
 from mappers.mapper import Mapper, option
-from mappers.temporal import add_op, check_design
 from mappers.tiled.attention import add_attention, in_passes, told_of_attention
 from mappers.tiled.builder import TiledBuilder
-from mappers.tiled.fit import key_of, nest_of, refuse_misfits, refuse_tile_beyond_memory
+from mappers.tiled.fit import nest_of, refuse_misfits, refuse_tile_beyond_memory
+from mappers.tiled.fused import Member, Rows, add_fused, between, groups_of, halves, passing_of, rows_of
 from mappers.tiled.gang import servers_of
 from mappers.tiled.loops import Planned, lines_of, tiling_of
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS, Moved, moved_by, told_of_parts
+from mappers.tiled.others import add_op
 from mappers.tiled.search import Choice, Estimates, Product, best, lies_in
+
+TOLD_OF_FUSED = ("rows that pass between fused ops are used in place: the rates of the units cover their bytes",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,28 +43,26 @@ class Tiled(Mapper):
     """Any graph, ops one after another; products in tiles, which the order of loops keeps on chip while they serve.
 
     Tiles of an operand come from its home hop by hop, wait in the memory nearest to the unit, and move again only where
-    the loops have turned to others. What is not in `mapping` is chosen, by the estimated cycles or the bytes that move.
+    the loops have turned to others. What `mapping`, or else the design's own, leaves open is chosen, by the estimated
+    cycles or the bytes that move.
     Other ops stream in pieces, or run row by row where all comes over one hop.
     Raises MappingError where no unit does a kind, the design leaves a choice open, or tensors or tiles do not fit.
     """
 
     name: ClassVar[str] = "tiled"
 
-    mapping: Mapping | None = option("where ops run and in what tiles; chosen unless given", default=None)
-    cost: Literal["cycles", "bytes"] = option("what tiles are chosen by", default="cycles")
-    ahead: Literal["next_op", "op"] = option(
-        "weights are loaded beside the op before, or with theirs", default="next_op"
-    )
-    buffers: int = option("places for tiles of each operand in the memory nearest to the unit", default=2)
-
+    mapping: Mapping | None = option("where ops run and in what tiles; the design's own unless given", default=None)
     def lower(self, graph: Graph, design: Design) -> Schedule:
         """The schedule; its option `mapping` is the one in force, with all that was chosen."""
-        return self._lowered(_Planner(self, graph, design))
+        return self._lowered(self._planner(graph, design))
+
+    def _planner(self, graph: Graph, design: Design) -> _Planner:
+        return _Planner(self.mapping or design.own_mapping(graph.name), graph, design)
 
     def step(self, previous: Schedule, graph: Graph, design: Design) -> Schedule:
         """As Mapper.step; where the pieces of this context do not fit the room as it is shared, that is chosen anew."""
         try:
-            return self.lower(graph, design)
+            return Mapper.step(self, previous, graph, design)
         except MappingError:
             if self.mapping is None or self.mapping.room is None:
                 raise
@@ -75,20 +76,19 @@ class Tiled(Mapper):
         """As Mapper.loops: for each op its loops, what moves between them, and the estimate."""
         # With all that is chosen the sections are built once, so that the planner ends with what is in force.
         whole = replace(self, mapping=self.lower(graph, design).options["mapping"])
-        planner = _Planner(whole, graph, design)
+        planner = whole._planner(graph, design)
         whole._lowered(planner)
-        return [line for key, planned in planner.planned.items() for line in lines_of(key, planned)]
+        lines = [line for key, planned in planner.planned.items() for line in lines_of(key, planned)]
+        return [*map(str, planner.together.values()), *lines]
 
     def _lowered(self, planner: _Planner) -> Schedule:
         graph, design = planner.graph, planner.design
-        check_design(design)
-        _check_served_as_they_come(design)
+        _check_design(design)
         groups = layers_of(graph.ops.values())
-        if self.mapping is not None:
-            refuse_misfits(self.mapping, graph, design, groups)
+        refuse_misfits(planner.given, graph, design, groups)
         stored, passed = stored_by_home(graph, design, groups, unit_of=planner.unit_named)
         check_capacity(held(stored), design, graph)
-        mapped: dict[int, tuple[dict[str, Planned], Lying]] = {}  # by the schedule that was made so
+        mapped: dict[int, tuple[dict[str, Planned], dict[int, Rows], Lying]] = {}  # by the schedule that was made so
 
         def made(lying: Lying) -> Made:
             sections, ideal, estimated, least = [], Counter[str](), 0, 0
@@ -102,46 +102,41 @@ class Tiled(Mapper):
                 skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
                 approximated=(
                     *told_of_activations(lying, design), *told_of_parts(lying), *_told_of_arrays(design, sections),
-                    *told_of_attention(sections)
+                    *told_of_attention(sections), *(TOLD_OF_FUSED if planner.together else ())
                 ),
                 options=self.options(),
             )  # fmt: skip
-            mapped[id(made_so)] = dict(planner.planned), lying
+            mapped[id(made_so)] = dict(planner.planned), dict(planner.together), lying
             return Made(made_so, estimated, least)
 
-        room = self.mapping.room if self.mapping else None
-        schedule = with_room(made, graph, design, groups, stored, passed=passed, room=room)
-        planned, lying = mapped[id(schedule)]
+        schedule = with_room(
+            made, graph, design, groups, stored, passed=passed, room=planner.given.room,
+            passing=passing_of(planner.given, graph, groups),
+        )
+        planned, together, lying = mapped[id(schedule)]
+        chosen = planner.given.completed(
+            {key: one.mapping for key, one in planned.items()}, {i: rows.at_once for i, rows in together.items()},
+            lying.room,
+        )  # fmt: skip
         tilings = tuple(tiling_of(key, one) for key, one in planned.items())
-        options = {**self.options(), "mapping": planner.chosen(planned, lying)}
-        return replace(schedule, options=options, tilings=tilings)
+        return replace(schedule, options={**self.options(), "mapping": chosen}, tilings=tilings)
 
 
 @dataclass(slots=True)
 class _Planner:
     """Chooses how the ops of a graph are mapped, and builds its sections."""
 
-    mapper: Tiled
+    given: Mapping
     graph: Graph
     design: Design
     planned: dict[str, Planned] = field(default_factory=dict)
+    together: dict[int, Rows] = field(default_factory=dict)  # by the place of a fused group
     known: dict[object, Choice | None] = field(default_factory=dict)
     estimates: dict[object, Estimates] = field(default_factory=dict)
 
-    def chosen(self, planned: dict[str, Planned], lying: Lying) -> Mapping:
-        """All that was chosen for these sections; the given mapping where it says all of that."""
-        given = self.mapper.mapping
-        if given is None:
-            ops = {key: one.mapping for key, one in planned.items()}
-            name = f"{self.graph.name} on {self.design.name}"
-            return mapping_of(name, f"chosen by least {self.mapper.cost}", ops, lying.room)
-        added = {key: one.mapping for key, one in planned.items() if given.of(one.op) is None}
-        return given.completed(added, lying.room)
-
     def unit_named(self, op: Op) -> str:
         """The unit that the mapping names for an op; empty where it names none."""
-        given = self._given(op)
-        return given.unit if given else ""
+        return self.given.entry(op).unit or ""
 
     def section(self, builder: TiledBuilder, ops: Sequence[Op]) -> Section:
         """The section of these ops."""
@@ -150,15 +145,25 @@ class _Planner:
         loads = 0
         # Of a section with the weights of one op none is loaded beside another.
         several = sum(op.kind in PRODUCTS for op in ops) > 1
+        groups = groups_of(self.given, ops)
+        builder.shares = len(groups) + (sum(map(len, groups.values())) < len(ops))
+        first = {members[0].name: place for place, members in groups.items()}
+        within = {op.name for members in groups.values() for op in members}
         for op in ops:
-            name, given = name_within(op), self._given(op)
+            name = name_within(op)
+            if op.name in within:
+                if op.name in first:
+                    place = first[op.name]
+                    before_previous, previous = previous, self._fused(builder, place, groups[place], after=previous)
+                continue
             if op.kind == "attention" and in_passes(self.design):
                 before_previous, previous = previous, add_attention(builder, op, name, after=previous)
                 continue
-            unit = given.unit if given else builder.unit_for(op.kind, f"op '{op.name}'", op)
+            unit = self.unit_named(op) or builder.unit_for(op.kind, f"op '{op.name}'", op)
             if op.kind in PRODUCTS:
                 moved = moved_by(builder, op, unit)
-                mapped = self._mapped(builder, op, unit, moved, given, several=several)
+                asked = self._asked(builder, op, unit, moved)
+                mapped = self._mapped(builder, replace(asked, ahead=asked.ahead and several))
                 learned = any(one.role.learned for one in moved)
                 after_load = before_previous if mapped.ahead == "next_op" else previous
                 done = builder.tiled(
@@ -174,47 +179,100 @@ class _Planner:
             before_previous, previous = previous, done
         return builder.section("layers" if len(builder.scopes) > 1 else ops[0].name)
 
-    def _given(self, op: Op) -> OpMapping | None:
-        """What the mapping says of a product; what it says of other ops is refused."""
-        return self.mapper.mapping.of(op) if self.mapper.mapping and op.kind in PRODUCTS else None
+    def _fused(self, builder: TiledBuilder, place: int, ops: Sequence[Op], *, after: Sequence[str]) -> list[str]:
+        """Adds the ops of a group with as many rows at a time as are given, or as are estimated to take least."""
+        total, given = rows_of(ops[0]) or 1, self.given.fuse[place].rows
+        plans, refusals = list[tuple[int, int, list[Product | Member], list[Choice]]](), list[MappingError]()
+        for rows in (given,) if given else halves(total):
+            try:
+                members = self._members(builder, ops, rows)
+                choices = [self._choice(builder, one) for one in members if isinstance(one, Product)]
+            except MappingError as refusal:
+                refusals.append(refusal)
+                continue
+            others = sum(self.design.units[one.unit].cycles(one.op.work) for one in members if isinstance(one, Member))
+            # Other ops run beside the products, but for their first rows.
+            cycles = sum(one.cycles for one in choices) + others * rows // total
+            plans.append((cycles, rows, members, choices))
+        if not plans:
+            raise refusals[-1]
+        cycles, rows, members, choices = min(plans, key=lambda plan: plan[0])
+        left = iter(choices)
+        whole = [
+            Member(one.op, one.unit, self._recorded(builder, one, next(left)), one.moved)
+            if isinstance(one, Product) else one
+            for one in members
+        ]  # fmt: skip
+        self.together[place] = Rows(tuple(op.name for op in ops), rows, total)
+        return add_fused(builder, whole, rows, buffers=self.given.buffers, after=after)
 
-    def _mapped(
-        self, builder: TiledBuilder, op: Op, unit: str, moved: Sequence[Moved], given: OpMapping | None, *,
-        several: bool,
-    ) -> OpMapping:  # fmt: skip
-        """How a product is mapped: as the mapping says, or as is estimated to take least."""
+    def _members(self, builder: TiledBuilder, ops: Sequence[Op], rows: int) -> list[Product | Member]:
+        """The ops of a group: products that ask for tiles of so many rows, in their share of the room, and others."""
+        found: list[Product | Member] = []
+        for op in ops:
+            unit = self.unit_named(op) or builder.unit_for(op.kind, f"op '{op.name}'", op)
+            if op.kind in PRODUCTS:
+                here = {one.name for one in ops}
+                moved = [one for one in moved_by(builder, op, unit) if one.made or one.tensor not in here]
+                asked = self._asked(builder, op, unit, moved)
+                tile = {**asked.tile, "m": min(rows, op.work["m"])}
+                found.append(replace(asked, ahead=False, tile=tile, outer="m"))
+            else:
+                found.append(Member(op, unit, None, ()))
+        plain = [Member(one.op, one.unit, None, ()) for one in found]
+        taken = between(builder, plain, rows, buffers=self.given.buffers)
+        share = max(1, sum(isinstance(one, Product) for one in found))
+        return [
+            replace(one, room={name: max(0, size - taken.get(name, 0)) // share for name, size in one.room.items()})
+            if isinstance(one, Product) else one
+            for one in found
+        ]  # fmt: skip
+
+    def _asked(self, builder: TiledBuilder, op: Op, unit: str, moved: Sequence[Moved]) -> Product:
+        """A product with what the mapping says of it."""
         memories = {memory for one in moved if (memory := lies_in(self.design, one))}
-        asked = Product(
-            op, self.design, unit, given.servers if given else servers_of(self.design.units[unit], op.work), moved,
-            {memory: builder.room_for_tiles(memory) for memory in memories},
-            given.buffers if given else self.mapper.buffers,
-            (given.ahead if given else self.mapper.ahead) == "next_op" and several,
+        said = self.given.entry(op)
+        return Product(
+            op, self.design, unit, said.servers or servers_of(self.design.units[unit], op.work), moved,
+            {memory: builder.room_for_tiles(memory) for memory in memories}, said.buffers or self.given.buffers,
+            (said.ahead or self.given.ahead) == "next_op", self.given.tile_of(op), said.order,
         )  # fmt: skip
-        if given:
-            one, choice = given, self._estimates(asked).of(nest_of(op, given))
-            beside = {memory: builder.room_beside(memory) for memory in memories}
-            refuse_tile_beyond_memory(replace(asked, room=beside, ahead=False), choice.nest)
-        else:
-            choice = self._best(builder, asked)
-            one = OpMapping(
-                unit=unit, servers=asked.servers, tile=dict(choice.nest.tile), order=choice.nest.order,
-                buffers=asked.buffers, ahead="next_op" if asked.ahead else "op",
-            )  # fmt: skip
+
+    def _mapped(self, builder: TiledBuilder, asked: Product) -> OpMapping:
+        """How a product is mapped: as the mapping says, and for the rest as is estimated to take least."""
+        return self._recorded(builder, asked, self._choice(builder, asked))
+
+    def _choice(self, builder: TiledBuilder, asked: Product) -> Choice:
+        # Of one tile no loop turns.
+        if len(asked.tile) < len(asked.axes) or not (asked.order or asked.tile == asked.extents):
+            return self._best(builder, asked)
+        choice = self._estimates(asked).of(Nest(asked.extents, asked.tile, asked.order or asked.axes))
+        beside = asked.room if asked.outer else {memory: builder.room_beside(memory) for memory in asked.room}
+        refuse_tile_beyond_memory(replace(asked, room=beside, ahead=False), choice.nest)
+        return choice
+
+    def _recorded(self, builder: TiledBuilder, asked: Product, choice: Choice) -> OpMapping:
+        """The mapping of a product for which this was chosen; it is kept, for the plan and the report."""
+        op, said = asked.op, self.given.entry(asked.op)
+        one = OpMapping(
+            asked.unit, asked.servers, choice.nest.tile, choice.nest.order, asked.buffers,
+            said.ahead or self.given.ahead,
+        )  # fmt: skip
         builder.estimated += choice.cycles
         builder.least += self._estimates(asked).least()
-        key = key_of(op, builder.scopes)
         # Of a short nest the estimate too, not the run by which it was chosen: given again, it is told alike.
         nest, cycles, bytes_ = self._estimates(asked).of(choice.nest)
-        self.planned[key] = Planned(op, len(builder.scopes), one, nest, moved, cycles, bytes_)
+        key = key_of(op, builder.scopes)
+        self.planned[key] = Planned(op, len(builder.scopes), one, nest, asked.moved, cycles, bytes_)
         return one
 
     def _best(self, builder: TiledBuilder, asked: Product) -> Choice:
         # Ops alike are mapped alike, and layers have several, so each kind is looked for once.
         kind = self._kind(asked)
-        key = (kind, *asked.room.items())
+        key = (kind, asked.order, asked.outer, *asked.tile.items(), *asked.room.items())
         if key not in self.known:
             run = partial(self._run, builder, asked)
-            self.known[key] = best(asked, self._estimates(asked), run, cost=self.mapper.cost)
+            self.known[key] = best(asked, self._estimates(asked), run, cost=self.given.cost)
         choice = self.known[key]
         if choice is None:
             raise _no_tile(asked)
@@ -238,8 +296,14 @@ class _Planner:
         return run(flatten(alone.section(asked.op.name), self.design)).cycles
 
 
-def _check_served_as_they_come(design: Design) -> None:
-    """Raises MappingError for memories and channels with an order of their own: tiles pass them as they are needed."""
+def _check_design(design: Design) -> None:
+    """Raises MappingError for what this mapper does not do."""
+    check_no_fifos(design)
+    if engines := list(design.of_kind(TableLookup)):
+        raise MappingError(
+            f"units.{engines[0]}: a table-lookup engine runs fused linears, which this mapper does not have",
+            ways_out=("mapper: table_lookup in the design", "--mapper table_lookup"),
+        )
     for name, carrier in design.of_kind(Carrier).items():
         if carrier.arbitration == "in_order":
             raise MappingError(
@@ -258,10 +322,9 @@ def _told_of_arrays(design: Design, sections: Sequence[Section]) -> Iterator[str
 
 def _no_tile(asked: Product) -> MappingError:
     """That not even the smallest tile fits its memory."""
-    native = asked.design.units[asked.unit].tile(asked.op.work)
+    native = {**asked.design.units[asked.unit].tile(asked.op.work), **asked.tile}
     tile = {axis: min(extent, native.get(axis, 1)) for axis, extent in asked.extents.items()}
-    nest = Nest(asked.extents, tile, asked.axes)
-    demand = asked.demand(nest)
+    demand = asked.demand(Nest(asked.extents, tile, asked.order or asked.axes))
     memory = next(name for name, size in demand.items() if size > asked.room[name])
     shown = ", ".join(f"{axis} {size}" for axis, size in tile.items())
     return MappingError(

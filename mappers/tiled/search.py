@@ -6,7 +6,7 @@ The cost is that of the units: the unit's own cycles over all tiles, each hop's 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import permutations, product
 from typing import Literal, NamedTuple
@@ -53,7 +53,9 @@ class Carried(NamedTuple):
 class Product:
     """A product to be mapped: its op, the unit and its servers, what moves, and the room of each memory for tiles.
 
-    An operand has `buffers` places for tiles; weights that are loaded `ahead` have as many for the next op.
+    An operand has `buffers` places for tiles; weights that are loaded `ahead` have as many for the next op. `tile` has
+    the extents of a tile that are given, and `order` the order of the loops if it is; the others are chosen. The loop
+    over `outer`, if any, stands outside the others.
     """
 
     op: Op
@@ -64,6 +66,9 @@ class Product:
     room: Mapping[str, int]
     buffers: int
     ahead: bool
+    tile: Mapping[str, int] = field(default_factory=dict)
+    order: tuple[str, ...] | None = None
+    outer: str = ""
 
     @cached_property
     def axes(self) -> tuple[str, ...]:
@@ -115,7 +120,7 @@ def best(
     None where not even the smallest tile fits. Deterministic.
     """
     if not asked.moved:  # nothing is gained by smaller tiles
-        return estimates.of(Nest(asked.extents, asked.extents, asked.axes))
+        return estimates.of(Nest(asked.extents, {**asked.extents, **asked.tile}, asked.order or asked.axes))
     if cost == "bytes":
         return min(_candidates(asked, estimates), key=lambda one: (one.bytes, *_rank(one)), default=None)
     found = sorted(_candidates(asked, estimates, beyond=SLACK), key=_rank)
@@ -150,6 +155,7 @@ def _nearby(asked: Product, estimates: Estimates, one: Choice) -> Choice:
         tiles = [
             {**one.nest.tile, axis: changed}
             for axis, size in one.nest.tile.items()
+            if axis not in asked.tile
             for changed in _next_sizes(asked.extents[axis], size, native.get(axis, 1))
         ]
         nests = [Nest(asked.extents, tile, order) for tile in tiles for order in _orders(asked, tile)]
@@ -302,7 +308,10 @@ def _tiles(asked: Product) -> Iterator[tuple[dict[str, int], Nest]]:
     fitting: list[tuple[dict[str, int], Nest]] = []
     # Finer than PARTS only where nothing else fits: there are many such tiles, and most serve no better.
     for finest in (PARTS, max(asked.extents.values())):
-        sizes = [_sizes(extent, native.get(axis, 1), -(-extent // finest)) for axis, extent in asked.extents.items()]
+        sizes = [
+            [asked.tile[axis]] if axis in asked.tile else _sizes(extent, native.get(axis, 1), -(-extent // finest))
+            for axis, extent in asked.extents.items()
+        ]
         tiles = [dict(zip(asked.extents, one, strict=True)) for one in product(*sizes) if _fits(asked, one)]
         fitting = [(tile, Nest(asked.extents, tile, asked.axes)) for tile in tiles]
         if fitting:
@@ -334,9 +343,12 @@ def _sizes(extent: int, native: int, least: int) -> list[int]:
 
 def _orders(asked: Product, tile: Mapping[str, int]) -> Iterator[tuple[str, ...]]:
     """The orders of the loops that turn more than once; those that turn once stand outermost, where they do nothing."""
+    if asked.order:
+        yield asked.order
+        return
     turning = [axis for axis in asked.axes if asked.extents[axis] > tile[axis]]
     once = tuple(axis for axis in asked.axes if axis not in turning)
     # Members of a batch share nothing, so their loop is the outermost.
-    batch = tuple(axis for axis in turning if axis == "batch")
-    for order in permutations([axis for axis in turning if axis not in batch]):
-        yield (*once, *batch, *order)
+    outer = tuple(axis for axis in turning if axis in ("batch", asked.outer))
+    for order in permutations([axis for axis in turning if axis not in outer]):
+        yield (*once, *outer, *order)

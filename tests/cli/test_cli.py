@@ -49,7 +49,7 @@ def test_a_folder_of_results_is_the_same_each_time(tmp_path, capsys):
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         said(capsys, *DECODE, "--output", str(folder), "--set", "units.mm.macs_per_cycle=2")
-    names = {"summary.json", "ops.csv", "design.yaml", "manifest.json"}
+    names = {"summary.json", "ops.csv", "design.yaml", "mapping.yaml", "manifest.json"}
     assert {p.name for p in folders[0].iterdir()} == names
     for name in names:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()

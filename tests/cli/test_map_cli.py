@@ -33,7 +33,7 @@ def test_stdout_is_a_mapping_file_and_nothing_else(capsys, printed):
     assert out == printed.read_text()
     comments = [line for line in out.splitlines() if line.startswith("#")]
     assert out.splitlines()[: len(comments)] == comments
-    assert set(yaml.safe_load(out)) == {"name", "version", "source", "ops", "room"}
+    assert set(yaml.safe_load(out)) == {"name", "version", "source", "order", "buffers", "ahead", "ops", "room"}
     assert "mapping 'gemm 512 x 512 x 512 on systolic_two_level', 1 ops" in said(capsys, "check", str(printed)).out
 
 
@@ -65,9 +65,10 @@ def test_what_map_prints_is_simulated_alike(capsys, printed):
 
 def test_set_edits_the_mapping_that_is_given_or_chosen(capsys, printed):
     edit = ["--set", "mapping.ops.gemm.tile.m=8"]
-    assert cycles(capsys, "--mapping", str(printed), *edit) == cycles(capsys, *edit) > cycles(capsys)
+    # Of the mapping that is given all else stays; of the design's own the rest is chosen.
+    assert cycles(capsys, "--mapping", str(printed), *edit) >= cycles(capsys, *edit) > cycles(capsys)
     text = said(capsys, "simulate", *GEMM, *edit).out
-    assert "options     mapping=gemm 512 x 512 x 512 on systolic_two_level (ops.gemm.tile.m=8), cost=" in text
+    assert "options     mapping=gemm 512 x 512 x 512 on systolic_two_level (ops.gemm.tile.m=8)\n" in text
     assert "ops.gemm.tile.m: set in this variant" in said(capsys, "map", *GEMM, *edit).out
 
 
@@ -107,5 +108,5 @@ def test_lists_and_schema_know_mappings(capsys):
 
 
 def test_a_mapper_without_loops_is_refused_on_one_line(capsys):
-    err = said(capsys, "map", "toy", "toy_llm", "--phase", "decode", "--context", "3", status=WRONG).err
-    assert err == "mapper 'temporal' takes no mapping; mappers that take one: tiled\n"
+    err = said(capsys, "map", "toy_retrieval", "toy_video", "--phase", "decode", "--context", "3", status=WRONG).err
+    assert err == "mapper 'retrieval' takes no mapping; mappers that take one: tiled\n"

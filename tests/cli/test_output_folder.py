@@ -17,7 +17,7 @@ from archsim.files.folder import check_folder, write_files
 
 DECODE = ["simulate", "toy", "toy_llm", "--phase", "decode", "--context", "4"]
 RETRIEVE = ["simulate", "toy_retrieval", "toy_video", "--phase", "frame", "--context", "20", "--selection", "resv"]
-NAMES = ["design.yaml", "manifest.json", "ops.csv", "summary.json"]
+NAMES = ["design.yaml", "manifest.json", "mapping.yaml", "ops.csv", "summary.json"]
 
 
 def said(capsys, *arguments, status=DONE):
@@ -49,7 +49,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 def test_a_folder_of_another_run_is_replaced_whole(here, capsys):
     said(capsys, *RETRIEVE, "--output", "run")
-    assert names(here / "run") == sorted([*NAMES, "selection.yaml"])
+    assert names(here / "run") == sorted({*NAMES, "selection.yaml"} - {"mapping.yaml"})
     said(capsys, *DECODE, "--output", "run")
     assert names(here / "run") == NAMES
     assert names(here) == ["run"]

@@ -43,7 +43,7 @@ def test_json_has_every_figure_of_the_text(capsys):
 
 
 def test_the_mapper_and_its_options_are_those_of_simulate(capsys):
-    double = [*SIZE, "--json", "--option", "weight_buffering=double", "--mapper", "temporal"]
+    double = [*SIZE, "--json", "--set", "mapping.ahead=next_op"]
     assert json.loads(said(capsys, *double).out)["cycles_now"] < 726
     assert json.loads(said(capsys, *SIZE, "--json", "--set", "units.mm.macs_per_cycle=4").out)["cycles_now"] < 726
     prefill = said(capsys, *SIZE[:3], "--phase", "prefill", "--prompt", "2", "--batch", "1", "--engine", "simpy").out

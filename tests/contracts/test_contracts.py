@@ -16,7 +16,7 @@ from contracts import kinds, mappers, ops, phases
 from dataflow import OP_KINDS, PHASES, Decode
 from dataflow.kinds.rules import rowwise, same_shape
 from mappers import MAPPERS, extend
-from mappers.temporal import Temporal
+from mappers.tiled.mapper import Tiled
 
 
 def each(contracts, names):
@@ -73,13 +73,13 @@ class AnotherStep(Decode):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FirstHalf(Temporal):
+class FirstHalf(Tiled):
     """Leaves the last sections out."""
 
     name: ClassVar[str] = "first_half"
 
     def lower(self, graph, design):
-        whole = Temporal.lower(self, graph, design)
+        whole = Tiled.lower(self, graph, design)
         return replace(whole, sections=whole.sections[:-1])
 
 

@@ -36,17 +36,17 @@ GRAPHS: dict[str, tuple[str, str, dict[str, int]]] = {
 BY_TERNARY = {name for name in GRAPHS if name.startswith(("ternary", "wide"))}
 WITHOUT_TERNARY = set(GRAPHS) - BY_TERNARY
 TAKEN: dict[tuple[str, str], set[str]] = {
-    ("a100", "retrieval"): set(GRAPHS), ("a100", "temporal"): set(GRAPHS), ("agx_orin", "retrieval"): set(GRAPHS),
-    ("agx_orin", "temporal"): set(GRAPHS), ("streaming_machine", "streaming"): {"attention"},
+    ("a100", "retrieval"): set(GRAPHS), ("agx_orin", "retrieval"): set(GRAPHS),
+    ("streaming_machine", "streaming"): {"attention"},
     ("tellme_kv260", "table_lookup"): {"wide decode", "wide prefill"},
     # They have no unit for ternary products nor for the pools of a vision tower.
     **{(design, "tiled"): WITHOUT_TERNARY - {"frame"}
        for design in ("systolic_array", "systolic_two_level", "tpu_v4i")},
     **{(design, "tiled"): set(GRAPHS) for design in ("a100", "agx_orin")},
     # It has no unit for the norms of a vision tower, and the wide weights do not fit.
-    **{("toy", mapper): set(GRAPHS) - {"frame", "wide decode", "wide prefill"} for mapper in ("temporal", "tiled")},
+    ("toy", "tiled"): set(GRAPHS) - {"frame", "wide decode", "wide prefill"},
     **{(design, mapper): WITHOUT_TERNARY for design in ("toy_retrieval", "vrex8", "vrex48")
-       for mapper in ("retrieval", "temporal", "tiled")},
+       for mapper in ("retrieval", "tiled")},
 }  # fmt: skip
 CASES = [(design, mapper, name) for (design, mapper), names in TAKEN.items() for name in sorted(names)]
 
@@ -75,7 +75,7 @@ def test_what_is_not_taken_is_refused(design: str) -> None:
     """Also shows that no design is forgotten: each is taken by a mapper or refuses every graph."""
     on = load_design(design)
     assert any(taken == design for taken, _ in TAKEN)
-    for mapper in ("retrieval", "streaming", "table_lookup", "temporal", "tiled"):
+    for mapper in ("retrieval", "streaming", "table_lookup", "tiled"):
         for name in set(GRAPHS) - TAKEN.get((design, mapper), set()):
             with pytest.raises(MappingError):
                 lower(graph_of(name), on, mapper=mapper)
@@ -120,7 +120,7 @@ def test_tensors_are_read_from_their_home(design: str, mapper: str, name: str) -
         if mapper == "tiled":  # a tile comes again where the loops have turned to others in between
             assert found >= size, (memory, role)
             continue
-        if role != "cache" or mapper == "temporal":
+        if role != "cache":
             assert found == size, (memory, role)
             continue
         # A selection's own step reads what it keeps; new keys are on chip.

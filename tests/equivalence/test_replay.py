@@ -67,10 +67,10 @@ def check(schedule: Schedule, *, seed: int) -> None:
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("tokens", [1, 3, 8])
-@pytest.mark.parametrize("buffering", ["single", "double"])
-def test_ops_one_by_one(tokens, batch, buffering):
+@pytest.mark.parametrize("ahead", ["op", "next_op"])
+def test_ops_one_by_one(tokens, batch, ahead):
     for graph in (prefill(TOY, prompt=tokens, batch=batch), decode(TOY, context=tokens, batch=batch)):
-        check(mappers.lower(graph, archsim.load_design("toy"), weight_buffering=buffering), seed=tokens)
+        check(mappers.lower(graph, archsim.load_design("toy").with_({"mapping.ahead": ahead})), seed=tokens)
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))

@@ -11,7 +11,6 @@ import pytest
 import archsim
 import dataflow
 import mappers
-from archsim.mapping import OpMapping, mapping_of
 from dataflow.numeric.evaluate import evaluate, replay
 
 AXES = ("batch", "m", "k", "n")
@@ -28,11 +27,10 @@ class Drawn:
         self.tile = {axis: random.randint(1, extent) for axis, extent in self.extents.items()}
         self.order = random.choice(list(permutations(AXES)))
         self.graph = dataflow.gemm(**self.extents)
-        one = OpMapping(
-            unit="array", tile={"batch": 1, **self.tile}, order=self.order, buffers=random.choice((1, 2, 3)),
-            ahead=random.choice(("op", "next_op")),
-        )  # fmt: skip
-        self.mapping = mapping_of("drawn", "a test", {"gemm": one})
+        self.mapping = TWO_LEVEL.own_mapping("gemm").with_({
+            "ops.gemm.tile": {"batch": 1, **self.tile}, "ops.gemm.order": self.order,
+            "ops.gemm.buffers": random.choice((1, 2, 3)), "ops.gemm.ahead": random.choice(("op", "next_op")),
+        })  # fmt: skip
         self.schedule = mappers.lower(self.graph, TWO_LEVEL, mapping=self.mapping)
 
     def steps(self) -> list[dict[str, tuple[int, int]]]:

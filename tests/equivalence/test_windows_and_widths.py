@@ -41,6 +41,7 @@ from mappers.streaming.mapper import Streaming
 # FP32 against FP64: a few hundred roundings of 6e-8 each, of elements around one.
 TOLERANCE = 1e-5
 FP16, FP32, INT8 = (FORMATS[name] for name in ("fp16", "fp32", "int8"))
+AHEAD = {"mapping.ahead": "next_op", "mapping.buffers": 2}
 TOY, TELLME, TIERS = (archsim.load_design(name) for name in ("toy", "tellme_kv260", "toy_retrieval"))
 TOY_LLM, VIDEO, LLAMA = (archsim.load_model(name) for name in ("toy_llm", "toy_video", "llama3_8b"))
 TINY = TOY_LLM.model_copy(
@@ -376,7 +377,7 @@ def test_a_mapping_that_reads_fewer_keys_than_the_window_breaks_a_law(monkeypatc
 
 MACHINES = [
     pytest.param(TOY, TOY_LLM, {}, id="op by op"),
-    pytest.param(TOY, TOY_LLM, {"options": {"weight_buffering": "double"}}, id="op by op, double"),
+    pytest.param(TOY.with_(AHEAD), TOY_LLM, {}, id="op by op, loads ahead"),
     pytest.param(TELLME, SMALL, {}, id="row by row"),
     pytest.param(TELLME, SMALL, {"options": {"attention_order": "plain"}}, id="row by row, plain"),
     *(

@@ -1,1 +1,1 @@
-2 map toy toy_llm --phase decode --context 3
+2 map toy_retrieval toy_video --phase decode --context 3

@@ -1,1 +1,1 @@
-2 simulate toy toy_llm --phase decode --context 3 --option weight_bufering=double
+2 simulate toy_retrieval toy_video --phase decode --context 3 --option predicton=this

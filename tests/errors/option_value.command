@@ -1,1 +1,1 @@
-2 simulate toy toy_llm --phase decode --context 3 --option weight_buffering=triple
+2 simulate toy_retrieval toy_video --phase decode --context 3 --option prediction=next

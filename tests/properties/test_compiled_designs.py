@@ -87,11 +87,11 @@ def test_variants_of_it(variant: str, phase: str) -> None:
 
 @pytest.mark.parametrize("tokens", [1, 5])
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
-@pytest.mark.parametrize("buffering", ["single", "double"])
-def test_the_toy(buffering: str, phase: str, tokens: int) -> None:
+@pytest.mark.parametrize("ahead", ["op", "next_op"])
+def test_the_toy(ahead: str, phase: str, tokens: int) -> None:
     for changes in ({}, {"units.mm.macs_per_cycle": 3, "units.ddr.latency_cycles": 5}):
-        design = TOY.with_(changes)
-        ended, stuck, _ = agreed(lower(graph_of(TOY_LLM, phase, tokens), design, weight_buffering=buffering), design)
+        design = TOY.with_({"mapping.ahead": ahead, **changes})
+        ended, stuck, _ = agreed(lower(graph_of(TOY_LLM, phase, tokens), design), design)
         assert ended > 0
         assert stuck == 0
 

@@ -194,7 +194,7 @@ def test_an_odd_value_is_taken_or_refused_at_its_place(place: str) -> None:
 def test_what_has_no_end_is_in_no_report() -> None:
     held = {("", "weight"): INF}
     for schedule in ({"recomputed": {"read": NAN}}, {"options": {"a": ({"b": INF},)}}, {"holds": held}):
-        with pytest.raises(InputError, match=r"schedule of 'toy_llm' by 'temporal': .*(nan|inf); .* is expected"):
+        with pytest.raises(InputError, match=r"schedule of 'toy_llm' by 'tiled': .*(nan|inf); .* is expected"):
             replace(MADE, **schedule)  # type: ignore[arg-type]
     for graph in ({"tokens": NAN}, {"weight_bytes": INF}):
         with pytest.raises(InputError, match=r"graph 'g': .* are (nan|inf); a whole number >= 0 or None is"):

@@ -143,8 +143,8 @@ def test_a_unit_without_a_time_is_refused(answer):
 
 
 def test_a_mapper_that_makes_no_schedule_is_refused(monkeypatch):
-    monkeypatch.setattr(mappers.MAPPERS["temporal"], "lower", lambda self, graph, design: [])
-    with pytest.raises(MappingError, match="mapper 'temporal': lower gave a list; expected a Schedule"):
+    monkeypatch.setattr(mappers.MAPPERS["tiled"], "lower", lambda self, graph, design: [])
+    with pytest.raises(MappingError, match="mapper 'tiled': lower gave a list; expected a Schedule"):
         mappers.lower(product(), TOY)
 
 
@@ -218,8 +218,8 @@ def test_a_phase_that_makes_no_graph_is_refused():
 
 
 def test_options_beside_a_mapper_object_are_refused():
-    with pytest.raises(InputError, match=r"write Temporal\(weight_buffering=\.\.\.\)"):
-        mappers.lower(product(), TOY, mapper=mappers.MAPPERS["temporal"](), weight_buffering="double")
+    with pytest.raises(InputError, match=r"write Tiled\(mapping=\.\.\.\)"):
+        mappers.lower(product(), TOY, mapper=mappers.MAPPERS["tiled"](), mapping=None)
 
 
 def test_a_batched_product_runs_on_layers_that_stream_weights():

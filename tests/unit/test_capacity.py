@@ -22,12 +22,13 @@ from dataflow.task import UNLIMITED, Stream, Task
 from mappers.build.layers import layers_of, name_within
 from mappers.build.lying import lay
 from mappers.build.pieces import cut_attention
+from mappers.tiled.operands import PRODUCTS
 
 HEAD = """\
 name: hand
 source: counted by hand
 clock: 1 MHz
-mapper: temporal
+mapping: {order: time}
 units:
   mm: {kind: matmul_array, macs_per_cycle: 1}
   vec: {kind: vector, ops: [embedding, rmsnorm, quantize, dequantize, add, silu_mul, gelu, rope], lanes: 1}
@@ -271,7 +272,7 @@ SPILLS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("mapper", ["temporal", "retrieval"])
+@pytest.mark.parametrize("mapper", ["tiled", "retrieval"])
 @pytest.mark.parametrize(("text", "capacity", "model", "asked"), SPILLS.values(), ids=SPILLS)
 def test_what_spills_is_written_and_then_read_by_every_reader(text, capacity, model, asked, mapper) -> None:
     on = Design.read(read_text(text, path="x")).with_({"units.sram.capacity": capacity})
@@ -281,30 +282,33 @@ def test_what_spills_is_written_and_then_read_by_every_reader(text, capacity, mo
     assert report.cycles == mappers.run(on, MODELS[model], mapper=mapper, engine="simpy", **asked).cycles
     if "activation: ddr" not in text:
         return
-    # Every activation is written once, and read once by each op that reads it. Temporal reads new rows as the cache.
+    # Every activation is written once, and read once by each op that reads it: by a product the rows that it needs, by
+    # others whole. Under `tiled` attention reads new rows as the cache.
     graph = phase_named(asked["phase"], {k: v for k, v in asked.items() if k != "phase"}).graph(MODELS[model])
     real = {name: name for name in graph.tensors}
     for op in graph.ops.values():
         if OP_KINDS[op.kind].free and (op.kind != "append" or mapper == "retrieval"):
             real[op.name] = real[op.inputs[0]]
     ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
-    read = [real[name] for op in ops for name in dict.fromkeys(op.inputs)]
+    rows = {op.name for op in ops if op.kind in PRODUCTS and mapper == "tiled"}
+    read = [name if op.name in rows else real[name] for op in ops for name in dict.fromkeys(op.inputs)]
     appended = {op.inputs[0] for op in graph.ops.values() if op.kind == "append"}
     written = [op.name for op in ops if op.name in read or op.name not in appended]
     moved = report.traffic["ddr"]
     for role, way, names in (("activation", "read", read), ("input", "read", read), ("activation", "written", written)):
         sizes = [graph.tensors[name].bytes for name in names if graph.tensors[name].role == role]
-        assert moved.get((way, role), 0) == sum(sizes), (role, way)
+        # Tiles may come again.
+        found = moved.get((way, role), 0)
+        assert found == sum(sizes) or (found > sum(sizes) and mapper == "tiled" and way == "read"), (role, way)
 
 
 @pytest.mark.parametrize("text", [ONE + OUTSIDE, PLAIN + OUTSIDE, PLAIN + SPILLED], ids=["one", "outside", "spilled"])
-@pytest.mark.parametrize("buffering", ["single", "double"])
+@pytest.mark.parametrize("ahead", ["op", "next_op"])
 @pytest.mark.parametrize("model", MODELS)
-def test_each_step_of_a_generation_is_that_of_a_decode(text, buffering, model) -> None:
-    on, options = Design.read(read_text(text, path="x")), {"weight_buffering": buffering}
-    on = on.with_({"units.sram.capacity": "2 KiB"})
-    report = mappers.run(on, MODELS[model], phase="generate", prompt=4, tokens=6, options=options)
-    alone = [mappers.run(on, MODELS[model], phase="decode", context=n, options=options).cycles for n, _ in report.steps]
+def test_each_step_of_a_generation_is_that_of_a_decode(text, ahead, model) -> None:
+    on = Design.read(read_text(text, path="x")).with_({"units.sram.capacity": "2 KiB", "mapping.ahead": ahead})
+    report = mappers.run(on, MODELS[model], phase="generate", prompt=4, tokens=6)
+    alone = [mappers.run(on, MODELS[model], phase="decode", context=n).cycles for n, _ in report.steps]
     assert [cycles for _, cycles in report.steps] == alone
 
 
@@ -319,9 +323,9 @@ def test_a_spill_makes_way_for_pieces_before_it_is_refused() -> None:
     """With a third of 1 MiB the pieces of this prompt do not fit; with two thirds they do."""
     on = archsim.load_design("vrex8").with_({"units.buffer.capacity": "1 MiB"})
     model = archsim.load_model("videollm_online_8b")
-    report = mappers.run(on, model, phase="prefill", prompt=700, mapper="temporal")
+    report = mappers.run(on, model, phase="prefill", prompt=700, mapper="tiled")
     assert report.held["buffer"].get("activation", 0) < 2**20 // 2
-    outside = mappers.run(on.with_({"home.activation": "dram"}), model, phase="prefill", prompt=700, mapper="temporal")
+    outside = mappers.run(on.with_({"home.activation": "dram"}), model, phase="prefill", prompt=700, mapper="tiled")
     assert report.cycles <= outside.cycles
 
 

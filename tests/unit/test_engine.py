@@ -44,7 +44,7 @@ def simulate(request: pytest.FixtureRequest, tmp_path: Path) -> Simulate:
         streams: list[Stream] | None = None,
         orders: Mapping[str, tuple[tuple[str, int], ...]] | None = None,
     ) -> SectionResult:
-        lines = ["name: lanes", "source: counted by hand", "clock: 1 MHz", "mapper: temporal", "units:"]
+        lines = ["name: lanes", "source: counted by hand", "clock: 1 MHz", "mapping: {order: time}", "units:"]
         lines += [f"  {name}: {{kind: vector, ops: [], lanes: 1{keys and ', '}{keys}}}" for name, keys in units.items()]
         path = tmp_path / "lanes.yaml"
         path.write_text("\n".join(lines))

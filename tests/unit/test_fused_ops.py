@@ -26,7 +26,7 @@ HAND = """\
 name: hand
 source: counted by hand
 clock: 1 MHz
-mapper: temporal
+mapping: {order: time, tile: whole, buffers: 1, ahead: op}
 units:
   mm: {kind: matmul_array, macs_per_cycle: 4}
   vec: {kind: vector, ops: [add, softmax], lanes: 1}

@@ -23,7 +23,7 @@ HEAD = """\
 name: hand
 source: counted by hand
 clock: 1 MHz
-mapper: temporal
+mapping: {order: time, tile: whole, buffers: 1, ahead: op}
 units:
   mm: {kind: matmul_array, macs_per_cycle: 1}
   vec: {kind: vector, ops: [embedding, rmsnorm, quantize, dequantize, add, silu_mul, rope], lanes: 1}
@@ -31,6 +31,7 @@ units:
   bus: {kind: channel, bandwidth: 4 B/cycle}
   ddr: {kind: memory, capacity: 1 MiB, bandwidth: 1 B/cycle}
 """
+SEARCHED = {"mapping": {"order": "time"}}
 PATHS = "paths: {mm: [sram, bus, ddr], vec: [sram, bus, ddr]}\n"
 HOME = "home: {weight: ddr, cache: ddr}\n"
 MODELS = {name: archsim.load_model(name) for name in ("toy_llm", "toy_video", "bitnet_b158_large", "llama3_8b")}
@@ -54,10 +55,10 @@ def run(graph: Graph, on: Design, **asked) -> Report:
 
 
 def test_weights_come_from_their_home_hop_by_hop() -> None:
-    # Pieces of one weight: each takes 2 cycles on ddr, and less elsewhere, so that 128 of them take 256; the last one
-    # then takes a cycle on the bus, one in sram and one on the array.
-    report = run(product(8, 16), design(PATHS, HOME))
-    assert report.cycles == 256 + 1 + 1 + 1
+    # Tiles of one weight: each takes 2 cycles on ddr, and less elsewhere, so that 128 of them take 256; the last one
+    # then takes a cycle on the bus, and one in sram while the array works on it.
+    report = run(product(8, 16), design(PATHS, HOME).with_(SEARCHED))
+    assert report.cycles == 256 + 1 + 1
     assert [report.traffic[name] for name in ("ddr", "sram")] == 2 * [{("read", "weight"): 256}]
     assert report.carried["bus"] == {"weight": 256}
 
@@ -144,8 +145,8 @@ AMBIGUOUS = {
     ),
     "memory on chip of 1 B": (
         HEAD.replace("512 B", "1 B") + PATHS + HOME,
-        "section 'y' of 'product': 'sram' is to hold queues 4 B; units.sram.capacity asked 4 B, there is 1 B; ways "
-        "out: a larger capacity",
+        "op 'y': its tile of batch 1, m 1, k 8, n 16 has no room in 1 places for each operand; room in 'sram' asked "
+        "256 B, there is 1 B; ways out: a smaller tile, fewer buffers, a larger capacity",
     ),
     "home too small": (
         HEAD.replace("512 B", "255 B") + PATHS + "home: {weight: sram}\n",
@@ -218,7 +219,7 @@ MEMORIES = [
     ("vrex8", "videollm_online_8b", {"phase": "frame", "context": 5000}),
     ("vrex8", "videollm_online_8b", {"phase": "prefill", "prompt": 500}),
     ("vrex48", "llama3_8b", {"phase": "decode", "context": 4000}),
-    ("agx_orin", "llama3_8b", {"phase": "decode", "context": 4000, "mapper": "temporal"}),
+    ("agx_orin", "llama3_8b", {"phase": "decode", "context": 4000, "mapper": "tiled"}),
     ("a100", "llama3_8b", {"phase": "question", "context": 4000, "prompt": 9}),
     ("tellme_kv260", "bitnet_b158_large", {"phase": "decode", "context": 64}),
 ]  # fmt: skip
@@ -239,7 +240,7 @@ def test_a_larger_memory_is_not_slower(name, model, asked) -> None:
 def test_on_the_gpu_weights_come_from_the_main_memory_by_every_mapper() -> None:
     gpu, graph = archsim.load_design("a100"), dataflow.decode(MODELS["llama3_8b"], context=512)
     weights = graph.bytes_of("weight", "lm_head")
-    for mapper in ("temporal", "retrieval"):
+    for mapper in ("tiled", "retrieval"):
         report = run(graph, gpu, mapper=mapper)
         for role, size in (("weight", graph.bytes_of("weight")), ("lm_head", graph.bytes_of("lm_head"))):
             assert report.traffic["dram"]["read", role] == size
@@ -249,14 +250,14 @@ def test_on_the_gpu_weights_come_from_the_main_memory_by_every_mapper() -> None:
 
 
 RUNS = [
-    ("toy", "toy_llm", "decode", "temporal"), ("toy", "toy_llm", "prefill", "temporal"),
+    ("toy", "toy_llm", "decode", "tiled"), ("toy", "toy_llm", "prefill", "tiled"),
     ("toy_retrieval", "toy_video", "decode", "retrieval"), ("toy_retrieval", "toy_video", "frame", "retrieval"),
     ("tellme_kv260", "bitnet_b158_large", "decode", "table_lookup"),
     ("tellme_kv260", "bitnet_b158_large", "prefill", "table_lookup"),
-    ("a100", "llama3_8b", "decode", "retrieval"), ("a100", "llama3_8b", "decode", "temporal"),
-    ("agx_orin", "llama3_8b", "decode", "retrieval"), ("agx_orin", "llama3_8b", "decode", "temporal"),
-    ("vrex8", "llama3_8b", "decode", "retrieval"), ("vrex8", "llama3_8b", "decode", "temporal"),
-    ("vrex48", "llama3_8b", "decode", "retrieval"), ("vrex48", "llama3_8b", "prefill", "temporal"),
+    ("a100", "llama3_8b", "decode", "retrieval"), ("a100", "llama3_8b", "decode", "tiled"),
+    ("agx_orin", "llama3_8b", "decode", "retrieval"), ("agx_orin", "llama3_8b", "decode", "tiled"),
+    ("vrex8", "llama3_8b", "decode", "retrieval"), ("vrex8", "llama3_8b", "decode", "tiled"),
+    ("vrex48", "llama3_8b", "decode", "retrieval"), ("vrex48", "llama3_8b", "prefill", "tiled"),
     ("streaming_machine", "toy_llm", "attention", "streaming"),
 ]  # fmt: skip
 FIELDS = {"decode": {"context": 64}, "prefill": {"prompt": 8}, "frame": {"context": 12},
@@ -296,7 +297,7 @@ def as_paths(name: str, **more) -> Design:
     return Design.read(read_text(yaml.safe_dump(data | more, sort_keys=False), path="paths.yaml"))
 
 
-@pytest.mark.parametrize("mapper", ["retrieval", "temporal"])
+@pytest.mark.parametrize("mapper", ["retrieval", "tiled"])
 @pytest.mark.parametrize(
     ("name", "model", "asked"),
     [
@@ -332,7 +333,7 @@ LIKE_TOY = """\
 name: like_toy
 source: counted by hand
 clock: 1 MHz
-mapper: temporal
+mapping: {order: time, tile: whole, buffers: 1, ahead: op}
 units:
   mm: {kind: matmul_array, macs_per_cycle: 16}
   pim: {kind: matmul_array, macs_per_cycle: 1}
@@ -431,14 +432,15 @@ def test_operands_of_two_roles_are_each_read_as_their_own() -> None:
 
 def test_no_piece_is_empty_and_a_small_rest_hides_no_tail() -> None:
     slow = HEAD.replace("bandwidth: 4 B/cycle", "bandwidth: 1 B/cycle") + PATHS + HOME
-    on = Design.read(read_text(slow, path="x"))
+    on = Design.read(read_text(slow, path="x")).with_(SEARCHED)
     assert mappers.run(on, MODELS["toy_llm"], phase="decode", context=4).cycles > 0
-    # 257 outputs: of pieces of 128 outputs two are whole, and the tail is theirs, not that of the single rest.
+    # No tile divides 257 outputs, and a small last one hides no tail.
     text = LIKE_TOY.replace("8 B/cycle", "16 B/cycle, request_overhead: 5 cycles, request_bytes: 64 B")
     before = None
     for capacity in (6160, 24_640, 394_752, 1_579_008):
         more = "paths: {mm: [sram, ddr], vec: [sram, ddr]}\nhome: {weight: ddr, cache: ddr}\n" + ALONE
-        large = Design.read(read_text(text + more, path="x")).with_({"units.sram.capacity": f"{capacity} B"})
+        changes = {"units.sram.capacity": f"{capacity} B", **SEARCHED}
+        large = Design.read(read_text(text + more, path="x")).with_(changes)
         cycles = run(product(96, 257), large).cycles
         assert before is None or cycles <= 1.001 * before, capacity
         before = cycles if before is None else min(before, cycles)

@@ -202,7 +202,7 @@ def test_what_does_not_fit_is_refused():
         run(TOY.with_({"units.dram.capacity": "1 kB", "units.dram.cache_region": "1 kB"}), FULL, graph)
     with pytest.raises(MappingError, match=r"is to hold cache 560 B; units\.ssd\.capacity asked 560 B, there is 256 B"):
         run(TOY.with_({"units.ssd.capacity": "256 B"}), BEYOND, graph)
-    with pytest.raises(InputError, match="mapper 'temporal' has no option 'selection'"):
+    with pytest.raises(InputError, match="mapper 'tiled' has no option 'selection'"):
         mappers.lower(prefill(load_model("toy_llm"), prompt=2), load_design("toy"), selection=FULL)
 
 

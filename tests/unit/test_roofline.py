@@ -13,7 +13,7 @@ HAND = """\
 name: hand
 source: counted by hand
 clock: 1 MHz
-mapper: temporal
+mapping: {order: time, tile: whole, buffers: 1, ahead: op}
 units:
   mm: {kind: matmul_array, macs_per_cycle: 1024}
   ddr: {kind: memory, capacity: 1 MiB, bandwidth: 64 B/cycle, request_bytes: 64 B, request_overhead: 1 cycles}
@@ -64,7 +64,7 @@ RUNS = [
     ("toy_retrieval", "toy_video", {"phase": "frame", "context": 40}),
     ("tellme_kv260", "bitnet_b158_large", {"phase": "prefill", "prompt": 40}),
     ("a100", "llama3_8b", {"phase": "decode", "context": 512}),
-    ("a100", "llama3_8b", {"phase": "prefill", "prompt": 16, "mapper": "temporal"}),
+    ("a100", "llama3_8b", {"phase": "prefill", "prompt": 16, "mapper": "tiled"}),
     ("vrex8", "videollm_online_8b", {"phase": "frame", "context": 1010}),
     ("vrex8", "videollm_online_8b", {"phase": "decode", "context": 9000, "selection": archsim.load_selection("quest")}),
     ("vrex48", "llama3_8b", {"phase": "question", "context": 4000, "prompt": 5}),

@@ -139,7 +139,7 @@ def test_arrays_that_do_not_fit_the_graph_are_refused_before_anything_runs() -> 
             replay_streams(schedule, {**right, **changed})
     with pytest.raises(ScheduleError, match="tensor 'v': not given; op 'attention' reads it"):
         replay_streams(schedule, {"q": right["q"], "k": right["k"]})
-    with pytest.raises(ScheduleError, match="a schedule of mapper 'temporal' names no form; forms are: naive"):
+    with pytest.raises(ScheduleError, match="a schedule of mapper 'tiled' names no form; forms are: naive"):
         replay_streams(lower(decode(load_model("toy_llm"), context=3), TOY), right)
 
 

@@ -271,18 +271,18 @@ WRONG = {
     "option.predicton: mapper 'retrieval' has no such option; did you mean 'prediction'?": {
         "over": {"option.predicton": ["this"]}
     },
-    "option.predicton: mapper 'temporal' has no such option; options are: weight_buffering": {
-        "over": {}, "options": {"predicton": "this"}, "mapper": "temporal", "selection": None,
+    "option.predicton: mapper 'tiled' has no such option; options are: mapping": {
+        "over": {}, "options": {"predicton": "this"}, "mapper": "tiled", "selection": None,
     },
     "option.layout: is given as one value and as values to sweep; give one of the two": {
         "over": {"option.layout": ["clustered"]}, "options": {"layout": "clustered"},
     },
-    "selection: mapper 'temporal' does not choose among cached keys\n"
-    "selection.settings.ratio: mapper 'temporal' does not choose among cached keys": {
-        "over": {RATIO: [1]}, "mapper": "temporal",
+    "selection: mapper 'tiled' does not choose among cached keys\n"
+    "selection.settings.ratio: mapper 'tiled' does not choose among cached keys": {
+        "over": {RATIO: [1]}, "mapper": "tiled",
     },
-    "unknown mapper 'temporl'; mappers are: retrieval, streaming, table_lookup, temporal, tiled": {
-        "over": {}, "mapper": "temporl",
+    "unknown mapper 'tild'; mappers are: retrieval, streaming, table_lookup, tiled": {
+        "over": {}, "mapper": "tild",
     },
     "context: is given as one value and as values to sweep; give one of the two": {"over": {"context": [8]}},
     "context: expected a whole number, got '8'\ncontext: expected a whole number, got true": {
@@ -325,9 +325,9 @@ def test_paths_that_are_not_written_but_may_be():
 
 
 def test_mappers_are_swept_by_the_path_of_the_design():
-    over = {"mapper": ["temporal", "retrieval"], "option.layout": ["scattered"], RATIO: [0.5]}
-    rows = sweep(TOY.with_({"mapper": "temporal"}), VIDEO, phase="frame", over=over, selection=RESV, context=20)
-    assert "mapper 'temporal' has no option 'layout'" in rows[0].problem
+    over = {"mapper": ["tiled", "retrieval"], "option.layout": ["scattered"], RATIO: [0.5]}
+    rows = sweep(TOY.with_({"mapper": "tiled"}), VIDEO, phase="frame", over=over, selection=RESV, context=20)
+    assert "mapper 'tiled' has no option 'layout'" in rows[0].problem
     assert rows[1].report.options["layout"] == "scattered"
 
 

@@ -13,7 +13,6 @@ import archsim
 import dataflow
 import mappers
 from archsim import Design, MappingError
-from archsim.mapping import OpMapping, mapping_of
 from mappers.tiled.nest import Nest
 from mappers.tiled.search import Estimates, Product
 
@@ -97,7 +96,7 @@ def least_of_all(m: int, n: int, k: int, design: Design) -> int:
     """The least simulated cycles of every tile and order that fits."""
     graph, best = dataflow.gemm(m=m, n=n, k=k), 2**62
     for tile, order in every_nest(m, n, k):
-        mapping = mapping_of("one", "a test", {"gemm": OpMapping(unit="array", tile=tile, order=order)})
+        mapping = design.own_mapping("gemm").with_({"ops.gemm.tile": tile, "ops.gemm.order": order})
         try:
             schedule = mappers.lower(graph, design, mapping=mapping)
         except MappingError:
@@ -155,11 +154,11 @@ def estimated(schedule: dataflow.Schedule, design: Design) -> int:
     from mappers.tiled.operands import moved_by
 
     (op,) = schedule.graph.ops.values()
-    one = schedule.options["mapping"].of(op)
+    one = schedule.options["mapping"].entry(op)
     lying = Lying(schedule.holds, {name: {("dram", t.role): t.bytes} for name, t in schedule.graph.tensors.items()})
     builder = TiledBuilder(schedule.graph, design, ("",), ops=[op], lying=lying)
     moved = moved_by(builder, op, one.unit)
-    asked = Product(op, design, one.unit, one.servers, moved, {}, one.buffers, ahead=False)
+    asked = Product(op, design, one.unit, one.servers, moved, {}, one.buffers or 2, ahead=False)
     return Estimates(asked).of(Nest({axis: op.work[axis] for axis in AXES}, one.tile, one.order)).cycles
 
 
@@ -170,8 +169,8 @@ def test_more_memory_never_costs_more(cost: str) -> None:
         m, n, k = (random.randint(1, 300) for _ in range(3))
         graph, before = dataflow.gemm(m=m, n=n, k=k), None
         for capacity in ("16 KiB", "64 KiB", "256 KiB", "1 MiB"):
-            design = TWO_LEVEL.with_({"units.sram.capacity": capacity})
-            report = archsim.simulate(mappers.lower(graph, design, cost=cost), design, engine="compiled")
+            design = TWO_LEVEL.with_({"units.sram.capacity": capacity, "mapping.cost": cost})
+            report = archsim.simulate(mappers.lower(graph, design), design, engine="compiled")
             moved = sum(report.traffic["dram"].values())
             now = report.cycles if cost == "cycles" else moved
             # Cycles are those of a run, beside the estimate by which the tile is chosen.
@@ -241,8 +240,8 @@ def test_a_context_in_between_that_fits_otherwise_is_shared_otherwise() -> None:
 def test_the_report_tells_tiles_and_reuse() -> None:
     """Counted by hand: tiles of 64 x 64 x 512, the weights come again for each of the eight tiles of rows."""
     tile = {"batch": 1, "m": 64, "n": 64, "k": 512}
-    one = OpMapping(unit="array", tile=tile, order=("batch", "k", "m", "n"))
-    mapping = mapping_of("by hand", "a test", {"gemm": one})
+    order = ("batch", "k", "m", "n")
+    mapping = TWO_LEVEL.own_mapping("gemm").with_({"ops.gemm.tile": tile, "ops.gemm.order": order})
     schedule = mappers.lower(dataflow.gemm(m=512, n=512, k=512), TWO_LEVEL, mapping=mapping)
     report = archsim.simulate(schedule, TWO_LEVEL)
     (told,) = report.tilings

@@ -31,8 +31,8 @@ WRONG_CALLS: dict[str, Callable[[], object]] = {
     "unknown mapper a list; mappers are: ": lambda: mappers.run("toy", MODEL, mapper=[], **RUN),
     "unknown engine a list; engines are: ": lambda: mappers.run("toy", MODEL, engine=[], **RUN),
     "phase: expected a name or a Phase, got a list": lambda: mappers.run("toy", MODEL, phase=[], context=3),
-    "mapper 'temporal' has no option 'mapper'": lambda: mappers.run("toy", MODEL, options={"mapper": "x"}, **RUN),
-    "mapper 'temporal' has no option '1'": lambda: mappers.run("toy", MODEL, options={1: 2}, **RUN),
+    "mapper 'tiled' has no option 'mapper'": lambda: mappers.run("toy", MODEL, options={"mapper": "x"}, **RUN),
+    "mapper 'tiled' has no option '1'": lambda: mappers.run("toy", MODEL, options={1: 2}, **RUN),
     "graph: expected a Graph, got 'x'": lambda: mappers.lower("x", DESIGN),
     "schedule: expected a Schedule, got 'x'": lambda: archsim.simulate("x", DESIGN),
     "schedule: expected a Schedule, got nothing": lambda: archsim.size_fifos(None, DESIGN),
@@ -46,7 +46,7 @@ WRONG_CALLS: dict[str, Callable[[], object]] = {
         "toy_retrieval", "toy_video", phase="decode", over={"context": [9]}, selection=1
     ),
     "unknown mapper a mapping": lambda: mappers.sweep("toy", MODEL, phase="decode", over={"context": [3]}, mapper={}),
-    "mapper 'temporal' has no such option": lambda: mappers.sweep(
+    "mapper 'tiled' has no such option": lambda: mappers.sweep(
         "toy", MODEL, phase="decode", over={"context": [3]}, options={1: 2}
     ),
     "no op 'x'; ops are: ": lambda: mappers.run("toy", MODEL, **RUN).op("x"),
@@ -66,7 +66,8 @@ def test_a_wrong_argument_is_refused_in_words(message: str) -> None:
 def test_no_option_becomes_an_argument(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = f"{command} toy toy_llm --phase decode --context 3 --option {option}=x"
     assert main(words.split()) == WRONG
-    assert capsys.readouterr().err == f"mapper 'temporal' has no option '{option}'; options are: weight_buffering\n"
+    hint = "did you mean 'mapping'?" if option == "mapper" else "options are: mapping"
+    assert capsys.readouterr().err == f"mapper 'tiled' has no option '{option}'; {hint}\n"
 
 
 def test_a_fault_is_a_row_and_ends_no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:

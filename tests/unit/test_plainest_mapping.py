@@ -1,4 +1,4 @@
-"""The temporal mapper: hand-counted on the toy, exact figures of the table-lookup accelerator, the laws it keeps."""
+"""Ops one after another, whole: counted by hand on the toy; exact figures of the table-lookup accelerator; laws."""
 
 import pytest
 
@@ -40,8 +40,8 @@ def test_toy_decode_counted_by_hand():
     assert report.power_watts is None
 
 
-def test_toy_double_buffering_hides_each_load_behind_the_op_before():
-    report = mappers.run(TOY, TOY_LLM, phase="decode", context=3, options={"weight_buffering": "double"})
+def test_loads_ahead_hide_each_load_behind_the_op_before():
+    report = mappers.run(TOY.with_({"mapping.ahead": "next_op"}), TOY_LLM, phase="decode", context=3)
     single = mappers.run(TOY, TOY_LLM, phase="decode", context=3)
     # The last section: the norm's 8 bytes, the head's 32 beside the norm's 4 cycles, then the head.
     assert report.sections[-1][2] == 8 + 32 + 32
