@@ -172,7 +172,10 @@ class Graph:
             told = ", ".join([*record.attributes, *(f"{n} if needed" for n in record.optional)])
             raise GraphError(f"op '{name}': {kind} takes the attributes ({told}), got ({', '.join(attributes)})")
         self.add_tensor(Tensor(name, shape, format, role))
-        item = work(kind, extents.pop("mask", None), **extents)
+        # Of formats as wide as each other, such as fp16 and bf16, the first one. By name, as most are the same.
+        factors = {self.tensors[t].format.name: self.tensors[t].format.bits for t in inputs[: record.factors]}
+        wide = max(factors, key=lambda name: factors[name], default="")
+        item = work(kind, extents.pop("mask", None), wide, **extents)
         self.ops[name] = Op(name, kind, tuple(inputs), (name,), item, attributes)
         return name
 

@@ -25,7 +25,8 @@ Box = tuple[range, ...]  # a part of an op: a range on each of its axes
 class Work:
     """A piece of computation before any hardware: an op kind, its loop extents in the order of its record, its mask.
 
-    Only attention has a mask.
+    Only attention has a mask. `format` is the name of the format in which a product multiplies its factors; empty where
+    nobody says it, and of work that is no product.
 
     >>> work("ternary_matmul", m=1, k=84, n=1536).counts()
     {'mac': 129024}
@@ -34,6 +35,7 @@ class Work:
     kind: str
     extents: tuple[int, ...]
     mask: Mask | None = None
+    format: str = ""
 
     def __post_init__(self) -> None:
         record = OP_KINDS.get(self.kind) if isinstance(self.kind, str) else None
@@ -50,6 +52,9 @@ class Work:
         if not isinstance(self.mask, Mask if record.masked else NoneType):
             told = str(self.mask) if isinstance(self.mask, Mask) else quoted(self.mask)
             raise GraphError(f"work of kind '{self.kind}' has {'a Mask' if record.masked else 'no mask'}, got {told}")
+        if type(self.format) is not str:
+            told = f"has the name of a format, such as 'bf16', got {quoted(self.format)}"
+            raise GraphError(f"work of kind '{self.kind}' {told}")
 
     def __getitem__(self, extent: str) -> int:
         names = OP_KINDS[self.kind].extents
@@ -58,6 +63,14 @@ class Work:
         except ValueError:
             hint = guess(extent, names, otherwise="extents are")
             raise GraphError(f"{self} has no extent '{extent}'; {hint}") from None
+
+    def part(self, mask: Mask | None = None, /, **extents: int) -> Work:
+        """The work of a part of this one: of its kind and in its format, with extents and a mask as in `work`.
+
+        >>> str(work("matmul", None, "int8", m=4, k=2, n=8).part(m=1, k=2, n=8))
+        'matmul(batch=1, m=1, k=2, n=8, int8)'
+        """
+        return work(self.kind, mask, self.format, **extents)
 
     def counts(self) -> Counts:
         """The counts of this work: mac, exp, flop (other scalar arithmetic), read, written and moved (bytes)."""
@@ -76,7 +89,8 @@ class Work:
 
     def __str__(self) -> str:
         inside = [f"{n}={v}" for n, v in zip(OP_KINDS[self.kind].extents, self.extents, strict=True)]
-        return f"{self.kind}({', '.join(inside if self.mask is None else [*inside, str(self.mask)])})"
+        inside += [str(told) for told in (self.mask, self.format) if told]
+        return f"{self.kind}({', '.join(inside)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +122,9 @@ class OpKind:
     An op is cut into tiles along `axes`, which are extents; tiles add up over those in `sums`, and one element of
     `rows` is the least that a mapping row by row computes. `tile` gives the numbers of a tile, with the axes not in
     `sums`; `evaluate` those of a whole op that has no tiles. Both import the kernels when they are called, because
-    these compile. `reads` gives the rows of an input that the op needs where these are not all. `elementwise` marks
-    what a lane does an element a cycle. `free` says why a kind needs no unit; with `simplifies` a report repeats it,
-    because elements move.
+    these compile. `reads` gives the rows of an input that the op needs where these are not all. A product multiplies
+    its first `factors` inputs, in the widest of their formats. `elementwise` marks what a lane does an element a cycle.
+    `free` says why a kind needs no unit; with `simplifies` a report repeats it, because elements move.
     """
 
     meaning: str
@@ -128,6 +142,7 @@ class OpKind:
     tile: Callable[[Operands, Box], np.ndarray] | None = None
     evaluate: Callable[[Operands], np.ndarray] | None = None
     reads: Callable[[Work, int], int] | None = None
+    factors: int = 0
     free: str = ""
     simplifies: bool = False
     elementwise: bool = False
@@ -166,9 +181,10 @@ def computes(item: Work) -> bool:
     return any(counts.get(what) for what in ("mac", "flop", "exp"))
 
 
-def work(kind: str, mask: Mask | None = None, /, **extents: int) -> Work:
+def work(kind: str, mask: Mask | None = None, format: str = "", /, **extents: int) -> Work:
     """A Work of this kind, with every extent of its record that has no default; attention sees every key unless masked.
 
+    `format` is the name of the format in which a product multiplies.
     Raises GraphError on a wrong kind, extent or mask.
     """
     if not isinstance(kind, str) or kind not in OP_KINDS:
@@ -180,4 +196,4 @@ def work(kind: str, mask: Mask | None = None, /, **extents: int) -> Work:
     if set(extents) != set(names):
         told = ", ".join(f"{n}, if not {record.defaults[n]}" if n in record.defaults else n for n in names)
         raise GraphError(f"work of kind '{kind}' takes the extents ({told}), got ({', '.join(given)})")
-    return Work(kind, tuple(extents[n] for n in names), EVERY_KEY if mask is None and record.masked else mask)
+    return Work(kind, tuple(extents[n] for n in names), EVERY_KEY if mask is None and record.masked else mask, format)

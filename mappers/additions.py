@@ -100,6 +100,8 @@ def _op_problems(record: OpKind) -> Iterator[str]:
     for field in ("count", "elements"):
         if not callable(getattr(record, field)):
             yield f"{field}: expected a function of a Work, got {quoted(getattr(record, field))}"
+    if type(record.factors) is not int or record.factors < 0:
+        yield f"factors: expected how many of the first inputs it multiplies, got {quoted(record.factors)}"
     for field in ("axes", "sums", "rows", "defaults"):
         for axis in getattr(record, field):
             if axis not in record.extents:

@@ -37,7 +37,8 @@ DesignName = Annotated[
 ModelName = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="a shipped name or a path to YAML; or a graph: gemm:MxNxK, or a SCALE-Sim topology (.csv)"
+        metavar="MODEL",
+        help="a shipped name or a path to YAML; or a graph: gemm:MxNxK(:FORMAT), or a SCALE-Sim topology (.csv)",
     ),
 ]
 SetOption = Annotated[

@@ -25,7 +25,7 @@ def load_design(name: str) -> Design:
 
 
 def load_workload(name: str) -> Model | Graph:
-    """The model with a shipped name or at a path, or a graph: gemm:MxNxK, or a SCALE-Sim topology (.csv).
+    """The model with a shipped name or at a path, or a graph: gemm:MxNxK(:FORMAT), or a SCALE-Sim topology (.csv).
 
     Raises DesignError and GraphError with every problem of the file.
     """

@@ -82,15 +82,19 @@ def _joined(items: list[Work]) -> Work | None:
     >>> from dataflow.op import work
     >>> str(_joined([work("matmul", m=1, k=8, n=4), work("matmul", m=1, k=8, n=2)]))
     'matmul(batch=1, m=1, k=8, n=6)'
+    >>> print(_joined([work("matmul", None, name, m=1, k=8, n=4) for name in ("int8", "bf16")]))
+    None
     """
     kind = OP_KINDS[items[0].kind]
     if len(items) == 1:
         return items[0]
     wide = [axis for axis in kind.axes if axis not in kind.sums]
-    if not wide or items[0].mask is not None or any(item.kind != items[0].kind for item in items):
+    alike = len({(item.kind, item.format) for item in items}) == 1
+    if not wide or items[0].mask is not None or not alike:
         return None
     at = kind.extents.index(wide[-1])
     if len({(*item.extents[:at], *item.extents[at + 1 :]) for item in items}) > 1:
         return None
     extents = items[0].extents
-    return Work(items[0].kind, (*extents[:at], sum(item.extents[at] for item in items), *extents[at + 1 :]))
+    joined = (*extents[:at], sum(item.extents[at] for item in items), *extents[at + 1 :])
+    return replace(items[0], extents=joined)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from archsim.errors import MappingError
 from archsim.quantity import Count
 from archsim.units.unit import Unit, ceil_div, largest_share
 from dataflow.errors import PathProblems
+from dataflow.format import format_named
 from dataflow.op import Work
 
 Product = tuple[int, int, int, int]  # how many products of m x k with k x n
@@ -31,6 +33,8 @@ class Array(Unit):
     ragged: each fold s + r + c + 3 for the r rows and c columns that it uses, one less where either is 1; of output
     stationary arrays alone. As STONNE.
     overlapped: F x s, and one fill of rows + columns - 2 as work `enter`, which a mapper schedules once for an op.
+    With `rates` a multiply-add makes r products a cycle in the work's format, along the streamed extent: s becomes
+    ceil(s / r), while fills, drains and loads stay. Raises MappingError for a format that `rates` lacks.
     Not modelled: a fold cut short where a mask leaves nothing to do, the ports of the memory beside the array.
     """
 
@@ -46,6 +50,11 @@ class Array(Unit):
         description="serial: each fold fills and drains; ragged: by the rows and columns that it uses; overlapped: one "
         "fill for an op"
     )
+    rates: dict[Annotated[str, AfterValidator(lambda name: format_named(name).name)], Count] = Field(
+        default_factory=dict, examples=[{"int8": 2, "bf16": 1}],
+        description="products that a multiply-add makes in a cycle by the format of the wider factor, such as "
+        "{int8: 2, bf16: 1}; without it one, in every format",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _known(self) -> Array:
@@ -62,6 +71,11 @@ class Array(Unit):
     @property
     def convention(self) -> str:
         """What a fold costs, in words: published tools differ, so a figure says which of them it follows."""
+        rates = ", ".join(f"{n} in {name}" for name, n in self.rates.items())
+        return f"{self._fold}; products of a multiply-add in a cycle: {rates}" if rates else self._fold
+
+    @property
+    def _fold(self) -> str:
         if self.folds == "overlapped":
             return "folds overlap: one fill for an op"
         if self.folds == "ragged":
@@ -77,22 +91,37 @@ class Array(Unit):
     def _cycles(self, work: Work) -> int:
         if work.kind == "enter":
             return self.rows + self.columns - 2
-        count, *extents = product_of(work)
-        return count * self._product(*extents)
+        count, m, k, n = product_of(work)
+        return count * self._product(m, k, n, rate=self._rate(work))
 
     def _gang(self, work: Work, servers: int) -> int:
         if work.kind == "enter":
             return self._cycles(work)
-        count, *extents = product_of(work)
+        count, m, k, n = product_of(work)
         if work.kind != "matmul" or count > 1:  # products of their own go to servers of their own
-            return ceil_div(count, servers) * self._product(*extents)
+            return ceil_div(count, servers) * self._product(m, k, n, rate=self._rate(work))
         return self._cycles(largest_share(work, "n", servers))
 
-    def _product(self, m: int, k: int, n: int) -> int:
+    def _rate(self, work: Work) -> int:
+        """Products that a multiply-add makes in a cycle in the format of this work."""
+        if self.rates and work.format not in self.rates:
+            there, where = f"rates has {', '.join(self.rates)}", f"a unit of kind {self.named_kind}"
+            if not work.format:
+                way_out = "the format in the work, as op.work.part(...) takes it from an op"
+                raise MappingError(f"{there}; {work} says no format", where=where, ways_out=(way_out,))
+            rates = ", ".join(f"{name}: {n}" for name, n in {**self.rates, work.format: 1}.items())
+            raise MappingError(
+                f"{there}, not {work.format}, in which {work} multiplies", where=where,
+                ways_out=(f"rates: {{{rates}}} of that unit",),
+            )  # fmt: skip
+        return self.rates.get(work.format, 1)
+
+    def _product(self, m: int, k: int, n: int, *, rate: int) -> int:
         if not prod((m, k, n)):
             return 0
         sizes = {"m": m, "k": k, "n": n}
         x, y, streamed = (sizes[name] for name in ALONG[self.dataflow])
+        streamed = ceil_div(streamed, rate)
         folds = ceil_div(x, self.rows) * ceil_div(y, self.columns)
         if self.folds == "overlapped":
             return folds * streamed

@@ -86,7 +86,7 @@ def _record(
         meaning=meaning, extents=EXTENTS, defaults={"batch": 1, "kv_heads": "heads", "v_dim": "qk_dim"}, masked=True,
         count=count, elements=_scored, shape=shape, attributes=EXTENTS[:3], optional=("causal", "window"),
         axes=("batch", "heads", "queries", "keys"), sums=("keys",), evaluate=_evaluate if shape else None,
-        reads=_keys_read if shape else None, elementwise=elementwise,
+        reads=_keys_read if shape else None, factors=3 if shape else 0, elementwise=elementwise,
     )  # fmt: skip
 
 

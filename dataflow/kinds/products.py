@@ -56,11 +56,11 @@ KINDS = {
     "matmul": OpKind(
         meaning="x times the transpose of a matrix, for each member of a batch", extents=("batch", "m", "k", "n"),
         defaults={"batch": 1}, count=_macs, elements=lambda w: w["batch"] * w["m"] * w["n"], shape=_matmul_shape,
-        axes=("batch", "m", "k", "n"), sums=("k",), rows=("batch", "m"), tile=_matmul,
+        axes=("batch", "m", "k", "n"), sums=("k",), rows=("batch", "m"), tile=_matmul, factors=2,
     ),
     "ternary_matmul": OpKind(
         meaning="INT8 rows times the transpose of a matrix of -1, 0 and 1", extents=("m", "k", "n"),
         count=_macs, elements=lambda w: w["m"] * w["n"], shape=_ternary_shape,
-        axes=("m", "k", "n"), sums=("k",), rows=("m",), tile=_ternary_matmul,
+        axes=("m", "k", "n"), sums=("k",), rows=("m",), tile=_ternary_matmul, factors=2,
     ),
 }  # fmt: skip

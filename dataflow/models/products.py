@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from dataflow.errors import GraphError, quoted, refuse
-from dataflow.format import BF16, Format
+from dataflow.format import BF16, Format, format_named
 from dataflow.graph import Graph, Tensor
 from dataflow.role import Role
 from kernels.limits import EXTENT
@@ -19,7 +19,7 @@ def gemm(*, m: int, n: int, k: int, format: Format = BF16, name: str = "gemm") -
     Raises GraphError.
 
     >>> gemm(m=4, n=8, k=2).ops["gemm"].work
-    Work(kind='matmul', extents=(1, 4, 2, 8), mask=None)
+    Work(kind='matmul', extents=(1, 4, 2, 8), mask=None, format='bf16')
     """
     extents = {"m": m, "n": n, "k": k}
     # Checked here, so that a message names the extent; tensors would only complain about their shapes.
@@ -28,25 +28,26 @@ def gemm(*, m: int, n: int, k: int, format: Format = BF16, name: str = "gemm") -
         for what, extent in extents.items()
         if type(extent) is not int or extent < 1
     ])
-    graph = Graph(f"gemm {m} x {n} x {k}" if name == "gemm" else name)
+    graph = Graph(f"gemm {m} x {n} x {k}{'' if format == BF16 else f' {format.name}'}" if name == "gemm" else name)
     add_gemm(graph, name, m=m, n=n, k=k, format=format)
     return graph
 
 
 def gemm_named(text: str) -> Graph:
-    """The graph of a product that is written gemm:MxNxK. Raises GraphError.
+    """The graph of a product that is written gemm:MxNxK, in bf16, or gemm:MxNxK:FORMAT. Raises GraphError.
 
-    >>> gemm_named("gemm:4x8x2").ops["gemm"].work
-    Work(kind='matmul', extents=(1, 4, 2, 8), mask=None)
+    >>> str(gemm_named("gemm:4x8x2").ops["gemm"].work), str(gemm_named("gemm:4x8x2:int8").ops["gemm"].work)
+    ('matmul(batch=1, m=4, k=2, n=8, bf16)', 'matmul(batch=1, m=4, k=2, n=8, int8)')
     """
     # Not int alone, which also reads the digits of other scripts, and 1_000.
-    found = re.fullmatch(f"{GEMM}([0-9]{{1,10}})x([0-9]{{1,10}})x([0-9]{{1,10}})", text)
-    extents = [int(extent) for extent in found.groups()] if found else []
-    if not extents or min(extents) < 1 or max(extents) > EXTENT:
+    found = re.fullmatch(f"{GEMM}([0-9]{{1,10}})x([0-9]{{1,10}})x([0-9]{{1,10}})(?::([a-z0-9]{{1,20}}))?", text)
+    extents = [int(extent) for extent in found.groups()[:3]] if found else []
+    if found is None or min(extents) < 1 or max(extents) > EXTENT:
         form = f"expected {GEMM}MxNxK with M rows, N columns and K summed over"
-        raise GraphError(f"{quoted(text)}: {form}, each a whole number from 1 to {EXTENT}, such as {GEMM}128x64x256")
+        such = f"such as {GEMM}128x64x256, or {GEMM}128x64x256:int8 in another format than bf16"
+        raise GraphError(f"{quoted(text)}: {form}, each a whole number from 1 to {EXTENT}, {such}")
     m, n, k = extents
-    return gemm(m=m, n=n, k=k)
+    return gemm(m=m, n=n, k=k, format=BF16 if found[4] is None else format_named(found[4]))
 
 
 def add_gemm(graph: Graph, name: str, *, m: int, n: int, k: int, format: Format, batch: int = 1) -> str:

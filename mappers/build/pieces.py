@@ -125,7 +125,7 @@ def cut(op: Op, size: int, most: int, unit: Worker) -> tuple[list[OpPiece], tupl
         return [(op.work, size, 1)], ()
     m, k, n = (op.work[axis] for axis in ("m", "k", "n"))
     wide, deep = _tile(k, n, most * k * n // size, unit)
-    parts = [(work(op.kind, m=m, k=d, n=w), d * w, a * b) for w, a in chunks(n, wide) for d, b in chunks(k, deep)]
+    parts = [(op.work.part(m=m, k=d, n=w), d * w, a * b) for w, a in chunks(n, wide) for d, b in chunks(k, deep)]
     # The pieces of one size follow one another, so each size is a box of tiles.
     outputs, inputs = _stretches(n, wide), _stretches(k, deep)
     outer = (range(1), range(0, m, m)) if op.kind == "matmul" else (range(0, m, m),)
@@ -137,7 +137,7 @@ def _cut_rows(op: Op, size: int, most: int) -> tuple[list[OpPiece], tuple[Box, .
     """An op that works row by row, in stretches of rows."""
     rows, others = op.work["rows"], {name: op.work[name] for name in OP_KINDS[op.kind].extents if name != "rows"}
     each = max(1, most * rows // size)
-    parts = [(work(op.kind, rows=n, **others), n, times) for n, times in chunks(rows, each)]
+    parts = [(op.work.part(rows=n, **others), n, times) for n, times in chunks(rows, each)]
     tiled = OP_KINDS[op.kind].tile is not None and computes(op.work)
     whole = tuple(range(0, op.work[axis], op.work[axis]) for axis in OP_KINDS[op.kind].axes[1:])
     return _with_bytes(parts, size), tuple((along, *whole) for along in _stretches(rows, each)) if tiled else ()
@@ -156,7 +156,7 @@ def cut_attention(whole: Work, size: int, most: int) -> list[OpPiece]:
     if size <= most * parts:  # a part is the keys and values of a KV head of a sequence
         together = chunks(parts, most * parts // size)
         seen = {"queries": queries, "keys": keys}
-        return [(work("attention", mask, batch=n, **seen, **one), n * keys, times) for n, times in together]
+        return [(whole.part(mask, batch=n, **seen, **one), n * keys, times) for n, times in together]
     if queries == 1:
         shared, last = mask.pairs(1, keys), 0
     elif mask.window is not None:
@@ -164,9 +164,7 @@ def cut_attention(whole: Work, size: int, most: int) -> list[OpPiece]:
     else:
         shared, last = (keys - queries, queries) if mask.causal else (keys, 0)
     each = max(1, most * parts * (shared + last) // size)  # keys of a piece
-    pieces = [
-        (work("attention", queries=queries, keys=n, **one), n, times * parts) for n, times in chunks(shared, each)
-    ]
+    pieces = [(whole.part(queries=queries, keys=n, **one), n, times * parts) for n, times in chunks(shared, each)]
     if not last:
         return pieces
     # Each stretch of queries has the keys that its queries see, beyond those that all see.
@@ -175,7 +173,7 @@ def cut_attention(whole: Work, size: int, most: int) -> list[OpPiece]:
         stop = min(queries, start + rows)
         first, beyond = mask.seen(start, queries=queries, keys=keys), mask.seen(stop - 1, queries=queries, keys=keys)
         own = beyond.stop - max(first.start, shared)
-        item = work("attention", mask, queries=stop - start, keys=own, **one)
+        item = whole.part(mask, queries=stop - start, keys=own, **one)
         pieces.append((item, last * stop // queries - last * start // queries, parts))
     return pieces
 

@@ -16,7 +16,7 @@ from archsim.selection.selection import Selection, Use
 from archsim.selection.step import SelectionStep, selection_step
 from archsim.units import Memory
 from dataflow.graph import Graph, Op
-from dataflow.op import OP_KINDS, Counts, Work, work
+from dataflow.op import OP_KINDS, Counts, Work
 from dataflow.role import LEARNED, Role
 from mappers.build.layers import Group
 from mappers.build.lying import stored_by_home
@@ -127,16 +127,18 @@ class CachePlan:
     def new_work(self) -> Work:
         """Attention of the new rows among themselves, over all sequences and heads."""
         rows, heads = self.cache.rows, self.cache.heads
-        return work(
-            "attention", self.attentions[0].work.mask, batch=self.batch, heads=heads, kv_heads=self.cache.kv_heads,
-            queries=rows, keys=rows, qk_dim=self.cache.head_dim,
+        whole = self.attentions[0].work
+        return whole.part(
+            whole.mask, batch=self.batch, heads=heads, kv_heads=self.cache.kv_heads, queries=rows, keys=rows,
+            qk_dim=self.cache.head_dim,
         )  # fmt: skip
 
     def kept_work(self, tokens: int) -> Work:
         """Attention of a sequence's rows to this many tokens, each seen by the query heads that share its KV head."""
         heads, rows = self.cache.heads // self.cache.kv_heads, self.cache.rows
         # Tokens of several sequences and KV heads: each is the key of a row and of the heads that share its KV head.
-        return work("attention", heads=heads, kv_heads=1, queries=rows, keys=tokens, qk_dim=self.cache.head_dim)
+        whole = self.attentions[0].work
+        return whole.part(heads=heads, kv_heads=1, queries=rows, keys=tokens, qk_dim=self.cache.head_dim)
 
     def kept_works(self, pieces: Iterable[Piece]) -> list[tuple[Work, int]]:
         """Attention to the tokens of each piece, and how many such pieces there are."""

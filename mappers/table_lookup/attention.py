@@ -6,6 +6,7 @@ Adds the tasks of one call; the caller decides the order of calls. Source of the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from archsim.units import DecodeAttention
 from dataflow.op import work
@@ -27,7 +28,7 @@ def _groups(builder: CallBuilder, after: Sequence[str]) -> None:
     """Attention of groups of queries, each to the key and value rows that stand beside it, one row per step."""
     shapes, groups = builder.shapes, builder.shapes.groups()
     heads, size, spans = shapes.heads, shapes.group, [span for _, span in groups]
-    step = work("attention", heads=heads, kv_heads=shapes.kv_heads, queries=size, keys=1, qk_dim=shapes.head_dim)
+    step = shapes.attention.part(heads=heads, kv_heads=shapes.kv_heads, queries=size, keys=1, qk_dim=shapes.head_dim)
     drain = work("drain", d=size * heads * shapes.head_dim)
     runs = [(item, n) for span in spans for item, n in ((step, len(span)), (drain, 1))]
     tiles = tuple((range(1), range(0, heads, heads), range(g.start, g.stop, size), span) for g, span in groups)
@@ -50,11 +51,11 @@ def _two_passes(builder: CallBuilder, after: Sequence[str]) -> None:
     shapes, name, seen = builder.shapes, builder.shapes.names.decode, builder.shapes.seen
     unit: DecodeAttention = builder.design.units[name]  # type: ignore[assignment]
     heads, context = shapes.heads, len(seen)
-    extents = {"heads": heads, "kv_heads": shapes.kv_heads, "queries": 1, "keys": 1, "qk_dim": shapes.head_dim}
+    step = shapes.attention.part(heads=heads, kv_heads=shapes.kv_heads, queries=1, keys=1, qk_dim=shapes.head_dim)
     tiles = ((range(1), range(0, heads, heads), range(1), seen),)
-    score = [(work("attention_scores", **extents), context)]
+    score = [(replace(step, kind="attention_scores"), context)]
     scores = builder.task("attention.scores", name, score, op="attention", tiles=tiles)
-    sums = [(work("attention_values", **extents), context), (work("drain", d=heads * shapes.head_dim), 1)]
+    sums = [(replace(step, kind="attention_values"), context), (work("drain", d=heads * shapes.head_dim), 1)]
     values = builder.task("attention.values", name, sums, op="attention", tiles=tiles)
     # The last firing drains the result, without a score or a value row.
     each_row = sequence((1, context), (0, 1))

@@ -129,7 +129,7 @@ def _check_layout(shapes: Shapes) -> None:
 
 
 def _check_model(shapes: Shapes) -> None:
-    op, attention = shapes.graph.ops["layer0.q"], shapes.graph.ops["layer0.attention"].work
+    op, attention = shapes.graph.ops["layer0.q"], shapes.attention
     if op.kind != "ternary_matmul":
         raise MappingError(
             f"op '{op.name}' is a {op.kind} on {shapes.graph.tensors['layer0.q.w'].format.name} weights; the layers' "

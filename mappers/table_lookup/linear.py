@@ -121,6 +121,7 @@ def _lookup(builder: CallBuilder, name: str, token: int, quantize: str) -> tuple
     Returns the task and its firings for a row.
     """
     shapes, (n, k) = builder.shapes, builder.shapes.shape(name)
+    whole = shapes.graph.ops[f"layer0.{name}"].work
     block, vector = _block_inputs(builder), shapes.loader.block_inputs
     padded = ceil_div(k, vector) * vector  # a row is padded to whole index vectors
     takes: list[tuple[int, int]] = []
@@ -129,7 +130,7 @@ def _lookup(builder: CallBuilder, name: str, token: int, quantize: str) -> tuple
         # Zeros beyond the row take the engine's time but come from no FIFO.
         inputs, real = min(block, padded - start), min(block, k - start)
         takes += [(1, real // token), (0, (inputs - real) // token), (0, 1)]
-        works += [(work("take", d=token), inputs // token), (work("ternary_matmul", m=1, k=real, n=n), 1)]
+        works += [(work("take", d=token), inputs // token), (whole.part(m=1, k=real, n=n), 1)]
     drains = n // VECTOR_ELEMENTS
     takes.append((0, drains))
     works.append((work("drain", d=VECTOR_ELEMENTS), drains))

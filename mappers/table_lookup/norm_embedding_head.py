@@ -51,12 +51,13 @@ def lm_head(builder: CallBuilder) -> None:
     """The LM head as a matmul on the host, which reads its weights at the same time."""
     builder.part = "LM head"
     graph, names = builder.graph, builder.shapes.names
-    k, n = (graph.ops["lm_head"].work[axis] for axis in ("k", "n"))
+    whole = graph.ops["lm_head"].work
+    k, n = whole["k"], whole["n"]
     runs, weight_bytes = chunks(n, HEAD_ROWS), graph.tensors["lm_head.w"].bytes
     reads = [(work("read", bytes=ceil_div(weight_bytes * rows, n)), count) for rows, count in runs]
     read = builder.task("lm_head.read", names.memory, reads, role=Role.LM_HEAD)
     tiles = ((range(1), range(1), range(0, k, k), range(0, n, HEAD_ROWS)),)
-    products = [(work("matmul", m=1, k=k, n=rows), count) for rows, count in runs]
+    products = [(whole.part(m=1, k=k, n=rows), count) for rows, count in runs]
     head = builder.task("lm_head", names.host, products, op="lm_head", tiles=tiles)
     builder.stream(read, head, 2, token_bytes=ceil_div(weight_bytes * HEAD_ROWS, n), fifo=f"{names.host} weights")
     builder.call("lm_head", first=[read], last=[head])

@@ -12,6 +12,7 @@ from archsim.units import PrefillAttention, WeightLoader
 from dataflow.graph import Graph
 from dataflow.mask import Mask
 from dataflow.models.phases import Prefill
+from dataflow.op import Work
 from mappers.build.section_builder import Buffering
 from mappers.table_lookup.unit_names import UnitNames
 
@@ -66,6 +67,11 @@ class Shapes:
             mask=mask, group=prefill.query_parallel,
             activation_bytes=graph.tensors["embedding"].format.bytes((1,)),
         )  # fmt: skip
+
+    @property
+    def attention(self) -> Work:
+        """The work of a layer's attention."""
+        return self.graph.ops["layer0.attention"].work
 
     @property
     def prefill(self) -> bool:

@@ -10,7 +10,7 @@ from archsim.design.design import Design
 from archsim.units import Memory
 from dataflow.graph import Op
 from dataflow.mask import EVERY_KEY
-from dataflow.op import Work, work
+from dataflow.op import Work
 from dataflow.pattern import sequence
 from dataflow.role import Role
 from dataflow.section import Section
@@ -104,7 +104,7 @@ def _pieces(
         return builder.pieces(op, passing, passes, least=OVERLAPPED if stored else 1)[0]
     whole, parts = op.work, op.work["batch"] * op.work["kv_heads"]
     sizes = {name: whole[name] for name in ("queries", "keys", "qk_dim", "v_dim")}
-    one = work("attention", whole.mask, heads=whole["heads"] // whole["kv_heads"], kv_heads=1, **sizes)
+    one = whole.part(whole.mask, heads=whole["heads"] // whole["kv_heads"], kv_heads=1, **sizes)
     return [(one, 0, parts)]
 
 

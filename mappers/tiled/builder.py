@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from archsim.units import Memory
 from dataflow.graph import Op
-from dataflow.op import OP_KINDS, work
+from dataflow.op import OP_KINDS
 from dataflow.pattern import repeating
 from dataflow.role import Role
 from dataflow.section import Section
@@ -55,7 +55,7 @@ class TiledBuilder(OpBuilder):
         own = f"{name} " if beside else ""
         axes = OP_KINDS[op.kind].axes
         self.part = op.kind
-        runs = [(work(op.kind, **dict(zip(axes, sizes, strict=True))), n) for sizes, n in nest.runs(axes)]
+        runs = [(op.work.part(**dict(zip(axes, sizes, strict=True))), n) for sizes, n in nest.runs(axes)]
         first = self.compute(name, runs, after, unit=unit, op=name, tiles=nest.boxes(axes), servers=servers)
         done = [name]
         for place, one in enumerate(moved):

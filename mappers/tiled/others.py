@@ -50,7 +50,7 @@ def _row_by_row(op: Op) -> tuple[int, Work]:
     if not kind.rows:
         return 1, op.work
     row = {name: 1 if name in kind.rows else op.work[name] for name in kind.extents}
-    return prod(op.work[name] for name in kind.rows), work(op.kind, **row)
+    return prod(op.work[name] for name in kind.rows), op.work.part(**row)
 
 
 def _tiles(op: Op) -> tuple[Box, ...]:

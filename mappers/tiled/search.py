@@ -287,7 +287,7 @@ class Estimates:
         asked = self.asked
         nest = Nest(asked.extents, dict(zip(asked.axes, tile, strict=True)), asked.axes)
         steps = [
-            (self.unit.cycles(work(asked.op.kind, **dict(zip(asked.axes, sizes, strict=True))), asked.servers), n)
+            (self.unit.cycles(asked.op.work.part(**dict(zip(asked.axes, sizes, strict=True))), asked.servers), n)
             for sizes, n in nest.shapes(asked.axes)
         ]
         at_once = self.unit.count // asked.servers

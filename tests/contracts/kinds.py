@@ -71,14 +71,14 @@ def made(name: str, written: dict[str, Any] | None = None, /, **changes: Any) ->
 
 
 def works(kind: str, extents: tuple[int, ...] = EXTENTS) -> Iterator[Work]:
-    """Every combination of these extents for an op kind."""
+    """Every combination of these extents for an op kind, multiplied in int8."""
     names = OP_KINDS[kind].extents
     # Of attention's seven extents the smallest, the middle and the largest values, with as many KV heads as heads.
     if len(names) > 4:
         names = tuple(name for name in names if name not in ("batch", "kv_heads"))
         extents = (extents[0], extents[len(extents) // 2], extents[-1])
     for values in product(extents, repeat=len(names)):
-        yield work(kind, **dict(zip(names, values, strict=True)))
+        yield work(kind, None, "int8", **dict(zip(names, values, strict=True)))
 
 
 def samples(one: Unit, extents: tuple[int, ...] = EXTENTS) -> list[Work]:

@@ -98,6 +98,15 @@ def test_it_does_the_work_of_the_graph_and_no_more(design: str, mapper: str, nam
 
 
 @pytest.mark.parametrize(("design", "mapper", "name"), CASES)
+def test_products_are_multiplied_in_the_format_of_their_op(design: str, mapper: str, name: str) -> None:
+    schedule, graph = ran(design, mapper, name)[0], graph_of(name)
+    for task in (task for section in schedule.sections for task in section.tasks):
+        for op in (graph.ops[op] for op in task.ops if mapper != "streaming"):  # its work is that of expressions
+            formats = {item.format for item, _ in task.work if item.kind.startswith(op.kind)}
+            assert formats <= {op.work.format}, task.name
+
+
+@pytest.mark.parametrize(("design", "mapper", "name"), CASES)
 def test_tensors_are_read_from_their_home(design: str, mapper: str, name: str) -> None:
     schedule, report = ran(design, mapper, name)
     on, graph, left = load_design(design), graph_of(name), schedule.left_out()

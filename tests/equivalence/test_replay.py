@@ -203,7 +203,7 @@ def test_tiles_in_any_order_give_the_op(schedule):
         (product(*ALL[:3], box(1, 4)), "task 't': a tile ends at k 7, op 'y' at 6"),
         (product(*ALL[:3], (range(1, 2), range(3, 5, 2))),
          "task 't': a firing of ternary_matmul(m=1, k=3, n=3) computes a tile of 1 x 2 x 3 of op 'y', which is "
-         "ternary_matmul(m=2, k=6, n=3); the work of a firing is that of its tile"),
+         "ternary_matmul(m=2, k=6, n=3, int8); the work of a firing is that of its tile"),
         (alone("silu_mul", [(range(1), range(0, 6, 6), range(0, 3, 3))], rows=1, d=6),
          "task 't': computes silu_mul, op 'y' is a ternary_matmul"),
     ],

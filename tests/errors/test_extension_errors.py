@@ -132,6 +132,10 @@ MISTAKES = {
         "op", "count=lambda w: {}", "count=None", 5,
         "op kind 'own': count: expected a function of a Work, got nothing",
     ),
+    "op kind of half a factor": (
+        "op", "(**OWN)", "(**OWN, factors=0.5)", 5,
+        "op kind 'own': factors: expected how many of the first inputs it multiplies, got 0.5",
+    ),
     "op kind that is no record": ("op", "OpKind(**OWN)", "OWN", 5, "op kind 'own': expected an OpKind, got a mapping"),
     "op kind without elements": (
         "op", ", elements=lambda w: 1", "", 5,

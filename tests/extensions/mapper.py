@@ -50,7 +50,7 @@ class RowBlocks(Mapper):
         if len(kind.rows) != 1 or kind.tile is None:
             return [(op.work, 1)], ()
         row, sizes = kind.rows[0], {name: op.work[name] for name in kind.extents}
-        runs = [(work(op.kind, **{**sizes, row: rows}), times) for rows, times in chunks(sizes[row], self.rows)]
+        runs = [(op.work.part(**{**sizes, row: rows}), times) for rows, times in chunks(sizes[row], self.rows)]
         box = tuple(range(0, sizes[axis], self.rows if axis == row else sizes[axis]) for axis in kind.axes)
         return runs, (box,) if computes(op.work) else ()
 

@@ -211,7 +211,8 @@ def test_shapes_that_fit(
 ) -> None:
     graph = one_op(kind, shapes, **attributes)
     assert graph.tensors["x"].shape == made
-    assert graph.ops["x"].work == Work(kind, extents, Mask() if kind == "attention" else None)
+    product = kind in ("matmul", "ternary_matmul", "attention")
+    assert graph.ops["x"].work == Work(kind, extents, Mask() if kind == "attention" else None, "fp16" * product)
 
 
 HEADS = {"batch": 1, "heads": 2, "kv_heads": 2}

@@ -105,8 +105,8 @@ def test_networks_have_the_multiply_adds_that_are_published(network: str, macs: 
 
 def test_a_depthwise_layer_is_one_op_of_as_many_products_as_channels() -> None:
     graph = archsim.load_workload(str(DATA / "mobilenet.csv"))
-    assert str(graph.ops["Conv2_DP"].work) == "matmul(batch=32, m=12544, k=9, n=1)"
-    assert str(graph.ops["Conv2_pointwise"].work) == "matmul(batch=1, m=12544, k=32, n=64)"
+    assert str(graph.ops["Conv2_DP"].work) == "matmul(batch=32, m=12544, k=9, n=1, bf16)"
+    assert str(graph.ops["Conv2_pointwise"].work) == "matmul(batch=1, m=12544, k=32, n=64, bf16)"
     report = mappers.run("systolic_array", graph)
     assert report.op("Conv14_DP").busy_cycles == 1024 * 2 * (9 + 62)
     assert any("depthwise" in told and "Conv2_DP" in told for told in report.approximated)

@@ -72,7 +72,8 @@ ONE_TO_TWENTY = list(range(1, 21))
 
 # Fields of which more is never slower, as rising values.
 RATES: dict[str, dict[str, list[Any]]] = {
-    "array": {},  # rows and columns are geometry: more of them fill and drain longer
+    # Rows and columns are geometry: more of them fill and drain longer.
+    "array": {"rates": [{"int8": n} for n in ONE_TO_TWENTY]},
     "arrivals": {},
     "channel": {
         "bandwidth": [f"{n} B/cycle" for n in (0.3, 1, 1.5, 7, 64)],
