@@ -50,6 +50,7 @@ class OpMapping:
     tile: Entries[str, int]
     order: tuple[str, ...]
     buffers: int
+    results: int
     ahead: Ahead
 
 
@@ -72,6 +73,9 @@ class Entry(BaseModel):
         None, description="the loops over tiles, outermost first: every axis of the op; chosen unless given"
     )
     buffers: Count | None = Field(None, description="as of the mapping, for this op")
+    results: Count | None = Field(
+        None, description="places for tiles of what the op makes; `buffers` or one, as serves better, unless given"
+    )
     ahead: Ahead | None = Field(None, description="as of the mapping, for this op")
 
 
@@ -224,6 +228,8 @@ class Mapping(Choices, Sourced):
     def without_room(self) -> Mapping:
         """The mapping with the room left open."""
         data = {key: value for key, value in self.document.data.items() if key != "room"}
+        if "assumed" in data:
+            data["assumed"] = {path: why for path, why in data["assumed"].items() if path.split(".")[0] != "room"}
         return Mapping.read(replace(self.document, data=data))
 
     def written(self) -> str:
@@ -237,6 +243,8 @@ class Mapping(Choices, Sourced):
         }  # fmt: skip
         if one.buffers != self.buffers:
             entry["buffers"] = one.buffers
+        if one.results != one.buffers:
+            entry["results"] = one.results
         return entry if one.ahead == self.ahead else {**entry, "ahead": one.ahead}
 
 

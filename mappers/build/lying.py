@@ -277,13 +277,15 @@ def _fitting(
                 one = made(replace(lying, queue_places=places, part_of_room=Fraction(parts, PARTS_OF_ROOM)))
                 check_schedule(one.schedule, design)
                 fits, found = parts, one
+                parts = (fits + more) // 2
             except MappingError as refusal:
                 if refusal.demand is None:  # of no amount of room
                     raise
                 refusals.append(refusal)
+                even = parts * (refusal.capacity or 0) // (refusal.demand or 1)  # where each part asks for as much
                 # Sizes of pieces go by halves, so that one part less may halve what is asked, but no more.
-                more = min(parts, 2 * parts * (refusal.capacity or 0) // (refusal.demand or 1) + 1)
-            parts = (fits + more) // 2
+                more = min(parts, 2 * even + 2)
+                parts = even if fits < even < more else (fits + more) // 2
         if found:
             yield found
         if fits == PARTS_OF_ROOM:

@@ -59,8 +59,7 @@ class OpBuilder(SectionBuilder):
     """A section of ops in the making. `ops` are those of the first scope, and `lying` says where their tensors lie.
 
     `ideal` counts the bytes, by role, that no memory reads. `estimated`: the cycles that pieces are estimated to take;
-    `least`: those that their memories, channels and units need. `shares`: of the room for pieces, one for ops that run
-    one after another and one for each group that runs together.
+    `least`: those that their memories, channels and units need.
     """
 
     ops: Sequence[Op] = ()
@@ -68,7 +67,6 @@ class OpBuilder(SectionBuilder):
     ideal: Counter[str] = field(default_factory=Counter)
     estimated: int = 0
     least: int = 0
-    shares: int = 1
     _flows: int = field(init=False)
     _caches: dict[str, set[str]] = field(default_factory=dict)  # by the op that makes their new rows
     _stores: dict[str, str] = field(default_factory=dict)  # the call that writes the new rows of a cache
@@ -133,8 +131,7 @@ class OpBuilder(SectionBuilder):
         """Bytes of the largest piece that the memories on the way inward have room for; `size` where there are none."""
         memories = [hop for hop in way[1:] if isinstance(self.design.units[hop], Memory)]
         pieces = self._flows * QUEUES * self.lying.queue_places + 1  # and one of new rows
-        part = self.lying.part_of_room / (pieces * self.shares)
-        return min((int(self._free(hop) * part) for hop in memories), default=size)
+        return min((int(self._free(hop) * self.lying.part_of_room / pieces) for hop in memories), default=size)
 
     def _free(self, memory: str) -> int:
         """Bytes of a memory beside the tensors that lie in it."""

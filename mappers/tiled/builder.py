@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from archsim.units import Memory
 from dataflow.graph import Op
@@ -11,32 +12,70 @@ from dataflow.op import OP_KINDS
 from dataflow.pattern import repeating
 from dataflow.role import Role
 from dataflow.section import Section
-from mappers.build.op_builder import Ahead, OpBuilder, each_size
+from dataflow.task import Stream
+from mappers.build.op_builder import OpBuilder, Operand, each_size
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import Moved
-from mappers.tiled.search import lies_in
+from mappers.tiled.product import lies_in
 from mappers.tiled.turns import Turn, order_of
+
+LAST = 2**62  # an op behind all others
+
+
+class Life(NamedTuple):
+    """The first and the last op, by number, during which a stream has tokens."""
+
+    begin: int
+    end: int
+
+    def meets(self, other: Life) -> bool:
+        """True where both have tokens during some op."""
+        return self.begin <= other.end and other.begin <= self.end
+
+
+ALWAYS = Life(0, LAST)
 
 
 @dataclass(slots=True)
 class TiledBuilder(OpBuilder):
     """A section in the making whose products run in tiles.
 
-    `together` has the groups of tasks that take turns on their units.
+    `together` has the groups of tasks that take turns on their units. `turn` counts the ops, or groups of them, which
+    are added one after another: it is that of the present one.
     """
 
     together: list[tuple[Turn, ...]] = field(default_factory=list)
+    turn: int = 0
+    _lives: dict[str, Life] = field(default_factory=dict)  # of the streams that lie in memories
+    _life: Life = ALWAYS  # of the streams that are being added
+
+    def begin(self, turn: int) -> None:
+        """Says which op, or group of ops, is added from now on."""
+        self.turn, self._life = turn, Life(turn, turn)
+
+    def stream(self, producer: str, consumer: str, depth: int, **details: Any) -> None:
+        """As SectionBuilder.stream; which streams share places of a memory is found when the section is made."""
+        OpBuilder.stream(self, producer, consumer, depth, **details)  # super() does not know a class with slots
+        self._lives[self.streams[-1].name] = self._life
+
+    def leave(self, op: Op, task: str, result: Operand, first: int, *, own: str = "") -> str:
+        """As OpBuilder.leave. Nothing but loads of a cache waits for its new rows, which leave beside later ops."""
+        self._life = Life(self.turn, LAST if result.role is Role.CACHE else self.turn)
+        call = OpBuilder.leave(self, op, task, result, first, own=own)
+        self._life = Life(self.turn, self.turn)
+        return call
 
     def section(self, name: str) -> Section:
         """As SectionBuilder.section, with the orders of units whose tasks take turns."""
-        made = OpBuilder.section(self, name)  # super() does not know a class with slots
+        self.streams = share_places(self.streams, self._lives)
+        made = OpBuilder.section(self, name)
         units = dict.fromkeys(self.tasks[turn.task].unit for group in self.together for turn in group)
         orders = {unit: tuple(order_of(unit, self.tasks, self.together)) for unit in units}
         return replace(made, orders=orders) if orders else made
 
     def room_for_tiles(self, memory: str) -> int:
         """Bytes of a memory that the tiles of an op may take."""
-        return int(self._free(memory) * self.lying.part_of_room / self.shares)
+        return int(self._free(memory) * self.lying.part_of_room)
 
     def room_beside(self, memory: str) -> int:
         """Bytes of a memory beside the tensors that lie in it."""
@@ -44,36 +83,37 @@ class TiledBuilder(OpBuilder):
 
     def tiled(
         self, op: Op, name: str, unit: str, moved: Sequence[Moved], nest: Nest, *, servers: int, buffers: int,
-        after: Sequence[str], ahead: Ahead, beside: bool = False,
+        results: int, after: Sequence[str], early: Sequence[str] | None,
     ) -> list[str]:  # fmt: skip
         """Adds a product, a firing for each tile. Returns the calls after which the next op may begin.
 
-        A load of a tile waits until one of `buffers` places is free, which is when the stay of an earlier tile has
-        ended. Loads of weights run `ahead`, others wait for the calls of `after`, as the product does. Where it runs
-        `beside` other ops it has queues of its own.
+        A load of a tile waits until one of at most `buffers` places is free, which is when the stay of an earlier tile
+        has ended; tiles that are made have at most `results` places. Loads of weights wait for the calls of `early`, if
+        told, and others for those of `after`, as the product does.
         """
-        own = f"{name} " if beside else ""
         axes = OP_KINDS[op.kind].axes
         self.part = op.kind
         runs = [(op.work.part(**dict(zip(axes, sizes, strict=True))), n) for sizes, n in nest.runs(axes)]
         first = self.compute(name, runs, after, unit=unit, op=name, tiles=nest.boxes(axes), servers=servers)
         done = [name]
         for place, one in enumerate(moved):
+            places = one.places(nest, results if one.made else buffers)
             if one.made:
-                done += self._leave(op, name, one, nest, first, buffers, f"{own}{one.role} of {one.way[0]} {place}")
+                done += self._leave(op, name, one, nest, first, places)
                 continue
             learned = one.role.learned
             load = f"load {name}" if place == 0 else f"load {name} {one.tensor.rpartition('.')[2]}"
-            flow = f"{own}{ahead.flow} {place}" if learned else f"{own}{one.role} of {one.way[0]} {place}"
+            self._life = Life(self.turn - (learned and early is not None), self.turn)
             self.part = self.part_of_load(one.role)
-            self._come(load, one, one.comes(nest), name, flow, buffers, _begins(nest, one, first))
+            self._come(load, one, one.comes(nest), name, places, _begins(nest, one, first))
             freed = f"{load} freed"
-            self.stream(name, load, buffers, gives=repeating(*_ends(nest, one, first)), initial=buffers, name=freed)
-            self.call(load, ahead.after if learned else after)
+            self.stream(name, load, places, gives=repeating(*_ends(nest, one, first)), initial=places, name=freed)
+            self.call(load, early if learned and early is not None else after)
+            self._life = Life(self.turn, self.turn)
         return done
 
     def _come(
-        self, load: str, one: Moved, pieces: Sequence[tuple[int, int]], reader: str, flow: str, buffers: int,
+        self, load: str, one: Moved, pieces: Sequence[tuple[int, int]], reader: str, places: int,
         takes: Sequence[tuple[int, int]],
     ) -> None:  # fmt: skip
         """Adds the tasks that bring tiles to the reader, which takes them as told, in runs of tokens.
@@ -87,28 +127,25 @@ class TiledBuilder(OpBuilder):
             passed = f"{load} on chip" if hop == one.way[-1] else f"{load} through {hop}"
             stored = isinstance(self.design.units[hop], Memory)
             self.task(passed, hop, each_size("read" if stored else "move", pieces), role=one.role)
-            name, memory = f"{last} > {passed}", hop if stored else ""
-            self.stream(
-                last, passed, buffers, token_bytes=largest, name=name, fifo=f"{flow} into {hop}", memory=memory
-            )  # fmt: skip
+            name = f"{last} > {passed}"
+            self.stream(last, passed, places, token_bytes=largest, name=name, memory=hop if stored else "")
             if hop == beside:
                 self.also(name, reader, repeating(*takes))
             last = passed
         if not beside:
-            self.stream(last, reader, buffers, takes=repeating(*takes), token_bytes=largest)
+            self.stream(last, reader, places, takes=repeating(*takes), token_bytes=largest)
         else:
             # The first stay waits for nobody, so one signal is there at the start; the last one is left over.
-            self.stream(last, reader, buffers + 1, takes=repeating(*takes), initial=1)
+            self.stream(last, reader, places + 1, takes=repeating(*takes), initial=1)
             self._last[reader].append(last)  # what comes after the op waits for its last tile to be read
 
-    def _leave(
-        self, op: Op, name: str, one: Moved, nest: Nest, first: int, buffers: int, flow: str
-    ) -> list[str]:  # fmt: skip
+    def _leave(self, op: Op, name: str, one: Moved, nest: Nest, first: int, places: int) -> list[str]:
         """Adds the way out of tiles that are made, and the way back of those that are not summed up; their calls."""
         rows = one.role is Role.CACHE
         self.part = op.kind if rows else f"{one.role} store"
         store = f"store {name}" if rows else f"store {name} {one.role} in {one.way[0]}"
         pieces = one.comes(nest)
+        self._life = Life(self.turn, LAST if rows else self.turn)
         largest, last, memory = max(size for size, _ in pieces), name, lies_in(self.design, one)
         for hop in reversed(one.way):
             passed = store if hop == one.way[0] else f"{store} through {hop}"
@@ -117,21 +154,20 @@ class TiledBuilder(OpBuilder):
             # A tile is made in the place in which it lies until it has left, which counts once.
             inside = last == name and memory
             self.stream(
-                last, passed, buffers, gives=repeating(*_ends(nest, one, first)) if last == name else 1,
-                token_bytes=0 if memory and not inside else largest, fifo=f"{flow} outward into {hop}",
-                memory=memory if inside else "",
+                last, passed, places, gives=repeating(*_ends(nest, one, first)) if last == name else 1,
+                token_bytes=0 if memory and not inside else largest, memory=memory if inside else "",
             )  # fmt: skip
             last = passed
         begins = repeating(*_begins(nest, one, first))
-        self.stream(store, name, buffers, takes=begins, initial=buffers, name=f"{store} freed")
+        self.stream(store, name, places, takes=begins, initial=places, name=f"{store} freed")
         self.call(store)
         if nest.again(one.axes) > 1:
-            self._come_back(store, one, nest, name, first, buffers, f"sums of {flow}")
+            self._come_back(store, one, nest, name, first, places)
         if rows:
             self._stores.update(dict.fromkeys(self._caches[op.name], store))
         return [] if rows else [store]
 
-    def _come_back(self, store: str, one: Moved, nest: Nest, name: str, first: int, buffers: int, flow: str) -> None:
+    def _come_back(self, store: str, one: Moved, nest: Nest, name: str, first: int, places: int) -> None:
         """Adds the loads of sums that left before they were complete; each waits until its tile has been stored."""
         load, visits = f"load sums of {name}", nest.visits(one.axes)
         stay = nest.steps // nest.stays(one.axes)
@@ -139,10 +175,28 @@ class TiledBuilder(OpBuilder):
         takes = [run for (_, again, _), n in visits for run in at_begins(int(again), stay, n)]
         freed = [run for (_, again, _), n in visits for run in at_ends(int(again), stay, n)]
         self.part = self.part_of_load(one.role)
-        self._come(load, one, pieces, name, flow, buffers, [(0, first), *takes])
-        self.stream(name, load, buffers, gives=repeating((0, first), *freed), initial=buffers, name=f"{load} freed")
+        self._come(load, one, pieces, name, places, [(0, first), *takes])
+        self.stream(name, load, places, gives=repeating((0, first), *freed), initial=places, name=f"{load} freed")
         stored = repeating(*((int(not good), n) for (_, _, good), n in visits))
         self.stream(store, load, nest.stays(one.axes), gives=stored)
+
+
+def share_places(streams: Sequence[Stream], lives: Mapping[str, Life]) -> list[Stream]:
+    """The streams, each in a memory with the FIFO that it shares with others of which none has tokens beside it.
+
+    The largest streams come first, each into the first FIFO in which there is time for it.
+    """
+    shared: dict[str, list[list[Life]]] = {}
+    fifos: dict[str, str] = {}
+    for one in sorted(streams, key=lambda one: one.depth * one.bytes_per_token, reverse=True):
+        if not one.memory or not one.bytes_per_token:
+            continue
+        life, places = lives[one.name], shared.setdefault(one.memory, [])
+        place = next((i for i, others in enumerate(places) if not any(map(life.meets, others))), len(places))
+        places += [[]] * (place == len(places))
+        places[place] = [*places[place], life]
+        fifos[one.name] = f"{one.memory} {place}"
+    return [replace(one, fifo=fifos.get(one.name, one.fifo)) for one in streams]
 
 
 def at_begins(token: int, steps: int, many: int) -> list[tuple[int, int]]:

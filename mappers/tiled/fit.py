@@ -15,10 +15,11 @@ from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS
 from kernels.limits import LISTED, beyond
 from mappers.build.layers import Group, key_of, name_within
+from mappers.tiled.estimate import Estimates
 from mappers.tiled.fused import misfits_of_groups
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS
-from mappers.tiled.search import Product
+from mappers.tiled.product import Product
 
 
 def nest_of(op: Op, one: OpMapping) -> Nest:
@@ -108,11 +109,11 @@ def _misfits_of_loops(one: Entry, op: Op) -> Iterator[tuple[str, str]]:
 
 def refuse_tile_beyond_memory(asked: Product, nest: Nest) -> None:
     """Raises MappingError where the places for the tiles of an op alone have no room in a memory."""
-    for memory, demand in asked.demand(nest).items():
+    for memory, demand in Estimates(asked).demand(nest, asked.results[0]).items():
         if demand > asked.room[memory]:
             tile = ", ".join(f"{axis} {size}" for axis, size in nest.tile.items())
             raise MappingError(
-                f"its tile of {tile} has no room in {asked.buffers} places for each operand",
+                f"its tile of {tile} has no room in up to {asked.buffers} places for each operand",
                 where=f"op '{asked.op.name}'", resource=f"room in '{memory}'", demand=demand,
                 capacity=asked.room[memory], dimension="bytes",
                 ways_out=("a smaller tile", "fewer buffers", "a larger capacity"),

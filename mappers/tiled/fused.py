@@ -21,7 +21,7 @@ from dataflow.op import OP_KINDS, Box, Work, computes
 from dataflow.pattern import Pattern, repeating
 from dataflow.role import Role
 from mappers.build.layers import Group, key_of, name_within
-from mappers.build.op_builder import QUEUES, Ahead, Operand
+from mappers.build.op_builder import QUEUES, Operand
 from mappers.build.pieces import chunks
 from mappers.build.placement import path_of
 from mappers.tiled.builder import TiledBuilder, at_begins, at_ends
@@ -253,15 +253,16 @@ def _add(
     builder: TiledBuilder, members: Sequence[Member], member: Member, rows: int, after: Sequence[str]
 ) -> list[str]:  # fmt: skip
     """Adds one op, with what it reads from outside the group and what it makes for ops outside."""
-    op, name, unit, ahead = member.op, member.name, member.unit, Ahead("fused", after)
+    op, name, unit = member.op, member.name, member.unit
     made = {one.op.name for one in members}
     if member.mapped is not None:
         one = member.mapped
         nest = Nest({axis: op.work[axis] for axis in OP_KINDS[op.kind].axes}, one.tile, one.order)
         moved = [each for each in member.moved if each.made or each.tensor not in made]
         return builder.tiled(
-            op, name, unit, moved, nest, servers=one.servers, buffers=one.buffers, after=after, ahead=ahead, beside=True
-        )
+            op, name, unit, moved, nest, servers=one.servers, buffers=one.buffers, results=one.results, after=after,
+            early=None,
+        )  # fmt: skip
     operands = builder.operands(op, unit, passing={one.name for one in members})
     return _by_rows(builder, op, name, unit, operands, rows, after)
 

@@ -26,6 +26,7 @@ from mappers.build.op_builder import IDEAL, Ahead
 from mappers.mapper import Mapper, option
 from mappers.tiled.attention import add_attention, in_passes, told_of_attention
 from mappers.tiled.builder import TiledBuilder
+from mappers.tiled.estimate import Choice, Costs, Estimates
 from mappers.tiled.fit import nest_of, refuse_misfits, refuse_tile_beyond_memory
 from mappers.tiled.fused import Member, Rows, add_fused, between, groups_of, halves, passing_of, rows_of
 from mappers.tiled.gang import servers_of
@@ -33,7 +34,8 @@ from mappers.tiled.loops import Planned, lines_of, tiling_of
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS, Moved, moved_by, told_of_parts
 from mappers.tiled.others import add_op
-from mappers.tiled.search import Choice, Estimates, Product, best, lies_in
+from mappers.tiled.product import Product, lies_in
+from mappers.tiled.search import Search
 
 TOLD_OF_FUSED = ("rows that pass between fused ops are used in place: the rates of the units cover their bytes",)
 
@@ -132,7 +134,11 @@ class _Planner:
     planned: dict[str, Planned] = field(default_factory=dict)
     together: dict[int, Rows] = field(default_factory=dict)  # by the place of a fused group
     known: dict[object, Choice | None] = field(default_factory=dict)
-    estimates: dict[object, Estimates] = field(default_factory=dict)
+    searches: dict[object, Search] = field(default_factory=dict)
+    costs: Costs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.costs = Costs(self.design)
 
     def unit_named(self, op: Op) -> str:
         """The unit that the mapping names for an op; empty where it names none."""
@@ -142,15 +148,17 @@ class _Planner:
         """The section of these ops."""
         previous: list[str] = []  # the op before this one
         before_previous: list[str] = []
-        loads = 0
         # Of a section with the weights of one op none is loaded beside another.
         several = sum(op.kind in PRODUCTS for op in ops) > 1
         groups = groups_of(self.given, ops)
-        builder.shares = len(groups) + (sum(map(len, groups.values())) < len(ops))
         first = {members[0].name: place for place, members in groups.items()}
         within = {op.name for members in groups.values() for op in members}
+        turn = 0
         for op in ops:
             name = name_within(op)
+            if op.name not in within or op.name in first:
+                builder.begin(turn)
+                turn += 1
             if op.name in within:
                 if op.name in first:
                     place = first[op.name]
@@ -164,17 +172,14 @@ class _Planner:
                 moved = moved_by(builder, op, unit)
                 asked = self._asked(builder, op, unit, moved)
                 mapped = self._mapped(builder, replace(asked, ahead=asked.ahead and several))
-                learned = any(one.role.learned for one in moved)
-                after_load = before_previous if mapped.ahead == "next_op" else previous
+                early = before_previous if mapped.ahead == "next_op" else None
                 done = builder.tiled(
                     op, name, unit, moved, nest_of(op, mapped), servers=mapped.servers, buffers=mapped.buffers,
-                    after=previous, ahead=Ahead(f"ahead {loads % 2}", after_load),
+                    results=mapped.results, after=previous, early=early,
                 )  # fmt: skip
-                loads += learned
             else:
                 operands, results = builder.operands(op, unit), builder.results(op, unit)
-                ahead = Ahead(f"ahead {loads % 2}", previous)
-                loads += any(one.role.learned for one in operands)
+                ahead = Ahead("weights", previous)
                 done = add_op(builder, op, name, unit, operands, results, after=previous, ahead=ahead)
             before_previous, previous = previous, done
         return builder.section("layers" if len(builder.scopes) > 1 else ops[0].name)
@@ -232,9 +237,11 @@ class _Planner:
         """A product with what the mapping says of it."""
         memories = {memory for one in moved if (memory := lies_in(self.design, one))}
         said = self.given.entry(op)
+        buffers, made = said.buffers or self.given.buffers, any(one.made for one in moved)
+        results = (said.results,) if said.results else tuple(dict.fromkeys((buffers, 1))) if made else (buffers,)
         return Product(
             op, self.design, unit, said.servers or servers_of(self.design.units[unit], op.work), moved,
-            {memory: builder.room_for_tiles(memory) for memory in memories}, said.buffers or self.given.buffers,
+            {memory: builder.room_for_tiles(memory) for memory in memories}, buffers, results,
             (said.ahead or self.given.ahead) == "next_op", self.given.tile_of(op), said.order,
         )  # fmt: skip
 
@@ -243,57 +250,62 @@ class _Planner:
         return self._recorded(builder, asked, self._choice(builder, asked))
 
     def _choice(self, builder: TiledBuilder, asked: Product) -> Choice:
+        search = self._search(builder, asked)
         # Of one tile no loop turns.
         if len(asked.tile) < len(asked.axes) or not (asked.order or asked.tile == asked.extents):
-            return self._best(builder, asked)
-        choice = self._estimates(asked).of(Nest(asked.extents, asked.tile, asked.order or asked.axes))
+            return self._best(search, asked)
+        nest = Nest(asked.extents, asked.tile, asked.order or asked.axes)
         beside = asked.room if asked.outer else {memory: builder.room_beside(memory) for memory in asked.room}
-        refuse_tile_beyond_memory(replace(asked, room=beside, ahead=False), choice.nest)
-        return choice
+        refuse_tile_beyond_memory(replace(asked, room=beside, ahead=False), nest)
+        return search.estimates.of(nest, asked.results[0])
 
     def _recorded(self, builder: TiledBuilder, asked: Product, choice: Choice) -> OpMapping:
         """The mapping of a product for which this was chosen; it is kept, for the plan and the report."""
-        op, said = asked.op, self.given.entry(asked.op)
+        op, said, estimates = asked.op, self.given.entry(asked.op), self._search(builder, asked).estimates
         one = OpMapping(
-            asked.unit, asked.servers, choice.nest.tile, choice.nest.order, asked.buffers,
+            asked.unit, asked.servers, choice.nest.tile, choice.nest.order, asked.buffers, choice.results,
             said.ahead or self.given.ahead,
         )  # fmt: skip
         builder.estimated += choice.cycles
-        builder.least += self._estimates(asked).least()
+        builder.least += estimates.least()
         # Of a short nest the estimate too, not the run by which it was chosen: given again, it is told alike.
-        nest, cycles, bytes_ = self._estimates(asked).of(choice.nest)
+        nest, cycles, bytes_, _ = estimates.of(choice.nest, choice.results)
         key = key_of(op, builder.scopes)
         self.planned[key] = Planned(op, len(builder.scopes), one, nest, asked.moved, cycles, bytes_)
         return one
 
-    def _best(self, builder: TiledBuilder, asked: Product) -> Choice:
+    def _best(self, search: Search, asked: Product) -> Choice:
         # Ops alike are mapped alike, and layers have several, so each kind is looked for once.
-        kind = self._kind(asked)
-        key = (kind, asked.order, asked.outer, *asked.tile.items(), *asked.room.items())
+        key = (_kind(asked), *asked.room.items())
         if key not in self.known:
-            run = partial(self._run, builder, asked)
-            self.known[key] = best(asked, self._estimates(asked), run, cost=self.given.cost)
+            self.known[key] = search.best(asked.room, cost=self.given.cost)
         choice = self.known[key]
         if choice is None:
             raise _no_tile(asked)
         return choice
 
-    def _estimates(self, asked: Product) -> Estimates:
-        """The estimates of products like this one, whatever the room."""
-        return self.estimates.setdefault(self._kind(asked), Estimates(asked))
+    def _search(self, builder: TiledBuilder, asked: Product) -> Search:
+        """The search for products like this one, whatever the room."""
+        kind = _kind(asked)
+        if kind not in self.searches:
+            self.searches[kind] = Search(asked, self.costs, partial(self._run, builder, asked))
+        return self.searches[kind]
 
-    def _kind(self, asked: Product) -> object:
-        moved = tuple((one.axes, one.format, one.way, one.role, one.made) for one in asked.moved)
-        return asked.op.work, asked.unit, asked.servers, moved, asked.buffers, asked.ahead
-
-    def _run(self, builder: TiledBuilder, asked: Product, nest: Nest) -> int:
+    def _run(self, builder: TiledBuilder, asked: Product, nest: Nest, results: int) -> int:
         """The cycles that the product takes by itself."""
         alone = TiledBuilder(self.graph, self.design, builder.scopes, ops=[asked.op], lying=builder.lying)
         alone.tiled(
             asked.op, asked.op.name, asked.unit, asked.moved, nest, servers=asked.servers, buffers=asked.buffers,
-            after=(), ahead=Ahead("ahead", ()),
+            results=results, after=(), early=(),
         )  # fmt: skip
         return run(flatten(alone.section(asked.op.name), self.design)).cycles
+
+
+def _kind(asked: Product) -> object:
+    """What products that are mapped alike have in common."""
+    moved = tuple((one.axes, one.format, one.way, one.role, one.made, one.part) for one in asked.moved)
+    given = (*asked.tile.items(), asked.order, asked.outer)
+    return asked.op.work, asked.unit, asked.servers, moved, asked.buffers, asked.results, asked.ahead, given
 
 
 def _check_design(design: Design) -> None:
@@ -324,7 +336,7 @@ def _no_tile(asked: Product) -> MappingError:
     """That not even the smallest tile fits its memory."""
     native = {**asked.design.units[asked.unit].tile(asked.op.work), **asked.tile}
     tile = {axis: min(extent, native.get(axis, 1)) for axis, extent in asked.extents.items()}
-    demand = asked.demand(Nest(asked.extents, tile, asked.order or asked.axes))
+    demand = Estimates(asked).demand(Nest(asked.extents, tile, asked.order or asked.axes), min(asked.results))
     memory = next(name for name, size in demand.items() if size > asked.room[name])
     shown = ", ".join(f"{axis} {size}" for axis, size in tile.items())
     return MappingError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 from archsim.run.capacity import NOWHERE
 from dataflow.format import Format
@@ -21,7 +22,10 @@ PRODUCTS = ("matmul", "ternary_matmul")
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """An operand of an op whose tiles move: its axes and format, and the way from where it lies inward to the unit."""
+    """An operand of an op whose tiles move: its axes and format, and the way from where it lies inward to the unit.
+
+    Of an activation that has spilled in part only this part of each tile moves; the rest of it lies beside the unit.
+    """
 
     tensor: str
     axes: tuple[str, ...]
@@ -29,10 +33,16 @@ class Moved:
     way: Way
     role: Role
     made: bool  # by the op
+    part: Fraction = Fraction(1)
 
     def bytes(self, sizes: Sizes) -> int:
-        """Bytes of a tile of these sizes along the axes."""
-        return self.format.bytes(sizes)
+        """Bytes that move of a tile of these sizes along the axes."""
+        whole = self.format.bytes(sizes)
+        return whole if self.part == 1 else -(-whole * self.part.numerator // self.part.denominator)
+
+    def places(self, nest: Nest, buffers: int) -> int:
+        """Places for its tiles, of so many at most: one is enough for a single tile that stays throughout."""
+        return min(buffers, nest.stays(self.axes))
 
     def largest(self, nest: Nest) -> int:
         """Bytes of the largest tile."""
@@ -62,22 +72,22 @@ def axes_of(op: Op, place: int) -> tuple[str, ...]:
 def _read(builder: OpBuilder, op: Op, unit: str) -> Iterator[Moved]:
     graph, where = builder.graph, f"op '{op.name}'"
     for place, name in enumerate(op.inputs):
-        tensor = graph.in_memory(name)
+        tensor, part = graph.in_memory(name), Fraction(1)
         if tensor.role.stored:
             way = way_in(builder.design, unit, tensor.role, where)
             if not way:
                 builder.ideal[tensor.role] += tensor.bytes * len(builder.scopes)
         else:
-            way = _of_activation(builder, op, unit, (one.inputs[place] for one in _same(builder, op)))
+            way, part = _of_activation(builder, op, unit, (one.inputs[place] for one in _same(builder, op)))
         if way:
-            yield Moved(name, axes_of(op, place), tensor.format, way, tensor.role, made=False)
+            yield Moved(name, axes_of(op, place), tensor.format, way, tensor.role, made=False, part=part)
 
 
 def _made(builder: OpBuilder, op: Op, unit: str) -> Iterator[Moved]:
     tensor = builder.graph.tensors[op.name]
-    way = _of_activation(builder, op, unit, (one.name for one in _same(builder, op)))
+    way, part = _of_activation(builder, op, unit, (one.name for one in _same(builder, op)))
     if way:
-        yield Moved(op.name, axes_of(op, 2), tensor.format, way, tensor.role, made=True)
+        yield Moved(op.name, axes_of(op, 2), tensor.format, way, tensor.role, made=True, part=part)
     # New rows of a cache lie nowhere else.
     for rows in builder.rows(op, unit):
         yield Moved(op.name, axes_of(op, 2), tensor.format, rows.way, rows.role, made=True)
@@ -88,15 +98,20 @@ def _same(builder: OpBuilder, op: Op) -> Iterator[Op]:
     return (builder.graph.ops[name] for name in builder.lying.same(op, builder.scopes))
 
 
-def _of_activation(builder: OpBuilder, op: Op, unit: str, names: Iterator[str]) -> Way:
-    """The longest way of these activations, which are one operand in layers that run alike."""
-    ways: list[Way] = []
+def _of_activation(builder: OpBuilder, op: Op, unit: str, names: Iterator[str]) -> tuple[Way, Fraction]:
+    """The longest way of these activations and the largest part that moves: one operand in layers that run alike."""
+    ways: list[Way] = [()]
+    parts = [Fraction(0)]
     for name in names:
-        for memory, role in builder.lying.parts_of([name]):
-            if memory != NOWHERE:
-                where = f"op '{op.name}'"
-                ways.append(way_of_activation(builder.design, memory, unit, Role(role), where))
-    return max(ways, key=len, default=())
+        lies = {at: size for at, size in builder.lying.parts_of([name]).items() if at[0] != NOWHERE}
+        moving = 0
+        for (memory, role), size in lies.items():
+            way = way_of_activation(builder.design, memory, unit, Role(role), f"op '{op.name}'")
+            ways.append(way)
+            moving += size if way else 0
+        if moving:
+            parts.append(Fraction(moving, sum(lies.values())))
+    return max(ways, key=len), max(parts)
 
 
 def told_of_parts(lying: Lying) -> Iterator[str]:
@@ -104,4 +119,4 @@ def told_of_parts(lying: Lying) -> Iterator[str]:
     spilled = {tuple(memory for memory, _ in parts) for parts in lying.parts.values() if len(parts) > 1}
     for memories in sorted(spilled):
         shown = " and ".join(f"'{memory}'" for memory in memories)
-        yield f"the tiles of an activation that lies in {shown} move as if all of it lay in '{memories[-1]}'"
+        yield f"an activation that lies in {shown} has the same part of each tile in '{memories[0]}'"

@@ -103,7 +103,9 @@ def test_streams_of_one_fifo_that_overlap_are_refused() -> None:
 
 def test_activations_spill_to_the_next_memory_and_move_once_out_and_once_to_each_reader() -> None:
     # A third is kept for pieces. Of the 480 B between the two products 384 fit, so that 96 go out and back.
-    graph, on = chain([2, 60, 2], rows=4), design(HOMES)
+    # Of each tile the same part moves: of 120 B 24.
+    graph = chain([2, 60, 2], rows=4)
+    on = design(HOMES).with_({"mapping.tile": {"m": 4, "n": 15, "k": 15}, "mapping.ahead": "op"})
     report = archsim.simulate(mappers.lower(graph, on), on)
     weights, inputs, results = 2 * 2 * 60 * 2, 16, 16
     assert report.traffic["ddr"] == {

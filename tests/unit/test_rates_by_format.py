@@ -130,7 +130,7 @@ def test_the_passes_of_attention_are_multiplied_in_the_widest_format(
 
 @pytest.mark.parametrize(
     ("design", "mapper"),
-    [("systolic_array", "tiled"), ("systolic_two_level", "tiled"), ("tpu_v4i", "tiled"), 
+    [("systolic_array", "tiled"), ("systolic_two_level", "tiled"), ("tpu_v4i", "tiled"),
      ("toy", "tiled"), ("toy_retrieval", "retrieval")],
 )  # fmt: skip
 @pytest.mark.parametrize("phase", [{"phase": "decode", "context": 24}, {"phase": "prefill", "prompt": 24}])

@@ -7,14 +7,20 @@ from itertools import pairwise, permutations, product
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
 import archsim
 import dataflow
 import mappers
 from archsim import Design, MappingError
+from mappers.build.lying import Lying
+from mappers.tiled.builder import TiledBuilder
+from mappers.tiled.estimate import Estimates, Nests, Tiles
+from mappers.tiled.mapper import Tiled
 from mappers.tiled.nest import Nest
-from mappers.tiled.search import Estimates, Product
+from mappers.tiled.operands import moved_by
+from mappers.tiled.product import Product
 
 ARRAY, TWO_LEVEL = archsim.load_design("systolic_array"), archsim.load_design("systolic_two_level")
 AXES = ("batch", "m", "k", "n")
@@ -149,17 +155,50 @@ def test_the_estimate_is_near_the_run(seed: int) -> None:
 
 def estimated(schedule: dataflow.Schedule, design: Design) -> int:
     """The estimate of the mapping of a product alone."""
-    from mappers.build.lying import Lying
-    from mappers.tiled.builder import TiledBuilder
-    from mappers.tiled.operands import moved_by
+    one = schedule.options["mapping"].ops["gemm"]
+    results = one.results or one.buffers or schedule.options["mapping"].buffers
+    asked = asked_of(schedule.graph, design, (results,), holds=schedule.holds)
+    return Estimates(asked).of(Nest(asked.extents, one.tile, one.order), results).cycles
 
-    (op,) = schedule.graph.ops.values()
-    one = schedule.options["mapping"].entry(op)
-    lying = Lying(schedule.holds, {name: {("dram", t.role): t.bytes} for name, t in schedule.graph.tensors.items()})
-    builder = TiledBuilder(schedule.graph, design, ("",), ops=[op], lying=lying)
-    moved = moved_by(builder, op, one.unit)
-    asked = Product(op, design, one.unit, one.servers, moved, {}, one.buffers or 2, ahead=False)
-    return Estimates(asked).of(Nest({axis: op.work[axis] for axis in AXES}, one.tile, one.order)).cycles
+
+def asked_of(graph: dataflow.Graph, design: Design, results: tuple[int, ...], holds: Any = None) -> Product:
+    """A product alone, whose operands all lie in the memory outside."""
+    (op,) = graph.ops.values()
+    lying = Lying(holds or {}, {name: {("dram", t.role): t.bytes} for name, t in graph.tensors.items()})
+    builder = TiledBuilder(graph, design, ("",), ops=[op], lying=lying)
+    return Product(op, design, "array", 1, moved_by(builder, op, "array"), {}, 2, results, ahead=False)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_many_nests_at_once_are_as_each_by_itself(seed: int) -> None:
+    """Bytes, places and what a hop carries, of each row by the loops of its nest, one tile after another."""
+    random = Random(seed)
+    m, n, k = (random.randint(1, 60) for _ in range(3))
+    design, graph = two_level(random), dataflow.gemm(m=m, n=n, k=k)
+    asked = asked_of(graph, design, (2, 1))
+    tiles = [[1, *(random.randint(1, extent) for extent in (m, k, n))] for _ in range(5)]
+    orders = [("batch", *order) for order in permutations(AXES[1:])]
+    nests = Nests(Tiles(Estimates(asked), tiles), orders)
+    rows = np.arange(len(nests.at))
+    choices = nests.choices(rows, nests.cycles(rows))
+    assert len({(*one.nest.tile.values(), one.nest.order, one.results) for one in choices}) == len(choices)
+    for row, one in enumerate(choices):
+        moved, demand = 0, 0
+        for operand in asked.moved:
+            comes = operand.comes(one.nest)
+            again = one.nest.again(operand.axes) > 1
+            size = sum(size * times for size, times in comes)
+            moved += len(operand.way) * size
+            if operand.made:
+                visits = one.nest.visits(operand.axes)
+                back = sum(operand.bytes(sizes) * times for (sizes, came, _), times in visits if came)
+                moved += len(operand.way) * back
+            places = operand.places(one.nest, one.results if operand.made else asked.buffers)
+            demand += (1 + (operand.made and again)) * places * max(size for size, _ in comes)
+        assert one.bytes == moved
+        assert nests.demand["sram"][row] == demand
+        assert nests.steps[row] == one.nest.steps
+        assert Estimates(asked).of(one.nest, one.results) == one
 
 
 @pytest.mark.parametrize("cost", ["cycles", "bytes"])
@@ -176,6 +215,11 @@ def test_more_memory_never_costs_more(cost: str) -> None:
             # Cycles are those of a run, beside the estimate by which the tile is chosen.
             assert before is None or now <= before * (1.02 if cost == "cycles" else 1), (m, n, k, capacity)
             before = now
+
+
+def test_a_product_of_one_tile_alone_has_no_other() -> None:
+    schedule = mappers.lower(dataflow.gemm(m=1, n=1, k=1), TWO_LEVEL)
+    assert archsim.simulate(schedule, TWO_LEVEL).sections
 
 
 def test_a_memory_too_small_for_one_tile_is_refused() -> None:
@@ -225,16 +269,15 @@ def test_what_is_ideal_moves_nothing_and_is_told() -> None:
 
 
 def test_a_context_in_between_that_fits_otherwise_is_shared_otherwise() -> None:
-    """The room of the longest context suits all but three of a hundred; those have theirs chosen, and go on."""
+    """A step whose pieces do not fit the room as a mapping shares it has that chosen anew, and goes on."""
     network = archsim.load_model("llama2_7b").model_copy(update={"layers": 1})
-    last = mappers.plan(dataflow.decode(network, context=163), TWO_LEVEL)
+    design, graph = TWO_LEVEL.with_({"units.sram.capacity": "400 KiB"}), dataflow.decode(network, context=163)
+    chosen = mappers.plan(graph, design)
+    tight = chosen.with_({"room": {"kept": "1/3", "piece": 1, "places": 2}})
     with pytest.raises(MappingError, match="'sram' is to hold queues"):
-        mappers.lower(dataflow.decode(network, context=118), TWO_LEVEL, mapping=last)
-    steps = mappers.run(TWO_LEVEL, network, phase="generate", prompt=115, tokens=49)
-    assert len(steps.steps) == 48
-    one = mappers.run(TWO_LEVEL, network, phase="decode", context=118)
-    took = dict(zip((context for context, _ in steps.steps), steps.step_seconds, strict=True))
-    assert took[118] == pytest.approx(one.seconds, rel=0.01)
+        mappers.lower(graph, design, mapping=tight)
+    previous = mappers.lower(graph, design, mapping=chosen)
+    assert Tiled(mapping=tight).step(previous, graph, design).options["mapping"].room != tight.room
 
 
 def test_the_report_tells_tiles_and_reuse() -> None:
