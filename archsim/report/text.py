@@ -156,6 +156,9 @@ def _longest_wait(unit: UnitReport) -> str:
         awaited = f"room {'before' if arrow else 'in'} {consumer or stream}"
     elif producer.endswith(" done"):
         awaited = f"{producer.removesuffix(' done')} to finish"
+    elif " freed, of " in stream:
+        filler, _, places = stream.partition(" freed, of ")
+        awaited = f"one of {places.partition(',')[0]} places of {filler}"
     else:
         awaited = f"input {'from' if arrow else 'in'} {producer}"
     return f"{awaited} ({share:.0%})"
@@ -190,7 +193,10 @@ def _tilings(report: Figures) -> list[str]:
         extents = " ".join(f"{axis} {size:,}" for axis, size in one.tile.items() if axis != "batch" or size > 1)
         loops = f"{' > '.join(one.order)}: {one.tiles:,} tiles" if one.order else "one tile"
         moved = ", ".join(f"{each.role} {each.times}x {each.bytes:,} B" for each in one.operands) or "nothing moves"
-        lines.append(f"  {one.op} on {on}: {extents}; {loops}; {moved}")
+        lines.append(f"  {one.op} on {on}: {extents}; {loops}; {moved}; estimated {one.estimated_cycles:,} cycles")
+    if len(report.ops) == 1 and report.cycles:  # beside other ops it is not known which of the time is its own
+        off = report.tilings[0].estimated_cycles / report.cycles - 1
+        lines[-1] += f", {abs(off):.1%} {'more' if off > 0 else 'less'} than it took"
     return lines
 
 

@@ -106,7 +106,7 @@ class TiledBuilder(OpBuilder):
             self._life = Life(self.turn - (learned and early is not None), self.turn)
             self.part = self.part_of_load(one.role)
             self._come(load, one, one.comes(nest), name, places, _begins(nest, one, first))
-            freed = f"{load} freed"
+            freed = f"{load} freed, of {places}"
             self.stream(name, load, places, gives=repeating(*_ends(nest, one, first)), initial=places, name=freed)
             self.call(load, early if learned and early is not None else after)
             self._life = Life(self.turn, self.turn)
@@ -159,7 +159,7 @@ class TiledBuilder(OpBuilder):
             )  # fmt: skip
             last = passed
         begins = repeating(*_begins(nest, one, first))
-        self.stream(store, name, places, takes=begins, initial=places, name=f"{store} freed")
+        self.stream(store, name, places, takes=begins, initial=places, name=f"{store} freed, of {places}")
         self.call(store)
         if nest.again(one.axes) > 1:
             self._come_back(store, one, nest, name, first, places)
@@ -176,7 +176,7 @@ class TiledBuilder(OpBuilder):
         freed = [run for (_, again, _), n in visits for run in at_ends(int(again), stay, n)]
         self.part = self.part_of_load(one.role)
         self._come(load, one, pieces, name, places, [(0, first), *takes])
-        self.stream(name, load, places, gives=repeating((0, first), *freed), initial=places, name=f"{load} freed")
+        self.stream(name, load, places, gives=repeating((0, first), *freed), initial=places, name=f"{load} freed, of {places}")
         stored = repeating(*((int(not good), n) for (_, _, good), n in visits))
         self.stream(store, load, nest.stays(one.axes), gives=stored)
 

@@ -345,5 +345,5 @@ def _join(
     for reader in (first, *others):
         builder.stream(
             reader, name, places, gives=tokens(reader, at_ends), takes=tokens(name, at_begins), initial=places,
-            name=f"{reader} frees {name}",
+            name=f"{name} freed, of {places}, by {reader}",
         )  # fmt: skip

@@ -238,18 +238,22 @@ def test_four_arrays_as_one_gang_and_by_themselves() -> None:
     assert schedule.options["mapping"].ops["gemm"].servers == 4
     assert gang.units["array"].utilization > 0.99
     alone = {"servers": 1, "tile": {"batch": 1, "m": 64, "n": 64, "k": 512}, "order": ["batch", "k", "m", "n"]}
-    by_themselves = {}
+    by_themselves, texts = {}, {}
     for buffers in (2, 5):
         changes = {f"ops.gemm.{key}": value for key, value in {**alone, "buffers": buffers}.items()}
         mapping = schedule.options["mapping"].with_(changes)
         on = mappers.lower(graph, design, mapping=mapping)
-        by_themselves[buffers] = archsim.simulate(on, design, engine="compiled").units["array"]
+        report = archsim.simulate(on, design, engine="compiled")
+        by_themselves[buffers], texts[buffers] = report.units["array"], str(report)
     # Each array takes a tile of its own, so that two places serve two of the four.
     assert by_themselves[2].utilization < 0.5
     assert by_themselves[5].utilization > 0.99
     (kind, cause), waited = max(by_themselves[2].waits.items(), key=lambda item: item[1])
     assert (kind, cause) == ("starved", "load gemm w > load gemm w on chip")
     assert waited > by_themselves[2].starved_cycles * 0.9
+    # The load waits for its places, and the report says how many there are.
+    assert "one of 2 places of load gemm (" in texts[2]
+    assert "one of 5 places" in texts[5]
 
 
 def test_a_large_product_reaches_the_rate_of_four_matrix_units() -> None:
@@ -294,6 +298,8 @@ def test_the_report_tells_tiles_and_reuse() -> None:
     ]  # fmt: skip
     line = "gemm on array: m 64 k 512 n 64; m > n: 64 tiles; input 1x 524,288 B, weight 8x 4,194,304 B, activation 1x"
     assert line.replace("m 64 k 512 n 64", "m 64 n 64 k 512") in str(report)
+    off = told.estimated_cycles / report.cycles - 1
+    assert f"estimated {told.estimated_cycles:,} cycles, {abs(off):.1%} {'more' if off > 0 else 'less'} than it took" in str(report)
     assert "each fold fills and drains, as in SCALE-Sim, which prints one cycle less for a layer" in str(report)
 
 
