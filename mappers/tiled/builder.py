@@ -176,7 +176,8 @@ class TiledBuilder(OpBuilder):
         freed = [run for (_, again, _), n in visits for run in at_ends(int(again), stay, n)]
         self.part = self.part_of_load(one.role)
         self._come(load, one, pieces, name, places, [(0, first), *takes])
-        self.stream(name, load, places, gives=repeating((0, first), *freed), initial=places, name=f"{load} freed, of {places}")
+        given = repeating((0, first), *freed)
+        self.stream(name, load, places, gives=given, initial=places, name=f"{load} freed, of {places}")
         stored = repeating(*((int(not good), n) for (_, _, good), n in visits))
         self.stream(store, load, nest.stays(one.axes), gives=stored)
 

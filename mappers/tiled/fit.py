@@ -113,7 +113,7 @@ def refuse_tile_beyond_memory(asked: Product, nest: Nest) -> None:
         if demand > asked.room[memory]:
             tile = ", ".join(f"{axis} {size}" for axis, size in nest.tile.items())
             raise MappingError(
-                f"its tile of {tile} has no room in up to {asked.buffers} places for each operand",
+                f"its tile of {tile} has no room with buffers: {asked.buffers}",
                 where=f"op '{asked.op.name}'", resource=f"room in '{memory}'", demand=demand,
                 capacity=asked.room[memory], dimension="bytes",
                 ways_out=("a smaller tile", "fewer buffers", "a larger capacity"),

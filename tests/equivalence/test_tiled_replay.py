@@ -8,6 +8,8 @@ from test_replay import check
 import archsim
 import dataflow
 import mappers
+from archsim import MappingError
+from archsim.files.shipped import shipped
 
 SMALL = archsim.load_model("toy_video").model_copy(
     update={"name": "small", "hidden": 24, "ffn": 40, "heads": 4, "head_dim": 6, "vocab": 30, "layers": 2}
@@ -46,3 +48,31 @@ def test_a_decoder_in_tiles_gives_its_numbers(design: str, model: str) -> None:
         if design == "systolic_two_level":
             assert max(task.firings for section in schedule.sections for task in section.tasks) > 8
         check(schedule, seed=3)
+
+
+# A layer of each shipped decoder, made small; those with ternary weights need a unit for these products.
+ON = ("systolic_array", "systolic_two_level", "tpu_v4i", "a100", "agx_orin", "toy", "vrex8", "vrex48")
+FOR_TERNARY = {"a100", "agx_orin", "toy"}
+
+
+@pytest.mark.parametrize("model", shipped("models"))
+@pytest.mark.parametrize("design", ON)
+def test_a_layer_of_each_decoder_on_each_design_gives_its_numbers(design: str, model: str) -> None:
+    network = archsim.load_model(model)
+    heads = 2 * min(network.heads // network.kv_heads, 4)
+    sizes = {"layers": 1, "kv_heads": 2, "heads": heads, "head_dim": 6, "hidden": 6 * heads, "ffn": 40, "vocab": 30}
+    small, on = network.model_copy(update=sizes), archsim.load_design(design)
+    for graph in (dataflow.prefill(small, prompt=7), dataflow.decode(small, context=9)):
+        if design not in FOR_TERNARY and any(op.kind == "ternary_matmul" for op in graph.ops.values()):
+            with pytest.raises(MappingError, match=r"no unit of .* does 'ternary_matmul'"):
+                mappers.lower(graph, on, mapper="tiled")
+        else:
+            check(mappers.lower(graph, on, mapper="tiled"), seed=3)
+
+
+def test_fused_groups_give_the_same_numbers() -> None:
+    on = DESIGNS["systolic_two_level"]
+    group = ["layer*.ffn_norm", "layer*.up", "layer*.gate", "layer*.silu", "layer*.down", "layer*.ffn_residual"]
+    for rows in (1, 3, 7):
+        design = on.with_({"mapping.fuse": [{"ops": group, "rows": rows}], "units.sram.capacity": "8 KiB"})
+        check(mappers.lower(dataflow.prefill(MODELS["grouped"], prompt=7), design), seed=rows)

@@ -145,8 +145,8 @@ AMBIGUOUS = {
     ),
     "memory on chip of 1 B": (
         HEAD.replace("512 B", "1 B") + PATHS + HOME,
-        "op 'y': its tile of batch 1, m 1, k 8, n 16 has no room in 1 places for each operand; room in 'sram' asked "
-        "256 B, there is 1 B; ways out: a smaller tile, fewer buffers, a larger capacity",
+        "op 'y': its tile of batch 1, m 1, k 8, n 16 has no room with buffers: 1; room in 'sram' asked 256 B, "
+        "there is 1 B; ways out: a smaller tile, fewer buffers, a larger capacity",
     ),
     "home too small": (
         HEAD.replace("512 B", "255 B") + PATHS + "home: {weight: sram}\n",
