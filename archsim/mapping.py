@@ -132,6 +132,9 @@ class Fused(BaseModel):
 
     ops: tuple[str, ...] = Field(description="names of ops that follow one another, or patterns such as layer*.gate")
     rows: Count | None = Field(None, description="rows that pass the ops at a time; chosen unless given")
+    columns: Count | None = Field(
+        None, description="columns that pass at a time, where no op needs whole rows; all, or chosen with the rows"
+    )
 
 
 class Choices(BaseModel):
@@ -210,10 +213,10 @@ class Mapping(Choices, Sourced):
                 data["ops"][key] = {field: {}, **entry} if below else entry
         return replace(self.document, data=data)
 
-    def completed(self, ops: Entries[str, OpMapping], rows: Entries[int, int], room: Room) -> Mapping:
+    def completed(self, ops: Entries[str, OpMapping], parts: Entries[int, dict[str, int]], room: Room) -> Mapping:
         """The mapping with all that was chosen; itself where it says all of that.
 
-        Chosen are these entries of ops, the rows of fused groups by their places, and this room.
+        Chosen are these entries of ops, rows and columns of fused groups by their places, and this room.
         """
         data, said = self.document.data, self.document.data.get("ops", {})
         written = {key: {**self._entry(one), **said.get(key, {})} for key, one in ops.items()}
@@ -222,7 +225,7 @@ class Mapping(Choices, Sourced):
         kept = {key: one for key, one in said.items() if key not in written}
         whole = {**data, "ops": {**written, **kept}, "room": room.written()}
         if self.fuse:
-            whole["fuse"] = [{**one, "rows": rows[i]} for i, one in enumerate(data["fuse"])]
+            whole["fuse"] = [{**one, **parts[i]} for i, one in enumerate(data["fuse"])]
         return self if whole == data else Mapping.read(replace(self.document, data=whole))
 
     def without_room(self) -> Mapping:

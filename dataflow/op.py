@@ -123,7 +123,8 @@ class OpKind:
     `rows` is the least that a mapping row by row computes. `tile` gives the numbers of a tile, with the axes not in
     `sums`; `evaluate` those of a whole op that has no tiles. Both import the kernels when they are called, because
     these compile. `reads` gives the rows of an input that the op needs where these are not all. A product multiplies
-    its first `factors` inputs, in the widest of their formats. `elementwise` marks what a lane does an element a cycle.
+    its first `factors` inputs, in the widest of their formats. `elementwise` marks what a lane does an element a cycle,
+    `pointwise` those of which an element needs that element of each input alone, so that columns are cut as rows are.
     `free` says why a kind needs no unit; with `simplifies` a report repeats it, because elements move.
     """
 
@@ -146,6 +147,7 @@ class OpKind:
     free: str = ""
     simplifies: bool = False
     elementwise: bool = False
+    pointwise: bool = False
 
 
 # Filled by dataflow/kinds; users add kinds of their own by mappers.extend.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dataflow.kinds.rules import count_of, need, of_parts, part, ranks, rows_d, rowwise, same_shape
+from dataflow.kinds.rules import count_of, need, of_parts, part, pointwise, ranks, rows_d, rowwise, same_shape
 from dataflow.op import Box, Operands, Shape
 
 if TYPE_CHECKING:
@@ -71,12 +71,12 @@ ACTIVATION = "kernels.activation"
 
 KINDS = {
     "quantize": rowwise("rows to INT8 by their largest magnitude", flop=2, shape=same_shape(1), tile=_quantize),
-    "dequantize": rowwise("integers times their scales", flop=1, shape=same_shape(1), tile=_dequantize),
-    "add": rowwise("a + b", flop=1, shape=same_shape(2), tile=_add),
-    "mul": rowwise("a x b", flop=1, shape=same_shape(2), tile=of_parts(ACTIVATION, "mul")),
-    "silu_mul": rowwise("silu(gate) x up", flop=3, shape=same_shape(2), tile=of_parts(ACTIVATION, "silu_mul")),
-    "gelu": rowwise("GELU in its tanh form", flop=8, shape=same_shape(1), tile=of_parts(ACTIVATION, "gelu")),
-    "relu": rowwise("the larger of x and 0", flop=1, shape=same_shape(1), tile=of_parts(ACTIVATION, "relu")),
-    "square": rowwise("x times x", flop=1, shape=same_shape(1), tile=of_parts(ACTIVATION, "square")),
+    "dequantize": pointwise("integers times their scales", flop=1, shape=same_shape(1), tile=_dequantize),
+    "add": pointwise("a + b", flop=1, shape=same_shape(2), tile=_add),
+    "mul": pointwise("a x b", flop=1, shape=same_shape(2), tile=of_parts(ACTIVATION, "mul")),
+    "silu_mul": pointwise("silu(gate) x up", flop=3, shape=same_shape(2), tile=of_parts(ACTIVATION, "silu_mul")),
+    "gelu": pointwise("GELU in its tanh form", flop=8, shape=same_shape(1), tile=of_parts(ACTIVATION, "gelu")),
+    "relu": pointwise("the larger of x and 0", flop=1, shape=same_shape(1), tile=of_parts(ACTIVATION, "relu")),
+    "square": pointwise("x times x", flop=1, shape=same_shape(1), tile=of_parts(ACTIVATION, "square")),
     "rope": rowwise("turns pairs by the row's position", flop=3, shape=_rope_shape, tile=_rope, attributes=TURN),
 }

@@ -74,6 +74,11 @@ def rowwise(meaning: str, *, flop: int, exp: int = 0, **record: Any) -> OpKind:
     )  # fmt: skip
 
 
+def pointwise(meaning: str, **record: Any) -> OpKind:
+    """As rowwise, of a kind whose elements need that element of each input alone."""
+    return rowwise(meaning, pointwise=True, **record)
+
+
 def of_parts(module: str, kernel: str) -> Callable[[Operands, Box], np.ndarray]:
     """The tile of a kind without mixing: a kernel, imported when it is called, on the same part of every input."""
     return lambda x, box: getattr(import_module(module), kernel)(*(part(array, box) for array in x.inputs))

@@ -6,7 +6,7 @@ Knows what several mappers move alike. Does not know the order of ops.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -79,11 +79,8 @@ class OpBuilder(SectionBuilder):
         beside = memories_beside(self.design) if self.lying.places else ()
         self._flows = FLOWS + SPILL_FLOWS * sum(memory not in beside for memory, _ in self.lying.places)
 
-    def operands(self, op: Op, unit: str, *, passing: Collection[str] = ()) -> list[Operand]:
-        """What the op reads on the unit and must come there: stored tensors, then activations that lie elsewhere.
-
-        Without what is `passing` from ops that run beside it, whose names within the scope these are.
-        """
+    def operands(self, op: Op, unit: str) -> list[Operand]:
+        """What the op reads on the unit and must come there: stored tensors, then activations that lie elsewhere."""
         found = []
         for role, size in self.graph.loads(op).items():
             if way := way_in(self.design, unit, role, f"op '{op.name}'"):
@@ -91,12 +88,7 @@ class OpBuilder(SectionBuilder):
             else:
                 self.ideal[role] += size * len(self.scopes)
         tensors = self.graph.tensors
-
-        def coming(one: Op) -> Iterator[str]:
-            here = {one.name.removesuffix(name_within(one)) + name for name in passing}
-            return (name for name in one.inputs if not tensors[name].role.stored and name not in here)
-
-        return found + self.moved(op, unit, coming)
+        return found + self.moved(op, unit, lambda one: (n for n in one.inputs if not tensors[n].role.stored))
 
     def results(self, op: Op, unit: str) -> list[Operand]:
         """What the op makes on the unit and goes to another memory: activations, then new rows of a cache."""
@@ -238,11 +230,11 @@ class OpBuilder(SectionBuilder):
         self.stream(last, reader, places, takes=takes, token_bytes=largest, fifo=fifo, memory=lies_in)
         return name
 
-    def leave(self, op: Op, task: str, result: Operand, first: int, *, own: str = "") -> str:
+    def leave(self, op: Op, task: str, result: Operand, first: int) -> str:
         """Adds the way out of what the task makes for the op to the memory in which it lies; returns the call.
 
         Activations leave in each firing after the first `first`. Rows of a cache leave at once over one hop, else in as
-        few pieces as have room and overlap. `own` begins the names of queues that no other op uses.
+        few pieces as have room and overlap.
         """
         rows, firings = result.role is Role.CACHE, self.tasks[task].firings - first
         self.part = op.kind if rows else f"{result.role} store"
@@ -257,7 +249,7 @@ class OpBuilder(SectionBuilder):
             for run in ([(1, times)] if n == 1 else [(0, n - 1), (1, 1)] * times)
         ]  # fmt: skip
         name = f"store {name_within(op)}" if rows else f"store {name_within(op)} {result.role} in {result.way[0]}"
-        self._take(name, result, sizes, task, gives=sequence((0, first), *gives), flow=f"{own}{result.flow}")
+        self._take(name, result, sizes, task, gives=sequence((0, first), *gives))
         if rows:
             self._stores.update(dict.fromkeys(self._caches[op.name], name))
         return self.call(name)
@@ -277,7 +269,7 @@ class OpBuilder(SectionBuilder):
         return [store for store in stores if store]
 
     def _take(
-        self, name: str, result: Operand, sizes: Sequence[tuple[int, int]], producer: str, *, gives: Tokens, flow: str
+        self, name: str, result: Operand, sizes: Sequence[tuple[int, int]], producer: str, *, gives: Tokens
     ) -> None:
         """Adds the tasks that take pieces of what the producer makes out over the way, hop by hop."""
         largest, last, lies_in = max(size for size, _ in sizes), producer, ""
@@ -289,7 +281,7 @@ class OpBuilder(SectionBuilder):
             lies_in = lies_in or (hop if memory and hop != result.way[0] else "")
             self.stream(
                 last, passed, self.lying.queue_places, gives=gives if last == producer else 1, token_bytes=largest,
-                fifo="" if result.role is Role.CACHE else f"{flow} outward into {hop}", memory=lies_in,
+                fifo="" if result.role is Role.CACHE else f"{result.flow} outward into {hop}", memory=lies_in,
             )  # fmt: skip
             last, lies_in = passed, hop if memory else ""
 

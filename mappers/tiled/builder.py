@@ -58,10 +58,10 @@ class TiledBuilder(OpBuilder):
         OpBuilder.stream(self, producer, consumer, depth, **details)  # super() does not know a class with slots
         self._lives[self.streams[-1].name] = self._life
 
-    def leave(self, op: Op, task: str, result: Operand, first: int, *, own: str = "") -> str:
+    def leave(self, op: Op, task: str, result: Operand, first: int) -> str:
         """As OpBuilder.leave. Nothing but loads of a cache waits for its new rows, which leave beside later ops."""
         self._life = Life(self.turn, LAST if result.role is Role.CACHE else self.turn)
-        call = OpBuilder.leave(self, op, task, result, first, own=own)
+        call = OpBuilder.leave(self, op, task, result, first)
         self._life = Life(self.turn, self.turn)
         return call
 

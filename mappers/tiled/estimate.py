@@ -273,7 +273,7 @@ class Nests:
             return np.ones(len(self.tiles.sizes), dtype=bool)
         axes, once = self.tiles.asked.axes, self.tiles.trips.T == 1
         found = np.ones(len(self.tiles.sizes), dtype=bool)
-        permuted = [axes.index(axis) for axis in order if axis not in ("batch", self.tiles.asked.outer)]
+        permuted = [axes.index(axis) for axis in order if axis not in ("batch", *self.tiles.asked.outer)]
         for outer, inner in pairwise(permuted):
             found &= (~once[inner] | (once[outer] & (outer < inner))).astype(bool)
         return found

@@ -16,7 +16,7 @@ from dataflow.op import OP_KINDS
 from kernels.limits import LISTED, beyond
 from mappers.build.layers import Group, key_of, name_within
 from mappers.tiled.estimate import Estimates
-from mappers.tiled.fused import misfits_of_groups
+from mappers.tiled.fused_fit import misfits_of_groups
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS
 from mappers.tiled.product import Product

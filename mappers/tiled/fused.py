@@ -1,13 +1,14 @@
-"""Fused groups: ops that run together, some rows at a time, so that what passes between them is never there whole.
+"""Fused groups: ops that run together, a part of their rows and columns at a time, so that what passes between them is
+never there whole.
 
-Knows ops whose rows are independent: products by m, and ops of rows. Does not choose how many rows pass at a time.
+Knows ops whose rows are independent: products by m, and ops of rows. Columns are cut too where no op needs whole rows.
+Does not choose how large the parts are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from archsim.design.design import Design
@@ -15,30 +16,60 @@ from archsim.errors import MappingError
 from archsim.mapping import Mapping, OpMapping
 from archsim.units import Memory
 from archsim.units.unit import ceil_div
-from dataflow.errors import guess
 from dataflow.graph import Graph, Op
-from dataflow.op import OP_KINDS, Box, Work, computes
+from dataflow.op import OP_KINDS
 from dataflow.pattern import Pattern, repeating
 from dataflow.role import Role
-from mappers.build.layers import Group, key_of, name_within
-from mappers.build.op_builder import QUEUES, Operand
-from mappers.build.pieces import chunks
+from mappers.build.layers import Group, name_within
 from mappers.build.placement import path_of
 from mappers.tiled.builder import TiledBuilder, at_begins, at_ends
 from mappers.tiled.nest import Nest
-from mappers.tiled.operands import PRODUCTS, Moved
+from mappers.tiled.operands import PRODUCTS, ROWS_D, Moved
+from mappers.tiled.product import lies_in
 from mappers.tiled.turns import Turn, launches_of
 
 MOST_HALVINGS = 6  # finer than in 64 parts weights come again too often
+FEW_HALVINGS = 4  # of a tile that serves one of the products, along each axis
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a group is cut: rows at a time, columns or all of them, and which of the two loops is the outer one."""
+
+    rows: int
+    columns: int | None = None
+    columns_outside: bool = False
+
+    @property
+    def loops(self) -> tuple[str, ...]:
+        """The outer loops of a product in the group."""
+        if self.columns is None:
+            return ("m",)
+        return ("n", "m") if self.columns_outside else ("m", "n")
+
+    def tile(self) -> dict[str, int]:
+        """The extents of a product's tile that follow."""
+        return {"m": self.rows} if self.columns is None else {"m": self.rows, "n": self.columns}
+
+    def nest(self, op: Op) -> Nest:
+        """The loops over an op of rows."""
+        tile = {"rows": self.rows, "d": self.columns or op.work["d"]}
+        order = ("d", "rows") if self.columns_outside else ROWS_D
+        return Nest({axis: op.work[axis] for axis in ROWS_D}, tile, order)
+
+    def rounds(self, op: Op) -> int:
+        """How often the ops of the group take their turn; the same for each."""
+        rows, columns = shape_of(op) or (1, 1)
+        return ceil_div(rows, self.rows) * ceil_div(columns, self.columns or columns)
 
 
 class Member(NamedTuple):
-    """An op of a group on its unit; of a product how it is mapped and what moves, of another op no mapping."""
+    """An op of a group on its unit, what moves, and of a product how it is mapped."""
 
     op: Op
     unit: str
-    mapped: OpMapping | None
     moved: Sequence[Moved]
+    mapped: OpMapping | None = None
 
     @property
     def name(self) -> str:
@@ -46,16 +77,18 @@ class Member(NamedTuple):
         return name_within(self.op)
 
 
-class Rows(NamedTuple):
-    """How many rows pass a group of ops at a time."""
+class Together(NamedTuple):
+    """A group as it was cut, for people and for the mapping."""
 
     ops: tuple[str, ...]
-    at_once: int
-    total: int
+    cut: Cut
+    rounds: int
 
     def __str__(self) -> str:
         """As people read it."""
-        return f"fused: {', '.join(self.ops)}: {ceil_div(self.total, self.at_once)} x {self.at_once} rows"
+        cut = self.cut
+        across = "" if cut.columns is None else f" x {cut.columns} columns{' outside' if cut.columns_outside else ''}"
+        return f"fused: {', '.join(self.ops)}: {self.rounds:,} times {cut.rows} rows{across}"
 
 
 def groups_of(mapping: Mapping, ops: Sequence[Op]) -> dict[int, list[Op]]:
@@ -84,112 +117,76 @@ def passing_of(mapping: Mapping, graph: Graph, groups: Sequence[Group]) -> set[s
     return found
 
 
-def rows_of(op: Op) -> int | None:
-    """The independent rows of an op; None where it has none."""
+def shape_of(op: Op) -> tuple[int, int] | None:
+    """The independent rows of an op, and its columns; None where it has none."""
     kind = OP_KINDS[op.kind]
     if op.kind in PRODUCTS:
         batched = op.kind == "matmul" and op.work["batch"] > 1
-        return None if batched else op.work["m"]
-    return op.work["rows"] if kind.rows == ("rows",) and kind.elementwise else None
+        return None if batched else (op.work["m"], op.work["n"])
+    rowwise = kind.axes == ROWS_D and kind.elementwise and kind.tile is not None and op.kind != "embedding"
+    return (op.work["rows"], op.work["d"]) if rowwise else None
 
 
-def halves(total: int) -> list[int]:
-    """Rows at a time: all, half, a quarter and so on.
+def whole_rows(ops: Sequence[Op]) -> str:
+    """Why the columns of a group cannot be cut; empty where they can."""
+    made = {op.name for op in ops}
+    for op in ops:
+        if op.kind in PRODUCTS and made & {*op.inputs}:
+            return f"'{op.name}' sums over whole rows of what passes"
+        if op.kind not in PRODUCTS and not OP_KINDS[op.kind].pointwise:
+            return f"'{op.name}' is {op.kind}, which needs whole rows"
+    shapes = {shape[1]: op.name for op in ops if (shape := shape_of(op))}
+    return "" if len(shapes) == 1 else f"{' and '.join(map(repr, shapes.values()))} differ in columns"
+
+
+def cuts_of(
+    ops: Sequence[Op], *, rows: int | None, columns: int | None, outside: bool | None, tiles: Iterable[Cut]
+) -> list[Cut]:  # fmt: skip
+    """The cuts worth a look, with what is given: whole rows in halves, and the tiles of the products in halves.
+
+    `tiles` are cuts that would serve one of the products by itself.
+    """
+    total, _ = shape_of(ops[0]) or (1, 1)
+    if rows is not None or columns is not None or whole_rows(ops):
+        turns = (False,) if columns is None else (False, True) if outside is None else (outside,)
+        return [Cut(size, columns, out) for size in ([rows] if rows else halves(total)) for out in turns]
+    found = {Cut(size): None for size in halves(total)}
+    for one in tiles:
+        assert one.columns is not None
+        for down in halves(one.rows, FEW_HALVINGS):
+            for across in halves(one.columns, FEW_HALVINGS):
+                found[Cut(down, across, one.columns_outside)] = None
+    return [*found]
+
+
+def halves(total: int, times: int = MOST_HALVINGS) -> list[int]:
+    """All, half, a quarter and so on.
 
     >>> halves(20)
     [20, 10, 5, 3, 2, 1]
     """
-    return list(dict.fromkeys(ceil_div(total, 1 << times) for times in range(MOST_HALVINGS + 1)))
+    return list(dict.fromkeys(ceil_div(total, 1 << time) for time in range(times + 1)))
 
 
-def misfits_of_groups(mapping: Mapping, graph: Graph, groups: Sequence[Group]) -> Iterator[tuple[str, str]]:
-    """Paths of fused groups, and what is wrong there."""
-    names = [key_of(op, scopes) for ops, scopes in groups for op in ops]
-    every = [op for ops, _ in groups for op in ops]
-    for place, group in enumerate(mapping.fuse):
-        for i, key in enumerate(group.ops):
-            if not any(mapping.names(key, op) for op in every):
-                yield (
-                    f"fuse.{place}.ops.{i}",
-                    f"names no op of '{graph.name}'; {guess(key, names, otherwise='ops are')}",
-                )
-    taken: dict[str, int] = {}
-    for ops, _ in groups:
-        for place, members in groups_of(mapping, ops).items():
-            where = f"fuse.{place}"
-            if len(members) == 1:
-                yield where, f"'{members[0].name}' would run alone; name two ops at least that follow one another"
-            yield from ((where, told) for told in _apart(ops, members))
-            yield from _without_rows(where, mapping, place, members)
-            for op in members:
-                if taken.setdefault(op.name, place) != place:
-                    yield where, f"'{op.name}' is in fuse.{taken[op.name]} too; name it once"
-
-
-def _apart(ops: Sequence[Op], members: Sequence[Op]) -> Iterator[str]:
-    """Ops that stand between those of a group."""
-    named = [op.name for op in members]
-    first, last = (next(i for i, op in enumerate(ops) if op.name == name) for name in (named[0], named[-1]))
-    if between := [op.name for op in ops[first : last + 1] if op.name not in named]:
-        yield f"'{between[0]}' runs between '{named[0]}' and '{named[-1]}'; name it too, or fewer ops"
-
-
-def _without_rows(where: str, mapping: Mapping, place: int, members: Sequence[Op]) -> Iterator[tuple[str, str]]:
-    """Ops that share no outer extent with the others of their group."""
-    first, shared = members[0], "ops of a group share their outermost loop, over rows"
-    if alone := next((op for op in members if rows_of(op) is None), None):
-        yield where, f"'{alone.name}' is {alone.kind}, whose rows are not independent; {shared}"
-        return
-    for op in members[1:]:
-        if rows_of(op) != rows_of(first):
-            yield where, f"'{first.name}' has {rows_of(first)} rows, '{op.name}' {rows_of(op)}; {shared}"
-    rows, total = mapping.fuse[place].rows, rows_of(first) or 0
-    if rows is not None and rows > total:
-        yield f"{where}.rows", f"{rows} of {total} rows in '{first.name}'; expected at most that"
-    for op in members:
-        if op.kind in PRODUCTS:
-            yield from _turned_otherwise(mapping, op, place)
-
-
-def _turned_otherwise(mapping: Mapping, op: Op, place: int) -> Iterator[tuple[str, str]]:
-    """What the entry of a product says against its group."""
-    key = next((key for key in mapping.ops if mapping.names(key, op)), "")
-    entry, rows = mapping.entry(op), mapping.fuse[place].rows
-    outer = [axis for axis in entry.order or () if axis != "batch" and entry.tile.get(axis, 0) < op.work[axis]]
-    if outer and outer[0] != "m" and (rows is None or rows < op.work["m"]):
-        yield (
-            f"ops.{key}.order",
-            f"{outer[0]} turns outside m; ops of fuse.{place} share their outermost loop, over rows",
-        )
-    given = entry.tile.get("m", rows)
-    if given != rows:
-        turns = f"turns by {rows} rows" if rows else "chooses its rows"
-        yield f"ops.{key}.tile.m", f"{given}, and fuse.{place} {turns}; give rows: {given} there"
-
-
-def between(builder: TiledBuilder, members: Sequence[Member], rows: int, *, buffers: int) -> dict[str, int]:
-    """Bytes, by memory, of so many rows of all that passes between the members, and of what ops of rows move."""
+def between(builder: TiledBuilder, members: Sequence[Member], cut: Cut, *, buffers: int) -> dict[str, int]:
+    """Bytes, by memory, of all that passes between the members, and of what ops of rows move."""
     found: dict[str, int] = {}
-    lags, inside = lags_of(members, buffers), {member.name for member in members}
+    lags = lags_of(members, buffers)
     for member in members:
-        memory, whole = nearest(builder.design, member), rows_of(member.op) or 1
         if readers := [one for one in members if member.op.name in one.op.inputs]:
-            size = _places(lags, member, readers, buffers) * _bytes(builder.graph, member.op.name, rows, whole)
+            memory = nearest(builder.design, member)
+            size = _places(lags, member, readers, buffers) * _bytes(builder.graph, member.op, cut)
             found[memory] = found.get(memory, 0) + size
-        if member.op.kind in PRODUCTS:
-            continue
-        moved = builder.operands(member.op, member.unit, passing=inside) + builder.results(member.op, member.unit)
-        for one in moved:
-            size = one.size if _at_once(one) else ceil_div(one.size * rows, whole)
-            for hop in one.way[1:]:
-                found[hop] = found.get(hop, 0) + QUEUES * builder.lying.queue_places * size
+        for one in () if member.op.kind in PRODUCTS else member.moved:
+            memory, nest = lies_in(builder.design, one), cut.nest(member.op)
+            found[memory] = found.get(memory, 0) + one.places(nest, buffers) * one.largest(nest)
     return found
 
 
 def lags_of(members: Sequence[Member], buffers: int) -> dict[str, int]:
-    """How many rounds each member is behind the first ones: one more wherever rows go on to another unit.
+    """How many rounds each member is behind the first ones: one more wherever what passes goes on to another unit.
 
-    With one place for rows nothing runs ahead.
+    With one place for it nothing runs ahead.
     """
     found: dict[str, int] = {}
     units = {member.op.name: member.unit for member in members}
@@ -201,12 +198,14 @@ def lags_of(members: Sequence[Member], buffers: int) -> dict[str, int]:
 
 
 def _places(lags: dict[str, int], member: Member, readers: Sequence[Member], buffers: int) -> int:
-    """Places for the rows that a member makes: as many as lie between its turn and that of its last reader."""
+    """Places for what a member makes in a round: as many as lie between its turn and that of its last reader."""
     return max(buffers, *(lags[one.op.name] - lags[member.op.name] + 1 for one in readers))
 
 
-def _bytes(graph: Graph, name: str, rows: int, whole: int) -> int:
-    return ceil_div(graph.tensors[name].bytes * rows, whole)
+def _bytes(graph: Graph, op: Op, cut: Cut) -> int:
+    """Bytes of what an op makes in a round."""
+    _, columns = shape_of(op) or (1, 1)
+    return graph.tensors[op.name].format.bytes((cut.rows, cut.columns or columns))
 
 
 def nearest(design: Design, member: Member) -> str:
@@ -216,11 +215,11 @@ def nearest(design: Design, member: Member) -> str:
 
 
 def add_fused(
-    builder: TiledBuilder, members: Sequence[Member], rows: int, *, buffers: int, after: Sequence[str]
+    builder: TiledBuilder, members: Sequence[Member], cut: Cut, *, buffers: int, after: Sequence[str]
 ) -> list[str]:  # fmt: skip
-    """Adds the ops of a group, each `rows` rows at a time in its turn. Returns the calls to wait for.
+    """Adds the ops of a group, each for a part at a time in its turn. Returns the calls to wait for.
 
-    Rows that pass from one op to another lie on chip, in `buffers` places or as many as the turns need. Raises
+    What passes from one op to another lies on chip, in `buffers` places or as many as the turns need. Raises
     MappingError for units without a nearest memory in common.
     """
     near = {member.unit: nearest(builder.design, member) for member in members}
@@ -230,18 +229,30 @@ def add_fused(
             f"ops that run together pass rows through the memory nearest to their units; {told}",
             where=f"op '{members[0].op.name}'", ways_out=("one memory nearest to these units", "fuse: none"),
         )  # fmt: skip
-    done = [call for member in members for call in _add(builder, members, member, rows, after)]
-    lags = lags_of(members, buffers)
-    rounds = ceil_div(rows_of(members[0].op) or 1, rows)
+    done = [call for member in members for call in _add(builder, member, cut, buffers, after)]
+    lags, rounds = lags_of(members, buffers), cut.rounds(members[0].op)
     for member in members:
-        readers = [one for one in members if member.op.name in one.op.inputs]
-        if readers:
-            _join(builder, member, readers, rounds, rows, _places(lags, member, readers, buffers), near[member.unit])
-    turns = tuple(
-        Turn(one.name, lags[one.op.name], _firings(builder, one.name) // rounds) for one in members
-    )  # fmt: skip
-    builder.together.append(turns)
+        if readers := [one for one in members if member.op.name in one.op.inputs]:
+            places = _places(lags, member, readers, buffers)
+            _join(builder, member, readers, rounds, _bytes(builder.graph, member.op, cut), places, near[member.unit])
+    builder.together.append(
+        tuple(Turn(one.name, lags[one.op.name], _firings(builder, one.name) // rounds) for one in members)
+    )
     return done
+
+
+def _add(builder: TiledBuilder, member: Member, cut: Cut, buffers: int, after: Sequence[str]) -> list[str]:
+    """Adds one op, with what it reads from outside the group and what it makes for ops outside."""
+    op, one = member.op, member.mapped
+    if one is None:
+        nest, servers, results = cut.nest(op), 1, buffers
+    else:
+        nest = Nest({axis: op.work[axis] for axis in OP_KINDS[op.kind].axes}, one.tile, one.order)
+        servers, buffers, results = one.servers, one.buffers, one.results
+    return builder.tiled(
+        op, member.name, member.unit, member.moved, nest, servers=servers, buffers=buffers, results=results,
+        after=after, early=None,
+    )  # fmt: skip
 
 
 def _firings(builder: TiledBuilder, name: str) -> int:
@@ -249,90 +260,17 @@ def _firings(builder: TiledBuilder, name: str) -> int:
     return builder.tasks[name].firings - launches_of(builder.tasks[name])
 
 
-def _add(
-    builder: TiledBuilder, members: Sequence[Member], member: Member, rows: int, after: Sequence[str]
-) -> list[str]:  # fmt: skip
-    """Adds one op, with what it reads from outside the group and what it makes for ops outside."""
-    op, name, unit = member.op, member.name, member.unit
-    made = {one.op.name for one in members}
-    if member.mapped is not None:
-        one = member.mapped
-        nest = Nest({axis: op.work[axis] for axis in OP_KINDS[op.kind].axes}, one.tile, one.order)
-        moved = [each for each in member.moved if each.made or each.tensor not in made]
-        return builder.tiled(
-            op, name, unit, moved, nest, servers=one.servers, buffers=one.buffers, results=one.results, after=after,
-            early=None,
-        )  # fmt: skip
-    operands = builder.operands(op, unit, passing={one.name for one in members})
-    return _by_rows(builder, op, name, unit, operands, rows, after)
-
-
-def _by_rows(
-    builder: TiledBuilder, op: Op, name: str, unit: str, operands: Sequence[Operand], rows: int, after: Sequence[str]
-) -> list[str]:  # fmt: skip
-    """Adds an op of rows: what it reads of weights whole before the first rows, the rest as they pass."""
-    parts, whole = chunks(op.work["rows"], rows), op.work["rows"]
-    builder.part = op.kind
-    runs = [(_with_rows(op, size), n) for size, n in parts]
-    first = builder.compute(name, runs, after, unit=unit, op=name, tiles=_tiles(op, parts))
-    for operand in operands:
-        load = builder.load_name(name, operand, operands)
-        builder.part = builder.part_of_load(operand.role)
-        pieces = [(1, operand.size, 1)] if _at_once(operand) else _by_share(operand.size, parts, whole)
-        flow = f"{name} {operand.flow}"
-        builder.bring(load, operand.way, pieces, name, ahead=first, role=operand.role, flow=flow)
-        builder.call(load, [*after, *builder.stores_before(op, operand)])
-    results = [one for one in builder.results(op, unit) if one.size]
-    stores = [(one, builder.leave(op, name, one, first, own=f"{name} ")) for one in results]
-    return [name, *(store for one, store in stores if one.role is not Role.CACHE)]
-
-
-def _at_once(operand: Operand) -> bool:
-    """True for what every row needs whole."""
-    return operand.role.learned and not operand.role.gathered
-
-
-def _tiles(op: Op, parts: Sequence[tuple[int, int]]) -> tuple[Box, ...]:
-    """The tiles of an op in parts of its rows; none where the kind has no tiles, or computes nothing."""
-    kind = OP_KINDS[op.kind]
-    if kind.tile is None or not computes(op.work):
-        return ()
-    whole = tuple(range(0, op.work[axis], op.work[axis]) for axis in kind.axes[1:])
-    starts = accumulate((size * n for size, n in parts), initial=0)
-    along = [range(start, start + size * n, size) for start, (size, n) in zip(starts, parts, strict=False)]
-    return tuple((one, *whole) for one in along)
-
-
-def _with_rows(op: Op, rows: int) -> Work:
-    names = OP_KINDS[op.kind].extents
-    sizes = tuple(rows if name == "rows" else n for name, n in zip(names, op.work.extents, strict=True))
-    return replace(op.work, extents=sizes)
-
-
-def _by_share(size: int, parts: Sequence[tuple[int, int]], whole: int) -> list[tuple[int, int, int]]:
-    """Bytes in pieces by the rows of each part; the last piece takes what rounding leaves."""
-    pieces, left = [], size
-    for rows, n in parts:
-        each = size * rows // whole
-        pieces.append((1, each, n))
-        left -= each * n
-    if left:
-        (_, each, n), *_ = pieces[-1:]
-        pieces[-1:] = [(1, each, n - 1), (1, each + left, 1)]
-    return [piece for piece in pieces if piece[2] and piece[1]]
-
-
 def _join(
-    builder: TiledBuilder, member: Member, readers: Sequence[Member], rounds: int, rows: int, places: int, memory: str
+    builder: TiledBuilder, member: Member, readers: Sequence[Member], rounds: int, size: int, places: int, memory: str
 ) -> None:  # fmt: skip
-    """Joins an op with those that read its rows: in each round they begin when it has ended, and give a place back."""
+    """Joins an op with those that read what it makes: in each round they begin when it has ended, and free a place."""
 
     def tokens(task: str, at: Callable[[int, int, int], list[tuple[int, int]]]) -> Pattern[int]:
         """A token in each round, after the launches."""
         launches = launches_of(builder.tasks[task])
         return repeating((0, launches), *at(1, _firings(builder, task) // rounds, rounds))
 
-    name, size = member.name, _bytes(builder.graph, member.op.name, rows, rows_of(member.op) or 1)
+    name = member.name
     first, *others = (one.name for one in readers)
     stream = f"{name} > {first} rows"
     builder.stream(
@@ -341,7 +279,7 @@ def _join(
     )  # fmt: skip
     for other in others:
         builder.also(stream, other, tokens(other, at_begins))
-    # A place is taken from the first firing that makes its rows to the last one that reads them.
+    # A place is taken from the first firing that makes a part to the last one that reads it.
     for reader in (first, *others):
         builder.stream(
             reader, name, places, gives=tokens(reader, at_ends), takes=tokens(name, at_begins), initial=places,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Mapping as Entries
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar
@@ -28,7 +29,8 @@ from mappers.tiled.attention import add_attention, in_passes, told_of_attention
 from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.estimate import Choice, Costs, Estimates
 from mappers.tiled.fit import nest_of, refuse_misfits, refuse_tile_beyond_memory
-from mappers.tiled.fused import Member, Rows, add_fused, between, groups_of, halves, passing_of, rows_of
+from mappers.tiled.fused import Cut, Member, Together, add_fused, between, cuts_of, groups_of, passing_of, whole_rows
+from mappers.tiled.fused_fit import refuse_group_beyond_memory
 from mappers.tiled.gang import servers_of
 from mappers.tiled.loops import Planned, lines_of, tiling_of
 from mappers.tiled.nest import Nest
@@ -90,7 +92,8 @@ class Tiled(Mapper):
         refuse_misfits(planner.given, graph, design, groups)
         stored, passed = stored_by_home(graph, design, groups, unit_of=planner.unit_named)
         check_capacity(held(stored), design, graph)
-        mapped: dict[int, tuple[dict[str, Planned], dict[int, Rows], Lying]] = {}  # by the schedule that was made so
+        # By the schedule that was made so.
+        mapped: dict[int, tuple[dict[str, Planned], dict[int, Together], Lying]] = {}
 
         def made(lying: Lying) -> Made:
             sections, ideal, estimated, least = [], Counter[str](), 0, 0
@@ -117,8 +120,8 @@ class Tiled(Mapper):
         )
         planned, together, lying = mapped[id(schedule)]
         chosen = planner.given.completed(
-            {key: one.mapping for key, one in planned.items()}, {i: rows.at_once for i, rows in together.items()},
-            lying.room,
+            {key: one.mapping for key, one in planned.items()},
+            {place: _said_of_cut(one.cut) for place, one in together.items()}, lying.room,
         )  # fmt: skip
         tilings = tuple(tiling_of(key, one) for key, one in planned.items())
         return replace(schedule, options={**self.options(), "mapping": chosen}, tilings=tilings)
@@ -132,7 +135,7 @@ class _Planner:
     graph: Graph
     design: Design
     planned: dict[str, Planned] = field(default_factory=dict)
-    together: dict[int, Rows] = field(default_factory=dict)  # by the place of a fused group
+    together: dict[int, Together] = field(default_factory=dict)  # by the place of a fused group
     known: dict[object, Choice | None] = field(default_factory=dict)
     searches: dict[object, Search] = field(default_factory=dict)
     costs: Costs = field(init=False)
@@ -185,53 +188,53 @@ class _Planner:
         return builder.section("layers" if len(builder.scopes) > 1 else ops[0].name)
 
     def _fused(self, builder: TiledBuilder, place: int, ops: Sequence[Op], *, after: Sequence[str]) -> list[str]:
-        """Adds the ops of a group with as many rows at a time as are given, or as are estimated to take least."""
-        total, given = rows_of(ops[0]) or 1, self.given.fuse[place].rows
-        plans, refusals = list[tuple[int, int, list[Product | Member], list[Choice]]](), list[MappingError]()
-        for rows in (given,) if given else halves(total):
+        """Adds the ops of a group, cut as is given or as is estimated to take least."""
+        plans, refusals = list[tuple[int, int, Cut, list[tuple[Product, Choice]]]](), list[MappingError]()
+        members = [self._member(builder, op, {one.name for one in ops}) for op in ops]
+        products = {one.op.name: self._product(builder, one) for one in members if one.op.kind in PRODUCTS}
+        others = sum(self.design.units[one.unit].cycles(one.op.work) for one in members if one.op.name not in products)
+        for cut in self._cuts(builder, place, ops, products.values()):
+            taken = between(builder, members, cut, buffers=self.given.buffers)
+            asked = [_cut_alike(one, cut, taken, len(products)) for one in products.values()]
             try:
-                members = self._members(builder, ops, rows)
-                choices = [self._choice(builder, one) for one in members if isinstance(one, Product)]
+                refuse_group_beyond_memory(builder, ops, cut, taken)
+                chosen = [(one, self._choice(builder, one)) for one in asked]
             except MappingError as refusal:
                 refusals.append(refusal)
                 continue
-            others = sum(self.design.units[one.unit].cycles(one.op.work) for one in members if isinstance(one, Member))
-            # Other ops run beside the products, but for their first rows.
-            cycles = sum(one.cycles for one in choices) + others * rows // total
-            plans.append((cycles, rows, members, choices))
+            # Other ops run beside the products, but for their first part.
+            cycles = sum(choice.cycles for _, choice in chosen) + others // cut.rounds(ops[0])
+            plans.append((cycles, sum(choice.bytes for _, choice in chosen), cut, chosen))
         if not plans:
             raise refusals[-1]
-        cycles, rows, members, choices = min(plans, key=lambda plan: plan[0])
-        left = iter(choices)
-        whole = [
-            Member(one.op, one.unit, self._recorded(builder, one, next(left)), one.moved)
-            if isinstance(one, Product) else one
-            for one in members
-        ]  # fmt: skip
-        self.together[place] = Rows(tuple(op.name for op in ops), rows, total)
-        return add_fused(builder, whole, rows, buffers=self.given.buffers, after=after)
+        first, then = (1, 0) if self.given.cost == "bytes" else (0, 1)
+        *_, cut, chosen = min(plans, key=lambda plan: (plan[first], plan[then]))
+        mapped = {one.op.name: self._recorded(builder, one, choice) for one, choice in chosen}
+        self.together[place] = Together(tuple(op.name for op in ops), cut, cut.rounds(ops[0]))
+        whole = [one._replace(mapped=mapped.get(one.op.name)) for one in members]
+        return add_fused(builder, whole, cut, buffers=self.given.buffers, after=after)
 
-    def _members(self, builder: TiledBuilder, ops: Sequence[Op], rows: int) -> list[Product | Member]:
-        """The ops of a group: products that ask for tiles of so many rows, in their share of the room, and others."""
-        found: list[Product | Member] = []
-        for op in ops:
-            unit = self.unit_named(op) or builder.unit_for(op.kind, f"op '{op.name}'", op)
-            if op.kind in PRODUCTS:
-                here = {one.name for one in ops}
-                moved = [one for one in moved_by(builder, op, unit) if one.made or one.tensor not in here]
-                asked = self._asked(builder, op, unit, moved)
-                tile = {**asked.tile, "m": min(rows, op.work["m"])}
-                found.append(replace(asked, ahead=False, tile=tile, outer="m"))
-            else:
-                found.append(Member(op, unit, None, ()))
-        plain = [Member(one.op, one.unit, None, ()) for one in found]
-        taken = between(builder, plain, rows, buffers=self.given.buffers)
-        share = max(1, sum(isinstance(one, Product) for one in found))
-        return [
-            replace(one, room={name: max(0, size - taken.get(name, 0)) // share for name, size in one.room.items()})
-            if isinstance(one, Product) else one
-            for one in found
-        ]  # fmt: skip
+    def _member(self, builder: TiledBuilder, op: Op, beside: Collection[str]) -> Member:
+        """An op of a group, with what moves but what ops `beside` it make."""
+        unit = self.unit_named(op) or builder.unit_for(op.kind, f"op '{op.name}'", op)
+        return Member(op, unit, [one for one in moved_by(builder, op, unit) if one.made or one.tensor not in beside])
+
+    def _product(self, builder: TiledBuilder, member: Member) -> Product:
+        return replace(self._asked(builder, member.op, member.unit, member.moved), ahead=False)
+
+    def _cuts(self, builder: TiledBuilder, place: int, ops: Sequence[Op], products: Iterable[Product]) -> list[Cut]:
+        """How the group may be cut: as is given, else as would serve each of its products, and in smaller parts."""
+        group, tiles = self.given.fuse[place], list[Cut]()
+        orders = [one.order for one in products if one.order]
+        outside = orders[0].index("n") < orders[0].index("m") if orders else None
+        for one in products if group.rows is None and group.columns is None and not whole_rows(ops) else ():
+            for outer in (("m", "n"), ("n", "m")):
+                try:
+                    tile = self._choice(builder, replace(one, outer=outer)).nest.tile
+                except MappingError:  # not even the smallest tile fits
+                    continue
+                tiles.append(Cut(tile["m"], tile["n"], outer[0] == "n"))
+        return cuts_of(ops, rows=group.rows, columns=group.columns, outside=outside, tiles=tiles)
 
     def _asked(self, builder: TiledBuilder, op: Op, unit: str, moved: Sequence[Moved]) -> Product:
         """A product with what the mapping says of it."""
@@ -262,14 +265,15 @@ class _Planner:
     def _recorded(self, builder: TiledBuilder, asked: Product, choice: Choice) -> OpMapping:
         """The mapping of a product for which this was chosen; it is kept, for the plan and the report."""
         op, said, estimates = asked.op, self.given.entry(asked.op), self._search(builder, asked).estimates
+        chosen = replace(choice.nest, order=asked.order or choice.nest.order)  # also of loops that turn once
         one = OpMapping(
-            asked.unit, asked.servers, choice.nest.tile, choice.nest.order, asked.buffers, choice.results,
+            asked.unit, asked.servers, chosen.tile, chosen.order, asked.buffers, choice.results,
             said.ahead or self.given.ahead,
         )  # fmt: skip
         builder.estimated += choice.cycles
         builder.least += estimates.least()
         # Of a short nest the estimate too, not the run by which it was chosen: given again, it is told alike.
-        nest, cycles, bytes_, _ = estimates.of(choice.nest, choice.results)
+        nest, cycles, bytes_, _ = estimates.of(chosen, choice.results)
         key = key_of(op, builder.scopes)
         self.planned[key] = Planned(op, len(builder.scopes), one, nest, asked.moved, cycles, bytes_)
         return one
@@ -299,6 +303,18 @@ class _Planner:
             results=results, after=(), early=(),
         )  # fmt: skip
         return run(flatten(alone.section(asked.op.name), self.design)).cycles
+
+
+def _cut_alike(asked: Product, cut: Cut, taken: Entries[str, int], products: int) -> Product:
+    """A product as one of so many of a group that is cut so, in its share of the room that others leave."""
+    tile = {axis: min(size, asked.extents[axis]) for axis, size in cut.tile().items()}
+    room = {name: max(0, size - taken.get(name, 0)) // products for name, size in asked.room.items()}
+    return replace(asked, tile={**asked.tile, **tile}, outer=cut.loops, room=room)
+
+
+def _said_of_cut(cut: Cut) -> dict[str, int]:
+    """As a mapping has it."""
+    return {"rows": cut.rows} if cut.columns is None else {"rows": cut.rows, "columns": cut.columns}
 
 
 def _kind(asked: Product) -> object:

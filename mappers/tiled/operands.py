@@ -18,6 +18,7 @@ from mappers.tiled.nest import Nest, Sizes
 # The axes of the operands of a product: both factors, then what it makes.
 AXES = (("batch", "m", "k"), ("batch", "n", "k"), ("batch", "m", "n"))
 PRODUCTS = ("matmul", "ternary_matmul")
+ROWS_D = ("rows", "d")  # the axes of ops of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,14 @@ class Moved:
 
 
 def moved_by(builder: OpBuilder, op: Op, unit: str) -> list[Moved]:
-    """The operands of a product that come from a memory or go to one; what lies beside the unit does not move."""
+    """The operands of a product, or an op of rows, that come from a memory or go to one; others lie beside the unit."""
     return [*_read(builder, op, unit), *_made(builder, op, unit)]
 
 
-def axes_of(op: Op, place: int) -> tuple[str, ...]:
-    """The axes of the operand at this place of a product; one product alone has no batch."""
+def axes_of(op: Op, place: int, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """The axes of the operand at this place; one product alone has no batch, and what all rows need is a vector."""
+    if op.kind not in PRODUCTS:
+        return ROWS_D if len(shape) == len(ROWS_D) else ROWS_D[1:]
     batched = op.kind == "matmul" and op.work["batch"] > 1
     return AXES[place] if batched else AXES[place][1:]
 
@@ -80,17 +83,17 @@ def _read(builder: OpBuilder, op: Op, unit: str) -> Iterator[Moved]:
         else:
             way, part = _of_activation(builder, op, unit, (one.inputs[place] for one in _same(builder, op)))
         if way:
-            yield Moved(name, axes_of(op, place), tensor.format, way, tensor.role, made=False, part=part)
+            yield Moved(name, axes_of(op, place, tensor.shape), tensor.format, way, tensor.role, made=False, part=part)
 
 
 def _made(builder: OpBuilder, op: Op, unit: str) -> Iterator[Moved]:
     tensor = builder.graph.tensors[op.name]
     way, part = _of_activation(builder, op, unit, (one.name for one in _same(builder, op)))
     if way:
-        yield Moved(op.name, axes_of(op, 2), tensor.format, way, tensor.role, made=True, part=part)
+        yield Moved(op.name, axes_of(op, 2, tensor.shape), tensor.format, way, tensor.role, made=True, part=part)
     # New rows of a cache lie nowhere else.
     for rows in builder.rows(op, unit):
-        yield Moved(op.name, axes_of(op, 2), tensor.format, rows.way, rows.role, made=True)
+        yield Moved(op.name, axes_of(op, 2, tensor.shape), tensor.format, rows.way, rows.role, made=True)
 
 
 def _same(builder: OpBuilder, op: Op) -> Iterator[Op]:

@@ -19,7 +19,7 @@ class Product:
 
     An operand has at most `buffers` places for tiles, what is made as many as one of `results`; weights that are loaded
     `ahead` have as many for the next op. `tile` has the extents of a tile that are given, and `order` the order of the
-    loops if it is; the others are chosen. The loop over `outer`, if any, stands outside the others.
+    loops if it is; the others are chosen. The loops over `outer`, if any, stand outside the others, in this order.
     """
 
     op: Op
@@ -33,7 +33,7 @@ class Product:
     ahead: bool
     tile: Mapping[str, int] = field(default_factory=dict)
     order: tuple[str, ...] | None = None
-    outer: str = ""
+    outer: tuple[str, ...] = ()
 
     @cached_property
     def axes(self) -> tuple[str, ...]:

@@ -60,6 +60,8 @@ class Search:
             rows = rows[nests.bytes[rows] == nests.bytes[rows].min()]
             return min(nests.choices(rows, nests.cycles(rows)), key=_rank)
         rows, cycles = _near(nests, rows)
+        if self.asked.outer:  # beside others a run by itself says no more than the estimate
+            return nests.choices(rows[:1], cycles[:1])[0]
         starts = {tuple(one.nest.tile.values()): one for one in nests.choices(rows[:MOST_STARTS], cycles[:MOST_STARTS])}
         short, long = np.flatnonzero(nests.steps[rows] <= SHORT)[:MOST_RUNS], _long(nests, rows, cycles)
         found = [one for some in (short, long) for one in nests.choices(rows[some], cycles[some])]
@@ -118,7 +120,7 @@ class Search:
         """Each of these tiles in all orders of loops."""
         axes, given = self.asked.axes, self.asked.order
         # Members of a batch share nothing, so their loop is the outermost.
-        outer = tuple(axis for axis in axes if axis in ("batch", self.asked.outer))
+        outer = (*(axis for axis in axes if axis == "batch"), *self.asked.outer)
         orders = [(*outer, *order) for order in permutations([axis for axis in axes if axis not in outer])]
         return Nests(Tiles(self.estimates, tiles), [given] if given else orders)
 

@@ -23,7 +23,7 @@ clock: 1 MHz
 mapping: {order: time}
 units:
   mm:   {kind: matmul_array, macs_per_cycle: MACS}
-  vec:  {kind: vector, ops: [relu, add], lanes: 1}
+  vec:  {kind: vector, ops: [relu, add, mul], lanes: 1}
   sram: {kind: memory, capacity: SRAM, bandwidth: 1 MB/cycle}
   dram: {kind: memory, capacity: 1 GiB, bandwidth: 1 MB/cycle}
 paths: PATHS
@@ -171,7 +171,62 @@ def test_a_group_of_each_layer():
     assert not text or "fused" in text
 
 
+def gated(rows: int = ROWS) -> Graph:
+    """Two products of one input, and what is made of both: no op needs whole rows."""
+    bf16, graph = FORMATS["bf16"], Graph("gated")
+    graph.add_tensor(Tensor("x", (rows, WIDE), bf16, "input"))
+    for name in ("up", "gate"):
+        graph.add_tensor(Tensor(f"{name}.w", (INNER, WIDE), bf16, "weight"))
+        graph.add(name, "matmul", ("x", f"{name}.w"), format=bf16)
+    graph.add("act", "relu", ("gate",), format=bf16)
+    graph.add("out", "mul", ("act", "up"), format=bf16)
+    return graph
+
+
+GATED = ("up", "gate", "act", "out")
+
+
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize(("rows", "columns"), [(32, 16), (96, 5), (7, 48), (40, 20)])
+def test_columns_are_cut_too_where_no_op_needs_whole_rows(rows, columns, outside):
+    """Bytes by hand: x comes again for each part of the columns outside, weights for each part of the rows outside."""
+    group, graph = {"ops": list(GATED), "rows": rows, "columns": columns}, gated()
+    order = ["batch", *(("n", "m") if outside else ("m", "n")), "k"]
+    own = npu().with_({"mapping.fuse": [group]})
+    mapping = own.own_mapping("gated").with_({f"ops.{name}.order": order for name in ("up", "gate")} | {
+        f"ops.{name}.tile.k": WIDE for name in ("up", "gate")})  # fmt: skip
+    schedule = mappers.lower(graph, own, mapping=mapping)
+    report = archsim.simulate(schedule, own)
+    down, across = ceil(ROWS / rows), ceil(INNER / columns)
+    moved = report.traffic["dram"]
+    assert moved["read", "input"] == 2 * ROWS * WIDE * 2 * (across if outside and down > 1 else 1)
+    assert moved["read", "weight"] == 2 * INNER * WIDE * 2 * (down if not outside and across > 1 else 1)
+    assert moved["written", "activation"] == ROWS * INNER * 2
+    assert ("read", "activation") not in moved
+    again = mappers.lower(graph, npu(), mapping=mappers.plan(graph, own, mapping=mapping))
+    assert again.sections == schedule.sections
+    assert report.cycles == archsim.simulate(schedule, own, engine="simpy").cycles
+    [section] = schedule.sections
+    [passes] = [s for s in section.streams if s.name == "act > out rows"]
+    assert (passes.bytes_per_token, passes.memory) == (rows * columns * 2, "sram")
+
+
+def test_a_group_without_rows_may_cut_columns_where_that_takes_less():
+    graph, small = gated(768), npu(sram="24 KiB")
+    [chosen] = mappers.plan(graph, fused(small, None, GATED)).fuse
+    assert chosen.columns is not None
+    cycles = mappers.run(fused(small, None, GATED), graph).cycles
+    assert cycles < mappers.run(small, graph).cycles
+    for rows in (768, 384, 192, 96, 48, 24, 12):
+        try:
+            assert cycles <= 1.02 * mappers.run(fused(small, rows, GATED), graph).cycles
+        except MappingError:  # so many whole rows have no room
+            assert rows > 24
+
+
 REFUSED = {
+    "fuse.0.columns: 'down' sums over whole rows of what passes; leave columns out": ("act", "down"),
+    "fuse.0.columns: 64 of 48 columns in 'up'; expected at most that": ("up", "act"),
     "fuse.0: 'up' has 96 rows, 'other' 7; ops of a group share their outermost loop": (*OPS, "other"),
     "fuse.0: 'act' runs between 'up' and 'down'; name it too, or fewer ops": ("up", "down"),
     "fuse.0: 'act' would run alone": ("act",),
@@ -196,6 +251,8 @@ def test_a_group_that_cannot_run_together_is_refused(told):
         more["ops.up.tile.m"] = 32
     design = fused(npu(), rows, REFUSED[told])
     mapping = design.own_mapping("chain").with_(more) if more else None
+    if "columns" in told:
+        design = design.with_({"mapping.fuse": [{"ops": list(REFUSED[told]), "rows": rows, "columns": 64}]})
     if "fuse.1" in told:
         design = design.with_({"mapping.fuse": [{"ops": ["up", "act"]}, {"ops": ["act", "down"]}]})
     with pytest.raises(MappingError) as refused:

@@ -1,0 +1,99 @@
+"""Whether the fused groups of a mapping can run together on a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Entries
+
+from archsim.errors import MappingError
+from archsim.mapping import Mapping
+from dataflow.errors import guess
+from dataflow.graph import Graph, Op
+from mappers.build.layers import Group, key_of
+from mappers.tiled.builder import TiledBuilder
+from mappers.tiled.fused import Cut, groups_of, shape_of, whole_rows
+from mappers.tiled.operands import PRODUCTS
+
+Misfits = Iterator[tuple[str, str]]  # paths in the mapping, and what is wrong there
+SHARED = "ops of a group share their outermost loop, over rows"
+
+
+def misfits_of_groups(mapping: Mapping, graph: Graph, groups: Sequence[Group]) -> Misfits:
+    """Paths of fused groups, and what is wrong there."""
+    names = [key_of(op, scopes) for ops, scopes in groups for op in ops]
+    every = [op for ops, _ in groups for op in ops]
+    for place, group in enumerate(mapping.fuse):
+        for i, key in enumerate(group.ops):
+            if not any(mapping.names(key, op) for op in every):
+                hint = guess(key, names, otherwise="ops are")
+                yield f"fuse.{place}.ops.{i}", f"names no op of '{graph.name}'; {hint}"
+    taken: dict[str, int] = {}
+    for ops, _ in groups:
+        for place, members in groups_of(mapping, ops).items():
+            where = f"fuse.{place}"
+            if len(members) == 1:
+                yield where, f"'{members[0].name}' would run alone; name two ops at least that follow one another"
+            yield from ((where, told) for told in _apart(ops, members))
+            yield from _unlike(where, mapping, place, members)
+            for op in members:
+                if taken.setdefault(op.name, place) != place:
+                    yield where, f"'{op.name}' is in fuse.{taken[op.name]} too; name it once"
+
+
+def refuse_group_beyond_memory(builder: TiledBuilder, ops: Sequence[Op], cut: Cut, taken: Entries[str, int]) -> None:
+    """Raises MappingError where what passes between the ops of a group has no room in a memory."""
+    for memory, demand in taken.items():
+        if memory and demand > (room := builder.room_for_tiles(memory)):
+            columns = "" if cut.columns is None else f" and {cut.columns} columns"
+            raise MappingError(
+                f"{cut.rows} rows{columns} of what passes between the ops of a group have no room",
+                where=f"op '{ops[0].name}'", resource=f"room in '{memory}'", demand=demand, capacity=room,
+                dimension="bytes", ways_out=("fewer rows", "fewer buffers", "a larger capacity"),
+            )  # fmt: skip
+
+
+def _apart(ops: Sequence[Op], members: Sequence[Op]) -> Iterator[str]:
+    """Ops that stand between those of a group."""
+    named = [op.name for op in members]
+    first, last = (next(i for i, op in enumerate(ops) if op.name == name) for name in (named[0], named[-1]))
+    if between := [op.name for op in ops[first : last + 1] if op.name not in named]:
+        yield f"'{between[0]}' runs between '{named[0]}' and '{named[-1]}'; name it too, or fewer ops"
+
+
+def _unlike(where: str, mapping: Mapping, place: int, members: Sequence[Op]) -> Misfits:
+    """Ops that share no outer extent with the others of their group, and sizes beyond it."""
+    shapes = {op.name: shape_of(op) for op in members}
+    if alone := next((op for op in members if shapes[op.name] is None), None):
+        yield where, f"'{alone.name}' is {alone.kind}, whose rows are not independent; {SHARED}"
+        return
+    (first, (total, width)), *others = ((name, shape) for name, shape in shapes.items() if shape)
+    for name, (rows, _) in others:
+        if rows != total:
+            yield where, f"'{first}' has {total} rows, '{name}' {rows}; {SHARED}"
+    group = mapping.fuse[place]
+    if group.rows is not None and group.rows > total:
+        yield f"{where}.rows", f"{group.rows} of {total} rows in '{first}'; expected at most that"
+    if group.columns is not None and (why := whole_rows(members)):
+        yield f"{where}.columns", f"{why}; leave columns out"
+    elif group.columns is not None and group.columns > width:
+        yield f"{where}.columns", f"{group.columns} of {width} columns in '{first}'; expected at most that"
+    for op in members:
+        if op.kind in PRODUCTS:
+            yield from _turned_otherwise(mapping, op, place)
+
+
+def _turned_otherwise(mapping: Mapping, op: Op, place: int) -> Misfits:
+    """What the entry of a product says against its group."""
+    key = next((key for key in mapping.ops if mapping.names(key, op)), "")
+    entry, group = mapping.entry(op), mapping.fuse[place]
+    shared = {"m": ("rows", group.rows), "n": ("columns", group.columns)}
+    whole = {axis: op.work[axis] for axis in ("m", "k", "n")}
+    outer = [axis for axis in entry.order or () if axis in whole and entry.tile.get(axis, whole[axis]) < whole[axis]]
+    own = [axis for axis in outer if axis not in shared or (axis == "n" and group.columns is None)]
+    if own and "m" in outer[outer.index(own[0]) :]:
+        yield f"ops.{key}.order", f"{own[0]} turns outside m; {SHARED.replace('a group', f'fuse.{place}')}"
+    for axis, (what, size) in shared.items():
+        given = entry.tile.get(axis, size)
+        if given != size and not (axis == "n" and size is None):
+            turns = f"turns by {size} {what}" if size else f"chooses its {what}"
+            yield f"ops.{key}.tile.{axis}", f"{given}, and fuse.{place} {turns}; give {what}: {given} there"
