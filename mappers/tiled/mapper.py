@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from collections.abc import Mapping as Entries
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from archsim.design.design import Design
-from archsim.engine import run
-from archsim.engine.flat import flatten
 from archsim.errors import MappingError
-from archsim.mapping import Mapping, OpMapping
+from archsim.mapping import Mapping
 from archsim.run.capacity import held
 from archsim.units import Array, TableLookup
 from archsim.units.memory import Carrier
-from dataflow.graph import Graph, Op
+from dataflow.graph import Graph
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
 from mappers.build.checks import check_capacity, check_no_fifos
-from mappers.build.layers import key_of, layers_of, name_within
+from mappers.build.layers import layers_of
 from mappers.build.lying import Lying, Made, stored_by_home, told_of_activations, with_room
-from mappers.build.op_builder import IDEAL, Ahead
+from mappers.build.op_builder import IDEAL
 from mappers.mapper import Mapper, option
-from mappers.tiled.attention import add_attention, in_passes, told_of_attention
+from mappers.tiled.attention import told_of_attention
 from mappers.tiled.builder import TiledBuilder
-from mappers.tiled.estimate import Choice, Costs, Estimates
-from mappers.tiled.fit import nest_of, refuse_misfits, refuse_tile_beyond_memory
-from mappers.tiled.fused import Cut, Member, Together, add_fused, between, cuts_of, groups_of, passing_of, whole_rows
-from mappers.tiled.fused_fit import refuse_group_beyond_memory
-from mappers.tiled.gang import servers_of
+from mappers.tiled.fit import refuse_misfits
+from mappers.tiled.fused import Cut, Together, passing_of
 from mappers.tiled.loops import Planned, lines_of, tiling_of
-from mappers.tiled.nest import Nest
-from mappers.tiled.operands import PRODUCTS, Moved, moved_by, told_of_parts
-from mappers.tiled.others import add_op
-from mappers.tiled.product import Product, lies_in
-from mappers.tiled.search import Search
+from mappers.tiled.operands import told_of_parts
+from mappers.tiled.planner import Planner
 
 TOLD_OF_FUSED = ("rows that pass between fused ops are used in place: the rates of the units cover their bytes",)
 
@@ -60,8 +50,8 @@ class Tiled(Mapper):
         """The schedule; its option `mapping` is the one in force, with all that was chosen."""
         return self._lowered(self._planner(graph, design))
 
-    def _planner(self, graph: Graph, design: Design) -> _Planner:
-        return _Planner(self.mapping or design.own_mapping(graph.name), graph, design)
+    def _planner(self, graph: Graph, design: Design) -> Planner:
+        return Planner(self.mapping or design.own_mapping(graph.name), graph, design)
 
     def step(self, previous: Schedule, graph: Graph, design: Design) -> Schedule:
         """As Mapper.step; where the pieces of this context do not fit the room as it is shared, that is chosen anew."""
@@ -85,7 +75,7 @@ class Tiled(Mapper):
         lines = [line for key, planned in planner.planned.items() for line in lines_of(key, planned)]
         return [*map(str, planner.together.values()), *lines]
 
-    def _lowered(self, planner: _Planner) -> Schedule:
+    def _lowered(self, planner: Planner) -> Schedule:
         graph, design = planner.graph, planner.design
         _check_design(design)
         groups = layers_of(graph.ops.values())
@@ -127,201 +117,9 @@ class Tiled(Mapper):
         return replace(schedule, options={**self.options(), "mapping": chosen}, tilings=tilings)
 
 
-@dataclass(slots=True)
-class _Planner:
-    """Chooses how the ops of a graph are mapped, and builds its sections."""
-
-    given: Mapping
-    graph: Graph
-    design: Design
-    planned: dict[str, Planned] = field(default_factory=dict)
-    together: dict[int, Together] = field(default_factory=dict)  # by the place of a fused group
-    known: dict[object, Choice | None] = field(default_factory=dict)
-    searches: dict[object, Search] = field(default_factory=dict)
-    costs: Costs = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.costs = Costs(self.design)
-
-    def unit_named(self, op: Op) -> str:
-        """The unit that the mapping names for an op; empty where it names none."""
-        return self.given.entry(op).unit or ""
-
-    def section(self, builder: TiledBuilder, ops: Sequence[Op]) -> Section:
-        """The section of these ops."""
-        previous: list[str] = []  # the op before this one
-        before_previous: list[str] = []
-        # Of a section with the weights of one op none is loaded beside another.
-        several = sum(op.kind in PRODUCTS for op in ops) > 1
-        groups = groups_of(self.given, ops)
-        first = {members[0].name: place for place, members in groups.items()}
-        within = {op.name for members in groups.values() for op in members}
-        turn = 0
-        for op in ops:
-            name = name_within(op)
-            if op.name not in within or op.name in first:
-                builder.begin(turn)
-                turn += 1
-            if op.name in within:
-                if op.name in first:
-                    place = first[op.name]
-                    before_previous, previous = previous, self._fused(builder, place, groups[place], after=previous)
-                continue
-            if op.kind == "attention" and in_passes(self.design):
-                before_previous, previous = previous, add_attention(builder, op, name, after=previous)
-                continue
-            unit = self.unit_named(op) or builder.unit_for(op.kind, f"op '{op.name}'", op)
-            if op.kind in PRODUCTS:
-                moved = moved_by(builder, op, unit)
-                asked = self._asked(builder, op, unit, moved)
-                mapped = self._mapped(builder, replace(asked, ahead=asked.ahead and several))
-                early = before_previous if mapped.ahead == "next_op" else None
-                done = builder.tiled(
-                    op, name, unit, moved, nest_of(op, mapped), servers=mapped.servers, buffers=mapped.buffers,
-                    results=mapped.results, after=previous, early=early,
-                )  # fmt: skip
-            else:
-                operands, results = builder.operands(op, unit), builder.results(op, unit)
-                ahead = Ahead("weights", previous)
-                done = add_op(builder, op, name, unit, operands, results, after=previous, ahead=ahead)
-            before_previous, previous = previous, done
-        return builder.section("layers" if len(builder.scopes) > 1 else ops[0].name)
-
-    def _fused(self, builder: TiledBuilder, place: int, ops: Sequence[Op], *, after: Sequence[str]) -> list[str]:
-        """Adds the ops of a group, cut as is given or as is estimated to take least."""
-        plans, refusals = list[tuple[int, int, Cut, list[tuple[Product, Choice]]]](), list[MappingError]()
-        members = [self._member(builder, op, {one.name for one in ops}) for op in ops]
-        products = {one.op.name: self._product(builder, one) for one in members if one.op.kind in PRODUCTS}
-        others = sum(self.design.units[one.unit].cycles(one.op.work) for one in members if one.op.name not in products)
-        for cut in self._cuts(builder, place, ops, products.values()):
-            taken = between(builder, members, cut, buffers=self.given.buffers)
-            asked = [_cut_alike(one, cut, taken, len(products)) for one in products.values()]
-            try:
-                refuse_group_beyond_memory(builder, ops, cut, taken)
-                chosen = [(one, self._choice(builder, one)) for one in asked]
-            except MappingError as refusal:
-                refusals.append(refusal)
-                continue
-            # Other ops run beside the products, but for their first part.
-            cycles = sum(choice.cycles for _, choice in chosen) + others // cut.rounds(ops[0])
-            plans.append((cycles, sum(choice.bytes for _, choice in chosen), cut, chosen))
-        if not plans:
-            raise refusals[-1]
-        first, then = (1, 0) if self.given.cost == "bytes" else (0, 1)
-        *_, cut, chosen = min(plans, key=lambda plan: (plan[first], plan[then]))
-        mapped = {one.op.name: self._recorded(builder, one, choice) for one, choice in chosen}
-        self.together[place] = Together(tuple(op.name for op in ops), cut, cut.rounds(ops[0]))
-        whole = [one._replace(mapped=mapped.get(one.op.name)) for one in members]
-        return add_fused(builder, whole, cut, buffers=self.given.buffers, after=after)
-
-    def _member(self, builder: TiledBuilder, op: Op, beside: Collection[str]) -> Member:
-        """An op of a group, with what moves but what ops `beside` it make."""
-        unit = self.unit_named(op) or builder.unit_for(op.kind, f"op '{op.name}'", op)
-        return Member(op, unit, [one for one in moved_by(builder, op, unit) if one.made or one.tensor not in beside])
-
-    def _product(self, builder: TiledBuilder, member: Member) -> Product:
-        return replace(self._asked(builder, member.op, member.unit, member.moved), ahead=False)
-
-    def _cuts(self, builder: TiledBuilder, place: int, ops: Sequence[Op], products: Iterable[Product]) -> list[Cut]:
-        """How the group may be cut: as is given, else as would serve each of its products, and in smaller parts."""
-        group, tiles = self.given.fuse[place], list[Cut]()
-        orders = [one.order for one in products if one.order]
-        outside = orders[0].index("n") < orders[0].index("m") if orders else None
-        for one in products if group.rows is None and group.columns is None and not whole_rows(ops) else ():
-            for outer in (("m", "n"), ("n", "m")):
-                try:
-                    tile = self._choice(builder, replace(one, outer=outer)).nest.tile
-                except MappingError:  # not even the smallest tile fits
-                    continue
-                tiles.append(Cut(tile["m"], tile["n"], outer[0] == "n"))
-        return cuts_of(ops, rows=group.rows, columns=group.columns, outside=outside, tiles=tiles)
-
-    def _asked(self, builder: TiledBuilder, op: Op, unit: str, moved: Sequence[Moved]) -> Product:
-        """A product with what the mapping says of it."""
-        memories = {memory for one in moved if (memory := lies_in(self.design, one))}
-        said = self.given.entry(op)
-        buffers, made = said.buffers or self.given.buffers, any(one.made for one in moved)
-        results = (said.results,) if said.results else tuple(dict.fromkeys((buffers, 1))) if made else (buffers,)
-        return Product(
-            op, self.design, unit, said.servers or servers_of(self.design.units[unit], op.work), moved,
-            {memory: builder.room_for_tiles(memory) for memory in memories}, buffers, results,
-            (said.ahead or self.given.ahead) == "next_op", self.given.tile_of(op), said.order,
-        )  # fmt: skip
-
-    def _mapped(self, builder: TiledBuilder, asked: Product) -> OpMapping:
-        """How a product is mapped: as the mapping says, and for the rest as is estimated to take least."""
-        return self._recorded(builder, asked, self._choice(builder, asked))
-
-    def _choice(self, builder: TiledBuilder, asked: Product) -> Choice:
-        search = self._search(builder, asked)
-        # Of one tile no loop turns.
-        if len(asked.tile) < len(asked.axes) or not (asked.order or asked.tile == asked.extents):
-            return self._best(search, asked)
-        nest = Nest(asked.extents, asked.tile, asked.order or asked.axes)
-        beside = asked.room if asked.outer else {memory: builder.room_beside(memory) for memory in asked.room}
-        refuse_tile_beyond_memory(replace(asked, room=beside, ahead=False), nest)
-        return search.estimates.of(nest, asked.results[0])
-
-    def _recorded(self, builder: TiledBuilder, asked: Product, choice: Choice) -> OpMapping:
-        """The mapping of a product for which this was chosen; it is kept, for the plan and the report."""
-        op, said, estimates = asked.op, self.given.entry(asked.op), self._search(builder, asked).estimates
-        chosen = replace(choice.nest, order=asked.order or choice.nest.order)  # also of loops that turn once
-        one = OpMapping(
-            asked.unit, asked.servers, chosen.tile, chosen.order, asked.buffers, choice.results,
-            said.ahead or self.given.ahead,
-        )  # fmt: skip
-        builder.estimated += choice.cycles
-        builder.least += estimates.least()
-        # Of a short nest the estimate too, not the run by which it was chosen: given again, it is told alike.
-        nest, cycles, bytes_, _ = estimates.of(chosen, choice.results)
-        key = key_of(op, builder.scopes)
-        self.planned[key] = Planned(op, len(builder.scopes), one, nest, asked.moved, cycles, bytes_)
-        return one
-
-    def _best(self, search: Search, asked: Product) -> Choice:
-        # Ops alike are mapped alike, and layers have several, so each kind is looked for once.
-        key = (_kind(asked), *asked.room.items())
-        if key not in self.known:
-            self.known[key] = search.best(asked.room, cost=self.given.cost)
-        choice = self.known[key]
-        if choice is None:
-            raise _no_tile(asked)
-        return choice
-
-    def _search(self, builder: TiledBuilder, asked: Product) -> Search:
-        """The search for products like this one, whatever the room."""
-        kind = _kind(asked)
-        if kind not in self.searches:
-            self.searches[kind] = Search(asked, self.costs, partial(self._run, builder, asked))
-        return self.searches[kind]
-
-    def _run(self, builder: TiledBuilder, asked: Product, nest: Nest, results: int) -> int:
-        """The cycles that the product takes by itself."""
-        alone = TiledBuilder(self.graph, self.design, builder.scopes, ops=[asked.op], lying=builder.lying)
-        alone.tiled(
-            asked.op, asked.op.name, asked.unit, asked.moved, nest, servers=asked.servers, buffers=asked.buffers,
-            results=results, after=(), early=(),
-        )  # fmt: skip
-        return run(flatten(alone.section(asked.op.name), self.design)).cycles
-
-
-def _cut_alike(asked: Product, cut: Cut, taken: Entries[str, int], products: int) -> Product:
-    """A product as one of so many of a group that is cut so, in its share of the room that others leave."""
-    tile = {axis: min(size, asked.extents[axis]) for axis, size in cut.tile().items()}
-    room = {name: max(0, size - taken.get(name, 0)) // products for name, size in asked.room.items()}
-    return replace(asked, tile={**asked.tile, **tile}, outer=cut.loops, room=room)
-
-
 def _said_of_cut(cut: Cut) -> dict[str, int]:
     """As a mapping has it."""
     return {"rows": cut.rows} if cut.columns is None else {"rows": cut.rows, "columns": cut.columns}
-
-
-def _kind(asked: Product) -> object:
-    """What products that are mapped alike have in common."""
-    moved = tuple((one.axes, one.format, one.way, one.role, one.made, one.part) for one in asked.moved)
-    given = (*asked.tile.items(), asked.order, asked.outer)
-    return asked.op.work, asked.unit, asked.servers, moved, asked.buffers, asked.results, asked.ahead, given
 
 
 def _check_design(design: Design) -> None:
@@ -346,17 +144,3 @@ def _told_of_arrays(design: Design, sections: Sequence[Section]) -> Iterator[str
     for name, array in design.of_kind(Array).items():
         if name in used:
             yield f"'{name}': {array.convention}"
-
-
-def _no_tile(asked: Product) -> MappingError:
-    """That not even the smallest tile fits its memory."""
-    native = {**asked.design.units[asked.unit].tile(asked.op.work), **asked.tile}
-    tile = {axis: min(extent, native.get(axis, 1)) for axis, extent in asked.extents.items()}
-    demand = Estimates(asked).demand(Nest(asked.extents, tile, asked.order or asked.axes), min(asked.results))
-    memory = next(name for name, size in demand.items() if size > asked.room[name])
-    shown = ", ".join(f"{axis} {size}" for axis, size in tile.items())
-    return MappingError(
-        f"not even a tile of {shown} has room for its operands", where=f"op '{asked.op.name}'",
-        resource=f"room in '{memory}'", demand=demand[memory], capacity=asked.room[memory], dimension="bytes",
-        ways_out=("a larger capacity", "fewer buffers", "ahead: op"),
-    )  # fmt: skip
