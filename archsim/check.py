@@ -51,9 +51,9 @@ def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
         return [f"{document.path}: model '{model.name}', {model.parameters:,} parameters", *_sources(model.assumed, {})]
     if "algorithm" in data:
         return _about_selection(Selection.read(document))
-    if any(key in data for key in Choices.model_fields):
+    if any(key in data for key in ("version", *Choices.model_fields)):
         return _about_mapping(Mapping.read(document))
-    kinds = "a design (units), a model (layers), a selection (algorithm), a mapping (order or ops)"
+    kinds = "a design (units), a model (layers), a selection (algorithm), a mapping (version)"
     raise DesignError(f"{document.path}:1: neither {kinds} nor published figures (points)")
 
 
@@ -73,6 +73,7 @@ def _about_selection(selection: Selection) -> list[str]:
 
 def _about_mapping(mapping: Mapping) -> list[str]:
     lines = [f"{mapping.document.path}: mapping '{mapping.name}', {len(mapping.ops)} ops; {mapping.source}"]
+    lines += _about_choices(mapping)
     for key, one in mapping.ops.items():
         tile = ", ".join(f"{axis} {size}" for axis, size in one.tile.items())
         many = "" if one.servers in (None, 1) else f"{one.servers} servers of "
@@ -80,6 +81,16 @@ def _about_mapping(mapping: Mapping) -> list[str]:
         said.append(f"loops {' > '.join(one.order)}" if one.order else "")
         lines.append(f"  {key:<14} {'; '.join(filter(None, said)) or 'nothing said'}")
     return lines + _sources(mapping.assumed, mapping.fitted)
+
+
+def _about_choices(said: Choices) -> list[str]:
+    """What is said of all ops, and the groups that run together."""
+    tile = said.tile if isinstance(said.tile, str) else ", ".join(f"{axis} {size}" for axis, size in said.tile.items())
+    lines = [f"  order {said.order}; tile {tile}; buffers {said.buffers}; ahead {said.ahead}; least {said.cost}"]
+    for group in said.fuse:
+        parts = [f"{size} {what}" for size, what in ((group.rows, "rows"), (group.columns, "columns")) if size]
+        lines.append(f"  fused {', '.join(group.ops)}" + (f": {' x '.join(parts)}" if parts else ""))
+    return lines
 
 
 def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
@@ -94,6 +105,8 @@ def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
             lines.append(f"  {resource:<8} {shown:>10} of {float(budget):,g}")
     if design.silicon:
         lines += _about_silicon(design.silicon)
+    if design.mapping:
+        lines += _about_choices(design.mapping)
     if design.tiers:
         lines.append(f"  tiers {' > '.join(design.tiers)}")
     for unit, by_role in design.paths.items():

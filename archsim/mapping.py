@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic_core import CoreSchema, core_schema
 
 from archsim.files.document import Document, write
@@ -125,12 +125,20 @@ class Room(BaseModel):
         return {name: 1 if part == 1 else str(part) for name, part in parts.items()} | {"places": self.places}
 
 
+def _some(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("expected names of ops that run together, got none")
+    return names
+
+
 class Fused(BaseModel):
     """Ops that run together, some rows at a time, so that what passes between them is never there whole."""
 
     model_config = FROZEN
 
-    ops: tuple[str, ...] = Field(description="names of ops that follow one another, or patterns such as layer*.gate")
+    ops: Annotated[tuple[str, ...], AfterValidator(_some)] = Field(
+        description="names of ops that follow one another, or patterns such as layer*.gate"
+    )
     rows: Count | None = Field(None, description="rows that pass the ops at a time; chosen unless given")
     columns: Count | None = Field(
         None, description="columns that pass at a time, where no op needs whole rows; all, or chosen with the rows"
@@ -158,7 +166,11 @@ class Choices(BaseModel):
 
     def entry(self, op: Op) -> Entry:
         """The first entry that names this op; an empty one where none does."""
-        return next((one for key, one in self.ops.items() if self.names(key, op)), NOTHING)
+        return self.ops.get(self.key_of(op), NOTHING)
+
+    def key_of(self, op: Op) -> str:
+        """The key of the first entry that names this op; empty where none does."""
+        return next((key for key in self.ops if self.names(key, op)), "")
 
     def tile_of(self, op: Op) -> dict[str, int]:
         """The extents of a tile of the op that are given, by axis; the others are chosen."""
@@ -178,7 +190,7 @@ class Choices(BaseModel):
 NOTHING = Entry()
 # Mappers of old that are mappings now: what a design says in their place.
 FORMER_MAPPERS = {"temporal": "mapping: {order: time, tile: whole, buffers: 1, ahead: op}"}
-FIELD = re.compile(rf"ops\.(.+?)\.({'|'.join(Entry.model_fields)})(\..+)?")
+FIELD = re.compile(rf"ops\.(.+?)(?:\.({'|'.join(Entry.model_fields)})(\..+)?)?")
 
 
 class Mapping(Choices, Sourced):
@@ -209,6 +221,8 @@ class Mapping(Choices, Sourced):
         for path in paths:
             if isinstance(path, str) and (found := FIELD.fullmatch(path)):
                 key, field, below = found.groups()
+                if not field and any(key.startswith(f"{known}.") for known in data["ops"]):
+                    continue  # a misspelt field of that entry
                 entry = dict(data["ops"].get(key, {}))
                 data["ops"][key] = {field: {}, **entry} if below else entry
         return replace(self.document, data=data)
@@ -225,7 +239,7 @@ class Mapping(Choices, Sourced):
         kept = {key: one for key, one in said.items() if key not in written}
         whole = {**data, "ops": {**written, **kept}, "room": room.written()}
         if self.fuse:
-            whole["fuse"] = [{**one, **parts[i]} for i, one in enumerate(data["fuse"])]
+            whole["fuse"] = [{**one, **parts.get(i, {})} for i, one in enumerate(data["fuse"])]
         return self if whole == data else Mapping.read(replace(self.document, data=whole))
 
     def without_room(self) -> Mapping:

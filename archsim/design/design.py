@@ -15,7 +15,7 @@ from archsim.design.placement import Homes, PathsByRole, PlaceRule, placement_pr
 from archsim.design.resources import Resources, no_unit
 from archsim.design.silicon import Silicon
 from archsim.design.tiers import tier_problems
-from archsim.files.document import Document
+from archsim.files.document import Document, message_at
 from archsim.files.provenance import FROZEN, Fitted, Sourced
 from archsim.files.shipped import found
 from archsim.mapping import FORMER_MAPPERS, Choices, Mapping
@@ -142,8 +142,8 @@ class Design(Sourced):
         # Of a name that no file can have what a file can.
         name = "".join(letter if letter.isprintable() else "?" for letter in f"{graph} on {self.name}")[:LONGEST_NAME]
         data = {"name": name.strip(), "version": 1, "source": source, "order": "time", "buffers": 2, "ahead": "next_op"}
-        inside = {path.removeprefix("mapping."): line for path, line in self._document.lines.items()}
-        return Mapping.read(Document(self._document.path, {**data, **said}, inside))
+        place = message_at(self._document.path, self._document.line("mapping"), "mapping", "")
+        return Mapping.read(Document(place, {**data, **said}))
 
     def of_kind(self, kind: type[Unit]) -> dict[str, Any]:
         """The units of this kind by name."""

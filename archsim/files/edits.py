@@ -36,6 +36,8 @@ def keys_of(data: Any, path: str) -> list[str]:
 
     >>> keys_of({"ops": {"layer*.q": {"unit": "array"}}}, "ops.layer*.q.unit")
     ['ops', 'layer*.q', 'unit']
+
+    Of a list the keys are places, from 0 on.
     """
     words, keys = path.split("."), list[str]()
     while words:
@@ -43,9 +45,16 @@ def keys_of(data: Any, path: str) -> list[str]:
         if isinstance(data, dict):
             taken = next((n for n in range(len(words), 0, -1) if ".".join(words[:n]) in data), 1)
         keys.append(".".join(words[:taken]))
-        data = data.get(keys[-1]) if isinstance(data, dict) else None
+        data = inside(data, keys[-1])
         words = words[taken:]
     return keys
+
+
+def inside(data: Any, key: str) -> Any:
+    """The value under a key, or at a place of a list; None where there is none."""
+    if isinstance(data, list):
+        return data[int(key)] if key.isdecimal() and key.isascii() and int(key) < len(data) else None
+    return data.get(key) if isinstance(data, dict) else None
 
 
 def _set(data: Any, path: str, value: Any, opens: int) -> str | None:
@@ -55,10 +64,16 @@ def _set(data: Any, path: str, value: Any, opens: int) -> str | None:
     for i, key in enumerate(parents):
         if isinstance(at, dict) and key not in at and len(parents) - 1 == i >= opens:
             at[key] = {}  # an optional mapping, such as the energy of a unit
+        if isinstance(at, list) and inside(at, key) is not None:
+            at = at[int(key)]
+            continue
         if not isinstance(at, dict) or key not in at:
             hint = f"; {guess(key, at, otherwise='there are')}" if isinstance(at, dict) else ""
             return f"{path}: no '{key}' " + (f"under '{'.'.join(parents[:i])}'" if i else "at the top") + hint
         at = at[key]
+    if isinstance(at, list) and inside(at, last) is not None:
+        at[int(last)] = value
+        return None
     if not isinstance(at, dict):
         return f"{path}: '{'.'.join(parents)}' holds one value, not keys"
     at[last] = value  # may be a new key: an optional field, or one that validation refuses

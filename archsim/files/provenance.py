@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from archsim.errors import DesignError, InputError
 from archsim.files.document import Document
-from archsim.files.edits import edited, keys_of
+from archsim.files.edits import edited, inside, keys_of
 from archsim.files.validate import validate
 
 SET = "set in this variant"  # the reason of a number that a variant changed
@@ -118,7 +118,7 @@ class Sourced(BaseModel):
     def changed(self) -> dict[str, Any]:
         """The values that this variant has set, by path."""
         data = self._document.data
-        return {path: reduce(lambda at, key: at[key], keys_of(data, path), data) for path in self._changed}
+        return {path: reduce(inside, keys_of(data, path), data) for path in self._changed}
 
     def assumptions(self) -> dict[str, str]:
         """Why each number was assumed, by path; a number that a variant changed says so instead."""
@@ -148,7 +148,7 @@ def _said_to_be_set(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[st
 
 def _exists(data: Any, path: str) -> bool:
     for key in keys_of(data, path):
-        if not isinstance(data, dict) or key not in data:
+        if not (isinstance(data, dict) and key in data) and inside(data, key) is None:
             return False
-        data = data[key]
+        data = inside(data, key)
     return True

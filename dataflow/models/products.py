@@ -40,14 +40,17 @@ def gemm_named(text: str) -> Graph:
     ('matmul(batch=1, m=4, k=2, n=8, bf16)', 'matmul(batch=1, m=4, k=2, n=8, int8)')
     """
     # Not int alone, which also reads the digits of other scripts, and 1_000.
-    found = re.fullmatch(f"{GEMM}([0-9]{{1,10}})x([0-9]{{1,10}})x([0-9]{{1,10}})(?::([a-z0-9]{{1,20}}))?", text)
+    found = re.fullmatch(f"{GEMM}([0-9]{{1,10}})x([0-9]{{1,10}})x([0-9]{{1,10}})(?::([A-Za-z0-9]{{1,20}}))?", text)
     extents = [int(extent) for extent in found.groups()[:3]] if found else []
     if found is None or min(extents) < 1 or max(extents) > EXTENT:
         form = f"expected {GEMM}MxNxK with M rows, N columns and K summed over"
         such = f"such as {GEMM}128x64x256, or {GEMM}128x64x256:int8 in another format than bf16"
         raise GraphError(f"{quoted(text)}: {form}, each a whole number from 1 to {EXTENT}, {such}")
     m, n, k = extents
-    return gemm(m=m, n=n, k=k, format=BF16 if found[4] is None else format_named(found[4]))
+    try:
+        return gemm(m=m, n=n, k=k, format=BF16 if found[4] is None else format_named(found[4]))
+    except GraphError as error:
+        raise GraphError([f"{quoted(text)}: {told}" for told in error.problems]) from None
 
 
 def add_gemm(graph: Graph, name: str, *, m: int, n: int, k: int, format: Format, batch: int = 1) -> str:

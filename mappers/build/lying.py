@@ -262,7 +262,8 @@ def with_room(
             break
     if fitting:
         return min(fitting, key=lambda one: one.estimated).schedule  # the first of equals
-    raise min(refusals, key=lambda refusal: refusal.demand or 0)
+    # What all of a memory, or the most that was tried, has no room for; of these what asks for least.
+    raise min(refusals, key=lambda refusal: (-(refusal.capacity or 0), refusal.demand or 0))
 
 
 def _fitting(

@@ -142,6 +142,12 @@ def path_of(design: Design, unit: str, role: Role, where: str = "") -> tuple[str
     return (memories[0],)
 
 
+def nearest_memory(design: Design, unit: str, role: Role, where: str = "") -> str:
+    """The memory that a unit reads tensors of this role from; empty where its path is ideal. Raises MappingError."""
+    path = path_of(design, unit, role, where)
+    return next((hop for hop in path if isinstance(design.units[hop], Memory)), "")
+
+
 def _home(design: Design, unit: str, path: tuple[str, ...], role: Role, where: str) -> str | None:
     told = _of_role(design.home, role)
     if told is not None or not path:

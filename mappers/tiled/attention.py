@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from archsim.design.design import Design
-from archsim.units import Memory
 from dataflow.graph import Op
 from dataflow.mask import EVERY_KEY
 from dataflow.op import Work
@@ -16,6 +15,7 @@ from dataflow.role import Role
 from dataflow.section import Section
 from mappers.build.op_builder import OVERLAPPED, Operand
 from mappers.build.pieces import PLACES, OpPiece, even
+from mappers.build.placement import nearest_memory
 from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.gang import servers_of
 from mappers.tiled.turns import Turn
@@ -78,7 +78,7 @@ def add_attention(builder: TiledBuilder, op: Op, name: str, *, after: Sequence[s
     for (first, giver), (second, taker) in pairwise(zip(firsts, (scores, weights, name), strict=True)):
         builder.stream(
             giver, taker, PLACES, gives=sequence((0, first), (1, count)), takes=sequence((0, second), (1, count)),
-            token_bytes=size, memory=_memory(builder, products),
+            token_bytes=size, memory=nearest_memory(builder.design, products, Role.ACTIVATION, where),
         )  # fmt: skip
     # The sums of a piece run after the scores of the next one, so that its softmax runs beside these.
     builder.together.append((Turn(scores, 0, 1), Turn(name, 1, 1)))
@@ -124,9 +124,3 @@ def _bring(
         read = [(1, size, n) for size, n in parts]
         builder.bring(load, operand.way, read, reader, ahead=first, role=operand.role, flow=operand.flow)
         builder.call(load, [*after, *builder.stores_before(op, operand)])
-
-
-def _memory(builder: TiledBuilder, unit: str) -> str:
-    """The memory nearest to a unit; empty where its path is ideal."""
-    path = builder.design.paths.get(unit, {}).get("default", builder.design.tiers)
-    return next((hop for hop in path if isinstance(builder.design.units[hop], Memory)), "")

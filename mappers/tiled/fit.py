@@ -8,7 +8,7 @@ from math import prod
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
-from archsim.mapping import Entry, Mapping, OpMapping
+from archsim.mapping import Entry, Mapping
 from archsim.units import Unit
 from dataflow.errors import guess
 from dataflow.graph import Graph, Op
@@ -16,19 +16,27 @@ from dataflow.op import OP_KINDS
 from kernels.limits import LISTED, beyond
 from mappers.build.layers import Group, key_of, name_within
 from mappers.tiled.estimate import Estimates
-from mappers.tiled.fused_fit import misfits_of_groups
+from mappers.tiled.fused_fit import misfits_of_groups, not_named
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS
 from mappers.tiled.product import Product
 
 
-def nest_of(op: Op, one: OpMapping) -> Nest:
-    """The loops over the tiles of an op."""
-    return Nest({axis: op.work[axis] for axis in OP_KINDS[op.kind].axes}, one.tile, one.order)
+def of_other_graphs(mapping: Mapping, graph: Graph) -> list[str]:
+    """What the mapping says of ops that this graph does not have, by path."""
+
+    def absent(key: str) -> bool:
+        return not any(mapping.names(key, op) for op in graph.ops.values())
+
+    fused = [f"fuse.{place}" for place, group in enumerate(mapping.fuse) if all(map(absent, group.ops))]
+    return [*(f"ops.{key}" for key in mapping.ops if absent(key)), *fused]
 
 
-def refuse_misfits(mapping: Mapping, graph: Graph, design: Design, groups: Sequence[Group]) -> None:
-    """Raises MappingError with all that the mapping says and this graph does not have or this design cannot do."""
+def refuse_misfits(mapping: Mapping, graph: Graph, design: Design, groups: Sequence[Group], *, own: bool) -> None:
+    """Raises MappingError with all that the mapping says and this graph does not have or this design cannot do.
+
+    A design's `own` mapping may say more, of other graphs that run on it.
+    """
     keys = [key_of(op, scopes) for ops, scopes in groups for op in ops]
     ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
     first = {op.name: next((key for key in mapping.ops if mapping.names(key, op)), None) for op in ops}
@@ -36,7 +44,8 @@ def refuse_misfits(mapping: Mapping, graph: Graph, design: Design, groups: Seque
     for key, one in mapping.ops.items():
         named = [op for op in ops if mapping.names(key, op)]
         if not named:
-            found.append((f"ops.{key}", f"names no op of '{graph.name}'; {guess(key, keys, otherwise='ops are')}"))
+            free = [op for op in graph.ops.values() if mapping.names(key, op)]
+            found.append((f"ops.{key}", not_named(key, free, graph, keys)))
         elif not any(first[op.name] == key for op in named):
             found.append((f"ops.{key}", f"'{first[named[0].name]}' stands before it and names all that it names"))
         # Layers alike would all say the same.
@@ -45,6 +54,8 @@ def refuse_misfits(mapping: Mapping, graph: Graph, design: Design, groups: Seque
     found += _uneven(groups, first)
     found += misfits_of_groups(mapping, graph, groups)
     found += _beyond_axes(mapping, ops)
+    others = of_other_graphs(mapping, graph) if own else []
+    found = [(path, what) for path, what in found if not any(f"{path}.".startswith(f"{one}.") for one in others)]
     if found:
         raise MappingError("\n".join(mapping.document.problem(path, what) for path, what in found))
 
@@ -78,19 +89,21 @@ def _misfits(one: Entry, op: Op, design: Design) -> Iterator[tuple[str, str]]:
         yield "unit", f"design '{design.name}' has no unit '{one.unit}'; {guess(one.unit, able, otherwise='units are')}"
     elif unit is not None and op.kind not in unit.does:
         yield "unit", f"'{one.unit}' does no {op.kind}; units that do: {', '.join(able) or 'none'}"
-    elif one.servers is not None and unit is not None:
-        yield from _too_many(one.servers, one.unit or "", unit)
+    elif one.servers is not None and unit is not None and (told := too_many(one.servers, one.unit or "", unit)):
+        yield "servers", told
     if op.kind in PRODUCTS:
         yield from _misfits_of_loops(one, op)
-    elif told := ", ".join(name for name in Entry.model_fields if name != "unit" and name in one.model_fields_set):
-        yield told.split(",")[0], f"'{op.name}' is {op.kind}, which is not cut in tiles; say {told} of products alone"
+    elif extra := ", ".join(name for name in Entry.model_fields if name != "unit" and name in one.model_fields_set):
+        yield extra.split(",")[0], f"'{op.name}' is {op.kind}, which is not cut in tiles; say {extra} of products alone"
 
 
-def _too_many(servers: int, name: str, unit: Unit) -> Iterator[tuple[str, str]]:
+def too_many(servers: int, name: str, unit: Unit) -> str:
+    """What is wrong with so many servers of a unit; empty where nothing is."""
     if servers > unit.count:
-        yield "servers", f"{servers} of '{name}', which has {unit.count}; expected at most that"
-    elif servers not in (1, unit.count):
-        yield "servers", f"{servers} of '{name}', which its ops share; expected 1, or all {unit.count}"
+        return f"{servers} of '{name}', which has {unit.count}; expected at most that"
+    if servers not in (1, unit.count):
+        return f"{servers} of '{name}', which its ops share; expected 1, or all {unit.count}"
+    return ""
 
 
 def _misfits_of_loops(one: Entry, op: Op) -> Iterator[tuple[str, str]]:

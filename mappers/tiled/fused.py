@@ -14,18 +14,17 @@ from typing import NamedTuple
 from archsim.design.design import Design
 from archsim.errors import MappingError
 from archsim.mapping import Mapping, OpMapping
-from archsim.units import Memory
 from archsim.units.unit import ceil_div
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS
 from dataflow.pattern import Pattern, repeating
 from dataflow.role import Role
 from mappers.build.layers import Group, name_within
-from mappers.build.placement import path_of
+from mappers.build.placement import nearest_memory
 from mappers.tiled.builder import TiledBuilder, at_begins, at_ends
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS, ROWS_D, Moved
-from mappers.tiled.product import lies_in
+from mappers.tiled.product import lies_in, nest_of
 from mappers.tiled.turns import Turn, launches_of
 
 MOST_HALVINGS = 6  # finer than in 64 parts weights come again too often
@@ -146,8 +145,10 @@ def cuts_of(
 
     `tiles` are cuts that would serve one of the products by itself.
     """
-    total, _ = shape_of(ops[0]) or (1, 1)
+    total, width = shape_of(ops[0]) or (1, 1)
     if rows is not None or columns is not None or whole_rows(ops):
+        rows = rows and min(rows, total)
+        columns = columns and min(columns, width)
         turns = (False,) if columns is None else (False, True) if outside is None else (outside,)
         return [Cut(size, columns, out) for size in ([rows] if rows else halves(total)) for out in turns]
     found = {Cut(size): None for size in halves(total)}
@@ -174,7 +175,7 @@ def between(builder: TiledBuilder, members: Sequence[Member], cut: Cut, *, buffe
     lags = lags_of(members, buffers)
     for member in members:
         if readers := [one for one in members if member.op.name in one.op.inputs]:
-            memory = nearest(builder.design, member)
+            memory = _nearest(builder.design, member)
             size = _places(lags, member, readers, buffers) * _bytes(builder.graph, member.op, cut)
             found[memory] = found.get(memory, 0) + size
         for one in () if member.op.kind in PRODUCTS else member.moved:
@@ -208,10 +209,8 @@ def _bytes(graph: Graph, op: Op, cut: Cut) -> int:
     return graph.tensors[op.name].format.bytes((cut.rows, cut.columns or columns))
 
 
-def nearest(design: Design, member: Member) -> str:
-    """The memory nearest to a unit; empty where its path is ideal."""
-    path = path_of(design, member.unit, Role.ACTIVATION, f"op '{member.op.name}'")
-    return next((hop for hop in path if isinstance(design.units[hop], Memory)), "")
+def _nearest(design: Design, member: Member) -> str:
+    return nearest_memory(design, member.unit, Role.ACTIVATION, f"op '{member.op.name}'")
 
 
 def add_fused(
@@ -222,7 +221,7 @@ def add_fused(
     What passes from one op to another lies on chip, in `buffers` places or as many as the turns need. Raises
     MappingError for units without a nearest memory in common.
     """
-    near = {member.unit: nearest(builder.design, member) for member in members}
+    near = {member.unit: _nearest(builder.design, member) for member in members}
     if len(set(near.values())) > 1:
         told = "; ".join(f"'{unit}' reads {memory or 'nothing'}" for unit, memory in near.items())
         raise MappingError(
@@ -247,7 +246,7 @@ def _add(builder: TiledBuilder, member: Member, cut: Cut, buffers: int, after: S
     if one is None:
         nest, servers, results = cut.nest(op), 1, buffers
     else:
-        nest = Nest({axis: op.work[axis] for axis in OP_KINDS[op.kind].axes}, one.tile, one.order)
+        nest = nest_of(op, one)
         servers, buffers, results = one.servers, one.buffers, one.results
     return builder.tiled(
         op, member.name, member.unit, member.moved, nest, servers=servers, buffers=buffers, results=results,

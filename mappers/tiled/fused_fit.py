@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Entries
+from fnmatch import fnmatchcase
 
 from archsim.errors import MappingError
 from archsim.mapping import Mapping
 from dataflow.errors import guess
 from dataflow.graph import Graph, Op
-from mappers.build.layers import Group, key_of
+from dataflow.op import OP_KINDS
+from mappers.build.layers import Group, key_of, name_within
 from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.fused import Cut, groups_of, shape_of, whole_rows
 from mappers.tiled.operands import PRODUCTS
@@ -20,13 +22,13 @@ SHARED = "ops of a group share their outermost loop, over rows"
 
 def misfits_of_groups(mapping: Mapping, graph: Graph, groups: Sequence[Group]) -> Misfits:
     """Paths of fused groups, and what is wrong there."""
-    names = [key_of(op, scopes) for ops, scopes in groups for op in ops]
-    every = [op for ops, _ in groups for op in ops]
+    keys = [key_of(op, scopes) for ops, scopes in groups for op in ops]
     for place, group in enumerate(mapping.fuse):
         for i, key in enumerate(group.ops):
-            if not any(mapping.names(key, op) for op in every):
-                hint = guess(key, names, otherwise="ops are")
-                yield f"fuse.{place}.ops.{i}", f"names no op of '{graph.name}'; {hint}"
+            named = [op for op in graph.ops.values() if mapping.names(key, op)]
+            if not named or all(OP_KINDS[op.kind].free for op in named):
+                yield f"fuse.{place}.ops.{i}", not_named(key, named, graph, keys)
+        yield from _uneven(f"fuse.{place}", mapping, place, groups)
     taken: dict[str, int] = {}
     for ops, _ in groups:
         for place, members in groups_of(mapping, ops).items():
@@ -38,6 +40,25 @@ def misfits_of_groups(mapping: Mapping, graph: Graph, groups: Sequence[Group]) -
             for op in members:
                 if taken.setdefault(op.name, place) != place:
                     yield where, f"'{op.name}' is in fuse.{taken[op.name]} too; name it once"
+
+
+def not_named(key: str, named: Sequence[Op], graph: Graph, keys: Sequence[str]) -> str:
+    """What is wrong with a key that names no op, or `named` ones that need no unit; `keys` are right ones."""
+    if named:
+        return f"'{named[0].name}' is {named[0].kind}, which needs no unit; leave it out"
+    return f"names no op of '{graph.name}'; {guess(key, keys, otherwise='ops are')}"
+
+
+def _uneven(where: str, mapping: Mapping, place: int, groups: Sequence[Group]) -> Misfits:
+    """Groups that name an op in some layers of several that repeat."""
+    for ops, scopes in groups:
+        for op in ops:
+            alike = {scope: f"{scope}{name_within(op)}" for scope in scopes}
+            by_name = {name: any(fnmatchcase(name, key) for key in mapping.fuse[place].ops) for name in alike.values()}
+            if any(by_name.values()) and not all(by_name.values()):
+                named, other = (next(name for name, yes in by_name.items() if yes is which) for which in (True, False))
+                told = f"names '{named}' and not '{other}'; layers that repeat run alike"
+                yield where, f"{told}; write {key_of(op, scopes)}"
 
 
 def refuse_group_beyond_memory(builder: TiledBuilder, ops: Sequence[Op], cut: Cut, taken: Entries[str, int]) -> None:
@@ -66,34 +87,32 @@ def _unlike(where: str, mapping: Mapping, place: int, members: Sequence[Op]) -> 
     if alone := next((op for op in members if shapes[op.name] is None), None):
         yield where, f"'{alone.name}' is {alone.kind}, whose rows are not independent; {SHARED}"
         return
-    (first, (total, width)), *others = ((name, shape) for name, shape in shapes.items() if shape)
+    (first, (total, _)), *others = ((name, shape) for name, shape in shapes.items() if shape)
     for name, (rows, _) in others:
         if rows != total:
             yield where, f"'{first}' has {total} rows, '{name}' {rows}; {SHARED}"
     group = mapping.fuse[place]
-    if group.rows is not None and group.rows > total:
-        yield f"{where}.rows", f"{group.rows} of {total} rows in '{first}'; expected at most that"
     if group.columns is not None and (why := whole_rows(members)):
         yield f"{where}.columns", f"{why}; leave columns out"
-    elif group.columns is not None and group.columns > width:
-        yield f"{where}.columns", f"{group.columns} of {width} columns in '{first}'; expected at most that"
     for op in members:
         if op.kind in PRODUCTS:
             yield from _turned_otherwise(mapping, op, place)
 
 
 def _turned_otherwise(mapping: Mapping, op: Op, place: int) -> Misfits:
-    """What the entry of a product says against its group."""
-    key = next((key for key in mapping.ops if mapping.names(key, op)), "")
-    entry, group = mapping.entry(op), mapping.fuse[place]
-    shared = {"m": ("rows", group.rows), "n": ("columns", group.columns)}
+    """What the mapping says of a product against its group."""
+    key, entry, group = mapping.key_of(op), mapping.entry(op), mapping.fuse[place]
     whole = {axis: op.work[axis] for axis in ("m", "k", "n")}
-    outer = [axis for axis in entry.order or () if axis in whole and entry.tile.get(axis, whole[axis]) < whole[axis]]
-    own = [axis for axis in outer if axis not in shared or (axis == "n" and group.columns is None)]
+    tile, where = mapping.tile_of(op), f"ops.{key}.tile" if entry.tile else "tile"
+    outer = [axis for axis in entry.order or () if axis in whole and tile.get(axis, whole[axis]) < whole[axis]]
+    own = [axis for axis in outer if axis == "k" or (axis == "n" and group.columns is None)]
     if own and "m" in outer[outer.index(own[0]) :]:
         yield f"ops.{key}.order", f"{own[0]} turns outside m; {SHARED.replace('a group', f'fuse.{place}')}"
-    for axis, (what, size) in shared.items():
-        given = entry.tile.get(axis, size)
-        if given != size and not (axis == "n" and size is None):
-            turns = f"turns by {size} {what}" if size else f"chooses its {what}"
-            yield f"ops.{key}.tile.{axis}", f"{given}, and fuse.{place} {turns}; give {what}: {given} there"
+    if entry.ahead == "next_op":
+        yield f"ops.{key}.ahead", f"next_op, and loads of fuse.{place} begin with it; leave ahead out"
+    for axis, what, size in (("m", "rows", group.rows), ("n", "columns", group.columns)):
+        turned = size and min(size, whole[axis])
+        # Of whole rows each product cuts its own columns.
+        if axis in tile and tile[axis] != turned and not (axis == "n" and size is None and group.rows is not None):
+            turns = f"turns by {turned} {what}" if turned else f"chooses its {what}"
+            yield f"{where}.{axis}", f"{tile[axis]}, and fuse.{place} {turns}; give {what}: {tile[axis]} there"

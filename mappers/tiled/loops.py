@@ -5,7 +5,7 @@ Knows nests and operands. Does not know how the mapping was chosen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from archsim.mapping import OpMapping
@@ -37,6 +37,13 @@ def tiling_of(key: str, planned: Planned) -> Tiling:
     return Tiling(
         key, mapping.unit, mapping.servers, mapping.tile, turning, nest.steps, operands, planned.cycles
     )  # fmt: skip
+
+
+def told_of_sums(planned: Iterable[Planned]) -> Iterator[str]:
+    """How sums that leave before they are complete are simplified."""
+    formats = {one.format.name for each in planned for one in each.moved if one.made and each.nest.again(one.axes) > 1}
+    for name in sorted(formats):
+        yield f"sums that leave before they are complete move in the format of the result, {name}"
 
 
 def lines_of(key: str, planned: Planned) -> list[str]:

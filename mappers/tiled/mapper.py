@@ -23,13 +23,13 @@ from mappers.build.op_builder import IDEAL
 from mappers.mapper import Mapper, option
 from mappers.tiled.attention import told_of_attention
 from mappers.tiled.builder import TiledBuilder
-from mappers.tiled.fit import refuse_misfits
+from mappers.tiled.fit import of_other_graphs, refuse_misfits
 from mappers.tiled.fused import Cut, Together, passing_of
-from mappers.tiled.loops import Planned, lines_of, tiling_of
+from mappers.tiled.loops import Planned, lines_of, tiling_of, told_of_sums
 from mappers.tiled.operands import told_of_parts
 from mappers.tiled.planner import Planner
 
-TOLD_OF_FUSED = ("rows that pass between fused ops are used in place: the rates of the units cover their bytes",)
+TOLD_OF_FUSED = "what passes between them is used in place: the rates of the units cover its bytes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,8 @@ class Tiled(Mapper):
         graph, design = planner.graph, planner.design
         _check_design(design)
         groups = layers_of(graph.ops.values())
-        refuse_misfits(planner.given, graph, design, groups)
+        refuse_misfits(planner.given, graph, design, groups, own=self.mapping is None)
+        others = of_other_graphs(planner.given, graph)  # a mapping that is given has none
         stored, passed = stored_by_home(graph, design, groups, unit_of=planner.unit_named)
         check_capacity(held(stored), design, graph)
         # By the schedule that was made so.
@@ -97,7 +98,9 @@ class Tiled(Mapper):
                 skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
                 approximated=(
                     *told_of_activations(lying, design), *told_of_parts(lying), *_told_of_arrays(design, sections),
-                    *told_of_attention(sections), *(TOLD_OF_FUSED if planner.together else ())
+                    *told_of_attention(sections), *told_of_sums(planner.planned.values()),
+                    *(f"the design's mapping says {path}, which this graph does not have" for path in others),
+                    *(f"{group}; {TOLD_OF_FUSED}" for group in planner.together.values())
                 ),
                 options=self.options(),
             )  # fmt: skip

@@ -14,12 +14,13 @@ from archsim.errors import MappingError
 from archsim.mapping import Mapping, OpMapping
 from dataflow.graph import Graph, Op
 from dataflow.section import Section
+from kernels.limits import LISTED, beyond
 from mappers.build.layers import key_of, name_within
 from mappers.build.op_builder import Ahead
 from mappers.tiled.attention import add_attention, in_passes
 from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.estimate import Choice, Costs, Estimates
-from mappers.tiled.fit import nest_of, refuse_tile_beyond_memory
+from mappers.tiled.fit import refuse_tile_beyond_memory, too_many
 from mappers.tiled.fused import Cut, Member, Together, add_fused, between, cuts_of, groups_of, whole_rows
 from mappers.tiled.fused_fit import refuse_group_beyond_memory
 from mappers.tiled.gang import servers_of
@@ -27,7 +28,7 @@ from mappers.tiled.loops import Planned
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS, Moved, moved_by
 from mappers.tiled.others import add_op
-from mappers.tiled.product import Product, lies_in
+from mappers.tiled.product import Product, lies_in, nest_of
 from mappers.tiled.search import Search
 
 
@@ -114,7 +115,7 @@ class Planner:
         first, then = (1, 0) if self.given.cost == "bytes" else (0, 1)
         *_, cut, chosen = min(plans, key=lambda plan: (plan[first], plan[then]))
         mapped = {one.op.name: self._recorded(builder, one, choice) for one, choice in chosen}
-        self.together[place] = Together(tuple(op.name for op in ops), cut, cut.rounds(ops[0]))
+        self.together[place] = Together(tuple(key_of(op, builder.scopes) for op in ops), cut, cut.rounds(ops[0]))
         whole = [one._replace(mapped=mapped.get(one.op.name)) for one in members]
         return add_fused(builder, whole, cut, buffers=self.given.buffers, after=after)
 
@@ -144,6 +145,8 @@ class Planner:
         """A product with what the mapping says of it."""
         memories = {memory for one in moved if (memory := lies_in(self.design, one))}
         said = self.given.entry(op)
+        if said.servers and (told := too_many(said.servers, unit, self.design.units[unit])):
+            raise MappingError(self.given.document.problem(f"ops.{self.given.key_of(op)}.servers", told))
         buffers, made = said.buffers or self.given.buffers, any(one.made for one in moved)
         results = (said.results,) if said.results else tuple(dict.fromkeys((buffers, 1))) if made else (buffers,)
         return Product(
@@ -227,11 +230,20 @@ def _no_tile(asked: Product) -> MappingError:
     """That not even the smallest tile fits its memory."""
     native = {**asked.design.units[asked.unit].tile(asked.op.work), **asked.tile}
     tile = {axis: min(extent, native.get(axis, 1)) for axis, extent in asked.extents.items()}
-    demand = Estimates(asked).demand(Nest(asked.extents, tile, asked.order or asked.axes), min(asked.results))
-    memory = next(name for name, size in demand.items() if size > asked.room[name])
+    nest = Nest(asked.extents, tile, asked.order or asked.axes)
+    demand = Estimates(asked).demand(nest, min(asked.results))
+    memory = next((name for name, size in demand.items() if size > asked.room[name]), "")
     shown = ", ".join(f"{axis} {size}" for axis, size in tile.items())
+    where = f"op '{asked.op.name}'"
+    if not memory:
+        told = beyond(nest.steps, LISTED, of="tiles", instead="take larger ones")
+        return MappingError(told or f"no tile of {shown} or more has room", where=where)
+    if asked.outer:
+        ways = ("fewer rows of the group", "fewer ops in it", "a larger capacity", "fewer buffers")
+    else:
+        ways = ("a larger capacity", "fewer buffers", *(("ahead: op",) if asked.ahead else ()))
     return MappingError(
-        f"not even a tile of {shown} has room for its operands", where=f"op '{asked.op.name}'",
+        f"not even a tile of {shown} has room for its operands", where=where,
         resource=f"room in '{memory}'", demand=demand[memory], capacity=asked.room[memory], dimension="bytes",
-        ways_out=("a larger capacity", "fewer buffers", "ahead: op"),
+        ways_out=ways,
     )  # fmt: skip

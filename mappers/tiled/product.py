@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from archsim.design.design import Design
+from archsim.mapping import OpMapping
 from archsim.units import Memory
 from dataflow.graph import Op
 from dataflow.op import OP_KINDS
+from mappers.tiled.nest import Nest
 from mappers.tiled.operands import Moved
 
 
@@ -55,3 +57,8 @@ def lies_in(design: Design, one: Moved) -> str:
     """The memory nearest to the unit, in which tiles of the operand wait; empty where they come straight from home."""
     memories = [hop for hop in one.way[1:] if isinstance(design.units[hop], Memory)]
     return memories[-1] if memories else ""
+
+
+def nest_of(op: Op, one: OpMapping) -> Nest:
+    """The loops over the tiles of an op."""
+    return Nest({axis: op.work[axis] for axis in OP_KINDS[op.kind].axes}, one.tile, one.order)

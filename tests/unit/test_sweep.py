@@ -20,7 +20,7 @@ from archsim import Deadlock, InputError, MappingError, load_design, load_model,
 from mappers import Row, pareto, sweep, sweep_rows
 
 TOY, VIDEO = load_design("toy_retrieval"), load_model("toy_video")
-TEMPORAL, LLM = load_design("toy"), load_model("toy_llm")
+PLAIN, LLM = load_design("toy"), load_model("toy_llm")
 RESV, FULL = load_selection("resv"), load_selection("full")
 LINK, RATIO = "units.pcie.bandwidth", "selection.settings.ratio"
 LINKS, RATIOS = ["1 B/cycle", "3 B/cycle"], [0.1, 0.9]
@@ -66,7 +66,7 @@ def test_measures_counted_by_hand():
 
 
 def test_what_the_phase_does_not_have_is_none():
-    rows = sweep(TEMPORAL, LLM, phase="decode", over={"power": ["2 W"], "context": [3, 4]})
+    rows = sweep(PLAIN, LLM, phase="decode", over={"power": ["2 W"], "context": [3, 4]})
     assert [row.seconds for row in rows] == [726e-6, 758e-6]  # of test_generate.py; 32 cycles for another key
     for row in rows:
         assert row.energy_joules == 2 * row.seconds
@@ -75,13 +75,13 @@ def test_what_the_phase_does_not_have_is_none():
 
 
 def test_each_phase_is_swept():
-    (row,) = sweep(TEMPORAL, LLM, phase="generate", over={"tokens": [4]}, prompt=2)
-    assert row.report.cycles == mappers.run(TEMPORAL, LLM, phase="generate", prompt=2, tokens=4).cycles
+    (row,) = sweep(PLAIN, LLM, phase="generate", over={"tokens": [4]}, prompt=2)
+    assert row.report.cycles == mappers.run(PLAIN, LLM, phase="generate", prompt=2, tokens=4).cycles
     row, other = sweep(TOY, VIDEO, phase="question", over={"batch": [1, 2]}, prompt=2, context=9, engine="simpy")
     assert (row.report.phase.batch, other.report.phase.batch, other.report.engine) == (1, 2, "simpy")
-    (row,) = sweep(TEMPORAL, LLM, phase="attention", over={"mask": ["full"]}, prompt=2, context=2)
+    (row,) = sweep(PLAIN, LLM, phase="attention", over={"mask": ["full"]}, prompt=2, context=2)
     assert row.report.phase.mask == "full"
-    (row,) = sweep(TEMPORAL, LLM, phase="decode", over={}, context=3)
+    (row,) = sweep(PLAIN, LLM, phase="decode", over={}, context=3)
     assert (row.settings, row.report.cycles) == ({}, 726)
 
 
