@@ -156,7 +156,7 @@ class Choices(BaseModel):
     ahead: Ahead = Field("next_op", description="loads of weights begin with their op, or run beside the one before")
     cost: Literal["cycles", "bytes"] = Field("cycles", description="what tiles are chosen by")
     fuse: Annotated[tuple[Fused, ...], BeforeValidator(lambda value: () if value == "none" else value)] = Field(
-        (), description="groups of ops that run together; none unless given"
+        (), description="groups of ops that run together, each with its ops, rows and columns; none unless given"
     )
     ops: dict[str, Entry] = Field(
         default_factory=dict,
