@@ -30,9 +30,13 @@ def misfits_of_groups(mapping: Mapping, graph: Graph, groups: Sequence[Group]) -
                 yield f"fuse.{place}.ops.{i}", not_named(key, named, graph, keys)
         yield from _uneven(f"fuse.{place}", mapping, place, groups)
     taken: dict[str, int] = {}
+    sections: dict[int, str] = {}
     for ops, _ in groups:
         for place, members in groups_of(mapping, ops).items():
             where = f"fuse.{place}"
+            if (other := sections.setdefault(place, members[0].name)) != members[0].name:
+                told = f"names '{other}' and '{members[0].name}', which repeat apart"
+                yield where, f"{told}; give each a group of its own"
             if len(members) == 1:
                 yield where, f"'{members[0].name}' would run alone; name two ops at least that follow one another"
             yield from ((where, told) for told in _apart(ops, members))

@@ -301,3 +301,16 @@ def test_the_shipped_groups_move_less_in_less_time():
     moved = [sum(report.traffic["dram"].values()) for report in (apart, together)]
     assert moved[1] < 0.7 * moved[0]
     assert 0.99 < together.cycles / apart.cycles < 1
+
+
+def test_a_group_of_two_kinds_of_layers_is_refused():
+    """Each would be cut otherwise, and a mapping has one cut for a group."""
+    graph = dataflow.Frame(context=8).graph(archsim.load_model("toy_video"))
+    gpu = archsim.load_design("a100")
+    both = gpu.own_mapping("both").with_({"fuse": [{"ops": ["*layer*.down", "*layer*.ffn_residual"]}]})
+    told = r"fuse\.0: names 'vision\.layer0\.down' and 'layer0\.down', which repeat apart"
+    with pytest.raises(MappingError, match=told):
+        mappers.lower(graph, gpu, mapper="tiled", mapping=both)
+    apart = [{"ops": [f"{family}*.down", f"{family}*.ffn_residual"]} for family in ("vision.layer", "layer")]
+    schedule = mappers.lower(graph, gpu, mapper="tiled", mapping=gpu.own_mapping("apart").with_({"fuse": apart}))
+    assert sum("fused" in told for told in schedule.approximated) == 2
