@@ -1,6 +1,7 @@
 """archsim map, --mapping and --set mapping.PATH: files that are printed, edited and given back."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -105,6 +106,9 @@ def test_lists_and_schema_know_mappings(capsys):
     assert "order" in said(capsys, "schema", "mapping.ops").out
     shipped = said(capsys, "map", "systolic_two_level", "gemm:4096x4096x4096", "--mapping", "gemm_4096").out
     assert shipped == said(capsys, "map", "systolic_two_level", "gemm:4096x4096x4096").out
+    # The README shows its loops.
+    loops = "".join(f"{line}\n" for line in shipped.splitlines() if line.startswith("#"))
+    assert f"```\n{loops}```" in (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_a_mapper_without_loops_is_refused_on_one_line(capsys):
