@@ -46,6 +46,7 @@ class Tiled(Mapper):
     name: ClassVar[str] = "tiled"
 
     mapping: Mapping | None = option("where ops run and in what tiles; the design's own unless given", default=None)
+
     def lower(self, graph: Graph, design: Design) -> Schedule:
         """The schedule; its option `mapping` is the one in force, with all that was chosen."""
         return self._lowered(self._planner(graph, design))
