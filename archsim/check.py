@@ -28,13 +28,14 @@ from kernels.selection import ALGORITHMS, rule
 LISTS = ("designs", "models", "selections", "mappings", "published", "kinds", "ops", "phases", "rules", "mappers")
 
 
-def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
+def check_file(name: str, *, mappers: Collection[str], mapped: Collection[str] = ()) -> list[str]:
     """Lines about a design, a model, a selection, a mapping, a published file or one of SCALE-Sim's.
 
-    `mappers` are those that a design may name. Raises InputError with every problem.
+    `mappers` are those that a design may name, `mapped` those of them that take a mapping. Raises InputError with every
+    problem.
     """
     if is_configuration(name):
-        return _about_design(load_design(name), mappers)
+        return _about_design(load_design(name), mappers, mapped)
     if is_topology(name):
         return _about_graph(name, load_workload(name))
     folder = next((f for f in ("", "models", "selections", "mappings", "published") if name in shipped(f)), "")
@@ -42,7 +43,7 @@ def check_file(name: str, *, mappers: Collection[str]) -> list[str]:
     document = found(name, folder, "design, model, selection, mapping or published file")
     data = document.data
     if "units" in data or "clock" in data:
-        return _about_design(Design.read(document), mappers)
+        return _about_design(Design.read(document), mappers, mapped)
     if "points" in data:
         published = validate(document, Published)
         return [f"{document.path}: {len(published.points)} published points of '{published.design}'"]
@@ -93,10 +94,13 @@ def _about_choices(said: Choices) -> list[str]:
     return lines
 
 
-def _about_design(design: Design, mappers: Collection[str]) -> list[str]:
+def _about_design(design: Design, mappers: Collection[str], mapped: Collection[str]) -> list[str]:
     if design.mapper is not None and design.mapper not in mappers:
         known = ", ".join(mappers)
         raise DesignError(design.document.problem("mapper", f"unknown mapper {design.mapper!r}; mappers are: {known}"))
+    if design.mapping is not None and design.mapper is not None and design.mapper not in mapped:
+        told = f"mapper {design.mapper!r} takes no mapping; mappers that take one: {', '.join(mapped)}"
+        raise DesignError(design.document.problem("mapping", told))
     lines = [f"{design.document.path}: design '{design.name}', {len(design.units)} units, {len(design.links)} links"]
     if design.resources:
         for resource, budget in design.resources.budget.items():

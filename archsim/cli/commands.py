@@ -87,12 +87,14 @@ def check(
     Takes designs, models, selections, mappings, published figures and SCALE-Sim's files; says what they assume.
     """
     from archsim.check import check_file
-    from mappers.registry import MAPPERS
+    from archsim.mapping import Mapping
+    from mappers.registry import MAPPERS, takes
 
     problems: list[str] = []
+    mapped = [name for name in MAPPERS if takes(name, Mapping)]
     for name in files:
         try:
-            say("\n".join(check_file(name, mappers=MAPPERS)))
+            say("\n".join(check_file(name, mappers=MAPPERS, mapped=mapped)))
         except InputError as error:
             problems += error.problems
     if problems:
