@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
@@ -24,8 +23,7 @@ from mappers.build.placement import unit_for
 OpNames = str | tuple[str, ...]  # an op's name within a scope, or its full name for each repetition of the section
 Runs = Sequence[tuple[Work, int]]  # works and how many firings each has, one after another
 Tokens = Pattern[int] | int  # tokens, or tiles of an op, of each firing, or of every firing alike
-Buffering = Literal["single", "double"]
-WEIGHT_BUFFERING = "a matrix is loaded before its linear, or during the linear before, which needs room for two"
+
 
 @dataclass(slots=True)
 class SectionBuilder:

@@ -21,14 +21,13 @@ from dataflow.section import Section
 from mappers.build.checks import check_no_fifos, check_no_placement
 from mappers.build.layers import layers_of
 from mappers.build.lying import lay
-from mappers.build.section_builder import WEIGHT_BUFFERING, Buffering
 from mappers.mapper import Mapper, option
 from mappers.table_lookup.attention import attention
 from mappers.table_lookup.builder import CallBuilder
 from mappers.table_lookup.limits import check_limits, stored
 from mappers.table_lookup.linear import QUANTIZED, TOKEN_ELEMENTS, linear, load
 from mappers.table_lookup.norm_embedding_head import embedding, lm_head, norm
-from mappers.table_lookup.shapes import LINEARS, AttentionOrder, Shapes
+from mappers.table_lookup.shapes import LINEARS, AttentionOrder, Buffering, Shapes
 
 APPROXIMATED = (
     "on the host, sampling, the embedding's gather, RoPE tables and launches take no time; the LM head does",
@@ -49,7 +48,9 @@ class TableLookupPipeline(Mapper):
     name: ClassVar[str] = "table_lookup"
     phases: ClassVar[tuple[type[Phase], ...] | None] = (Prefill, Decode)
 
-    weight_buffering: Buffering = option(WEIGHT_BUFFERING, default="single")
+    weight_buffering: Buffering = option(
+        "a matrix is loaded before its linear, or during the linear before, which needs room for two", default="single"
+    )
     attention_order: AttentionOrder = option(
         "a prefill attends newest queries first and skips masked keys, or oldest first to every key", default="reversed"
     )

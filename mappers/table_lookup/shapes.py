@@ -13,10 +13,10 @@ from dataflow.graph import Graph
 from dataflow.mask import Mask
 from dataflow.models.phases import Prefill
 from dataflow.op import Work
-from mappers.build.section_builder import Buffering
 from mappers.table_lookup.unit_names import UnitNames
 
 AttentionOrder = Literal["reversed", "plain"]
+Buffering = Literal["single", "double"]
 
 LINEARS = ("q", "k", "v", "o", "up", "gate", "down")
 VECTOR_ELEMENTS = 16  # elements that the float path moves at once: 256 bit of FP16 (arXiv 2510.15926)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from collections.abc import Mapping as Entries
 from math import prod
 
 from archsim.design.design import Design
@@ -14,9 +13,9 @@ from dataflow.errors import guess
 from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS
 from kernels.limits import LISTED, beyond
-from mappers.build.layers import Group, key_of, name_within
+from mappers.build.layers import Group, key_of
 from mappers.tiled.estimate import Estimates
-from mappers.tiled.fused_fit import misfits_of_groups, not_named
+from mappers.tiled.fused_fit import misfits_of_groups, not_named, uneven
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS
 from mappers.tiled.product import Product
@@ -39,7 +38,7 @@ def refuse_misfits(mapping: Mapping, graph: Graph, design: Design, groups: Seque
     """
     keys = [key_of(op, scopes) for ops, scopes in groups for op in ops]
     ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
-    first = {op.name: next((key for key in mapping.ops if mapping.names(key, op)), None) for op in ops}
+    first = {op.name: mapping.key_of(op) for op in ops}
     found: list[tuple[str, str]] = []
     for key, one in mapping.ops.items():
         named = [op for op in ops if mapping.names(key, op)]
@@ -51,26 +50,21 @@ def refuse_misfits(mapping: Mapping, graph: Graph, design: Design, groups: Seque
         # Layers alike would all say the same.
         told = {path: what for op in reversed(named) for path, what in _misfits(one, op, design)}
         found += [(f"ops.{key}.{path}", what) for path, what in told.items()]
-    found += _uneven(groups, first)
+    found += [(f"ops.{key}", told) for key, told in uneven(groups, first.__getitem__)]
     found += misfits_of_groups(mapping, graph, groups)
-    found += _beyond_axes(mapping, ops)
+    found += [*_beyond_axes(mapping, ops), *_of_no_use(mapping, ops)]
     others = of_other_graphs(mapping, graph) if own else []
     found = [(path, what) for path, what in found if not any(f"{path}.".startswith(f"{one}.") for one in others)]
     if found:
         raise MappingError("\n".join(mapping.document.problem(path, what) for path, what in found))
 
 
-def _uneven(groups: Sequence[Group], first: Entries[str, str | None]) -> Iterator[tuple[str, str]]:
-    """Entries for an op in some layers of several that repeat."""
-    for ops, scopes in groups:
-        for op in ops:
-            within = name_within(op)
-            by_key = {first[scope + within]: scope + within for scope in scopes}
-            if len(by_key) > 1:
-                key = next(key for key in by_key if key is not None)
-                other = next(name for other, name in by_key.items() if other != key)
-                told = f"names '{by_key[key]}' and not '{other}'; layers that repeat run alike"
-                yield f"ops.{key}", f"{told}; write {key_of(op, scopes)}"
+def _of_no_use(mapping: Mapping, ops: Sequence[Op]) -> Iterator[tuple[str, str]]:
+    """What was set for products that leave nothing open."""
+    entries = [mapping.entry(op) for op in ops if op.kind in PRODUCTS]
+    if all(one.order is not None and len(one.tile) == len(one.order) for one in entries):
+        for name in {path.split(".")[0] for path in mapping.changed()} & {"tile", "cost"}:
+            yield name, "every product has a tile and an order of its own; set those, or give no mapping file"
 
 
 def _beyond_axes(mapping: Mapping, ops: Sequence[Op]) -> Iterator[tuple[str, str]]:

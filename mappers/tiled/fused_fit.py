@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Entries
-from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from archsim.errors import MappingError
 from archsim.mapping import Mapping
@@ -16,6 +16,7 @@ from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.fused import Cut, groups_of, shape_of, whole_rows
 from mappers.tiled.operands import PRODUCTS
 
+T = TypeVar("T")
 Misfits = Iterator[tuple[str, str]]  # paths in the mapping, and what is wrong there
 SHARED = "ops of a group share their outermost loop, over rows"
 
@@ -28,7 +29,8 @@ def misfits_of_groups(mapping: Mapping, graph: Graph, groups: Sequence[Group]) -
             named = [op for op in graph.ops.values() if mapping.names(key, op)]
             if not named or all(OP_KINDS[op.kind].free for op in named):
                 yield f"fuse.{place}.ops.{i}", not_named(key, named, graph, keys)
-        yield from _uneven(f"fuse.{place}", mapping, place, groups)
+        here = {op.name for op in graph.ops.values() if any(mapping.names(key, op) for key in group.ops)}
+        yield from ((f"fuse.{place}", told) for _, told in uneven(groups, here.__contains__))
     taken: dict[str, int] = {}
     sections: dict[int, str] = {}
     for ops, _ in groups:
@@ -53,16 +55,19 @@ def not_named(key: str, named: Sequence[Op], graph: Graph, keys: Sequence[str]) 
     return f"names no op of '{graph.name}'; {guess(key, keys, otherwise='ops are')}"
 
 
-def _uneven(where: str, mapping: Mapping, place: int, groups: Sequence[Group]) -> Misfits:
-    """Groups that name an op in some layers of several that repeat."""
+def uneven(groups: Sequence[Group], said: Callable[[str], T]) -> Iterator[tuple[T, str]]:
+    """Ops of which is `said`, by name, in some layers of several that repeat what is not in others: it, and the words.
+
+    What is said is false where nothing is.
+    """
     for ops, scopes in groups:
         for op in ops:
-            alike = {scope: f"{scope}{name_within(op)}" for scope in scopes}
-            by_name = {name: any(fnmatchcase(name, key) for key in mapping.fuse[place].ops) for name in alike.values()}
-            if any(by_name.values()) and not all(by_name.values()):
-                named, other = (next(name for name, yes in by_name.items() if yes is which) for which in (True, False))
-                told = f"names '{named}' and not '{other}'; layers that repeat run alike"
-                yield where, f"{told}; write {key_of(op, scopes)}"
+            names = {said(scope + name_within(op)): scope + name_within(op) for scope in scopes}
+            if len(names) > 1:
+                one = next(what for what in names if what)
+                other = next(name for what, name in names.items() if what != one)
+                told = f"names '{names[one]}' and not '{other}'; layers that repeat run alike"
+                yield one, f"{told}; write {key_of(op, scopes)}"
 
 
 def refuse_group_beyond_memory(builder: TiledBuilder, ops: Sequence[Op], cut: Cut, taken: Entries[str, int]) -> None:

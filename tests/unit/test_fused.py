@@ -314,3 +314,12 @@ def test_a_group_of_two_kinds_of_layers_is_refused():
     apart = [{"ops": [f"{family}*.down", f"{family}*.ffn_residual"]} for family in ("vision.layer", "layer")]
     schedule = mappers.lower(graph, gpu, mapper="tiled", mapping=gpu.own_mapping("apart").with_({"fuse": apart}))
     assert sum("fused" in told for told in schedule.approximated) == 2
+
+
+@pytest.mark.parametrize(("key", "named", "other"), [("layer0", "layer0", "layer2"), ("layer[12]", "layer2", "layer0")])
+def test_a_group_in_some_layers_of_several_is_refused(key, named, other):
+    graph = dataflow.prefill(archsim.load_model("toy_video").model_copy(update={"layers": 3}), prompt=8)
+    on = fused(archsim.load_design("systolic_two_level"), None, (f"{key}.up", f"{key}.gate"))
+    told = rf"names '{named}\.up' and not '{other}\.up'; layers that repeat run alike; write layer\*\.up"
+    with pytest.raises(MappingError, match=told):
+        mappers.run(on, graph)

@@ -197,3 +197,13 @@ def test_parts_are_read_and_written_exactly():
     for wrong in ("0/3", "4/3", "1/0", 0.5, 0, 2, True, "a third", None):
         with pytest.raises(ValueError, match="expected a part such as 1/3"):
             Room(kept=wrong, piece=1, places=1)
+
+
+@pytest.mark.parametrize("change", [{"tile": "whole"}, {"tile": {"m": 8}}, {"cost": "bytes"}])
+def test_what_is_set_and_changes_nothing_is_refused(change):
+    whole = mappers.plan(GEMM, ARRAY)
+    with pytest.raises(MappingError, match="every product has a tile and an order of its own"):
+        mappers.lower(GEMM, ARRAY, mapping=whole.with_(change))
+    large = ARRAY.with_({"units.sram.capacity": "4 MiB"})
+    assert mappers.run(large, GEMM, mapping=large.own_mapping(GEMM.name).with_({"buffers": 1, **change})).cycles > 0
+    assert mappers.run(ARRAY, GEMM, mapping=whole.with_({"buffers": 1})).cycles > mappers.run(ARRAY, GEMM).cycles
