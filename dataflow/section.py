@@ -95,13 +95,15 @@ class Section:
     def queues(self) -> dict[str, int]:
         """Bytes of all places of the streams that lie in each memory; streams of one FIFO count once, as its largest.
 
-        Under "" those of streams that name no memory.
+        Of streams that say `at` which byte they lie, those up to the last one of all. Under "" those of streams that
+        name no memory.
         """
         sizes: dict[tuple[str, str], int] = {}
         for stream in self.streams:
             if stream.bytes_per_token:
-                queue = stream.memory, stream.fifo or f"stream {stream.name}"
-                sizes[queue] = max(sizes.get(queue, 0), stream.depth * stream.bytes_per_token)
+                placed = stream.at is not None
+                queue = stream.memory, "" if placed else stream.fifo or f"stream {stream.name}"
+                sizes[queue] = max(sizes.get(queue, 0), (stream.at or 0) + stream.bytes)
         found: dict[str, int] = {}
         for (memory, _), size in sizes.items():
             found[memory] = found.get(memory, 0) + size

@@ -104,7 +104,9 @@ class Stream:
     finished with its token. `depth` is in tokens, UNLIMITED for a queue that never fills; `initial` tokens lie in it
     when the section starts. `bytes_per_token` is 0 for pure signals. `fifo` names the hardware queue that carries the
     stream; streams with one name use that queue one after another. A stream without a name has a queue of its own.
-    `memory` names the memory in which its places lie; empty for a queue outside the design's memories.
+    `memory` names the memory in which its places lie; empty for a queue outside the design's memories. `at` is the
+    first byte of a memory's room for streams that its places take, where the mapper says so: streams whose places
+    overlap use them one after another.
     """
 
     name: str
@@ -113,3 +115,9 @@ class Stream:
     initial: int = 0
     fifo: str = ""
     memory: str = ""
+    at: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all its places."""
+        return self.depth * self.bytes_per_token

@@ -47,7 +47,7 @@ WITHIN = {
         "extend", "experiment",
     ),
 }  # fmt: skip
-FAMILIES = ("tiled", "table_lookup", "streaming", "retrieval")  # of mappers; none knows another
+FAMILIES = ("table_lookup", "streaming", "retrieval")  # of mappers; none knows another, all may stand on tiled
 
 
 def module_of(path: Path) -> str:

@@ -64,7 +64,7 @@ def write_folder(
         "outputs": {name: {"sha256": sha256(text.encode())} for name, text in files.items()},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "engine": report.engine,
-        "seed": next((value.seed for value in read_options.values()), None),
+        "seed": next((value.seed for value in read_options.values() if value.seed is not None), None),
         **({"with": dict(extensions)} if extensions else {}),
     }
     write_files(folder, files | {MANIFEST: _json(manifest)}, force=force)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 from archsim.design.design import Design
 from archsim.quantity import show
@@ -16,6 +17,7 @@ from archsim.run.results import ScheduleRun, SectionRun
 from archsim.run.shares import is_tiled
 from archsim.run.totals import UnitReport
 from dataflow.op import OP_KINDS
+from dataflow.task import Stream
 
 
 class LawBroken(AssertionError):
@@ -40,22 +42,54 @@ def broken_by_section(run: SectionRun) -> Iterator[str]:
 
 
 def broken_by_fifos(run: SectionRun) -> Iterator[str]:
-    """Broken law of shared queues, a mistake of the mapper: streams of one FIFO use it one after another.
+    """Broken law of shared queues, a mistake of the mapper: streams of one FIFO, or whose places overlap, take turns.
 
-    A stream uses it from the first start of its producer to the last end of its consumer.
+    A stream uses its places from the first start of its producer to the last end of its consumer.
     """
-    uses: dict[str, list[tuple[int, int, str]]] = {}
     ends, times = run.section.ends, run.result.tasks
+
+    def use(stream: Stream) -> _Use:
+        producer, consumers = ends[stream.name]
+        return _Use(times[producer].start_cycle, max(times[name].end_cycle for name in consumers), stream)
+
+    fifos: dict[str, list[_Use]] = {}
+    memories: dict[str, list[_Use]] = {}
     for stream in run.section.streams:
-        if stream.fifo:
-            producer, consumers = ends[stream.name]
-            span = times[producer].start_cycle, max(times[name].end_cycle for name in consumers), stream.name
-            uses.setdefault(stream.fifo, []).append(span)
-    for fifo, spans in uses.items():
-        spans.sort()
-        for (_, ended, first), (begun, _, then) in pairwise(spans):
-            if begun < ended:
-                yield f"FIFO '{fifo}': '{then}' uses it from cycle {begun} on, '{first}' until cycle {ended}"
+        if stream.at is not None:
+            memories.setdefault(stream.memory, []).append(use(stream))
+        elif stream.fifo:
+            fifos.setdefault(stream.fifo, []).append(use(stream))
+    for fifo, queue in fifos.items():
+        queue.sort(key=lambda use: (use.begun, use.ended))
+        for first, then in pairwise(queue):
+            if then.begun < first.ended:
+                yield f"FIFO '{fifo}': {then} uses it from cycle {then.begun} on, {first} until cycle {first.ended}"
+    for memory, uses in memories.items():
+        now: list[_Use] = []  # those whose places are in use
+        for then in sorted(uses, key=lambda use: (use.begun, use.ended)):
+            now = [use for use in now if use.ended > then.begun]
+            for first in (use for use in now if use.overlaps(then)):
+                yield (
+                    f"'{memory}': {then} uses places from cycle {then.begun} on, {first} some of these until cycle "
+                    f"{first.ended}"
+                )
+            now.append(then)
+
+
+class _Use(NamedTuple):
+    """From when to when a stream uses its places."""
+
+    begun: int
+    ended: int
+    stream: Stream
+
+    def overlaps(self, other: _Use) -> bool:
+        """True where both take some bytes of a memory."""
+        here, there = self.stream.at or 0, other.stream.at or 0
+        return here < there + other.stream.bytes and there < here + self.stream.bytes
+
+    def __str__(self) -> str:
+        return f"'{self.stream.name}'"
 
 
 def broken_by_links(run: SectionRun, design: Design) -> Iterator[str]:

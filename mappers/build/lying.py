@@ -282,6 +282,8 @@ def _fitting(
             except MappingError as refusal:
                 if refusal.demand is None:  # of no amount of room
                     raise
+                if 2 * parts <= PARTS_OF_ROOM and str(refusal) == str(refusals[-1]):
+                    break  # half the room asks for as much, so less will too
                 refusals.append(refusal)
                 even = parts * (refusal.capacity or 0) // (refusal.demand or 1)  # where each part asks for as much
                 # Sizes of pieces go by halves, so that one part less may halve what is asked, but no more.
@@ -302,7 +304,10 @@ def told_of_activations(lying: Lying, design: Design) -> Iterator[str]:
         if memory in memories_beside(design):
             yield f"activations in '{memory}' are used in place: the rates of the units cover their bytes"
         else:
-            yield f"activations in '{memory}' are written once, and read once by each op that reads them"
+            yield (
+                f"activations in '{memory}' are written once, and read once by each op that reads them; by products as "
+                "often as their loops say"
+            )
 
 
 def _no_room(design: Design, tensor: Tensor, where: str, homes: Sequence[str], room: int) -> MappingError:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from archsim.run.capacity import NOWHERE
 from archsim.units import Memory
+from dataflow.format import Format
 from dataflow.graph import Op
 from dataflow.op import OP_KINDS, Box, Work, work
 from dataflow.pattern import sequence
@@ -41,28 +42,18 @@ class Operand(NamedTuple):
     size: int
     role: Role
 
-    @property
-    def flow(self) -> str:
-        """The name of the queues that it shares with its like of other ops."""
-        return f"{self.role} of {self.way[0]}"
-
-
-class Ahead(NamedTuple):
-    """What loads that run ahead of their op wait for, and the name of the queues that they share."""
-
-    flow: str
-    after: Sequence[str]
-
 
 @dataclass(slots=True)
 class OpBuilder(SectionBuilder):
     """A section of ops in the making. `ops` are those of the first scope, and `lying` says where their tensors lie.
 
+    `layers` are the scopes of all layers in which the ops are alike, where the section repeats but some of them.
     `ideal` counts the bytes, by role, that no memory reads. `estimated`: the cycles that pieces are estimated to take;
     `least`: those that their memories, channels and units need.
     """
 
     ops: Sequence[Op] = ()
+    layers: tuple[str, ...] = ()
     lying: Lying = field(default_factory=Lying)
     ideal: Counter[str] = field(default_factory=Counter)
     estimated: int = 0
@@ -72,7 +63,8 @@ class OpBuilder(SectionBuilder):
     _stores: dict[str, str] = field(default_factory=dict)  # the call that writes the new rows of a cache
 
     def __post_init__(self) -> None:
-        self.holds = self.lying.during(self.ops, self.scopes)
+        self.layers = self.layers or tuple(self.scopes)
+        self.holds = self.lying.during(self.ops, self.layers)
         for one in self.graph.ops.values():
             if one.kind == "append":
                 self._caches.setdefault(one.inputs[0], set()).add(one.name)
@@ -97,7 +89,7 @@ class OpBuilder(SectionBuilder):
     def moved(self, op: Op, unit: str, names: Callable[[Op], Iterable[str]]) -> list[Operand]:
         """The parts of these activations of the op that do not lie beside the unit; the most of all repetitions."""
         most: dict[tuple[str, str], int] = {}
-        for same in self.lying.same(op, self.scopes):
+        for same in self.lying.same(op, self.layers):
             for at, size in self.lying.parts_of(names(self.graph.ops[same])).items():
                 most[at] = max(most.get(at, 0), size)
         ways = {
@@ -106,6 +98,10 @@ class OpBuilder(SectionBuilder):
             if memory != NOWHERE
         }
         return [Operand(way, most[at], Role(at[1])) for at, way in ways.items() if way]
+
+    def format_of_rows(self, op: Op) -> Format:
+        """The format of the cache into which new rows of the op go."""
+        return next(self.graph.tensors[name].format for name in self._caches[op.name])
 
     def rows(self, op: Op, unit: str) -> list[Operand]:
         """The new rows of a cache that the op makes, if any, and the way to where the op that reads the cache looks."""
@@ -133,12 +129,11 @@ class OpBuilder(SectionBuilder):
 
     def streamed(
         self, op: Op, name: str, unit: str, operands: Sequence[Operand], results: Sequence[Operand], *,
-        after: Sequence[str], ahead: Ahead,
+        after: Sequence[str],
     ) -> list[str]:  # fmt: skip
         """Adds the op in pieces, each of which takes its part of the operands and gives its part of the results.
 
-        Loads of weights run `ahead`, others wait for the calls of `after`, as the op does. Returns the calls after
-        which the next op may begin.
+        Loads wait for the calls of `after`, as the op does. Returns the calls after which the next op may begin.
         """
         self.part = op.kind
         # Each row of an op of rows needs all that it reads of weights, so these come at once, before the first row.
@@ -155,13 +150,11 @@ class OpBuilder(SectionBuilder):
             parts = even(operand.size, 1 if operand in whole else min(firings, self._many(operand)))
             if operand is largest:
                 parts = [(n, t) for _, n, t in pieces if n]  # of small operands the last pieces have no byte
-            load, learned = self.load_name(name, operand, operands), operand.role.learned
-            # Weights of all ops share queues, whatever their roles; what else an op reads has queues of its own.
-            flow = ahead.flow if learned and operand is operands[0] else operand.flow
+            load = self.load_name(name, operand, operands)
             self.part = self.part_of_load(operand.role)
             read = [(1, n, t) for n, t in parts]
-            self.bring(load, operand.way, read, name, ahead=first, role=operand.role, flow=flow)
-            self.call(load, ahead.after if learned else [*after, *self.stores_before(op, operand)])
+            self.bring(load, operand.way, read, name, ahead=first, role=operand.role)
+            self.call(load, [*after, *self.stores_before(op, operand)])
         stores = [(one, self.leave(op, name, one, first)) for one in results]
         # Nothing but loads of a cache waits for its new rows.
         return [name, *(store for one, store in stores if one.role is not Role.CACHE)]
@@ -188,12 +181,12 @@ class OpBuilder(SectionBuilder):
         places = self.lying.queue_places
         beside = [[one.size for one in passing if one is not largest and hop in one.way] for hop in largest.way]
         piece, cycles = best_size(
-            size, most, lambda most: cut(op, size, most, stages[-1])[0], stages, places=places, beside=beside
+            size, most, lambda most: cut(op, size, most)[0], stages, places=places, beside=beside
         )
         carried = self._carried(passing)
         self.estimated += max(cycles, carried)
         self.least += max(carried, stages[-1].cycles(op.work)) if carried else cycles
-        return cut(op, size, piece, stages[-1])
+        return cut(op, size, piece)
 
     def _carried(self, passing: Sequence[Operand]) -> int:
         """Cycles of the memory or channel that carries the most of what passes."""
@@ -206,13 +199,12 @@ class OpBuilder(SectionBuilder):
         return max(units[name].cycles(work(units[name].does[0], bytes=size)) for name, size in sizes.items())
 
     def bring(
-        self, name: str, way: Way, pieces: Sequence[Piece], reader: str, *, ahead: int, role: Role, flow: str,
+        self, name: str, way: Way, pieces: Sequence[Piece], reader: str, *, ahead: int, role: Role,
         token_bytes: int = 1,
     ) -> str:  # fmt: skip
         """Adds the tasks that bring tokens from their home to the reader, hop by hop, in pieces; returns the first one.
 
-        The reader takes a piece in each firing after the first `ahead`, as long as there are pieces. Movements of one
-        flow, of which none begins before another has ended, share their queues.
+        The reader takes a piece in each firing after the first `ahead`, as long as there are pieces.
         """
         sizes = [(requests * each * token_bytes, times) for requests, each, times in pieces]
         count, largest, places = sum(n for _, n in sizes), max(size for size, _ in sizes), self.lying.queue_places
@@ -223,11 +215,11 @@ class OpBuilder(SectionBuilder):
             stored = isinstance(self.design.units[hop], Memory)
             self.task(passed, hop, each_size("read" if stored else "move", sizes), role=role)
             lies_in = hop if stored else lies_in  # a piece lies in the memory that it goes to, or comes from
-            self.stream(last, passed, places, token_bytes=largest, fifo=f"{flow} into {hop}", memory=lies_in)
+            self.stream(last, passed, places, token_bytes=largest, memory=lies_in)
             last, lies_in = passed, hop if stored else ""
         behind = self.tasks[reader].firings - ahead - count
-        takes, fifo = sequence((0, ahead), (1, count), (0, behind)), f"{flow} out of {way[-1]}"
-        self.stream(last, reader, places, takes=takes, token_bytes=largest, fifo=fifo, memory=lies_in)
+        takes = sequence((0, ahead), (1, count), (0, behind))
+        self.stream(last, reader, places, takes=takes, token_bytes=largest, memory=lies_in)
         return name
 
     def leave(self, op: Op, task: str, result: Operand, first: int) -> str:
@@ -265,8 +257,11 @@ class OpBuilder(SectionBuilder):
 
     def stores_before(self, op: Op, operand: Operand) -> list[str]:
         """The calls that write the new rows of the caches which this operand of the op brings."""
-        stores = (self._stores.get(name, "") for name in op.inputs) if operand.role is Role.CACHE else ()
-        return [store for store in stores if store]
+        return self.stores_of(op) if operand.role is Role.CACHE else []
+
+    def stores_of(self, op: Op) -> list[str]:
+        """The calls that write the new rows of the caches which this op reads."""
+        return [self._stores[name] for name in op.inputs if name in self._stores]
 
     def _take(
         self, name: str, result: Operand, sizes: Sequence[tuple[int, int]], producer: str, *, gives: Tokens
@@ -281,7 +276,7 @@ class OpBuilder(SectionBuilder):
             lies_in = lies_in or (hop if memory and hop != result.way[0] else "")
             self.stream(
                 last, passed, self.lying.queue_places, gives=gives if last == producer else 1, token_bytes=largest,
-                fifo="" if result.role is Role.CACHE else f"{result.flow} outward into {hop}", memory=lies_in,
+                memory=lies_in,
             )  # fmt: skip
             last, lies_in = passed, hop if memory else ""
 

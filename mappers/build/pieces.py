@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from archsim.units import CoreArray
 from dataflow.graph import Op
 from dataflow.op import OP_KINDS, Box, Work, computes, work
 
@@ -111,26 +110,16 @@ def _carries(carrier: Worker, size: int) -> int:
     return carrier.cycles(work(carrier.does[0], bytes=size)) if size else 0
 
 
-def cut(op: Op, size: int, most: int, unit: Worker) -> tuple[list[OpPiece], tuple[Box, ...]]:
-    """The op cut so that each piece reads at most `most` of its `size` bytes from memory, and its tiles, if any.
+def cut(op: Op, size: int, most: int) -> tuple[list[OpPiece], tuple[Box, ...]]:
+    """An op that is no product, cut so that each piece reads at most `most` of its `size` bytes; its tiles, if any.
 
-    Where the kind cannot be cut, it is one piece. Products of a core array are cut in whole multiples of its trees.
+    Where the kind cannot be cut, it is one piece.
     """
     if OP_KINDS[op.kind].rows == ("rows",) and size:
         return _cut_rows(op, size, most)
     if op.kind == "attention" and size:
         return _with_bytes(cut_attention(op.work, size, most), size), ()
-    batched = op.kind == "matmul" and op.work["batch"] > 1
-    if op.kind not in ("matmul", "ternary_matmul") or batched or not size:
-        return [(op.work, size, 1)], ()
-    m, k, n = (op.work[axis] for axis in ("m", "k", "n"))
-    wide, deep = _tile(k, n, most * k * n // size, unit)
-    parts = [(op.work.part(m=m, k=d, n=w), d * w, a * b) for w, a in chunks(n, wide) for d, b in chunks(k, deep)]
-    # The pieces of one size follow one another, so each size is a box of tiles.
-    outputs, inputs = _stretches(n, wide), _stretches(k, deep)
-    outer = (range(1), range(0, m, m)) if op.kind == "matmul" else (range(0, m, m),)
-    tiles = tuple((*outer, along_k, along_n) for along_n in outputs for along_k in inputs)
-    return _with_bytes(parts, size), tiles
+    return [(op.work, size, 1)], ()
 
 
 def _cut_rows(op: Op, size: int, most: int) -> tuple[list[OpPiece], tuple[Box, ...]]:
@@ -176,16 +165,6 @@ def cut_attention(whole: Work, size: int, most: int) -> list[OpPiece]:
         item = whole.part(mask, queries=stop - start, keys=own, **one)
         pieces.append((item, last * stop // queries - last * start // queries, parts))
     return pieces
-
-
-def _tile(k: int, n: int, elements: int, unit: Worker) -> tuple[int, int]:
-    """Outputs and inputs of a piece of at most this many weights; whole multiples of the trees where they fit."""
-    trees, inputs = (unit.trees, unit.inputs) if isinstance(unit, CoreArray) else (1, 1)
-    if elements >= k * min(n, trees):
-        return min(n, max(1, elements // k // trees) * trees), k
-    wide = min(n, trees, max(1, elements))
-    deep = elements // wide
-    return wide, max(1, deep // inputs * inputs or deep)
 
 
 def _stretches(total: int, size: int) -> list[range]:

@@ -5,7 +5,7 @@ A token here is the key and the value of one token in one KV head.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,8 +48,11 @@ class Tiers:
         return self.way[0]
 
     @staticmethod
-    def of(graph: Graph, design: Design) -> Tiers:
-        """The tiers of the unit that attends. Raises MappingError where the design does not say in which memories."""
+    def of(graph: Graph, design: Design, unit_named: Callable[[Op], str] = lambda op: "") -> Tiers:
+        """The tiers of the unit that attends, which is the one named for its op, if any.
+
+        Raises MappingError where the design does not say in which memories the cache lies.
+        """
         if not design.tiers and not design.paths:
             raise MappingError(
                 f"tiers: '{design.name}' does not say in which memories the cache lies",
@@ -59,7 +62,7 @@ class Tiers:
         needing = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
         # The last attention is that of the decoder: a vision tower, which has no cache, comes before it.
         op = next((op for op in reversed(needing) if op.kind == "attention"), needing[0])
-        unit = unit_for(design, op.kind, f"op '{op.name}'", op=op, graph=graph)
+        unit = unit_named(op) or unit_for(design, op.kind, f"op '{op.name}'", op=op, graph=graph)
         way, weights = (way_in(design, unit, role, f"op '{op.name}'") for role in (Role.CACHE, Role.WEIGHT))
         if not way or not weights:
             raise MappingError(
@@ -238,10 +241,10 @@ def _visible(op: Op, cached: int) -> int:
 
 
 def learned_by_home(
-    graph: Graph, design: Design, groups: list[Group], tiers: Tiers
+    graph: Graph, design: Design, groups: list[Group], tiers: Tiers, unit_named: Callable[[Op], str]
 ) -> tuple[dict[tuple[str, str], int], set[str]]:
     """Bytes of weights by (memory, role), and the memories that they pass; of a phase those of its whole model."""
-    found, passed = stored_by_home(graph, design, groups, roles=LEARNED)
+    found, passed = stored_by_home(graph, design, groups, roles=LEARNED, unit_of=unit_named)
     if graph.weight_bytes is not None:
         # What this graph does not read of the model lies where weights do.
         at = tiers.weights, str(Role.WEIGHT)

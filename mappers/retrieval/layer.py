@@ -7,7 +7,7 @@ and values from the main memory, misses from the tier beyond, and new and evicte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from archsim.units import ThresholdUnit
 from archsim.units.unit import ceil_div
@@ -17,70 +17,61 @@ from dataflow.pattern import Pattern, sequence
 from dataflow.role import Role
 from dataflow.section import Section
 from mappers.build.checks import check_fits
-from mappers.build.layers import name_within
-from mappers.build.op_builder import OVERLAPPED, Ahead, OpBuilder, Operand, Piece, each_size, gathers
+from mappers.build.op_builder import OVERLAPPED, Operand, Piece, each_size, gathers
 from mappers.build.pieces import OpPiece, best_size, chunks, cut_attention, even
 from mappers.retrieval.cache import FETCHES, CachePlan, Tiers
+from mappers.tiled.builder import TiledBuilder
+from mappers.tiled.planner import Planner
 
 
 @dataclass(slots=True, kw_only=True)
-class LayerBuilder(OpBuilder):
+class LayerBuilder(TiledBuilder):
     """A layer in the making. `plan` is the plan of its cache, None for ops without one.
 
     `fetches`: whether a fetch runs in this section, for this layer or, where it is predicted, for the next one.
-    `loads`: the loads of weights, each of which starts when the one before has ended, and the op of each.
     """
 
     tiers: Tiers
     plan: CachePlan | None
     fetches: bool
-    loads: list[tuple[str, str]] = field(default_factory=list)
 
-    def layer(self, *, name: str, fetch_only: bool = False) -> Section:
+    def layer(self, planner: Planner, *, name: str, fetch_only: bool = False) -> Section:
         """The section of the ops, repeated for each scope; with `fetch_only` that of the selection and fetch alone."""
-        after: list[str] = []
         fetched = None
         # What is known before the layer is fetched from its start, beside the ops that come before attention.
         if self.plan is not None and self.fetches and (fetch_only or self.plan.known_ahead):
             fetched = self._fetch(self.plan, self._choose(self.plan, []))
-        for op in () if fetch_only else self.ops:
-            op_name = name_within(op)
-            if self.plan is not None and self.plan.is_for(op):
-                after = self._attend(self.plan, op, op_name, after, fetched)
-            else:
-                after = self._op(op, op_name, after)
+
+        def attention(op: Op, op_name: str, after: list[str], early: list[str]) -> list[str] | None:
+            if self.plan is None or not self.plan.is_for(op):
+                return None
+            unit = planner.unit_named(op) or self.unit_for(op.kind, f"op '{op_name}'", self.plan.attentions[0])
+            return self._attend(self.plan, op, op_name, unit, after, early, fetched)
+
+        if not fetch_only:
+            planner.add(self, self.ops, attention)
         family = self.scopes[0].rstrip("0123456789.")
         return self.section(name or (f"{family}s" if family else self.ops[0].name))
-
-    def _op(self, op: Op, name: str, after: Sequence[str]) -> list[str]:
-        """Adds an op whose operands stream in pieces; its new cache rows are stored. Returns the calls to wait for."""
-        unit = self.unit_for(op.kind, f"op '{op.name}'", op)
-        operands = self.operands(op, unit)
-        # Loads share two sets of queues in turn: the second load after this one waits until its op has ended.
-        waits = [load for load, _ in self.loads[-1:]] + [loaded for _, loaded in self.loads[-2:-1]]
-        ahead = Ahead(f"ahead {len(self.loads) % 2}", waits)
-        done = self.streamed(op, name, unit, operands, self.results(op, unit), after=after, ahead=ahead)
-        if any(one.role.learned for one in operands):
-            self.loads.append((f"load {name}", name))
-        return done
 
     def part_of_load(self, role: Role) -> str:
         """As in OpBuilder; nothing for weights, whose load runs ahead and is blocked most of the time."""
         return "" if role.learned else f"{role} load"
 
-    def _attend(self, plan: CachePlan, op: Op, name: str, after: Sequence[str], fetched: str | None) -> list[str]:
+    def _attend(
+        self, plan: CachePlan, op: Op, name: str, unit: str, after: Sequence[str], early: Sequence[str],
+        fetched: str | None,
+    ) -> list[str]:  # fmt: skip
         """Adds attention to the new rows and the resident tokens, then to the fetched tokens as they arrive.
 
         `fetched`: the last task of a fetch that was started before, for this layer or, with prediction, the next one.
         Returns the calls after which the next op may begin.
         """
-        known: Sequence[str] = ()
+        known = early  # what is known before the layer is read beside the op before
         if not plan.known_ahead:
             known = after = self._choose(plan, after)
             fetched = self._fetch(plan, after)
         arriving = fetched if plan.prediction == "this" else None
         size = plan.cache.token_bytes
-        unit = self.unit_for("attention", f"op '{name}'", plan.attentions[0])
         # New keys and values are on chip like the queries, or lie where those have spilled to.
         spilled, results = self.moved(op, unit, lambda one: one.inputs), self.results(op, unit)
         new = self._new_rows(plan, [*spilled, *results])
@@ -94,12 +85,13 @@ class LayerBuilder(OpBuilder):
         for one in spilled:
             load = f"load {name} {one.role} of {one.way[0]}"
             pieces = [(1, n, times) for n, times in even(one.size, before)]
-            self.bring(load, one.way, pieces, name, ahead=ahead, role=one.role, flow=one.flow)
+            self.bring(load, one.way, pieces, name, ahead=ahead, role=one.role)
             self.call(load, after)
         if near:
             # The firings before the first piece are attention to the new rows.
             way, first = self.tiers.way, ahead + before
-            self.bring("read kept", way, near, name, ahead=first, role=Role.CACHE, flow="kept", token_bytes=size)
+            self.ahead_by(int(plan.known_ahead))
+            self.bring("read kept", way, near, name, ahead=first, role=Role.CACHE, token_bytes=size)
             self.call("read kept", known)
         last = name
         if arriving:
@@ -108,12 +100,15 @@ class LayerBuilder(OpBuilder):
             ahead = self.compute(last, plan.kept_works(far), [name], unit=unit, op=name)
             self.call(name, last=[last])
             read = self.bring(
-                "read fetched", self.tiers.way, far, last, ahead=ahead, role=Role.CACHE, flow="fetched",
+                "read fetched", self.tiers.way, far, last, ahead=ahead, role=Role.CACHE,
                 token_bytes=size,
             )  # fmt: skip
+            if plan.known_ahead:  # else the fetch itself waits for what is known
+                self.call(read, known)
             self.stream(arriving, read, self.tasks[arriving].firings, takes=waits)
         self._evict(plan, after)
-        return [name, *(self.leave(op, last, one, ahead) for one in results)]
+        # New rows are attended to where they are made, and have left when the next op begins.
+        return [name, *self.stores_of(op), *(self.leave(op, last, one, ahead) for one in results)]
 
     def _new_rows(self, plan: CachePlan, spilled: Sequence[Operand]) -> list[tuple[Work, int]]:
         """Attention of the new rows among themselves, in pieces where what it reads or makes has spilled."""

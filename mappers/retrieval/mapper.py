@@ -1,8 +1,8 @@
 """The retrieval mapper: layers whose attention reads the cached keys and values that a selection keeps.
 
 Per layer: q, k, v, RoPE; selection among the cached keys; fetch of kept tokens that are not resident from the tier
-beyond, while attention to the others runs; feed-forward. Weights stream from the main memory through the memory on
-chip. layer.py joins the tasks of a layer, cache.py says what a selection keeps.
+beyond, while attention to the others runs; feed-forward. All but this attention runs as mapper tiled has it: products
+in tiles, by a mapping. layer.py joins the tasks of a layer, cache.py says what a selection keeps.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import ClassVar
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
-from archsim.run.capacity import held
 from archsim.selection.selection import Selection, load_selection
+from archsim.units import Array
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
 from dataflow.selection_summary import SelectionSummary
-from mappers.build.checks import check_capacity
-from mappers.build.layers import Group, layers_of
-from mappers.build.lying import Lying, Made, told_of_activations, with_room
+from mappers.build.lying import Lying, Made, told_of_activations
 from mappers.build.op_builder import IDEAL
-from mappers.mapper import Mapper, option
+from mappers.mapper import option
 from mappers.retrieval.cache import CachePlan, Layout, Prediction, Tiers, cache_by_home, learned_by_home, plan_cache
 from mappers.retrieval.layer import LayerBuilder
+from mappers.tiled.mapper import Tiled, planned
+from mappers.tiled.planner import Planner
 
 NOT_KEPT = "work on keys that the selection does not keep"
 FIRST_FETCH = "first fetch"
@@ -35,7 +35,7 @@ WHOLE = "full"  # the shipped selection that keeps everything
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retrieval(Mapper):
+class Retrieval(Tiled):
     """A graph whose decoder layers attend to what a selection keeps of their cache, over tiers of memory.
 
     With prediction "this" attention to fetched tokens waits for the fetch; with "previous" the fetch runs beside all of
@@ -51,12 +51,12 @@ class Retrieval(Mapper):
         "the tier beyond holds a cluster's tokens side by side, or all in order of time", default="clustered"
     )
 
-    def lower(self, graph: Graph, design: Design) -> Schedule:
-        """The schedule."""
-        tiers, selection = Tiers.of(graph, design), self.selection
+    def _lowered(self, planner: Planner) -> Schedule:
+        graph, design = planner.graph, planner.design
+        tiers, selection = Tiers.of(graph, design, planner.unit_named), self.selection
         used = load_selection(WHOLE) if selection is None else selection
-        groups = layers_of(graph.ops.values())
-        learned, passed = learned_by_home(graph, design, groups, tiers)
+        groups = planner.groups
+        learned, passed = learned_by_home(graph, design, groups, tiers, planner.unit_named)
         beside = sum(size for (memory, _), size in learned.items() if memory == tiers.main)
         plan = plan_cache(graph, design, tiers, used, beside, prediction=self.prediction, layout=self.layout)
         if plan is None and selection is not None:
@@ -65,11 +65,10 @@ class Retrieval(Mapper):
                 ways_out=("no selection", "a phase of a model with a cache"),
             )
         stored = learned | (cache_by_home(graph, tiers, plan) if plan else {})
-        check_capacity(held(stored), design, graph)
 
         def made(lying: Lying) -> Made:
             ideal = Counter[str]()
-            parts = list(_sections(graph, design, groups, tiers, plan, lying, ideal))
+            parts = list(_sections(planner, tiers, plan, lying, ideal))
             sections = tuple(section for section, _, _ in parts)
             left = {NOT_KEPT: plan.skipped() if plan else {}, IDEAL: ideal}
             schedule = Schedule(
@@ -79,7 +78,7 @@ class Retrieval(Mapper):
                 holds=stored, selected=_summary(plan, used, tiers) if plan and plan.cache.cached else None,
                 approximated=(
                     *told_of_activations(lying, design), *_unselected(plan, used, tiers),
-                    *_approximated(graph, plan, used),
+                    *_approximated(graph, design, plan, used),
                 ),
                 options={**self.options(), "selection": used},
             )  # fmt: skip
@@ -87,18 +86,18 @@ class Retrieval(Mapper):
             return Made(schedule, estimated, sum(section.repeat * cycles for section, _, cycles in parts))
 
         # The new rows' keys and values are attended to where they are made.
-        return with_room(made, graph, design, groups, stored, passed=passed | {*tiers.way[1:]}, keeps_rows=True)
+        passed |= {*tiers.way[1:]}
+        return planned(made, planner, stored, passed, keeps_rows=True)
 
 
 def _sections(
-    graph: Graph, design: Design, groups: list[Group], tiers: Tiers, plan: CachePlan | None, lying: Lying,
-    ideal: Counter[str],
+    planner: Planner, tiers: Tiers, plan: CachePlan | None, lying: Lying, ideal: Counter[str]
 ) -> Iterator[tuple[Section, int, int]]:  # fmt: skip
     """The sections of each group of layers, with the cycles that pieces are estimated to take, and need at least.
 
     Where a layer fetches for the next one, a section before fetches for the first layer, and the last fetches nothing.
     """
-    for ops, scopes in groups:
+    for ops, scopes in planner.groups:
         own_plan = plan if plan and any(map(plan.is_for, ops)) else None
         parts = [(scopes, ops, True, "")]
         if own_plan and own_plan.prediction == "previous" and own_plan.misses:
@@ -108,10 +107,10 @@ def _sections(
         for own_scopes, own_ops, fetches, name in parts:
             if own_scopes:  # of a single layer, which is the last, none are left to repeat
                 builder = LayerBuilder(
-                    graph, design, own_scopes, ops=own_ops, lying=lying, ideal=ideal, tiers=tiers, plan=own_plan,
-                    fetches=fetches,
+                    planner.graph, planner.design, own_scopes, ops=own_ops, layers=scopes, lying=lying, ideal=ideal,
+                    tiers=tiers, plan=own_plan, fetches=fetches,
                 )  # fmt: skip
-                section = builder.layer(name=name, fetch_only=name == FIRST_FETCH)
+                section = builder.layer(planner, name=name, fetch_only=name == FIRST_FETCH)
                 yield section, builder.estimated, builder.least
 
 
@@ -147,10 +146,10 @@ def _unselected(plan: CachePlan | None, used: Selection, tiers: Tiers) -> Iterat
         )
 
 
-def _approximated(graph: Graph, plan: CachePlan | None, selection: Selection) -> Iterator[str]:
+def _approximated(graph: Graph, design: Design, plan: CachePlan | None, selection: Selection) -> Iterator[str]:
     yield "new keys and values stay where activations lie until they are written; weights and cached keys stream past"
     other = {t.format.name for t in graph.tensors.values() if t.role.multiplied and t.format.bits != 16}
-    if other:
+    if other and not any(array.rates for array in design.of_kind(Array).values()):
         yield f"weights or keys in {', '.join(sorted(other))} are multiplied at the rate of 16-bit ones"
     if plan is not None and plan.evicted:
         yield "evicted tokens are written to the tier beyond in one stretch, over the link that fetches use"

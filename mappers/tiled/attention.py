@@ -122,5 +122,5 @@ def _bring(
         load = builder.load_name(name, operand, operands)
         builder.part = builder.part_of_load(operand.role)
         read = [(1, size, n) for size, n in parts]
-        builder.bring(load, operand.way, read, reader, ahead=first, role=operand.role, flow=operand.flow)
+        builder.bring(load, operand.way, read, reader, ahead=first, role=operand.role)
         builder.call(load, [*after, *builder.stores_before(op, operand)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import insort
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from mappers.tiled.operands import Moved
 from mappers.tiled.product import lies_in
 from mappers.tiled.turns import Turn, order_of
 
-LAST = 2**62  # an op behind all others
+LAST = 2**62  # an op behind all others: of new rows of a cache until the op is known that reads the cache
 
 
 class Life(NamedTuple):
@@ -48,10 +49,18 @@ class TiledBuilder(OpBuilder):
     turn: int = 0
     _lives: dict[str, Life] = field(default_factory=dict)  # of the streams that lie in memories
     _life: Life = ALWAYS  # of the streams that are being added
+    _leaving: dict[str, list[str]] = field(default_factory=dict)  # those by which the new rows of a cache leave
 
-    def begin(self, turn: int) -> None:
-        """Says which op, or group of ops, is added from now on."""
+    def begin(self, turn: int, ops: Sequence[Op]) -> None:
+        """Says which op, or group of ops, is added from now on: when it ends the new rows that it reads have left."""
         self.turn, self._life = turn, Life(turn, turn)
+        for name in {name for op in ops for name in op.inputs}:
+            for stream in self._leaving.get(name, ()):
+                self._lives[stream] = self._lives[stream]._replace(end=turn)
+
+    def ahead_by(self, ops: int) -> None:
+        """Says by how many ops before the present one what is added from now on may begin."""
+        self._life = Life(self.turn - ops, self.turn)
 
     def stream(self, producer: str, consumer: str, depth: int, **details: Any) -> None:
         """As SectionBuilder.stream; which streams share places of a memory is found when the section is made."""
@@ -60,22 +69,34 @@ class TiledBuilder(OpBuilder):
 
     def leave(self, op: Op, task: str, result: Operand, first: int) -> str:
         """As OpBuilder.leave. Nothing but loads of a cache waits for its new rows, which leave beside later ops."""
-        self._life = Life(self.turn, LAST if result.role is Role.CACHE else self.turn)
+        rows, before = result.role is Role.CACHE, len(self.streams)
+        self._life = Life(self.turn, LAST if rows else self.turn)
         call = OpBuilder.leave(self, op, task, result, first)
         self._life = Life(self.turn, self.turn)
+        if rows:
+            self._rows_leave(op, before)
         return call
+
+    def _rows_leave(self, op: Op, before: int) -> None:
+        """Keeps which streams new rows of the op leave by: all that were added after so many."""
+        for cache in self._caches[op.name]:
+            self._leaving[cache] = [stream.name for stream in self.streams[before:]]
 
     def section(self, name: str) -> Section:
         """As SectionBuilder.section, with the orders of units whose tasks take turns."""
-        self.streams = share_places(self.streams, self._lives)
+        self.streams = placed(self.streams, self._lives)
         made = OpBuilder.section(self, name)
         units = dict.fromkeys(self.tasks[turn.task].unit for group in self.together for turn in group)
         orders = {unit: tuple(order_of(unit, self.tasks, self.together)) for unit in units}
         return replace(made, orders=orders) if orders else made
 
-    def room_for_tiles(self, memory: str) -> int:
-        """Bytes of a memory that the tiles of an op may take."""
-        return int(self._free(memory) * self.lying.part_of_room)
+    def room_for_tiles(self, memory: str, *, before: int = 0) -> int:
+        """Bytes of a memory that the tiles of this op may take, or may take during so many ops `before` it."""
+        turn = self.turn - before
+        taken = sum(
+            one.bytes for one in self.streams if one.memory == memory and self._lives[one.name].meets(Life(turn, turn))
+        )
+        return max(0, int(self._free(memory) * self.lying.part_of_room) - taken)
 
     def room_beside(self, memory: str) -> int:
         """Bytes of a memory beside the tensors that lie in it."""
@@ -141,7 +162,7 @@ class TiledBuilder(OpBuilder):
 
     def _leave(self, op: Op, name: str, one: Moved, nest: Nest, first: int, places: int) -> list[str]:
         """Adds the way out of tiles that are made, and the way back of those that are not summed up; their calls."""
-        rows = one.role is Role.CACHE
+        rows, before = one.role is Role.CACHE, len(self.streams)
         self.part = op.kind if rows else f"{one.role} store"
         store = f"store {name}" if rows else f"store {name} {one.role} in {one.way[0]}"
         pieces = one.comes(nest)
@@ -161,10 +182,11 @@ class TiledBuilder(OpBuilder):
         begins = repeating(*_begins(nest, one, first))
         self.stream(store, name, places, takes=begins, initial=places, name=f"{store} freed, of {places}")
         self.call(store)
-        if nest.again(one.axes) > 1:
+        if one.again(nest) > 1:
             self._come_back(store, one, nest, name, first, places)
         if rows:
             self._stores.update(dict.fromkeys(self._caches[op.name], store))
+            self._rows_leave(op, before)
         return [] if rows else [store]
 
     def _come_back(self, store: str, one: Moved, nest: Nest, name: str, first: int, places: int) -> None:
@@ -182,22 +204,23 @@ class TiledBuilder(OpBuilder):
         self.stream(store, load, nest.stays(one.axes), gives=stored)
 
 
-def share_places(streams: Sequence[Stream], lives: Mapping[str, Life]) -> list[Stream]:
-    """The streams, each in a memory with the FIFO that it shares with others of which none has tokens beside it.
+def placed(streams: Sequence[Stream], lives: Mapping[str, Life]) -> list[Stream]:
+    """The streams, each that lies in a memory at a byte where none lies that has tokens during the same op.
 
-    The largest streams come first, each into the first FIFO in which there is time for it.
+    The largest come first, each at the first byte from which there is room for it.
     """
-    shared: dict[str, list[list[Life]]] = {}
-    fifos: dict[str, str] = {}
-    for one in sorted(streams, key=lambda one: one.depth * one.bytes_per_token, reverse=True):
-        if not one.memory or not one.bytes_per_token:
+    lying: dict[str, list[tuple[int, int, Life]]] = {}  # by memory, in order of their bytes: from, to, during
+    at: dict[str, int] = {}
+    for one in sorted(streams, key=lambda one: one.bytes, reverse=True):
+        if not one.memory or not one.bytes:
             continue
-        life, places = lives[one.name], shared.setdefault(one.memory, [])
-        place = next((i for i, others in enumerate(places) if not any(map(life.meets, others))), len(places))
-        places += [[]] * (place == len(places))
-        places[place] = [*places[place], life]
-        fifos[one.name] = f"{one.memory} {place}"
-    return [replace(one, fifo=fifos.get(one.name, one.fifo)) for one in streams]
+        life, others, byte = lives[one.name], lying.setdefault(one.memory, []), 0
+        for begin, end, other in others:
+            if byte + one.bytes > begin and life.meets(other):
+                byte = max(byte, end)
+        insort(others, (byte, byte + one.bytes, life))
+        at[one.name] = byte
+    return [replace(one, at=at[one.name], fifo="") if one.name in at else one for one in streams]
 
 
 def at_begins(token: int, steps: int, many: int) -> list[tuple[int, int]]:
@@ -212,9 +235,19 @@ def at_ends(token: int, steps: int, many: int) -> list[tuple[int, int]]:
 
 def _begins(nest: Nest, one: Moved, first: int) -> list[tuple[int, int]]:
     """A token at the first step of each stay, after so many firings of a launch."""
-    return [(0, first), *at_begins(1, nest.steps // nest.stays(one.axes), nest.stays(one.axes))]
+    return [(0, first), *_at_stays(nest, one, at_begins)]
 
 
 def _ends(nest: Nest, one: Moved, first: int) -> list[tuple[int, int]]:
     """A token at the last step of each stay, after a launch too."""
-    return [(0, first), *at_ends(1, nest.steps // nest.stays(one.axes), nest.stays(one.axes))]
+    return [(0, first), *_at_stays(nest, one, at_ends)]
+
+
+def _at_stays(
+    nest: Nest, one: Moved, at: Callable[[int, int, int], list[tuple[int, int]]]
+) -> Iterator[tuple[int, int]]:
+    """A token in each stay for which a tile comes or leaves."""
+    steps, stays = nest.steps // nest.stays(one.axes), nest.stays(one.axes)
+    runs = [(good, n) for (_, _, good), n in nest.visits(one.axes)] if one.complete else [(True, stays)]
+    for moves, n in runs:
+        yield from at(int(moves), steps, n)

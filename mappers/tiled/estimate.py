@@ -95,6 +95,10 @@ class Estimates:
         row = self.asked.results.index(results)
         return {memory: int(size[row]) for memory, size in self._alone(nest).demand.items()}
 
+    def before(self, nest: Nest) -> dict[str, int]:
+        """Of these the bytes that are taken before the op begins, by loads that run ahead."""
+        return {memory: int(size[0]) for memory, size in self._alone(nest).before.items()}
+
     def _alone(self, nest: Nest) -> Nests:
         return Nests(Tiles(self, [[nest.tile[axis] for axis in self.asked.axes]]), [nest.order])
 
@@ -225,20 +229,24 @@ class Nests:
         ]
         self.bytes: Rows = np.zeros(len(self.at), dtype=estimates.number)
         self.demand: dict[str, Rows] = {}  # bytes that the places take in each memory
+        self.before: dict[str, Rows] = {}  # of these the bytes that they take before the op begins
         for i, one in enumerate(asked.moved):
             carried, (again, _) = tiles.carried(i), self._turned[i]
             self.bytes = self.bytes + carried.bytes[self.at] * self._moves(i) * len(one.way)
             if memory := asked.lie_in[i]:
                 # The next op has places of its own for weights, and so have sums that come back.
-                times = 1 + (asked.ahead and one.role.learned) + (again > 1) * one.made
-                size = times * self._places[i] * carried.largest[self.at]
-                self.demand[memory] = self.demand.get(memory, 0) + size
+                size, early = self._places[i] * carried.largest[self.at], asked.ahead and one.role.learned
+                self.demand[memory] = self.demand.get(memory, 0) + (1 + early + (again > 1) * one.made) * size
+                if early:
+                    self.before[memory] = self.before.get(memory, 0) + size
 
-    def fits(self, room: Mapping[str, int]) -> Rows:
-        """Which rows fit the room of each memory."""
+    def fits(self, room: Mapping[str, int], before: Mapping[str, int]) -> Rows:
+        """Which rows fit the room of each memory, and that which there is `before` the op; all, where none is told."""
         found = np.ones(len(self.at), dtype=bool)
-        for memory, size in self.demand.items():
-            found &= (size <= room[memory]).astype(bool)
+        for demand, there in ((self.demand, room), (self.before, before)):
+            for memory, size in demand.items():
+                if memory in there:
+                    found &= (size <= there[memory]).astype(bool)
         return found
 
     def at_least(self, rows: Rows) -> Rows:
@@ -282,6 +290,8 @@ class Nests:
         """As Nest.again and Nest.stays, of each row."""
         axes, trips, number = self.tiles.asked.axes, self.tiles.trips.T, self.tiles.estimates.number
         own = prod([trips[axes.index(axis)] for axis in one.axes])
+        if one.complete:
+            return np.ones(len(self.at), dtype=number), own[self.at]
         found = []
         for order in self.orders:
             inside = np.zeros(len(self.tiles.sizes), dtype=bool)  # of a loop that changes the tile

@@ -125,3 +125,16 @@ def refuse_tile_beyond_memory(asked: Product, nest: Nest) -> None:
                 capacity=asked.room[memory], dimension="bytes",
                 ways_out=("a smaller tile", "fewer buffers", "a larger capacity"),
             )  # fmt: skip
+
+
+def refuse_weights_ahead(asked: Product, nest: Nest) -> None:
+    """Raises MappingError where the tiles of weights that are loaded ahead have no room beside the op before."""
+    for memory, demand in Estimates(asked).before(nest).items() if asked.ahead else ():
+        if demand > asked.before.get(memory, demand):
+            tile = ", ".join(f"{axis} {size}" for axis, size in nest.tile.items())
+            raise MappingError(
+                f"weights of its tile of {tile}, which are loaded ahead, have no room beside the op before",
+                where=f"op '{asked.op.name}'", resource=f"room in '{memory}'", demand=demand,
+                capacity=asked.before[memory], dimension="bytes",
+                ways_out=("ahead: op", "a smaller tile", "fewer buffers", "a larger capacity"),
+            )  # fmt: skip

@@ -31,7 +31,7 @@ def tiling_of(key: str, planned: Planned) -> Tiling:
     """The op as a report has it."""
     mapping, nest = planned.mapping, planned.nest
     operands = tuple(
-        TiledOperand(one.tensor, str(one.role), one.way, nest.again(one.axes), one.moved(nest)) for one in planned.moved
+        TiledOperand(one.tensor, str(one.role), one.way, one.again(nest), one.moved(nest)) for one in planned.moved
     )
     turning = tuple(axis for axis in nest.order if nest.trips[axis] > 1)
     return Tiling(
@@ -41,7 +41,7 @@ def tiling_of(key: str, planned: Planned) -> Tiling:
 
 def told_of_sums(planned: Iterable[Planned]) -> Iterator[str]:
     """How sums that leave before they are complete are simplified."""
-    formats = {one.format.name for each in planned for one in each.moved if one.made and each.nest.again(one.axes) > 1}
+    formats = {one.format.name for each in planned for one in each.moved if one.made and one.again(each.nest) > 1}
     for name in sorted(formats):
         yield f"sums that leave before they are complete move in the format of the result, {name}"
 
@@ -64,9 +64,9 @@ def _inside(planned: Planned, loops: Sequence[str], depth: int) -> Iterator[str]
     here = [one for one in planned.moved if sum(axis in loops for axis in nest.outside(one.axes)) == depth]
     for one in here:
         if not one.made:
-            yield f"load {one.role} {one.tensor}, {' > '.join(one.way)}: {_amount(nest, one, nest.again(one.axes))}"
-        elif nest.again(one.axes) > 1:
-            back = nest.again(one.axes) - 1
+            yield f"load {one.role} {one.tensor}, {' > '.join(one.way)}: {_amount(nest, one, one.again(nest))}"
+        elif one.again(nest) > 1:
+            back = one.again(nest) - 1
             yield f"load sums of {one.tensor}, {' > '.join(one.way)}: {_amount(nest, one, back)}"
     if depth < len(loops):
         axis = loops[depth]
@@ -78,7 +78,7 @@ def _inside(planned: Planned, loops: Sequence[str], depth: int) -> Iterator[str]
     for one in here:
         if one.made:
             way = " > ".join(reversed(one.way))
-            yield f"store {one.role} {one.tensor}, {way}: {_amount(nest, one, nest.again(one.axes))}"
+            yield f"store {one.role} {one.tensor}, {way}: {_amount(nest, one, one.again(nest))}"
 
 
 def _amount(nest: Nest, one: Moved, times: int) -> str:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
 from archsim.mapping import Mapping
-from archsim.run.capacity import held
+from archsim.run.capacity import Holds, held
 from archsim.units import Array, TableLookup
 from archsim.units.memory import Carrier
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
 from mappers.build.checks import check_capacity, check_no_fifos
-from mappers.build.layers import layers_of
 from mappers.build.lying import Lying, Made, stored_by_home, told_of_activations, with_room
 from mappers.build.op_builder import IDEAL
 from mappers.mapper import Mapper, option
@@ -52,7 +51,10 @@ class Tiled(Mapper):
         return self._lowered(self._planner(graph, design))
 
     def _planner(self, graph: Graph, design: Design) -> Planner:
-        return Planner(self.mapping or design.own_mapping(graph.name), graph, design)
+        planner = Planner(self.mapping or design.own_mapping(graph.name), graph, design)
+        _check_design(design)
+        refuse_misfits(planner.given, graph, design, planner.groups, own=self.mapping is None)
+        return planner
 
     def step(self, previous: Schedule, graph: Graph, design: Design) -> Schedule:
         """As Mapper.step; where the pieces of this context do not fit the room as it is shared, that is chosen anew."""
@@ -78,47 +80,64 @@ class Tiled(Mapper):
 
     def _lowered(self, planner: Planner) -> Schedule:
         graph, design = planner.graph, planner.design
-        _check_design(design)
-        groups = layers_of(graph.ops.values())
-        refuse_misfits(planner.given, graph, design, groups, own=self.mapping is None)
-        others = of_other_graphs(planner.given, graph)  # a mapping that is given has none
-        stored, passed = stored_by_home(graph, design, groups, unit_of=planner.unit_named)
-        check_capacity(held(stored), design, graph)
-        # By the schedule that was made so.
-        mapped: dict[int, tuple[dict[str, Planned], dict[int, Together], Lying]] = {}
+        stored, passed = stored_by_home(graph, design, planner.groups, unit_of=planner.unit_named)
 
         def made(lying: Lying) -> Made:
             sections, ideal, estimated, least = [], Counter[str](), 0, 0
-            for ops, scopes in groups:
+            for ops, scopes in planner.groups:
                 builder = TiledBuilder(graph, design, scopes, ops=ops, lying=lying, ideal=ideal)
-                sections.append(planner.section(builder, ops))
+                planner.add(builder, ops)
+                sections.append(builder.section("layers" if len(scopes) > 1 else ops[0].name))
                 estimated += builder.estimated * len(scopes)
                 least += builder.least * len(scopes)
-            made_so = Schedule(
-                graph, design.name, self.name, tuple(sections), holds=stored,
-                skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
-                approximated=(
-                    *told_of_activations(lying, design), *told_of_parts(lying), *_told_of_arrays(design, sections),
-                    *told_of_attention(sections), *told_of_sums(planner.planned.values()),
-                    *(f"the design's mapping says {path}, which this graph does not have" for path in others),
-                    *(f"{group}; {TOLD_OF_FUSED}" for group in planner.together.values())
+            return Made(
+                Schedule(
+                    graph, design.name, self.name, tuple(sections), holds=stored,
+                    skipped=(Skipped(IDEAL, dict(ideal)),) if ideal else (),
+                    approximated=tuple(told_of_activations(lying, design)), options=self.options(),
                 ),
-                options=self.options(),
+                estimated, least,
             )  # fmt: skip
-            mapped[id(made_so)] = dict(planner.planned), dict(planner.together), lying
-            return Made(made_so, estimated, least)
 
-        schedule = with_room(
-            made, graph, design, groups, stored, passed=passed, room=planner.given.room,
-            passing=passing_of(planner.given, graph, groups),
-        )
-        planned, together, lying = mapped[id(schedule)]
-        chosen = planner.given.completed(
-            {key: one.mapping for key, one in planned.items()},
-            {place: _said_of_cut(one.cut) for place, one in together.items()}, lying.room,
-        )  # fmt: skip
-        tilings = tuple(tiling_of(key, one) for key, one in planned.items())
-        return replace(schedule, options={**self.options(), "mapping": chosen}, tilings=tilings)
+        return planned(made, planner, stored, passed)
+
+
+def planned(
+    made: Callable[[Lying], Made], planner: Planner, stored: Holds, passed: Collection[str], *,
+    keeps_rows: bool = False,
+) -> Schedule:  # fmt: skip
+    """As with_room, of a schedule that the planner makes: with the mapping in force, its tilings and simplifications.
+
+    Raises MappingError where tensors or tiles do not fit.
+    """
+    graph, design, groups = planner.graph, planner.design, planner.groups
+    others = of_other_graphs(planner.given, graph)  # a mapping that is given has none
+    check_capacity(held(stored), design, graph)
+    # By the schedule that was made so.
+    mapped: dict[int, tuple[dict[str, Planned], dict[int, Together], Lying]] = {}
+
+    def made_so(lying: Lying) -> Made:
+        one = made(lying)
+        mapped[id(one.schedule)] = dict(planner.planned), dict(planner.together), lying
+        return one
+
+    schedule = with_room(
+        made_so, graph, design, groups, stored, passed=passed, keeps_rows=keeps_rows, room=planner.given.room,
+        passing=passing_of(planner.given, graph, groups),
+    )
+    ops, together, lying = mapped[id(schedule)]
+    chosen = planner.given.completed(
+        {key: one.mapping for key, one in ops.items()},
+        {place: _said_of_cut(one.cut) for place, one in together.items()}, lying.room,
+    )  # fmt: skip
+    told = (
+        *schedule.approximated, *told_of_parts(lying), *_told_of_arrays(design, schedule.sections),
+        *told_of_attention(schedule.sections), *told_of_sums(ops.values()),
+        *(f"the design's mapping says {path}, which this graph does not have" for path in others),
+        *(f"{group}; {TOLD_OF_FUSED}" for group in together.values()),
+    )  # fmt: skip
+    tilings = tuple(tiling_of(key, one) for key, one in ops.items())
+    return replace(schedule, approximated=told, options={**schedule.options, "mapping": chosen}, tilings=tilings)
 
 
 def _said_of_cut(cut: Cut) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from archsim.run.capacity import NOWHERE
@@ -26,6 +26,7 @@ class Moved:
     """An operand of an op whose tiles move: its axes and format, and the way from where it lies inward to the unit.
 
     Of an activation that has spilled in part only this part of each tile moves; the rest of it lies beside the unit.
+    What is `complete` leaves only when it is summed up, because another way takes the sums before.
     """
 
     tensor: str
@@ -35,6 +36,7 @@ class Moved:
     role: Role
     made: bool  # by the op
     part: Fraction = Fraction(1)
+    complete: bool = False
 
     def bytes(self, sizes: Sizes) -> int:
         """Bytes that move of a tile of these sizes along the axes."""
@@ -43,7 +45,15 @@ class Moved:
 
     def places(self, nest: Nest, buffers: int) -> int:
         """Places for its tiles, of so many at most: one is enough for a single tile that stays throughout."""
-        return min(buffers, nest.stays(self.axes))
+        return min(buffers, self.stays(nest))
+
+    def again(self, nest: Nest) -> int:
+        """How often each tile comes, or leaves."""
+        return 1 if self.complete else nest.again(self.axes)
+
+    def stays(self, nest: Nest) -> int:
+        """How often a tile comes, or leaves, in all."""
+        return nest.stays(self.axes) // nest.again(self.axes) * self.again(nest)
 
     def largest(self, nest: Nest) -> int:
         """Bytes of the largest tile."""
@@ -51,12 +61,14 @@ class Moved:
 
     def comes(self, nest: Nest) -> list[tuple[int, int]]:
         """The bytes of the tiles as they come or leave: (bytes, how many in a row)."""
+        if self.complete:
+            return [(self.bytes(sizes), n) for (sizes, _, good), n in nest.visits(self.axes) if good]
         return [(self.bytes(sizes), n) for sizes, n in nest.runs(self.axes, through=self.axes)]
 
     def moved(self, nest: Nest) -> int:
         """Bytes that move in all, one way."""
         once = sum(self.bytes(sizes) * n for sizes, n in nest.shapes(self.axes))
-        return once * nest.again(self.axes)
+        return once * self.again(nest)
 
 
 def moved_by(builder: OpBuilder, op: Op, unit: str) -> list[Moved]:
@@ -89,16 +101,17 @@ def _read(builder: OpBuilder, op: Op, unit: str) -> Iterator[Moved]:
 def _made(builder: OpBuilder, op: Op, unit: str) -> Iterator[Moved]:
     tensor = builder.graph.tensors[op.name]
     way, part = _of_activation(builder, op, unit, (one.name for one in _same(builder, op)))
+    made = Moved(op.name, axes_of(op, 2, tensor.shape), tensor.format, way, tensor.role, made=True, part=part)
     if way:
-        yield Moved(op.name, axes_of(op, 2, tensor.shape), tensor.format, way, tensor.role, made=True, part=part)
-    # New rows of a cache lie nowhere else.
+        yield made
     for rows in builder.rows(op, unit):
-        yield Moved(op.name, axes_of(op, 2, tensor.shape), tensor.format, rows.way, rows.role, made=True)
+        cached = builder.format_of_rows(op)
+        yield replace(made, way=rows.way, role=rows.role, format=cached, part=Fraction(1), complete=bool(way))
 
 
 def _same(builder: OpBuilder, op: Op) -> Iterator[Op]:
     """The op in all layers in which its operands may lie elsewhere."""
-    return (builder.graph.ops[name] for name in builder.lying.same(op, builder.scopes))
+    return (builder.graph.ops[name] for name in builder.lying.same(op, builder.layers))
 
 
 def _of_activation(builder: OpBuilder, op: Op, unit: str, names: Iterator[str]) -> tuple[Way, Fraction]:

@@ -5,29 +5,28 @@ Knows one op at a time. Does not know the order of ops.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 from dataflow.graph import Op
 from dataflow.op import OP_KINDS, Box, Work, computes, work
 from dataflow.role import Role
-from mappers.build.op_builder import Ahead, OpBuilder, Operand
+from mappers.build.op_builder import OpBuilder, Operand
 
 
 def add_op(
     builder: OpBuilder, op: Op, name: str, unit: str, operands: list[Operand], results: list[Operand], *,
-    after: list[str], ahead: Ahead,
+    after: list[str],
 ) -> list[str]:  # fmt: skip
     """Adds the op in pieces where its operands pass a memory on the way or what it makes leaves, else whole."""
     moved = any(one.role is not Role.CACHE for one in results)
     if moved or any(len(one.way) > 1 for one in (*operands, *results)):
-        return builder.streamed(op, name, unit, operands, results, after=after, ahead=ahead)
-    return _whole(builder, op, name, unit, operands, results, after, ahead.after)
+        return builder.streamed(op, name, unit, operands, results, after=after)
+    return _whole(builder, op, name, unit, operands, results, after)
 
 
 def _whole(
     builder: OpBuilder, op: Op, name: str, unit: str, operands: list[Operand], rows: list[Operand],
-    previous: list[str], free: Sequence[str],
+    after: list[str],
 ) -> list[str]:  # fmt: skip
     """Adds the op, row by row, after its operands are loaded whole and before new rows of its cache are stored."""
     loads: list[str] = []
@@ -35,10 +34,10 @@ def _whole(
         builder.part = builder.part_of_load(operand.role)
         load = builder.load_name(name, operand, operands)
         builder.task(load, operand.way[0], work("read", bytes=operand.size), role=operand.role)
-        loads.append(builder.call(load, [*free, *builder.stores_before(op, operand)]))
+        loads.append(builder.call(load, [*after, *builder.stores_before(op, operand)]))
     builder.part = op.kind
     count, each = _row_by_row(op)
-    builder.compute(name, [(each, count)], [*previous, *loads], unit=unit, op=name, tiles=_tiles(op))
+    builder.compute(name, [(each, count)], [*after, *loads], unit=unit, op=name, tiles=_tiles(op))
     for one in rows:
         builder.leave(op, name, one, 0)
     return [name]

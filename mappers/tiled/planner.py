@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Mapping as Entries
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,16 +11,14 @@ from archsim.design.design import Design
 from archsim.engine import run
 from archsim.engine.flat import flatten
 from archsim.errors import MappingError
-from archsim.mapping import Mapping, OpMapping
+from archsim.mapping import Ahead, Mapping, OpMapping
 from dataflow.graph import Graph, Op
-from dataflow.section import Section
 from kernels.limits import LISTED, beyond
-from mappers.build.layers import key_of, name_within
-from mappers.build.op_builder import Ahead
+from mappers.build.layers import Group, key_of, layers_of, name_within
 from mappers.tiled.attention import add_attention, in_passes
 from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.estimate import Choice, Costs, Estimates
-from mappers.tiled.fit import refuse_tile_beyond_memory, too_many
+from mappers.tiled.fit import refuse_tile_beyond_memory, refuse_weights_ahead, too_many
 from mappers.tiled.fused import Cut, Member, Together, add_fused, between, cuts_of, groups_of, whole_rows
 from mappers.tiled.fused_fit import refuse_group_beyond_memory
 from mappers.tiled.gang import servers_of
@@ -29,31 +27,46 @@ from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS, Moved, moved_by
 from mappers.tiled.others import add_op
 from mappers.tiled.product import Product, lies_in, nest_of
-from mappers.tiled.search import Search
+from mappers.tiled.search import ALIKE, Search
+
+# Adds an op in a way of its own, given its name, the calls to wait for, and those that loads which run ahead wait for;
+# gives the calls after which the next op may begin, or None where it has no such way.
+Adds = Callable[[Op, str, list[str], list[str]], list[str] | None]
+
+
+MOST_FOUND = 4096
+# What was found for a product, by all that it depends on, in this process; the oldest goes first.
+_found: dict[object, Choice | None] = {}
+
+
+def _nothing(op: Op, name: str, after: list[str], early: list[str]) -> None:
+    """No op in a way of its own."""
 
 
 @dataclass(slots=True)
 class Planner:
-    """Chooses how the ops of a graph are mapped, and builds its sections."""
+    """Chooses how the ops of a graph are mapped, and adds them to sections. `groups` are the ops by layers."""
 
     given: Mapping
     graph: Graph
     design: Design
     planned: dict[str, Planned] = field(default_factory=dict)
     together: dict[int, Together] = field(default_factory=dict)  # by the place of a fused group
-    known: dict[object, Choice | None] = field(default_factory=dict)
     searches: dict[object, Search] = field(default_factory=dict)
     costs: Costs = field(init=False)
+    groups: list[Group] = field(init=False)
+    _told: dict[str, tuple[type, str]] = field(default_factory=dict)  # units with all their parameters
 
     def __post_init__(self) -> None:
         self.costs = Costs(self.design)
+        self.groups = layers_of(self.graph.ops.values())
 
     def unit_named(self, op: Op) -> str:
         """The unit that the mapping names for an op; empty where it names none."""
         return self.given.entry(op).unit or ""
 
-    def section(self, builder: TiledBuilder, ops: Sequence[Op]) -> Section:
-        """The section of these ops."""
+    def add(self, builder: TiledBuilder, ops: Sequence[Op], instead: Adds = _nothing) -> None:
+        """Adds these ops to a section, one after another, or in groups; a mapper may add some of them `instead`."""
         previous: list[str] = []  # the op before this one
         before_previous: list[str] = []
         # Of a section with the weights of one op none is loaded beside another.
@@ -65,12 +78,16 @@ class Planner:
         for op in ops:
             name = name_within(op)
             if op.name not in within or op.name in first:
-                builder.begin(turn)
+                builder.begin(turn, groups[first[op.name]] if op.name in first else [op])
                 turn += 1
             if op.name in within:
                 if op.name in first:
                     place = first[op.name]
                     before_previous, previous = previous, self._fused(builder, place, groups[place], after=previous)
+                continue
+            own = instead(op, name, previous, before_previous)
+            if own is not None:
+                before_previous, previous = previous, own
                 continue
             if op.kind == "attention" and in_passes(self.design):
                 before_previous, previous = previous, add_attention(builder, op, name, after=previous)
@@ -87,10 +104,8 @@ class Planner:
                 )  # fmt: skip
             else:
                 operands, results = builder.operands(op, unit), builder.results(op, unit)
-                ahead = Ahead("weights", previous)
-                done = add_op(builder, op, name, unit, operands, results, after=previous, ahead=ahead)
+                done = add_op(builder, op, name, unit, operands, results, after=previous)
             before_previous, previous = previous, done
-        return builder.section("layers" if len(builder.scopes) > 1 else ops[0].name)
 
     def _fused(self, builder: TiledBuilder, place: int, ops: Sequence[Op], *, after: Sequence[str]) -> list[str]:
         """Adds the ops of a group, cut as is given or as is estimated to take least."""
@@ -112,10 +127,13 @@ class Planner:
             plans.append((cycles, sum(choice.bytes for _, choice in chosen), cut, chosen))
         if not plans:
             raise refusals[-1]
-        first, then = (1, 0) if self.given.cost == "bytes" else (0, 1)
-        *_, cut, chosen = min(plans, key=lambda plan: (plan[first], plan[then]))
+        if self.given.cost == "bytes":
+            *_, cut, chosen = min(plans, key=lambda plan: (plan[1], plan[0]))
+        else:  # of those alike the one of fewest bytes, as for a product
+            least = min(plan[0] for plan in plans)
+            *_, cut, chosen = min((p for p in plans if p[0] <= least * ALIKE), key=lambda plan: (plan[1], plan[0]))
         mapped = {one.op.name: self._recorded(builder, one, choice) for one, choice in chosen}
-        self.together[place] = Together(tuple(key_of(op, builder.scopes) for op in ops), cut, cut.rounds(ops[0]))
+        self.together[place] = Together(tuple(key_of(op, builder.layers) for op in ops), cut, cut.rounds(ops[0]))
         whole = [one._replace(mapped=mapped.get(one.op.name)) for one in members]
         return add_fused(builder, whole, cut, buffers=self.given.buffers, after=after)
 
@@ -153,11 +171,29 @@ class Planner:
             op, self.design, unit, said.servers or servers_of(self.design.units[unit], op.work), moved,
             {memory: builder.room_for_tiles(memory) for memory in memories}, buffers, results,
             (said.ahead or self.given.ahead) == "next_op", self.given.tile_of(op), said.order,
+            before={memory: builder.room_for_tiles(memory, before=1) for memory in memories},
         )  # fmt: skip
 
     def _mapped(self, builder: TiledBuilder, asked: Product) -> OpMapping:
-        """How a product is mapped: as the mapping says, and for the rest as is estimated to take least."""
-        return self._recorded(builder, asked, self._choice(builder, asked))
+        """How a product is mapped: as the mapping says, and for the rest as is estimated to take least.
+
+        Weights are loaded with their own op where the tiles that have room beside the op before would take longer,
+        unless an entry of the op says otherwise.
+        """
+        if not asked.ahead or self.given.entry(asked.op).ahead is not None:
+            return self._recorded(builder, asked, self._choice(builder, asked))
+        best = self._choice(builder, replace(asked, before={}))
+        early_bytes = self._search(builder, asked).estimates.before(best.nest)
+        if all(size <= asked.before[memory] for memory, size in early_bytes.items()):
+            return self._recorded(builder, asked, best)
+        try:
+            early = self._choice(builder, asked)
+        except MappingError:  # not even the smallest tile has room so early
+            early = None
+        by_bytes = self.given.cost == "bytes"
+        if early and (early.bytes <= best.bytes if by_bytes else early.cycles <= best.cycles * ALIKE):
+            return self._recorded(builder, asked, early)
+        return self._recorded(builder, asked, best, ahead="op")
 
     def _choice(self, builder: TiledBuilder, asked: Product) -> Choice:
         search = self._search(builder, asked)
@@ -167,33 +203,46 @@ class Planner:
         nest = Nest(asked.extents, asked.tile, asked.order or asked.axes)
         beside = asked.room if asked.outer else {memory: builder.room_beside(memory) for memory in asked.room}
         refuse_tile_beyond_memory(replace(asked, room=beside, ahead=False), nest)
+        refuse_weights_ahead(asked, nest)
         return search.estimates.of(nest, asked.results[0])
 
-    def _recorded(self, builder: TiledBuilder, asked: Product, choice: Choice) -> OpMapping:
+    def _recorded(
+        self, builder: TiledBuilder, asked: Product, choice: Choice, *, ahead: Ahead | None = None
+    ) -> OpMapping:
         """The mapping of a product for which this was chosen; it is kept, for the plan and the report."""
         op, said, estimates = asked.op, self.given.entry(asked.op), self._search(builder, asked).estimates
         chosen = replace(choice.nest, order=asked.order or choice.nest.order)  # also of loops that turn once
         one = OpMapping(
             asked.unit, asked.servers, chosen.tile, chosen.order, asked.buffers, choice.results,
-            said.ahead or self.given.ahead,
+            ahead or said.ahead or self.given.ahead,
         )  # fmt: skip
         builder.estimated += choice.cycles
         builder.least += estimates.least()
         # Of a short nest the estimate too, not the run by which it was chosen: given again, it is told alike.
         nest, cycles, bytes_, _ = estimates.of(chosen, choice.results)
-        key = key_of(op, builder.scopes)
-        self.planned[key] = Planned(op, len(builder.scopes), one, nest, asked.moved, cycles, bytes_)
+        key = key_of(op, builder.layers)
+        self.planned[key] = Planned(op, len(builder.layers), one, nest, asked.moved, cycles, bytes_)
         return one
 
     def _best(self, search: Search, asked: Product) -> Choice:
-        # Ops alike are mapped alike, and layers have several, so each kind is looked for once.
-        key = (_kind(asked), *asked.room.items())
-        if key not in self.known:
-            self.known[key] = search.best(asked.room, cost=self.given.cost)
-        choice = self.known[key]
+        # Ops alike are mapped alike: layers have several, and so have the points of a sweep.
+        room, before = tuple(asked.room.items()), tuple(asked.before.items())
+        key = self._units_of(asked), _kind(asked), room, before, self.given.cost
+        if key not in _found:
+            if len(_found) == MOST_FOUND:
+                del _found[next(iter(_found))]
+            _found[key] = search.best(asked.room, before=asked.before, cost=self.given.cost)
+        choice = _found[key]
         if choice is None:
             raise _no_tile(asked)
         return choice
+
+    def _units_of(self, asked: Product) -> tuple[tuple[type, str], ...]:
+        """The units that a product needs, with all their parameters."""
+        names = dict.fromkeys([asked.unit, *(hop for one in asked.moved for hop in one.way)])
+        for name in names.keys() - self._told.keys():
+            self._told[name] = type(self.design.units[name]), repr(self.design.units[name])
+        return tuple(map(self._told.__getitem__, names))
 
     def _search(self, builder: TiledBuilder, asked: Product) -> Search:
         """The search for products like this one, whatever the room."""
@@ -221,7 +270,7 @@ def _cut_alike(asked: Product, cut: Cut, taken: Entries[str, int], products: int
 
 def _kind(asked: Product) -> object:
     """What products that are mapped alike have in common."""
-    moved = tuple((one.axes, one.format, one.way, one.role, one.made, one.part) for one in asked.moved)
+    moved = tuple(replace(one, tensor="") for one in asked.moved)
     given = (*asked.tile.items(), asked.order, asked.outer)
     return asked.op.work, asked.unit, asked.servers, moved, asked.buffers, asked.results, asked.ahead, given
 
@@ -231,6 +280,7 @@ def _no_tile(asked: Product) -> MappingError:
     native = {**asked.design.units[asked.unit].tile(asked.op.work), **asked.tile}
     tile = {axis: min(extent, native.get(axis, 1)) for axis, extent in asked.extents.items()}
     nest = Nest(asked.extents, tile, asked.order or asked.axes)
+    refuse_weights_ahead(asked, nest)
     demand = Estimates(asked).demand(nest, min(asked.results))
     memory = next((name for name, size in demand.items() if size > asked.room[name]), "")
     shown = ", ".join(f"{axis} {size}" for axis, size in tile.items())

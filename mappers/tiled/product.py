@@ -20,8 +20,9 @@ class Product:
     """A product to be mapped: its op, the unit and its servers, what moves, and the room of each memory for tiles.
 
     An operand has at most `buffers` places for tiles, what is made as many as one of `results`; weights that are loaded
-    `ahead` have as many for the next op. `tile` has the extents of a tile that are given, and `order` the order of the
-    loops if it is; the others are chosen. The loops over `outer`, if any, stand outside the others, in this order.
+    `ahead` have as many for the next op, and their own are there `before` the op, in the room that there is then.
+    `tile` has the extents of a tile that are given, and `order` the order of the loops if it is; the others are chosen.
+    The loops over `outer`, if any, stand outside the others, in this order.
     """
 
     op: Op
@@ -36,6 +37,7 @@ class Product:
     tile: Mapping[str, int] = field(default_factory=dict)
     order: tuple[str, ...] | None = None
     outer: tuple[str, ...] = ()
+    before: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def axes(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ MOST_MOVES = 16  # from the best of the sizes that are tried to a better one bes
 SLACK = 1.25  # a short nest may take so many times its estimate
 PARTS = 64  # of an extent along which a unit has no size of its own, at most
 EVEN_CUTS = 8  # an extent is cut into 1, 2, 3 ... so many equal parts, and by powers of two
+NO_LIMIT: Mapping[str, int] = {}
 CHUNK = 256  # nests whose units are asked at once
 
 
@@ -42,7 +43,10 @@ class Search:
         self._run = run
         self._ran: dict[object, int] = {}
 
-    def best(self, room: Mapping[str, int], *, cost: Literal["cycles", "bytes"] = "cycles") -> Choice | None:
+    def best(
+        self, room: Mapping[str, int], *, before: Mapping[str, int] = NO_LIMIT,
+        cost: Literal["cycles", "bytes"] = "cycles",
+    ) -> Choice | None:  # fmt: skip
         """The choice of least cost: cycles, or bytes; of equals that with fewer bytes, then cycles, then tiles.
 
         Short nests are measured by runs in order of their estimates until none can be clearly less: the estimate leaves
@@ -53,7 +57,7 @@ class Search:
         if not self.asked.moved:  # nothing is gained by smaller tiles
             nest = Nest(extents, {**extents, **self.asked.tile}, self.asked.order or axes)
             return self.estimates.of(nest, self.asked.results[0])
-        nests, rows = self._fitting(room)
+        nests, rows = self._fitting(room, before)
         if not len(rows):
             return None
         if cost == "bytes":
@@ -65,7 +69,7 @@ class Search:
         starts = {tuple(one.nest.tile.values()): one for one in nests.choices(rows[:MOST_STARTS], cycles[:MOST_STARTS])}
         short, long = np.flatnonzero(nests.steps[rows] <= SHORT)[:MOST_RUNS], _long(nests, rows, cycles)
         found = [one for some in (short, long) for one in nests.choices(rows[some], cycles[some])]
-        return self._least([*found, *self._around([*starts.values()], room)])
+        return self._least([*found, *self._around([*starts.values()], room, before)])
 
     def _least(self, found: Sequence[Choice]) -> Choice:
         """The least of these, of which the short ones are run; a long one only where it is clearly less."""
@@ -89,11 +93,11 @@ class Search:
             self._ran[key] = self._run(one.nest, one.results)
         return self._ran[key]
 
-    def _fitting(self, room: Mapping[str, int]) -> tuple[Nests, Rows]:
+    def _fitting(self, room: Mapping[str, int], before: Mapping[str, int]) -> tuple[Nests, Rows]:
         """The nests of which some fit, and the rows of these."""
         # Finer than PARTS only where nothing else fits: there are many such tiles, and most serve no better.
         for nests in (self._coarse, self._fine):
-            fits = nests.fits(room)
+            fits = nests.fits(room, before)
             for most in (MOST_STEPS, LISTED):
                 rows = np.flatnonzero(fits & (nests.steps <= most))
                 if len(rows):
@@ -124,11 +128,13 @@ class Search:
         orders = [(*outer, *order) for order in permutations([axis for axis in axes if axis not in outer])]
         return Nests(Tiles(self.estimates, tiles), [given] if given else orders)
 
-    def _around(self, starts: Sequence[Choice], room: Mapping[str, int]) -> list[Choice]:
+    def _around(
+        self, starts: Sequence[Choice], room: Mapping[str, int], before: Mapping[str, int]
+    ) -> list[Choice]:
         """From each of these the best by small steps, a little larger or smaller along an axis, while it is better."""
         settled: list[Choice] = []
         for _ in range(MOST_MOVES):
-            pairs = zip(starts, self._beside(starts, room), strict=True)
+            pairs = zip(starts, self._beside(starts, room, before), strict=True)
             moves = [(better.cycles * ALIKE <= one.cycles, better) for one, better in pairs]
             settled += [better for moved, better in moves if not moved]
             starts = [better for moved, better in moves if moved]
@@ -136,7 +142,9 @@ class Search:
                 break
         return [*settled, *starts]
 
-    def _beside(self, starts: Sequence[Choice], room: Mapping[str, int]) -> list[Choice]:
+    def _beside(
+        self, starts: Sequence[Choice], room: Mapping[str, int], before: Mapping[str, int]
+    ) -> list[Choice]:
         """For each of these the best nest whose tile differs from it along one axis, or itself."""
         tiles, of = list[tuple[int, ...]](), list[int]()
         for i, one in enumerate(starts):
@@ -151,7 +159,7 @@ class Search:
             return [*starts]
         nests, best = self._of(tiles), [*starts]
         owner, least = np.array(of)[nests.at], np.array([one.cycles for one in starts])
-        rows = np.flatnonzero(nests.fits(room) & (nests.steps <= LISTED))
+        rows = np.flatnonzero(nests.fits(room, before) & (nests.steps <= LISTED))
         rows = rows[(nests.at_least(rows) <= least[owner[rows]]).astype(bool)]
         cycles = nests.cycles(rows)
         order = nests.ranked(rows, cycles)

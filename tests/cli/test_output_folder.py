@@ -49,7 +49,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 def test_a_folder_of_another_run_is_replaced_whole(here, capsys):
     said(capsys, *RETRIEVE, "--output", "run")
-    assert names(here / "run") == sorted({*NAMES, "selection.yaml"} - {"mapping.yaml"})
+    assert names(here / "run") == sorted({*NAMES, "selection.yaml"})
     said(capsys, *DECODE, "--output", "run")
     assert names(here / "run") == NAMES
     assert names(here) == ["run"]

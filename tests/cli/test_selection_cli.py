@@ -23,6 +23,7 @@ def test_json_has_hits_misses_and_quality(capsys):
     assert data["memories"]["ssd"]["by_role"]["read fetched"] == chosen["miss_bytes"]
     assert 0 < chosen["mass_recall"] <= 1
     assert data["frames_per_second"] == 1 / data["seconds"]
+    assert data["options"].pop("mapping") == "toy_video on toy_retrieval"
     assert data["options"] == {"selection": "resv", "prediction": "this", "layout": "clustered"}
     assert data["coverage"]["skipped"]["cache"] > 0
     assert data["assumed"]["selection.resident"]

@@ -1,1 +1,1 @@
-2 simulate toy_retrieval toy_video --phase decode --context 3 --mapping mappings/by_hand.yaml
+2 simulate tellme_kv260 bitnet_b158_large --phase decode --context 3 --mapping mappings/by_hand.yaml

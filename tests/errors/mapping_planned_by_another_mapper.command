@@ -1,1 +1,1 @@
-2 map toy_retrieval toy_video --phase decode --context 3
+2 map tellme_kv260 bitnet_b158_large --phase decode --context 3

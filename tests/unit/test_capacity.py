@@ -70,6 +70,20 @@ def test_queues_of_one_fifo_count_once_and_signals_nothing() -> None:
     assert section.queues() == {"sram": 16 + 10, "": 9}
 
 
+def test_queues_that_say_where_they_lie_count_to_the_last_byte() -> None:
+    section = signal(
+        Stream("a", 2, 8, memory="sram", at=0), Stream("b", 3, 4, memory="sram", at=10),
+        Stream("c", 5, 2, memory="sram"), Stream("d", 1, 4, fifo="f", memory="sram"),
+    )  # fmt: skip
+    assert section.queues() == {"sram": 10 + 12 + 10 + 4}
+
+
+@pytest.mark.parametrize(("memory", "at"), [("sram", -1), ("", 0)])
+def test_a_queue_lies_at_a_byte_of_a_named_memory(memory: str, at: int) -> None:
+    with pytest.raises(ScheduleError, match="expected one from 0 on, of a named memory"):
+        signal(Stream("a", 1, 1, memory=memory, at=at))
+
+
 def test_what_lies_in_a_memory_is_compared_with_its_capacity() -> None:
     inside = held({("ddr", "weight"): 2**20, (NOWHERE, "activation"): 2**60}, {("ddr", "cache"): 1}, queues={"mm": 1})
     found = list(overfull(inside, TOY))
@@ -101,6 +115,36 @@ def test_streams_of_one_fifo_that_overlap_are_refused() -> None:
         archsim.simulate(schedule, TOY)
 
 
+@pytest.mark.parametrize(("first", "second", "apart"), [(0, 3, False), (3, 0, False), (0, 4, True), (4, 0, True)])
+def test_streams_whose_places_overlap_are_refused(first: int, second: int, apart: bool) -> None:
+    """Two places of two bytes each; by hand, both streams are used from cycle 0 to 2."""
+    streams = (Stream("a", 2, 2, memory="ddr", at=first), Stream("b", 2, 2, memory="ddr", at=second))
+    told = "'ddr': 'b' uses places from cycle 0 on, 'a' some of these until cycle 2"
+    assert refused_for(signal(*streams)) == ([] if apart else [told])
+
+
+def test_places_that_overlap_may_be_used_one_after_another() -> None:
+    reads = every(work("read", bytes=1))
+    tasks = (
+        Task("one", "ddr", 1, reads, {}, {"a": every(1)}),
+        Task("two", "ddr", 1, reads, {"a": every(1)}, {"then": every(1)}),
+        Task("three", "ddr", 1, reads, {"then": every(1)}, {"b": every(1)}),
+        Task("four", "ddr", 1, reads, {"b": every(1)}),
+    )
+    a, b = Stream("a", 1, 9, memory="ddr", at=0), Stream("b", 1, 9, memory="ddr", at=8)
+    assert not refused_for(Section("in turn", tasks, (a, Stream("then", 1), b)))
+
+
+def refused_for(section: Section) -> list[str]:
+    """The lines with which a run of this section on the toy is refused."""
+    schedule = Schedule(Graph("none"), "toy", "by hand", (section,))
+    try:
+        archsim.simulate(schedule, TOY)
+    except ScheduleError as refused:
+        return [line.partition(": ")[2] for line in refused.problems]
+    return []
+
+
 def test_activations_spill_to_the_next_memory_and_move_once_out_and_once_to_each_reader() -> None:
     # A third is kept for pieces. Of the 480 B between the two products 384 fit, so that 96 go out and back.
     # Of each tile the same part moves: of 120 B 24.
@@ -117,7 +161,7 @@ def test_activations_spill_to_the_next_memory_and_move_once_out_and_once_to_each
     assert report.held["ddr"]["activation"] == 96 + results
     told = str(report)
     assert "activations in 'sram' are used in place: the rates of the units cover their bytes" in told
-    assert "activations in 'ddr' are written once, and read once by each op that reads them" in told
+    assert "activations in 'ddr' are written once, and read once by each op that reads them;" in told
 
 
 def test_a_spill_takes_time_and_a_larger_memory_ends_it() -> None:

@@ -275,7 +275,7 @@ def test_what_is_ideal_moves_nothing_and_is_told() -> None:
 def test_a_context_in_between_that_fits_otherwise_is_shared_otherwise() -> None:
     """A step whose pieces do not fit the room as a mapping shares it has that chosen anew, and goes on."""
     network = archsim.load_model("llama2_7b").model_copy(update={"layers": 1})
-    design, graph = TWO_LEVEL.with_({"units.sram.capacity": "400 KiB"}), dataflow.decode(network, context=163)
+    design, graph = TWO_LEVEL.with_({"units.sram.capacity": "200 KiB"}), dataflow.decode(network, context=163)
     chosen = mappers.plan(graph, design)
     tight = chosen.with_({"room": {"kept": "1/3", "piece": 1, "places": 2}})
     with pytest.raises(MappingError, match="'sram' is to hold queues"):
