@@ -110,6 +110,9 @@ class Schedule:
         refuse(unknown, ScheduleError)
         for section in self.sections:
             new = [replace(s, depth=depths.get(_fifo_of(s, section), s.depth)) for s in section.streams]
+            # Deeper queues do not fit between others, so that all of their memory lie beside each other.
+            grown = {s.memory for s, was in zip(new, section.streams, strict=True) if s.depth > was.depth}
+            new = [replace(s, at=None) if s.at is not None and s.memory in grown else s for s in new]
             # `replace` makes a new section, so its rules check the new depths.
             sections.append(replace(section, streams=tuple(new)))
         return replace(self, sections=tuple(sections))

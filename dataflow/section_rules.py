@@ -197,6 +197,8 @@ def _stream_problems(stream: Stream, producers: list[Task], consumers: list[Task
         yield f"stream '{stream.name}' has depth {stream.depth}; a stream holds at least one token"
     if not 0 <= stream.initial <= max(stream.depth, 0):
         yield f"stream '{stream.name}' starts with {stream.initial} tokens; it holds 0 to {stream.depth}"
+    if stream.at is not None and stream.fifo:
+        yield f"stream '{stream.name}' lies at byte {stream.at} and in the FIFO '{stream.fifo}'; give one of the two"
     if stream.at is not None and (stream.at < 0 or not stream.memory):
         where = f"memory '{stream.memory}'" if stream.memory else "no memory"
         yield f"stream '{stream.name}' lies at byte {stream.at} of {where}; expected one from 0 on, of a named memory"

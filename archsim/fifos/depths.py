@@ -47,6 +47,11 @@ class FifoSize:
         return max(s.depth for s in self.streams)
 
     @property
+    def in_fpga(self) -> bool:
+        """Whether its places are the FPGA's own: not a host's, and not those of a memory, whose streams share them."""
+        return not self.at_host and not any(stream.memory for stream in self.streams)
+
+    @property
     def short(self) -> bool:
         """Whether a stream has fewer places than the minimal depth."""
         # Streams that share the queue may be given different depths; the shallowest one decides.
@@ -93,14 +98,14 @@ class MinimalDepths:
     @property
     def bytes_now(self) -> int | None:
         """Bytes of all places in the FPGA as given; None where a queue is unlimited."""
-        if any(f.depth == UNLIMITED for f in self.fifos if not f.at_host):
+        if any(f.depth == UNLIMITED for f in self.fifos if f.in_fpga):
             return None
-        return sum(f.depth * f.bytes_per_token for f in self.fifos if not f.at_host)
+        return sum(f.depth * f.bytes_per_token for f in self.fifos if f.in_fpga)
 
     @property
     def bytes(self) -> int:
         """Bytes of all places in the FPGA at the minimal depths."""
-        return sum(f.minimal * f.bytes_per_token for f in self.fifos if not f.at_host)
+        return sum(f.minimal * f.bytes_per_token for f in self.fifos if f.in_fpga)
 
     @property
     def memory_now(self) -> FifoMemory | None:

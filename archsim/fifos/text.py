@@ -17,7 +17,7 @@ from dataflow.task import UNLIMITED
 LEGEND = """\
 places hold tokens (elements, bursts or rows, by queue); peak: the most held with unlimited queues; saves alone: cycles
 if only this queue is deepened; with one less: cycles over the target, or refused because one firing needs more.
-A range of depths: streams that share the queue differ. Memory leaves out queues at the host."""
+A range of depths: streams that share the queue differ. Memory leaves out queues at the host and in memories."""
 
 
 def screen(sizes: MinimalDepths) -> str:

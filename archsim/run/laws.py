@@ -41,7 +41,7 @@ def broken_by_section(run: SectionRun) -> Iterator[str]:
         yield f"section '{run.section.name}': {cycles} cycles are fewer than the lower bound {run.bound.cycles}"
 
 
-def broken_by_fifos(run: SectionRun) -> Iterator[str]:
+def broken_by_places(run: SectionRun) -> Iterator[str]:
     """Broken law of shared queues, a mistake of the mapper: streams of one FIFO, or whose places overlap, take turns.
 
     A stream uses its places from the first start of its producer to the last end of its consumer.

@@ -20,8 +20,8 @@ from archsim.run.bound import bound
 from archsim.run.laws import (
     LawBroken,
     broken_by_capacity,
-    broken_by_fifos,
     broken_by_links,
+    broken_by_places,
     broken_by_section,
     broken_by_work,
 )
@@ -82,7 +82,7 @@ def _run_section(section: Section, design: Design, engine: str, memo: Memo) -> S
         queues=before.queues if before and before.section.streams is section.streams else section.queues(),
     )  # fmt: skip
     _raise_if_broken(chain(broken_by_section(done), broken_by_links(done, design)))
-    refuse([f"section '{section.name}': {told}" for told in broken_by_fifos(done)], ScheduleError)
+    refuse([f"section '{section.name}': {told}" for told in broken_by_places(done)], ScheduleError)
     return memo.keep(done)
 
 

@@ -272,6 +272,7 @@ def _fitting(
     """For each number of places what fits with the most of its room; adds to the refusals what does not fit."""
     for places in QUEUE_PLACES:
         fits, more, found = 0, PARTS_OF_ROOM + 1, None  # so many parts fit, and so many more do not
+        refused: dict[str, int] = {}  # the parts that did not fit, by what was told
         parts = PARTS_OF_ROOM
         while fits < parts < more:
             try:
@@ -282,9 +283,9 @@ def _fitting(
             except MappingError as refusal:
                 if refusal.demand is None:  # of no amount of room
                     raise
-                if 2 * parts <= PARTS_OF_ROOM and str(refusal) == str(refusals[-1]):
-                    break  # half the room asks for as much, so less will too
                 refusals.append(refusal)
+                if not fits and refused.setdefault(str(refusal), parts) >= 2 * parts:
+                    break  # half the room asks for as much, so that it is no matter of the room
                 even = parts * (refusal.capacity or 0) // (refusal.demand or 1)  # where each part asks for as much
                 # Sizes of pieces go by halves, so that one part less may halve what is asked, but no more.
                 more = min(parts, 2 * even + 2)

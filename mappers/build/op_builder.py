@@ -26,8 +26,8 @@ from mappers.build.section_builder import SectionBuilder, Tokens
 IDEAL = "bytes of an ideal memory, or of roles without a home"
 Piece = tuple[int, int, int]  # requests of a piece, tokens of each request, how many such pieces follow one another
 
-# A memory that pieces pass is cut for flows (weights of an op and of the next, resident cached keys, fetched ones),
-# each with pieces that have arrived and pieces that the unit reads.
+# A piece has room for as many flows beside it (weights of the next op, resident cached keys, fetched ones), each with
+# pieces that have arrived and pieces that the unit reads.
 FLOWS = 4
 SPILL_FLOWS = 2  # for each memory to which activations move: those read and those written
 QUEUES = 2  # of a flow in a memory
@@ -59,7 +59,7 @@ class OpBuilder(SectionBuilder):
     estimated: int = 0
     least: int = 0
     _flows: int = field(init=False)
-    _caches: dict[str, set[str]] = field(default_factory=dict)  # by the op that makes their new rows
+    _caches: dict[str, list[str]] = field(default_factory=dict)  # by the op that makes their new rows
     _stores: dict[str, str] = field(default_factory=dict)  # the call that writes the new rows of a cache
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class OpBuilder(SectionBuilder):
         self.holds = self.lying.during(self.ops, self.layers)
         for one in self.graph.ops.values():
             if one.kind == "append":
-                self._caches.setdefault(one.inputs[0], set()).add(one.name)
+                self._caches.setdefault(one.inputs[0], []).append(one.name)
         beside = memories_beside(self.design) if self.lying.places else ()
         self._flows = FLOWS + SPILL_FLOWS * sum(memory not in beside for memory, _ in self.lying.places)
 
@@ -101,14 +101,14 @@ class OpBuilder(SectionBuilder):
 
     def format_of_rows(self, op: Op) -> Format:
         """The format of the cache into which new rows of the op go."""
-        return next(self.graph.tensors[name].format for name in self._caches[op.name])
+        return self.graph.tensors[self._caches[op.name][0]].format
 
     def rows(self, op: Op, unit: str) -> list[Operand]:
         """The new rows of a cache that the op makes, if any, and the way to where the op that reads the cache looks."""
         caches = self._caches.get(op.name)
         if caches is None:
             return []
-        reader = next((one for one in self.graph.ops.values() if not caches.isdisjoint(one.inputs)), op)
+        reader = next((one for one in self.graph.ops.values() if not set(caches).isdisjoint(one.inputs)), op)
         where = f"op '{op.name}'"
         reads = reader_of(self.design, reader, self.graph)
         homes = way_in(self.design, reads, Role.CACHE, where)[:1]

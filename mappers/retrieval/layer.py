@@ -1,4 +1,4 @@
-"""LayerBuilder: the tasks of a layer whose weights stream through the chip and whose attention reads a selection.
+"""LayerBuilder: the tasks of a layer whose weights come in tiles and whose attention reads a selection.
 
 Ops follow one another on the units that do them. Only movements run beside them: weights ahead of their op, kept keys
 and values from the main memory, misses from the tier beyond, and new and evicted cache rows on their way out.
@@ -54,7 +54,7 @@ class LayerBuilder(TiledBuilder):
         return self.section(name or (f"{family}s" if family else self.ops[0].name))
 
     def part_of_load(self, role: Role) -> str:
-        """As in OpBuilder; nothing for weights, whose load runs ahead and is blocked most of the time."""
+        """As in OpBuilder; nothing for weights, most of whose loads run ahead and wait for room most of the time."""
         return "" if role.learned else f"{role} load"
 
     def _attend(
@@ -90,8 +90,8 @@ class LayerBuilder(TiledBuilder):
         if near:
             # The firings before the first piece are attention to the new rows.
             way, first = self.tiers.way, ahead + before
-            self.ahead_by(int(plan.known_ahead))
-            self.bring("read kept", way, near, name, ahead=first, role=Role.CACHE, token_bytes=size)
+            with self.living(early=int(plan.known_ahead)):
+                self.bring("read kept", way, near, name, ahead=first, role=Role.CACHE, token_bytes=size)
             self.call("read kept", known)
         last = name
         if arriving:
@@ -99,10 +99,10 @@ class LayerBuilder(TiledBuilder):
             far, waits = _read_in_pieces(plan, most)
             ahead = self.compute(last, plan.kept_works(far), [name], unit=unit, op=name)
             self.call(name, last=[last])
-            read = self.bring(
-                "read fetched", self.tiers.way, far, last, ahead=ahead, role=Role.CACHE,
-                token_bytes=size,
-            )  # fmt: skip
+            with self.living(early=int(plan.known_ahead)):
+                read = self.bring(
+                    "read fetched", self.tiers.way, far, last, ahead=ahead, role=Role.CACHE, token_bytes=size
+                )
             if plan.known_ahead:  # else the fetch itself waits for what is known
                 self.call(read, known)
             self.stream(arriving, read, self.tasks[arriving].firings, takes=waits)

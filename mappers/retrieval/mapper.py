@@ -8,7 +8,7 @@ in tiles, by a mapping. layer.py joins the tasks of a layer, cache.py says what 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
@@ -16,7 +16,6 @@ from typing import ClassVar
 from archsim.design.design import Design
 from archsim.errors import MappingError
 from archsim.selection.selection import Selection, load_selection
-from archsim.units import Array
 from dataflow.graph import Graph
 from dataflow.schedule import Schedule, Skipped
 from dataflow.section import Section
@@ -26,7 +25,8 @@ from mappers.build.op_builder import IDEAL
 from mappers.mapper import option
 from mappers.retrieval.cache import CachePlan, Layout, Prediction, Tiers, cache_by_home, learned_by_home, plan_cache
 from mappers.retrieval.layer import LayerBuilder
-from mappers.tiled.mapper import Tiled, planned
+from mappers.tiled.mapper import Tiled, with_mapping
+from mappers.tiled.operands import PRODUCTS
 from mappers.tiled.planner import Planner
 
 NOT_KEPT = "work on keys that the selection does not keep"
@@ -78,7 +78,7 @@ class Retrieval(Tiled):
                 holds=stored, selected=_summary(plan, used, tiers) if plan and plan.cache.cached else None,
                 approximated=(
                     *told_of_activations(lying, design), *_unselected(plan, used, tiers),
-                    *_approximated(graph, design, plan, used),
+                    *_told_of_rates(graph, design, sections), *_approximated(plan, used),
                 ),
                 options={**self.options(), "selection": used},
             )  # fmt: skip
@@ -87,7 +87,7 @@ class Retrieval(Tiled):
 
         # The new rows' keys and values are attended to where they are made.
         passed |= {*tiers.way[1:]}
-        return planned(made, planner, stored, passed, keeps_rows=True)
+        return with_mapping(made, planner, stored, passed, keeps_rows=True)
 
 
 def _sections(
@@ -146,11 +146,17 @@ def _unselected(plan: CachePlan | None, used: Selection, tiers: Tiers) -> Iterat
         )
 
 
-def _approximated(graph: Graph, design: Design, plan: CachePlan | None, selection: Selection) -> Iterator[str]:
-    yield "new keys and values stay where activations lie until they are written; weights and cached keys stream past"
+def _told_of_rates(graph: Graph, design: Design, sections: Sequence[Section]) -> Iterator[str]:
+    """That formats are multiplied at one rate, unless the units that multiply have rates of their own."""
     other = {t.format.name for t in graph.tensors.values() if t.role.multiplied and t.format.bits != 16}
-    if other and not any(array.rates for array in design.of_kind(Array).values()):
+    tasks = [task for section in sections for task in section.tasks if task.computing]
+    units = {task.unit for task in tasks if any(item.kind in PRODUCTS for item, _ in task.work)}
+    if other and not all(getattr(design.units[name], "rates", None) for name in units):
         yield f"weights or keys in {', '.join(sorted(other))} are multiplied at the rate of 16-bit ones"
+
+
+def _approximated(plan: CachePlan | None, selection: Selection) -> Iterator[str]:
+    yield "new keys and values stay where activations lie until they are written; cached ones stream past"
     if plan is not None and plan.evicted:
         yield "evicted tokens are written to the tier beyond in one stretch, over the link that fetches use"
     if plan is None or not plan.cache.cached:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -58,9 +59,12 @@ class TiledBuilder(OpBuilder):
             for stream in self._leaving.get(name, ()):
                 self._lives[stream] = self._lives[stream]._replace(end=turn)
 
-    def ahead_by(self, ops: int) -> None:
-        """Says by how many ops before the present one what is added from now on may begin."""
-        self._life = Life(self.turn - ops, self.turn)
+    @contextmanager
+    def living(self, *, early: int = 0, end: int | None = None) -> Iterator[None]:
+        """What is added meanwhile may begin so many ops before the present one, and ends with the op of this number."""
+        self._life = Life(self.turn - early, self.turn if end is None else end)
+        yield
+        self._life = Life(self.turn, self.turn)
 
     def stream(self, producer: str, consumer: str, depth: int, **details: Any) -> None:
         """As SectionBuilder.stream; which streams share places of a memory is found when the section is made."""
@@ -70,9 +74,8 @@ class TiledBuilder(OpBuilder):
     def leave(self, op: Op, task: str, result: Operand, first: int) -> str:
         """As OpBuilder.leave. Nothing but loads of a cache waits for its new rows, which leave beside later ops."""
         rows, before = result.role is Role.CACHE, len(self.streams)
-        self._life = Life(self.turn, LAST if rows else self.turn)
-        call = OpBuilder.leave(self, op, task, result, first)
-        self._life = Life(self.turn, self.turn)
+        with self.living(end=LAST if rows else None):
+            call = OpBuilder.leave(self, op, task, result, first)
         if rows:
             self._rows_leave(op, before)
         return call
@@ -120,17 +123,17 @@ class TiledBuilder(OpBuilder):
         for place, one in enumerate(moved):
             places = one.places(nest, results if one.made else buffers)
             if one.made:
-                done += self._leave(op, name, one, nest, first, places)
+                with self.living(end=LAST if one.role is Role.CACHE else None):
+                    done += self._leave(op, name, one, nest, first, places)
                 continue
             learned = one.role.learned
             load = f"load {name}" if place == 0 else f"load {name} {one.tensor.rpartition('.')[2]}"
-            self._life = Life(self.turn - (learned and early is not None), self.turn)
             self.part = self.part_of_load(one.role)
-            self._come(load, one, one.comes(nest), name, places, _begins(nest, one, first))
+            with self.living(early=int(learned and early is not None)):
+                self._come(load, one, one.comes(nest), name, places, _begins(nest, one, first))
             freed = f"{load} freed, of {places}"
             self.stream(name, load, places, gives=repeating(*_ends(nest, one, first)), initial=places, name=freed)
             self.call(load, early if learned and early is not None else after)
-            self._life = Life(self.turn, self.turn)
         return done
 
     def _come(
@@ -166,7 +169,6 @@ class TiledBuilder(OpBuilder):
         self.part = op.kind if rows else f"{one.role} store"
         store = f"store {name}" if rows else f"store {name} {one.role} in {one.way[0]}"
         pieces = one.comes(nest)
-        self._life = Life(self.turn, LAST if rows else self.turn)
         largest, last, memory = max(size for size, _ in pieces), name, lies_in(self.design, one)
         for hop in reversed(one.way):
             passed = store if hop == one.way[0] else f"{store} through {hop}"

@@ -42,10 +42,23 @@ def misfits_of_groups(mapping: Mapping, graph: Graph, groups: Sequence[Group]) -
             if len(members) == 1:
                 yield where, f"'{members[0].name}' would run alone; name two ops at least that follow one another"
             yield from ((where, told) for told in _apart(ops, members))
+            yield from ((where, told) for told in _through(graph, members))
             yield from _unlike(where, mapping, place, members)
             for op in members:
                 if taken.setdefault(op.name, place) != place:
                     yield where, f"'{op.name}' is in fuse.{taken[op.name]} too; name it once"
+
+
+def _through(graph: Graph, members: Sequence[Op]) -> Iterator[str]:
+    """Ops that read what another makes by way of an op that needs no unit: its rows are others."""
+    made = {op.name for op in members}
+    for op in members:
+        for name in op.inputs:
+            behind = name
+            while behind in graph.ops and OP_KINDS[graph.ops[behind].kind].free:
+                behind = graph.ops[behind].inputs[0]
+            if behind != name and behind in made:
+                yield f"'{op.name}' reads '{name}', a part of what '{behind}' makes; leave one of the two out"
 
 
 def not_named(key: str, named: Sequence[Op], graph: Graph, keys: Sequence[str]) -> str:

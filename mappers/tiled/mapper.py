@@ -99,14 +99,14 @@ class Tiled(Mapper):
                 estimated, least,
             )  # fmt: skip
 
-        return planned(made, planner, stored, passed)
+        return with_mapping(made, planner, stored, passed)
 
 
-def planned(
+def with_mapping(
     made: Callable[[Lying], Made], planner: Planner, stored: Holds, passed: Collection[str], *,
     keeps_rows: bool = False,
 ) -> Schedule:  # fmt: skip
-    """As with_room, of a schedule that the planner makes: with the mapping in force, its tilings and simplifications.
+    """As with_room, of sections that the planner adds to; with the mapping in force, its tilings and simplifications.
 
     Raises MappingError where tensors or tiles do not fit.
     """

@@ -115,6 +115,11 @@ def test_streams_of_one_fifo_that_overlap_are_refused() -> None:
         archsim.simulate(schedule, TOY)
 
 
+def test_a_queue_lies_at_a_byte_or_in_a_fifo() -> None:
+    with pytest.raises(ScheduleError, match="lies at byte 0 and in the FIFO 'f'; give one of the two"):
+        signal(Stream("a", 1, 1, fifo="f", memory="sram", at=0))
+
+
 @pytest.mark.parametrize(("first", "second", "apart"), [(0, 3, False), (3, 0, False), (0, 4, True), (4, 0, True)])
 def test_streams_whose_places_overlap_are_refused(first: int, second: int, apart: bool) -> None:
     """Two places of two bytes each; by hand, both streams are used from cycle 0 to 2."""

@@ -112,3 +112,6 @@ def test_queues_in_a_memory_are_no_deeper_than_their_memory_holds() -> None:
             if any(stream.memory for stream in fifo.streams):
                 assert fifo.minimal <= fifo.depth
         assert "in memory   as deep as given at most: " in str(sizes)
+        # Places in a memory are its own, and shared: the sum leaves them out.
+        outside = [fifo for fifo in sizes.fifos if not any(stream.memory for stream in fifo.streams)]
+        assert sizes.bytes_now == sum(fifo.depth * fifo.bytes_per_token for fifo in outside)

@@ -323,3 +323,11 @@ def test_a_group_in_some_layers_of_several_is_refused(key, named, other):
     told = rf"names '{named}\.up' and not '{other}\.up'; layers that repeat run alike; write layer\*\.up"
     with pytest.raises(MappingError, match=told):
         mappers.run(on, graph)
+
+
+def test_what_is_read_by_way_of_a_part_is_refused():
+    """The head reads the last row of the norm: none of its rows is one of the norm's."""
+    graph = dataflow.decode(archsim.load_model("toy_video"), context=5)
+    design = archsim.load_design("systolic_two_level").with_({"mapping.fuse": [{"ops": ["final_norm", "lm_head"]}]})
+    with pytest.raises(MappingError, match="'lm_head' reads 'last_row', a part of what 'final_norm' makes"):
+        mappers.lower(graph, design)

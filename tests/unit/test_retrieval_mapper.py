@@ -567,3 +567,27 @@ def test_a_mapping_names_the_unit_that_attends():
 def test_a_memory_with_an_order_of_its_own_is_refused():
     with pytest.raises(MappingError, match=r"units\.dram\.arbitration: in_order; tiles of several operands pass it"):
         run(TOY.with_({"units.dram.arbitration": "in_order"}), FULL)
+
+
+@pytest.mark.parametrize("layout", ["clustered", "scattered"])
+@pytest.mark.parametrize("prediction", ["this", "previous"])
+@pytest.mark.parametrize("selection", [BEYOND, given(0.5, 0.0)], ids=lambda s: s.name)
+def test_what_is_fetched_early_lies_where_nothing_else_does(selection, prediction, layout):
+    """Over a fast link, with nothing resident, fetched tokens are on chip while the new rows are still being made."""
+    quick = {"pcie": "1 MB/cycle", "ssd": "1 MB/cycle", "dram": "1 kB/cycle", "buffer": "1 kB/cycle"}
+    fast = TOY.with_({f"units.{name}.bandwidth": rate for name, rate in quick.items()} | {"home.activation": "dram"})
+    for context in (7, 17):
+        graph = decode(VIDEO, context=context)
+        assert run(fast, selection, graph, prediction=prediction, layout=layout).cycles > 0
+
+
+def test_a_deeper_queue_in_a_memory_lies_beside_the_others():
+    schedule = mappers.lower(decode(VIDEO, context=20), TOY, selection=FULL)
+    queue = "embedding: load embedding > load embedding on chip"
+    deeper = schedule.with_depths({queue: 8})
+    changed, was = deeper.sections[0], schedule.sections[0]
+    assert {stream.at for stream in changed.streams if stream.memory == "buffer"} == {None}
+    assert changed.queues()["buffer"] == sum(stream.bytes for stream in changed.streams if stream.memory == "buffer")
+    assert changed.queues()["buffer"] > was.queues()["buffer"]
+    assert archsim.simulate(deeper, TOY).cycles <= archsim.simulate(schedule, TOY).cycles
+    assert schedule.with_depths({queue: 1}).sections[0].streams[0].at is not None
