@@ -178,7 +178,7 @@ def attended(*, queries: int) -> Graph:
 )
 def test_attention_streams_its_cache_by_heads_and_along_the_keys_that_all_queries_see(queries, piece, firings) -> None:
     on, graph = design(PATHS, HOME).with_({"units.sram.capacity": f"{16 * piece} B"}), attended(queries=queries)
-    pieces, _ = cut(graph.ops["y"], 64, piece, on.units["mm"])
+    pieces, _ = cut(graph.ops["y"], 64, piece)
     assert sum(n for _, _, n in pieces) == firings
     assert sum(size * n for _, size, n in pieces) == 64
     assert max(size for _, size, _ in pieces) <= piece
@@ -189,23 +189,23 @@ def test_attention_streams_its_cache_by_heads_and_along_the_keys_that_all_querie
     assert report.traffic["ddr"] == {("read", "cache"): 64}
 
 
-@pytest.mark.parametrize("most", [1, 3, 8, 20, 64, 10_000])
+@pytest.mark.parametrize("most", [8, 16, 20, 32, 64, 10_000])
 @pytest.mark.parametrize("clock", [{}, {"units.ddr.request_overhead": "9 cycles"}, {"units.ddr.latency_cycles": 40}])
 def test_a_piece_is_the_largest_of_about_the_least_time(most, clock) -> None:
-    on, graph = design(PATHS, HOME).with_(clock), product(32, 16)
+    on, graph = design(PATHS, HOME).with_(clock), attended(queries=1)
     stages = [on.units[name] for name in ("ddr", "bus", "sram", "mm")]
-    chosen, estimated = best_size(1024, most, lambda size: cut(graph.ops["y"], 1024, size, stages[-1])[0], stages)
+    chosen, estimated = best_size(64, most, lambda size: cut(graph.ops["y"], 64, size)[0], stages)
     assert chosen <= most
     assert estimated > 0
     times = {}
-    for size in (1024, 512, 256, 128, 64, 32, 16, 8, 4, 2, 1):
+    for size in (64, 32, 16, 8, 4, 2, 1):
         if size <= most:
             large = on.with_({"units.sram.capacity": "1 MiB"})
-            pieces, _ = cut(graph.ops["y"], 1024, size, stages[-1])
+            pieces, _ = cut(graph.ops["y"], 64, size)
             builder = OpBuilder(graph, large, ("",))
             builder.compute("y", [(item, n) for item, _, n in pieces], [], unit="mm", op="y")
             read = [(1, piece_bytes, n) for _, piece_bytes, n in pieces]
-            builder.bring("w", ("ddr", "bus", "sram"), read, "y", ahead=0, role=Role.WEIGHT, flow="w")
+            builder.bring("w", ("ddr", "bus", "sram"), read, "y", ahead=0, role=Role.CACHE)
             schedule = Schedule(graph, "hand", "by hand", (builder.section("all"),))
             times[size] = archsim.simulate(schedule, large).cycles
     # What runs is what is estimated, but for the last pieces, which may be smaller.
