@@ -116,8 +116,8 @@ class Room(BaseModel):
     model_config = FROZEN
 
     kept: Part = Field(description="of a memory that tiles and pieces pass, the part in which no activation lies")
-    piece: Part = Field(description="of the room of a piece of an op without tiles, the part that it takes at most")
-    places: Count = Field(description="places of each queue of such pieces")
+    piece: Part = Field(description="of the room that is left, the part that tiles and pieces take at most")
+    places: Count = Field(description="places of each queue of pieces")
 
     def written(self) -> dict[str, Any]:
         """As a file has it."""

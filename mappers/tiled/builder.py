@@ -222,7 +222,7 @@ def placed(streams: Sequence[Stream], lives: Mapping[str, Life]) -> list[Stream]
                 byte = max(byte, end)
         insort(others, (byte, byte + one.bytes, life))
         at[one.name] = byte
-    return [replace(one, at=at[one.name], fifo="") if one.name in at else one for one in streams]
+    return [replace(one, at=at[one.name]) if one.name in at else one for one in streams]
 
 
 def at_begins(token: int, steps: int, many: int) -> list[tuple[int, int]]:
