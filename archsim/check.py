@@ -87,7 +87,11 @@ def _about_mapping(mapping: Mapping) -> list[str]:
 def _about_choices(said: Choices) -> list[str]:
     """What is said of all ops, and the groups that run together."""
     tile = said.tile if isinstance(said.tile, str) else ", ".join(f"{axis} {size}" for axis, size in said.tile.items())
-    lines = [f"  order {said.order}; tile {tile}; buffers {said.buffers}; ahead {said.ahead}; least {said.cost}"]
+    if said.order == "space":
+        how = f"sections {said.sections}; loop {said.loop}; buffers {said.buffers}; ahead {said.ahead}"
+    else:
+        how = f"tile {tile}; buffers {said.buffers}; ahead {said.ahead}; least {said.cost}"
+    lines = [f"  order {said.order}; {how}"]
     for group in said.fuse:
         parts = [f"{size} {what}" for size, what in ((group.rows, "rows"), (group.columns, "columns")) if size]
         lines.append(f"  fused {', '.join(group.ops)}" + (f": {' x '.join(parts)}" if parts else ""))

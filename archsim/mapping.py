@@ -150,7 +150,15 @@ class Choices(BaseModel):
 
     model_config = FROZEN
 
-    order: Literal["time"] = Field("time", description="time: ops one after another, on the units that they share")
+    order: Literal["time", "space"] = Field(
+        "time", description="time: ops one after another, on the units that they share; space: each on tiles of its own"
+    )
+    sections: Literal["fit", "op"] = Field(
+        "fit", description="in space. fit: as many ops side by side as fit; op: a section, and a launch, for each"
+    )
+    loop: Literal["none", "layers"] = Field(
+        "none", description="in space. layers: one launch for all layers, if a layer is one section; none: one for each"
+    )
     tile: Tile = Field("search", description="search: what takes least; whole: one tile of all; or axis -> extent")
     buffers: Count = Field(2, description="places for tiles of each operand in the memory nearest to the unit")
     ahead: Ahead = Field("next_op", description="loads of weights begin with their op, or run beside the one before")
@@ -189,7 +197,9 @@ class Choices(BaseModel):
 
 NOTHING = Entry()
 # Mappers of old that are mappings now: what a design says in their place.
-FORMER_MAPPERS = {"temporal": "mapping: {order: time, tile: whole, buffers: 1, ahead: op}"}
+FORMER_MAPPERS = {
+    "streaming": "mapping: {order: space}", "temporal": "mapping: {order: time, tile: whole, buffers: 1, ahead: op}"
+}  # fmt: skip
 FIELD = re.compile(rf"ops\.(.+?)(?:\.({'|'.join(Entry.model_fields)})(\..+)?)?")
 
 
@@ -240,6 +250,13 @@ class Mapping(Choices, Sourced):
         whole = {**data, "ops": {**written, **kept}, "room": room.written()}
         if self.fuse:
             whole["fuse"] = [{**one, **parts.get(i, {})} for i, one in enumerate(data["fuse"])]
+        return self if whole == data else Mapping.read(replace(self.document, data=whole))
+
+    def laid_out(self, ops: Entries[str, Entries[str, Any]], groups: list[dict[str, Any]]) -> Mapping:
+        """The mapping with what was chosen in space: these entries of stages, and these groups of ops in sections."""
+        data = self.document.data
+        said = {key: one for key, one in data.get("ops", {}).items() if key not in ops}
+        whole = {**data, "ops": {**{key: dict(one) for key, one in ops.items()}, **said}, "fuse": groups}
         return self if whole == data else Mapping.read(replace(self.document, data=whole))
 
     def without_room(self) -> Mapping:

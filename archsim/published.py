@@ -27,9 +27,11 @@ STILL = 0.01  # a known miss may move by this much of its ratio before its test 
 Tolerance = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Tokens = Annotated[int, Field(ge=1, strict=True)]
 Metric = Literal[
-    "seconds", "tokens_per_second", "frames_per_second", "op_seconds", "part_share", "times_slower", "power"
+    "seconds", "tokens_per_second", "frames_per_second", "op_seconds", "part_share", "times_slower", "power",
+    "bytes_read", "busy_share", "times_launches",
 ]  # fmt: skip
-Name = str | None  # the op or part that a metric measures; None where it measures the whole run
+Name = str | None  # the op, part or unit that a metric measures; None where it measures the whole run
+Edits = dict[str, StrictInt | StrictBool | StrictStr]
 
 # metric -> (dimension of the printed value, how to measure it on a report; a ratio also takes the other run's report).
 METRICS: dict[str, tuple[str, Callable[[Report, Name, Report | None], float | None]]] = {
@@ -39,8 +41,16 @@ METRICS: dict[str, tuple[str, Callable[[Report, Name, Report | None], float | No
     "op_seconds": ("time", lambda report, op, _: _op_seconds(report, op)),
     "part_share": ("share", lambda report, part, _: report.under_way.get(str(part), 0) / report.cycles),
     "times_slower": ("ratio", lambda report, _, than: report.seconds / than.seconds if than else None),
+    "bytes_read": ("bytes", lambda report, memory, _: report.bytes_moved(str(memory), "read")),
+    "busy_share": ("share", lambda report, unit, _: report.units[str(unit)].utilization),
+    "times_launches": ("ratio", lambda report, _, than: _launches(report) / _launches(than) if than else None),
     "power": ("power", lambda report, *_: None if report.power_watts is None else float(report.power_watts)),
 }
+# Keys of a point, and the metrics that they stand with.
+NAMED: dict[str, tuple[Metric, ...]] = {
+    "op": ("op_seconds",), "part": ("part_share",), "unit": ("bytes_read", "busy_share"),
+    "than": ("times_slower", "times_launches"),
+}  # fmt: skip
 # Dimensions without a physical unit -> (an example of how the value is printed, its scale).
 PLAIN = {"share": ("48 %", 0.01), "ratio": ("7.3 x", 1.0), "rate of frames": ("8.3 frame/s", 1.0)}
 PLAIN_NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{0,30})?")  # not isdigit, which takes the digits of every script
@@ -68,15 +78,20 @@ def _op_seconds(report: Report, op: Name) -> float:
     return float((timed.end_cycle - timed.start_cycle) / report.clock_hz)
 
 
+def _launches(report: Report) -> int:
+    return sum(section.launches * section.repeat * section.steps for section in report.placed)
+
+
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The run behind a published number: its design, model and selection by names."""
+    """The run behind a published number: its design, model and selection by names; what its mapping says, by path."""
 
     design: str
     model: str
     phase: Phase
     selection: str | None
     options: tuple[tuple[str, str], ...]
+    mapping: tuple[tuple[str, int | bool | str], ...] = ()
 
 
 class KnownMiss(BaseModel):
@@ -89,12 +104,13 @@ class KnownMiss(BaseModel):
 
 
 class Than(BaseModel):
-    """What a ratio compares with: the same run on another design, or with another selection."""
+    """What a ratio compares with: the same run on another design, with another selection or mapping."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     design: str | None = Field(None, description="the other design; the file's own unless given")
     selection: str | None = Field(None, description="the other selection; none unless given")
+    mapping: Edits = Field(default_factory=dict, description="path -> value of the other mapping; none unless given")
 
 
 class Point(BaseModel):
@@ -105,7 +121,8 @@ class Point(BaseModel):
     metric: Metric = Field(description="what was printed")
     op: str | None = Field(None, description="the op whose time op_seconds is")
     part: str | None = Field(None, description="the part, as a report names it, that is under way for part_share")
-    than: Than | None = Field(None, description="the run that times_slower compares with")
+    unit: str | None = Field(None, description="the memory of bytes_read, or the unit of busy_share")
+    than: Than | None = Field(None, description="the run that times_slower or times_launches compares with")
     phase: str = Field(description="the phase to simulate; `archsim list phases` lists them with their fields")
     tokens: Tokens | None = Field(None, description="context of the phase, or prompt where it has no context")
     prompt: Tokens | None = Field(None, description="prompt of a phase that also has a context")
@@ -115,6 +132,7 @@ class Point(BaseModel):
     batch: Tokens = Field(1, description="sequences at once")
     selection: str | None = Field(None, description="which cached keys a step attends to, where the mapper chooses")
     options: dict[str, str] = Field(default_factory=dict, description="options of the mapper")
+    mapping: Edits = Field(default_factory=dict, description="path -> value of the mapping, as --set mapping.PATH")
     value: str = Field(description="the printed value with its unit")
     conditions: str = Field(description="under which conditions it was printed, in its source's words or fewer")
     mark: Literal["paper", "source", "secondary", "figure", "abstract"] = Field(description="where it was read")
@@ -125,9 +143,9 @@ class Point(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Point:
         problems = []
-        for key, metric in (("op", "op_seconds"), ("part", "part_share"), ("than", "times_slower")):
-            if (self.metric == metric) != (getattr(self, key) is not None):
-                problems.append((key, f"stands with metric {metric} and with no other"))
+        for key, metrics in NAMED.items():
+            if (self.metric in metrics) != (getattr(self, key) is not None):
+                problems.append((key, f"stands with metric {' or '.join(metrics)} and with no other"))
         try:
             if self.asked().frames is None and self.metric == "frames_per_second":
                 problems.append(("metric", f"phase '{self.phase}' has no frames; name a phase that has, such as frame"))
@@ -152,8 +170,8 @@ class Point(BaseModel):
     def run_on(self, design: str, model: str) -> Conditions:
         """The run that this point describes, on the design and model of its file."""
         # A sorted tuple: points with the same options in another order share one run.
-        options = tuple(sorted(self.options.items()))
-        return Conditions(design, model, self.asked(), self.selection, options)
+        options, mapping = tuple(sorted(self.options.items())), tuple(sorted(self.mapping.items()))
+        return Conditions(design, model, self.asked(), self.selection, options, mapping)
 
 
 class Published(BaseModel):
@@ -221,13 +239,17 @@ def compare(published: Published, run: Callable[[Conditions], Report]) -> Iterat
         report, than = report_of(conditions), None
         if point.op is not None and all(op.name != point.op for op in report.ops):
             raise DesignError(f"published point '{id}': op: no op '{point.op}' in the {point.phase}")
+        if point.unit is not None and point.unit not in report.units:
+            known = ", ".join(report.units)
+            raise DesignError(f"published point '{id}': unit: no unit '{point.unit}'; units are: {known}")
         if point.part is not None and point.part not in report.under_way:
             known = ", ".join(report.under_way)
             raise DesignError(f"published point '{id}': part: no part '{point.part}'; parts are: {known}")
         if point.than is not None:
             design = point.than.design or conditions.design
-            than = report_of(replace(conditions, design=design, selection=point.than.selection))
+            mapping = tuple(sorted(point.than.mapping.items()))
+            than = report_of(replace(conditions, design=design, selection=point.than.selection, mapping=mapping))
         dimension, measure = METRICS[point.metric]
-        value = measure(report, point.op or point.part, than)
+        value = measure(report, point.op or point.part or point.unit, than)
         # A number of the run that was fitted to this point makes its error no check.
         yield Comparison(id, point, value_of(point.value, dimension), value, id in report.fitted.values())

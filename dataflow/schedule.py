@@ -24,7 +24,7 @@ from dataflow.forms import (
 )
 from dataflow.graph import Graph
 from dataflow.op import Counts, summed
-from dataflow.section import Section
+from dataflow.section import Section, rounds
 from dataflow.selection_summary import SelectionSummary
 from dataflow.task import Stream
 from dataflow.tiling import Tiling
@@ -79,7 +79,13 @@ class Schedule:
 
     def __post_init__(self) -> None:
         told = f"{titled('schedule of', getattr(self.graph, 'name', self.graph))} {titled('by', self.mapper)}"
-        refuse([f"{told}: {problem}" for problem in misfits(self, SCHEDULE)], ScheduleError)
+        wrong = [*misfits(self, SCHEDULE)]
+        for places in [] if wrong else rounds(self.sections):
+            times = {self.sections[place].repeat for place in places}
+            if len(times) > 1:
+                counts = " and ".join(map(str, sorted(times)))
+                wrong.append(f"sections of round '{self.sections[places[0]].round}' repeat {counts} times, not alike")
+        refuse([f"{told}: {problem}" for problem in wrong], ScheduleError)
 
     def counts(self) -> Counts:
         """The counts of all sections and repetitions, summed."""

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 
 from dataflow import section_rules
 from dataflow.errors import ScheduleError, refuse
-from dataflow.forms import ANYTHING, HOLDS, TEXT, WHOLE, instance, mapping_of, misfits, titled, tuple_of
+from dataflow.floor import Floor
+from dataflow.forms import ANYTHING, HOLDS, TEXT, WHOLE, instance, mapping_of, misfits, optional, titled, tuple_of
 from dataflow.order import Order
 from dataflow.task import Stream, Task
 
 SECTION = {
     "name": TEXT, "tasks": tuple_of(instance(Task), "Task"), "streams": tuple_of(instance(Stream), "Stream"),
-    "repeat": WHOLE, "orders": mapping_of(TEXT, ANYTHING, "from unit to runs"), "holds": HOLDS,
+    "repeat": WHOLE, "orders": mapping_of(TEXT, ANYTHING, "from unit to runs"), "holds": HOLDS, "round": TEXT,
+    "floor": optional(instance(Floor)),
 }  # fmt: skip
 CHANGED = mapping_of(TEXT, instance(Task), "from the names of tasks to Tasks")
 
@@ -26,7 +28,9 @@ class Section:
     A section with `repeat` n runs n times in a row. `orders` gives the order of firings of a unit that serves several
     tasks: ((task, firings in a row), ...), where a Repeat stands for runs that repeat. Any other unit runs its tasks
     one after another as listed; a unit that serves first come has no order. `holds`: bytes of activations that lie in
-    each memory at once, by (memory, role); "" is no memory of the design. Raises ScheduleError with every problem.
+    each memory at once, by (memory, role); "" is no memory of the design. Sections that follow one another with the
+    same `round`, if it is not empty, repeat together: each runs once, then each again. `floor` says where its tasks
+    lie. Raises ScheduleError with every problem.
     """
 
     name: str
@@ -35,6 +39,8 @@ class Section:
     repeat: int = 1
     orders: Mapping[str, Order] = field(default_factory=dict)
     holds: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    round: str = ""
+    floor: Floor | None = None
 
     def __post_init__(self) -> None:
         self._refuse(misfits(self, SECTION))
@@ -118,3 +124,15 @@ class Section:
             for stream in task.takes:
                 consumers[stream].append(task.name)
         return {s.name: (producer[s.name], tuple(consumers[s.name])) for s in self.streams}
+
+
+def rounds(sections: Sequence[Section]) -> list[list[int]]:
+    """The places of the sections that repeat together, in order; a section without a round is alone."""
+    found: list[list[int]] = []
+    for place, section in enumerate(sections):
+        before = sections[place - 1] if place else None
+        if before is not None and section.round and section.round == before.round:
+            found[-1].append(place)
+        else:
+            found.append([place])
+    return found

@@ -33,7 +33,7 @@ SERVED = {
 }
 STREAM = {
     "name": TEXT, "depth": WHOLE, "bytes_per_token": WHOLE, "initial": WHOLE, "fifo": TEXT, "memory": TEXT,
-    "at": optional(WHOLE),
+    "at": optional(WHOLE), "tiles": WHOLE,
 }  # fmt: skip
 
 

@@ -106,7 +106,8 @@ class Stream:
     stream; streams with one name use that queue one after another. A stream without a name has a queue of its own.
     `memory` names the memory in which its places lie; empty for a queue outside the design's memories. `at` is the
     first byte of a memory's room for streams that its places take, where the mapper says so: streams whose places
-    overlap use them one after another. Streams of this memory that do not say it lie beside all of these.
+    overlap use them one after another. Streams of this memory that do not say it lie beside all of these. `tiles`: of a
+    memory made of tiles, how many the places take, so that they are read and written as fast as tokens pass.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Stream:
     fifo: str = ""
     memory: str = ""
     at: int | None = None
+    tiles: int = 0
 
     @property
     def bytes(self) -> int:

@@ -15,16 +15,17 @@ from dataflow.schedule import Schedule
 from mappers.build.checks import check_schedule
 from mappers.mapper import Mapper, options_of, refuse_phase
 from mappers.retrieval.mapper import Retrieval
-from mappers.streaming.mapper import Streaming
+from mappers.spatial.mapper import Spatial
 from mappers.table_lookup.mapper import TableLookupPipeline
 from mappers.tiled.mapper import Tiled
 
 MAPPING = "mapping"  # the option of mappers that take one
-BY_ORDER = {"time": Tiled.name}  # the mappers of designs that name none, by the order of their mapping
+# The mappers of designs that name none, by the order of their mapping.
+BY_ORDER = {"time": Tiled.name, "space": Spatial.name}
 
 # The mappers by name; users add mappers of their own by mappers.extend.
 MAPPERS: dict[str, type[Mapper]] = {
-    mapper.name: mapper for mapper in (Retrieval, Streaming, TableLookupPipeline, Tiled)
+    mapper.name: mapper for mapper in (Retrieval, Spatial, TableLookupPipeline, Tiled)
 }
 
 
@@ -54,6 +55,8 @@ def plan(graph: Graph, design: Design, *, mapper: str | Mapper | None = None, **
     chosen = chosen_mapper(design, mapper, options)
     refuse([] if takes(chosen.name, Mapping) else [no_mapping_of(chosen.name)], InputError)
     found = lower(graph, design, mapper=chosen).options.get(MAPPING)
+    if found is None:
+        raise MappingError(f"mapper '{chosen.name}' chooses nothing on '{design.name}' that a mapping says")
     if not isinstance(found, Mapping):
         told = f"the option '{MAPPING}' of its schedule is {quoted(found)}; expected the mapping that it used"
         raise MappingError(f"mapper '{chosen.name}': {told}")

@@ -36,18 +36,20 @@ def name(path: Path) -> str:
 WITHIN = {
     "dataflow": (
         "errors", "forms", "name", "format", "role", "mask", "op", "kinds", "order", "pattern", "task", "tiling",
-        "phase", "graph", "cascade", "selection_summary", "section_rules", "section", "schedule", "models", "numeric",
+        "floor", "phase", "graph", "cascade", "selection_summary", "section_rules", "section", "schedule", "models",
+        "numeric",
     ),
     "archsim": (
         "quantity", "errors", "files", "mapping", "units", "design", "importers", "selection", "engine", "run",
         "report", "fifos", "published", "schema", "check", "cli",
     ),
     "mappers": (
-        "mapper", "build", "tiled", "table_lookup", "streaming", "retrieval", "registry", "additions",
-        "extend", "experiment",
+        "mapper", "build", "tiled", "table_lookup", "spatial", "retrieval", "registry",
+        "additions", "extend", "experiment",
     ),
 }  # fmt: skip
-FAMILIES = ("table_lookup", "streaming", "retrieval")  # of mappers; none knows another, all may stand on tiled
+# Of mappers; none knows another, all may stand on tiled.
+FAMILIES = ("table_lookup", "spatial", "retrieval")
 
 
 def module_of(path: Path) -> str:

@@ -302,7 +302,7 @@ def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
 
 
 def _in_unit(value: float, written: str) -> str:
-    scale = {"ms": 1e3, "us": 1e6, "%": 100}.get(written.split()[-1], 1)
+    scale = {"ms": 1e3, "us": 1e6, "%": 100, "GB": 1e-9}.get(written.split()[-1], 1)
     return f"{value * scale:.3g}"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from archsim.run.placed import PlacedSection
 from archsim.run.totals import OpReport, UnitReport
 from dataflow.errors import InputError, guess, quoted
 from dataflow.phase import Phase
@@ -27,6 +28,7 @@ class Figures:
     depth and the bytes of a token; `sections` has name, repetitions and the cycles of one run. `prefill_cycles` is None
     without a prefill; `steps` has (context, cycles) of each decode step. `lower_bound_cycles` are the least of this
     schedule, `roofline` those of any, with the unit that needs them; None for a phase of many steps.
+    `placed` has the sections whose stages lie side by side, and the tiles of each.
     The ops, streams and sections of a generation are named "prefill: ..." or "decode: ...". An op of the decode steps
     starts in the first step, ends in the last, and is busy in all; a peak is the largest of all steps.
     The engine ran `firings_run` of the `firings` one by one; the others repeat those exactly. `cold` says that SimPy
@@ -54,6 +56,7 @@ class Figures:
     peaks: Mapping[str, tuple[int, int, int]]
     mapped: int
     tilings: tuple[Tiling, ...]
+    placed: tuple[PlacedSection, ...]
     approximated: tuple[str, ...]
     recomputed: Mapping[str, int]
     recomputed_for: str

@@ -10,6 +10,7 @@ from typing import Any
 
 from archsim.report.figures import Figures
 from archsim.run.capacity import NOWHERE
+from archsim.run.placed import PlacedSection
 from archsim.run.totals import UnitReport
 from dataflow.task import UNLIMITED
 
@@ -18,6 +19,8 @@ UNIT_FIELDS = (
     "kind count busy_cycles busiest_cycles starved_cycles blocked_cycles idle_cycles utilization energy_joules"
 )
 TILING_FIELDS = "op unit servers tile order tiles estimated_cycles"
+PLACED_FIELDS = "name repeat steps cycles launches servers tiles bound_by"
+STAGE_FIELDS = "name ops unit servers tiles firings busy_cycles interval_cycles"
 OPERAND_FIELDS = "tensor role way times bytes"
 SELECTED_FIELDS = (
     "algorithm kept memory beyond resident_tokens hit_bytes miss_bytes hit_rate requests mass_recall top_recall "
@@ -61,6 +64,7 @@ def as_json(report: Figures) -> dict[str, Any]:
             {**plain(one, TILING_FIELDS), "operands": [plain(operand, OPERAND_FIELDS) for operand in one.operands]}
             for one in report.tilings
         ],
+        "placed": [_placed_json(section) for section in report.placed],
         "streams": {
             name: {"peak": peak, "depth": None if depth == UNLIMITED else depth, "bytes_per_token": size}
             for name, (peak, depth, size) in report.peaks.items()
@@ -73,6 +77,12 @@ def as_json(report: Figures) -> dict[str, Any]:
         **plain(report, "assumed fitted firings firings_run engine"),
         "version": version("archsim"),
     }
+
+
+def _placed_json(section: PlacedSection) -> dict[str, Any]:
+    moved = [{"memory": memory, "way": way, "bytes": n} for (memory, way), n in section.traffic.items()]
+    stages = [plain(stage, STAGE_FIELDS) for stage in section.stages]
+    return {**plain(section, PLACED_FIELDS), "traffic": moved, "stages": stages}
 
 
 def _held_json(report: Figures, memory: str) -> dict[str, int | None]:

@@ -114,6 +114,7 @@ def _report(
         peaks=totals.peaks(),
         mapped=totals.mapped,
         tilings=run.schedule.tilings,
+        placed=tuple(totals.placed()),
         approximated=(*said, *design.not_derived(), *_reordered(run, design)),
         recomputed=totals.recomputed,
         recomputed_for=" and ".join(totals.recomputed_for),

@@ -10,6 +10,7 @@ from html import escape
 from archsim.files.provenance import SET
 from archsim.quantity import show
 from archsim.report.figures import Figures
+from archsim.report.placed_text import placed_lines
 from archsim.run.capacity import NOWHERE
 from archsim.run.totals import UnitReport
 from dataflow.role import Role
@@ -18,7 +19,8 @@ from dataflow.task import UNLIMITED
 
 def screen(report: Figures) -> str:
     """The report on one screen."""
-    blocks = [_head(report), _parts(report), _units(report), _traffic(report), _tilings(report), _honesty(report)]
+    blocks = [_head(report), _parts(report), _units(report), _traffic(report), _tilings(report)]
+    blocks += [placed_lines(report), _honesty(report)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from archsim.design.design import Design
 from archsim.quantity import show
-from archsim.units import Memory
 
 QUEUES = "queues"  # beside roles: the places of streams
 NOWHERE = ""  # what lies in no memory of the design
@@ -51,6 +50,6 @@ def overfull(inside: Held, design: Design) -> Iterator[Overfull]:
     """The memories that cannot hold what lies in them; a name that is no memory of the design holds nothing."""
     for memory, contents in inside.items():
         unit = design.units.get(memory)
-        capacity = int(unit.capacity) if isinstance(unit, Memory) else 0
+        capacity = unit.holds_bytes if unit is not None else 0
         if memory != NOWHERE and sum(contents.values()) > capacity:
             yield Overfull(memory, contents, capacity)

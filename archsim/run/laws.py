@@ -98,13 +98,11 @@ def broken_by_links(run: SectionRun, design: Design) -> Iterator[str]:
     for (name, _, _), n in run.traffic.sums.items():
         moved[name] = moved.get(name, 0) + n
     for name, n in moved.items():
-        unit = design.units[name]
-        bandwidth = getattr(unit, "bandwidth", None)
         # A weight loader moves bytes too, at a rate given by its ports.
-        if bandwidth is None:
+        if (rate := design.units[name].carries_per_cycle) is None:
             continue
         # Reads and writes share the bandwidth, so the law holds for their sum.
-        carried = bandwidth * unit.count * run.result.cycles
+        carried = rate * run.result.cycles
         if n > carried:
             yield f"unit '{name}': {n} bytes in a time in which it carries {float(carried):g}"
 
@@ -148,8 +146,16 @@ def broken_by_work(run: ScheduleRun) -> Iterator[str]:
 
 
 def broken_by_capacity(run: ScheduleRun, design: Design) -> Iterator[str]:
-    """Sections during which a memory is asked to hold more than it can; as broken_by_work, a mistake of the mapper."""
+    """Sections during which a memory is to hold more than it can, in bytes or tiles; as broken_by_work, a mistake."""
     for part in run.sections:
+        tiles: dict[str, int] = {}
+        for stream in part.section.streams:
+            if stream.tiles:
+                tiles[stream.memory] = tiles.get(stream.memory, 0) + stream.tiles
+        for memory, asked in tiles.items():
+            there = design.units[memory].count if memory in design.units else 0
+            if asked > there:
+                yield f"section '{part.section.name}': streams take {asked} tiles of '{memory}', which has {there}"
         for found in overfull(held(run.schedule.holds, part.section.holds, queues=part.queues), design):
             yield f"section '{part.section.name}': {found}, which holds {show(found.capacity, 'bytes')}"
 

@@ -14,11 +14,10 @@ from math import ceil
 from archsim.design.design import Design
 from archsim.run.results import ScheduleRun
 from archsim.units import Memory
+from dataflow.kinds.attention import THREE_PASSES
 from dataflow.op import OP_KINDS, Work
 from dataflow.task import Task
 
-# Each counts whole, on its unit. Of an engine of two passes, whose tiles may take less than the whole, none does.
-THREE_PASSES = ("attention_scores", "attention_softmax", "attention_sums")
 Place = tuple[str, tuple[str, ...]]  # a unit, and the ops of one repetition of a task on it
 
 
@@ -37,6 +36,7 @@ def roofline(run: ScheduleRun, design: Design) -> tuple[int, str] | None:
     summed = {name for task in tasks if _kind(task) == THREE_PASSES[-1] for name in task.ops}
     for part in run.sections:
         for task in part.section.tasks:
+            # Each pass counts whole, on its unit. Of an engine of two none does: its tiles may take less than all.
             if (kind := _kind(task)) in THREE_PASSES and summed.issuperset(task.ops):
                 works_of = (graph.ops[name].work for name in task.ops)
                 passes.update((task.unit, replace(item, kind=kind)) for item in works_of)

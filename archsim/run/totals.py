@@ -13,10 +13,13 @@ from typing import Any, NamedTuple
 
 from archsim.design.design import Design
 from archsim.run.capacity import NOWHERE, Held, held
+from archsim.run.placed import PlacedSection, placed_sections
 from archsim.run.results import MAPPED, ScheduleRun, SectionRun, of_kind
 from archsim.run.shares import shared
+from dataflow.graph import Graph
 from dataflow.op import OP_KINDS, computes
-from dataflow.task import UNLIMITED, Stream
+from dataflow.section import rounds
+from dataflow.task import UNLIMITED, Stream, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ def _larger_of_each(a: Peak, b: Peak) -> Peak:
 class _SameTaskRuns:
     """Consecutive runs of one label whose schedules have the same tasks: the first, the last, and when each starts.
 
-    By section: `busy` cycles of each task over all runs, and the peak of each stream. Runs in between are not kept.
+    `steps` says how many there are. By section: `busy` cycles of each task over all runs, and the peak of each stream.
+    Runs in between are not kept.
     """
 
     label: str
@@ -104,6 +108,7 @@ class _SameTaskRuns:
     last_start: int
     busy: tuple[dict[str, int], ...]
     peaks: tuple[dict[str, Peak], ...]
+    steps: int = 0
 
     def continues_with(self, run: ScheduleRun, label: str) -> bool:
         """True where the run has the label and the tasks of these runs."""
@@ -204,6 +209,7 @@ class Totals:
             peaks = tuple({s.name: _peak_of(s, each) for s in each.section.streams} for each in run.sections)
             self._groups.append(_SameTaskRuns(label, run, self.cycles, run, self.cycles, busy, peaks))
         group = self._groups[-1]
+        group.steps += 1
         group.last, group.last_start = run, self.cycles
         for each, busy_of, peak_of in zip(run.sections, group.busy, group.peaks, strict=True):
             for name, timed in each.result.tasks.items():
@@ -238,18 +244,23 @@ class Totals:
         return found
 
     def carried(self) -> dict[str, dict[str, int]]:
-        """Bytes moved by each channel, by role; "" for those of no tensor's role."""
+        """Bytes moved by each channel, ring or mesh, by role; "" for those of no tensor's role."""
         found: dict[str, dict[str, int]] = {
             name: {} for name, unit in sorted(self.design.units.items()) if "move" in unit.does
         }
         for (unit, way, role), n in self._traffic.items():
             if way == "moved":
-                found[unit][role] = n
+                found.setdefault(unit, {})[role] = n
         return found
 
     def held(self) -> dict[str, dict[str, int]]:
         """What lies in each memory when most does, by role, in order of the design; last what lies in none."""
         return {name: self._held[name] for name in (*self.design.units, NOWHERE) if name in self._held}
+
+    def placed(self) -> Iterator[PlacedSection]:
+        """The sections of placed stages, of the first of the runs with one label and the same tasks."""
+        for group in self._groups:
+            yield from placed_sections(group.first, self.design, label=group.label, steps=group.steps)
 
     def parts(self) -> dict[str, Fraction]:
         """Cycles by part, the largest first; parts under way at the same time share those cycles equally."""
@@ -315,23 +326,33 @@ def _times_by_op(group: _SameTaskRuns, design: Design) -> dict[str, list[_TaskTi
     """The times of the tasks that serve each op, in order."""
     found: dict[str, list[_TaskTime]] = {}
     start, end, graph = group.start, group.last_start, group.first.schedule.graph
-    for first, last, busy in zip(group.first.sections, group.last.sections, group.busy, strict=True):
-        starts, ends = first.result.tasks, last.result.tasks
-        serving = [
-            (task, any(computes(item) for item, _ in task.work), shared(busy[task.name], task, graph, design))
-            for task in first.section.tasks
-            if task.serves
+    for places in rounds([run.section for run in group.first.sections]):
+        each = [
+            (group.first.sections[place], group.last.sections[place], _serving(group, place, graph, design))
+            for place in places
         ]
         # Each repetition of a section takes the same cycles and serves ops of its own: the same task of another layer.
-        for repetition in range(first.section.repeat):
-            for task, computing, cycles in serving:
-                begun, ended = start + starts[task.name].start_cycle, end + ends[task.name].end_cycle
-                for served, share in zip(task.serves, cycles, strict=True):
-                    time = _TaskTime(computing, task.unit, begun, ended, share)
-                    found.setdefault(served.ops[repetition], []).append(time)
-            start += first.result.cycles
-            end += last.result.cycles
+        for repetition in range(each[0][0].section.repeat):
+            for first, last, serving in each:
+                for task, computing, cycles in serving:
+                    begun = start + first.result.tasks[task.name].start_cycle
+                    ended = end + last.result.tasks[task.name].end_cycle
+                    for served, share in zip(task.serves, cycles, strict=True):
+                        time = _TaskTime(computing, task.unit, begun, ended, share)
+                        found.setdefault(served.ops[repetition], []).append(time)
+                start += first.result.cycles
+                end += last.result.cycles
     return found
+
+
+def _serving(group: _SameTaskRuns, place: int, graph: Graph, design: Design) -> list[tuple[Task, bool, list[int]]]:
+    """The tasks of a section that serve ops, whether they compute, and their busy cycles by op."""
+    busy = group.busy[place]
+    return [
+        (task, any(computes(item) for item, _ in task.work), shared(busy[task.name], task, graph, design))
+        for task in group.first.sections[place].section.tasks
+        if task.serves
+    ]
 
 
 def _busiest_unit(times: list[_TaskTime]) -> str:

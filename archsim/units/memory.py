@@ -30,6 +30,11 @@ class Carrier(Unit):
     )
     request_overhead: CycleFraction = Field(Fraction(0), description="time that each request adds to its bytes")
 
+    @property
+    def carries_per_cycle(self) -> Fraction:
+        """Bytes that all of its servers carry in a cycle at most."""
+        return self.bandwidth * self.count
+
     def _carry(self, moved: int) -> Fraction:
         # No bytes are no request, so a firing that moves nothing takes no time.
         requests = ceil(Fraction(moved, self.request_bytes)) if self.request_bytes else min(1, moved)
@@ -46,7 +51,7 @@ class Memory(Carrier):
     kinds = ("read", "write", "gather")
 
     kind: Literal["memory"]
-    capacity: Bytes = Field(description="bytes that it holds")
+    capacity: Bytes = Field(description="bytes that one server holds")
     cache_region: Bytes | None = Field(
         None,
         description="bytes for keys and values of the newest tokens; older ones are evicted to the tier beyond; "
@@ -59,6 +64,11 @@ class Memory(Carrier):
             asked, there = show(self.cache_region, "bytes"), show(self.capacity, "bytes")
             raise PathProblems([("cache_region", f"{asked} of a memory of {there}; give a part of it, or none")])
         return self
+
+    @property
+    def holds_bytes(self) -> int:
+        """Bytes that all of its servers hold together."""
+        return int(self.capacity) * self.count
 
     def _cycles(self, work: Work) -> Fraction:
         if work.kind == "gather":

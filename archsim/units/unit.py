@@ -68,6 +68,16 @@ class Unit(BaseModel):
         """The op kinds that this unit does."""
         return self.kinds
 
+    @property
+    def holds_bytes(self) -> int:
+        """Bytes that all of its servers hold together; 0 of what is no memory."""
+        return 0
+
+    @property
+    def carries_per_cycle(self) -> Fraction | None:
+        """Bytes that all of its servers carry in a cycle at most; None of what has no bandwidth."""
+        return None
+
     def cycles(self, work: Work, servers: int = 1) -> int:
         """Cycles that this work holds one server of the unit, or so many that do it together, rounded up once."""
         if work.kind not in self.does:

@@ -16,6 +16,7 @@ from dataflow.op import Counts, Operands, OpKind, Shape, ShapeRule, Work
 if TYPE_CHECKING:
     import numpy as np
 
+THREE_PASSES = ("attention_scores", "attention_softmax", "attention_sums")  # of units side by side, in their order
 EXTENTS = ("batch", "heads", "kv_heads", "queries", "keys", "qk_dim", "v_dim")
 
 

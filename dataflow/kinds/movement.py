@@ -37,6 +37,11 @@ def _bytes(what: str) -> Callable[[Work], Counts]:
     return lambda work: {what: work.extents[0]}
 
 
+def _exchange(meaning: str) -> OpKind:
+    # All links of a ring of n sockets carry n - 1 times the tensor.
+    return _work(meaning, "bytes", "sockets", count=lambda w: {"moved": w["bytes"] * max(0, w["sockets"] - 1)})
+
+
 _NODE = _work(
     "one firing of a node of a stream, by its arithmetic on a token", "mac", "exp", "flop",
     count=lambda w: {"mac": w["mac"], "exp": w["exp"], "flop": w["flop"]}, elements=lambda _: 1,
@@ -47,6 +52,10 @@ KINDS = {
     "read": _work("bytes from a memory, in one stretch", "bytes", count=_bytes("read")),
     "write": _work("bytes to a memory, in one stretch", "bytes", count=_bytes("written")),
     "move": _work("bytes over a channel", "bytes", count=_bytes("moved")),
+    "route": _work("bytes over a mesh: their hops, and the bytes that pass the busiest link meanwhile",
+                   "bytes", "hops", "load", count=_bytes("moved")),
+    "all_gather": _exchange("parts of a tensor from each socket to all"),
+    "reduce_scatter": _exchange("sums over sockets, a part of a tensor to each"),
     "gather": _work(
         "pieces of so many bytes from a memory, which lie apart", "requests", "bytes",
         count=lambda w: {"read": w["requests"] * w["bytes"]}, elements=lambda w: w["requests"] * w["bytes"],
@@ -57,6 +66,7 @@ KINDS = {
     "drain": _work("elements out of a unit", "d"),
     "copy": _work("elements passed on", "d"),
     "enter": _work("the start of a loop or of a kernel", elements=lambda _: 0),
+    "configure": _work("a kernel is loaded", elements=lambda _: 0),
     "arrive": _work("something comes from outside, counted from 1", "number", elements=lambda _: 1),
     # Selection among cached keys.
     "score": _work("products of queries with representatives of keys", "mac", count=lambda w: {"mac": w["mac"]}),

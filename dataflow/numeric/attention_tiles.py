@@ -18,8 +18,9 @@ class AttentionTiles:
 
     q [batch, queries, heads, qk_dim]; k and v [batch, keys, heads, width], each KV head repeated for the heads that
     share it; seen bool [queries, keys]; output [batch, queries, heads, v_dim] is filled in place; scores
-    [batch, queries, heads, keys] are kept from the first pass to the second; groups: states of the online softmax, one
-    for each sequence, by the (batch, heads, queries) of their queries.
+    [batch, queries, heads, keys] are kept from the first pass to the second, and weights, their softmax, from the
+    second of three to the third; groups: states of the online softmax, one for each sequence, by the (batch, heads,
+    queries) of their queries.
     """
 
     def __init__(self, x: Operands, output: np.ndarray) -> None:
@@ -32,6 +33,7 @@ class AttentionTiles:
         # NaN until a tile of the first pass has computed the score; masked pairs may be in no tile.
         unknown = np.where(self.seen, np.float32(np.nan), np.float32(-np.inf))[None, :, None]
         self.scores = np.repeat(np.repeat(unknown, len(self.q), axis=0), self.q.shape[2], axis=2)
+        self.weights = np.full_like(self.scores, np.nan)
         self.groups: dict[Box, list[SoftmaxState]] = {}
 
     def advance(self, step: Step) -> None:
@@ -59,6 +61,10 @@ class AttentionTiles:
                 # The sums of the second pass begin at zero.
                 output[i] = 0
                 scores[i, :, :, keys] = masked_scores(q[i], k[i], scale=scale, visible=seen)
+            elif step.kind == "attention_softmax":
+                self.weights[batch, queries, heads, keys][i] = softmax(scores[i])[:, :, keys]
+            elif step.kind == "attention_sums":
+                output[i] = add_weighted_values(output[i], self.weights[batch, queries, heads, keys][i], v[i])
             else:
                 # The weights of a tile of keys need the maximum and the total over all keys of the first pass.
                 weights = softmax(scores[i])[:, :, keys]

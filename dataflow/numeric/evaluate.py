@@ -7,7 +7,7 @@ FP32 and FP64. Integers are those of the hardware.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from dataflow.format import INT32
 from dataflow.graph import Graph, Op, Tensor
 from dataflow.numeric.attention_tiles import AttentionTiles
 from dataflow.numeric.cover import sizes_of, whole_of
+from dataflow.numeric.firing import MADE
 from dataflow.numeric.replay import Step, steps
 from dataflow.op import OP_KINDS, Operands
 from dataflow.role import Role
@@ -65,7 +66,7 @@ def replay(schedule: Schedule, tensors: Arrays) -> dict[str, np.ndarray]:
     arrays = _given(graph, tensors)
     operands: dict[str, Operands] = {}
     attentions: dict[str, AttentionTiles] = {}
-    for step in steps(schedule):
+    for step in _with_values(steps(schedule)):
         name = step.op.name
         if name not in operands:  # its inputs are complete: `steps` checks that before an op's first tile
             operands[name] = operands_of(graph, step.op, _with_free_inputs(graph, step.op, arrays))
@@ -82,6 +83,17 @@ def replay(schedule: Schedule, tensors: Arrays) -> dict[str, np.ndarray]:
         if op.name not in arrays:  # a free op: `steps` has checked that tiles computed all others
             arrays[op.name] = evaluate_op(graph, op, arrays)
     return {name: arrays[name] for name in graph.ops}
+
+
+def _with_values(found: Iterable[Step]) -> Iterator[Step]:
+    """These steps, where the first passes of an attention wait for the pass that reads the values: they do not."""
+    waiting: dict[str, list[Step]] = {}
+    for step in found:
+        if step.kind in MADE and not step.whole:
+            waiting.setdefault(step.op.name, []).append(step)
+        else:
+            yield from waiting.pop(step.op.name, ())
+            yield step
 
 
 def _add_tile(output: np.ndarray, x: Operands, step: Step) -> None:

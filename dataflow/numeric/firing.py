@@ -12,12 +12,16 @@ from itertools import product
 
 from dataflow.errors import ScheduleError
 from dataflow.graph import Op
+from dataflow.kinds.attention import THREE_PASSES
 from dataflow.numeric.cover import Cover
 from dataflow.op import OP_KINDS, Box, Work, computes
 from dataflow.task import Served, Task
 
-LAST_PASS = "attention_sums"  # of three; without tiles it stands for the whole
-PASSES = ("attention_scores", "attention_values", "attention_softmax", LAST_PASS)
+LAST_PASS = THREE_PASSES[-1]  # without tiles it stands for the whole
+PASSES = ("attention_scores", "attention_values", *THREE_PASSES[1:])
+# What a pass makes for the next, and what it reads of the one before: the others make the result of the op.
+MADE = {"attention_scores": " scores", "attention_softmax": " weights"}
+READ = {"attention_values": " scores", "attention_softmax": " scores", LAST_PASS: " weights"}
 Counted = tuple[Work, int, tuple[int, ...]]  # the work of an op, its places, and those that a part of it may count
 
 

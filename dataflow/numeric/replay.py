@@ -6,7 +6,7 @@ before a task reads it. Does not know numbers, nor when a firing starts: each ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, cycle, islice, repeat
@@ -15,11 +15,11 @@ from math import prod
 from dataflow.errors import ScheduleError, refuse
 from dataflow.graph import Graph, Op
 from dataflow.numeric.cover import Cover, Cuts, box_below, cuts_of, whole_of
-from dataflow.numeric.firing import LAST_PASS, Counted, Part, Placed, check_axes, does, kinds_by_op
+from dataflow.numeric.firing import LAST_PASS, MADE, READ, Counted, Part, Placed, check_axes, does, kinds_by_op
 from dataflow.op import OP_KINDS, Box, Work, computes
 from dataflow.pattern import side_by_side
 from dataflow.schedule import Schedule
-from dataflow.section import Section
+from dataflow.section import Section, rounds
 from dataflow.task import Served, Task
 
 
@@ -52,19 +52,25 @@ def steps(schedule: Schedule) -> Iterator[Step]:
             f"the schedule leaves out work ({left}), so its numbers are not the graph's; replay one that does all of it"
         )
     progress = _Progress(schedule)
-    for section in schedule.sections:
-        order = dependence_order(section)
-        last = {served.ops: task.name for task, _ in order for served in task.serves if not served.tiles}
-        for repetition in range(section.repeat):
-            progress.run += 1  # a run ends before the next starts, so later runs may read all that it made
-            for task, waited_for in order:
-                # Several tasks may do a whole op together; the last one stands for all.
-                due = [served for served in task.serves if served.tiles or last[served.ops] == task.name]
-                named = [(_computed(schedule.graph, task, served, repetition), served) for served in due]
-                computed = [(op, served) for op, served in named if op is not None]
-                if computed:
-                    yield from progress.steps(task, computed, waited_for)
+    for places in rounds(schedule.sections):
+        together = [(section, *_in_order(section)) for section in (schedule.sections[place] for place in places)]
+        for repetition in range(together[0][0].repeat):
+            for _, order, last in together:
+                progress.run += 1  # a run ends before the next starts, so later runs may read all that it made
+                for task, waited_for in order:
+                    # Several tasks may do a whole op together; the last one stands for all.
+                    due = [served for served in task.serves if served.tiles or last[served.ops] == task.name]
+                    named = [(_computed(schedule.graph, task, served, repetition), served) for served in due]
+                    computed = [(op, served) for op, served in named if op is not None]
+                    if computed:
+                        yield from progress.steps(task, computed, waited_for)
     progress.check_finished()
+
+
+def _in_order(section: Section) -> tuple[list[tuple[Task, frozenset[str]]], dict[tuple[str, ...], str]]:
+    """The tasks in dependence order; and for each op without tiles the last task that serves it."""
+    order = dependence_order(section)
+    return order, {served.ops: task.name for task, _ in order for served in task.serves if not served.tiles}
 
 
 def dependence_order(section: Section) -> list[tuple[Task, frozenset[str]]]:
@@ -143,8 +149,9 @@ class _Progress:
         """The steps of one task; afterwards its parts of these ops count as computed."""
         parts: list[Part] = []
         for (op, served), kinds in zip(computed, kinds_by_op(task, [op for op, _ in computed]), strict=True):
-            # The second pass of an attention also reads the scores of the first.
-            for name in (*_sources(self.graph, op), *(f"{op.name} scores" for _ in kinds & {"attention_values"})):
+            # A later pass of an attention reads what the one before has made; without tiles the last one does all.
+            passed = [f"{op.name}{READ[kind]}" for kind in sorted(kinds & READ.keys()) if served.tiles]
+            for name in (*_sources(self.graph, op, kinds), *passed):
                 if any(name == other.name for other, _ in computed):
                     raise ScheduleError(
                         f"task '{task.name}': reads '{name}' for op '{op.name}' and computes it itself; a task reads "
@@ -230,8 +237,8 @@ class _Progress:
                     )
 
     def _cover(self, op: Op, kind: str) -> Cover:
-        # The first pass covers its scores, which another task may read before the op itself is covered.
-        name = f"{op.name} scores" if kind == "attention_scores" else op.name
+        # An earlier pass covers what it makes, which another task may read before the op itself is covered.
+        name = f"{op.name}{MADE.get(kind, '')}"
         if name not in self.covers:
             self.covers[name] = Cover(op, self.cuts.get(op.name) or cuts_of(op, (), backwards=False))
         return self.covers[name]
@@ -263,9 +270,12 @@ def _misplaced_drain(task: Task, group: Box, what: str) -> ScheduleError:
     return ScheduleError(f"task '{task.name}': {queries} {what}; a drain follows the last key of each group")
 
 
-def _sources(graph: Graph, op: Op) -> Iterator[str]:
-    """The computed tensors that an op reads, directly or through free ops."""
-    for name in op.inputs:
+def _sources(graph: Graph, op: Op, kinds: Collection[str] = ()) -> Iterator[str]:
+    """The computed tensors that an op reads with work of these kinds, directly or through free ops."""
+    inputs = op.inputs
+    if {*kinds} <= MADE.keys() and kinds:  # the first passes of an attention: queries and keys, or scores alone
+        inputs = inputs[:2] if "attention_scores" in kinds else ()
+    for name in inputs:
         maker = graph.ops.get(name)
         if maker is not None and OP_KINDS[maker.kind].free:
             yield from _sources(graph, maker)

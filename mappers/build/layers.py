@@ -42,6 +42,11 @@ def name_within(op: Op) -> str:
     return _parts(op.name)[2]
 
 
+def scope_of(op: Op) -> str:
+    """The scope of the layer that the op is in, such as "layer3."; empty for an op outside layers."""
+    return _parts(op.name)[0] or ""
+
+
 def key_of(op: Op, scopes: Sequence[str]) -> str:
     """What a mapping calls the op: its name, or a pattern for all layers in which it repeats."""
     return op.name if len(scopes) == 1 else f"{scopes[0].rstrip('0123456789.')}*.{name_within(op)}"

@@ -137,7 +137,7 @@ def lay(
     """
     free: dict[str, int] = {}
     for name, memory in design.of_kind(Memory).items():
-        rest = int(memory.capacity) - sum(size for (lies_in, _), size in stored.items() if lies_in == name)
+        rest = memory.holds_bytes - sum(size for (lies_in, _), size in stored.items() if lies_in == name)
         free[name] = max(0, rest - ceil(rest * share) if name in passed else rest)
     walk = _Walk(graph, design, homes or partial(homes_of, design), free, keeps_rows=keeps_rows, passing=passing)
     for ops, scopes in groups:

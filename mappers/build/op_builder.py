@@ -125,7 +125,7 @@ class OpBuilder(SectionBuilder):
         """Bytes of a memory beside the tensors that lie in it."""
         lying = (*self.lying.stored.items(), *self.holds.items())
         taken = sum(size for (lies_in, _), size in lying if lies_in == memory)
-        return max(0, int(self.design.units[memory].capacity) - taken)  # type: ignore[attr-defined]
+        return max(0, self.design.units[memory].holds_bytes - taken)
 
     def streamed(
         self, op: Op, name: str, unit: str, operands: Sequence[Operand], results: Sequence[Operand], *,

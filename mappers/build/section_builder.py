@@ -55,6 +55,7 @@ class SectionBuilder:
         role: Role | None = None,
         expression: str = "",
         servers: int = 1,
+        priority: int = 0,
     ) -> str:
         """Adds a task and returns its name; `servers` of the unit do each of its firings together.
 
@@ -68,7 +69,7 @@ class SectionBuilder:
             serves = (self.served(op, tiles), *serves)
         count = sum(n for _, n in runs) if firings is None else firings
         self.tasks[name] = Task(
-            name, unit, count, pattern, {}, {}, serves, role, expression, self.part, servers=servers
+            name, unit, count, pattern, {}, {}, serves, role, expression, self.part, servers=servers, priority=priority
         )  # fmt: skip
         return name
 
@@ -90,10 +91,11 @@ class SectionBuilder:
         name: str = "",
         fifo: str = "",
         memory: str = "",
+        tiles: int = 0,
     ) -> None:
-        """Joins two tasks by a queue; `initial`, `fifo` and `memory` as in Stream."""
+        """Joins two tasks by a queue; `initial`, `fifo`, `memory` and `tiles` as in Stream."""
         name = name or f"{producer} > {consumer}"
-        self.streams.append(Stream(name, depth, token_bytes, initial, fifo=fifo, memory=memory))
+        self.streams.append(Stream(name, depth, token_bytes, initial, fifo=fifo, memory=memory, tiles=tiles))
         # Replaced in place: tasks are frozen, and their order decides the order of firings on a unit.
         source = self.tasks[producer]
         self.tasks[producer] = replace(source, gives={**source.gives, name: _pattern(gives)})

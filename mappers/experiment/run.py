@@ -147,8 +147,11 @@ def with_mapping_edited(
 
 def run_published(conditions: Conditions) -> Report:
     """The report of the run that a published number is of. Raises InputError."""
+    mapping = None
+    if conditions.mapping:
+        mapping = load_design(conditions.design).own_mapping(conditions.model).with_(dict(conditions.mapping))
     return run(
-        conditions.design, conditions.model, phase=conditions.phase, selection=conditions.selection,
+        conditions.design, conditions.model, phase=conditions.phase, selection=conditions.selection, mapping=mapping,
         options=dict(conditions.options),
     )  # fmt: skip
 

@@ -216,7 +216,7 @@ def plan_cache(
     visible = _visible(op, before)
     cache = LayerCache(heads, kv_heads, head_dim, int(keys.format.bits // 8), visible, rows)
     main: Memory = design.units[tiers.main]  # type: ignore[assignment]
-    free = max(0, main.capacity - beside) if main.cache_region is None else main.cache_region
+    free = max(0, main.holds_bytes - beside) if main.cache_region is None else main.cache_region
     region = free // (len(found) * batch * kv_heads * cache.token_bytes)  # tokens of a sequence that have room
     resident, after = (min(round(selection.resident * tokens), region) for tokens in (before, before + rows))
     use: Use = graph.phase.use  # type: ignore[assignment]

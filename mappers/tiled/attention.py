@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from archsim.design.design import Design
 from dataflow.graph import Op
+from dataflow.kinds.attention import THREE_PASSES
 from dataflow.mask import EVERY_KEY
 from dataflow.op import Work
 from dataflow.pattern import sequence
@@ -20,7 +21,7 @@ from mappers.tiled.builder import TiledBuilder
 from mappers.tiled.gang import servers_of
 from mappers.tiled.turns import Turn
 
-SCORES, SOFTMAX, SUMS = "attention_scores", "attention_softmax", "attention_sums"
+SCORES, SOFTMAX, SUMS = THREE_PASSES
 
 
 def in_passes(design: Design) -> bool:

@@ -40,6 +40,9 @@ def refuse_misfits(mapping: Mapping, graph: Graph, design: Design, groups: Seque
     ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
     first = {op.name: mapping.key_of(op) for op in ops}
     found: list[tuple[str, str]] = []
+    if mapping.order != "time":
+        found.append(("order", f"'{mapping.order}'; this mapper runs ops one after another; write 'order: time'"))
+    found += [(name, "is of ops in space; ops one after another have no sections") for name in _in_space(mapping)]
     for key, one in mapping.ops.items():
         named = [op for op in ops if mapping.names(key, op)]
         if not named:
@@ -57,6 +60,11 @@ def refuse_misfits(mapping: Mapping, graph: Graph, design: Design, groups: Seque
     found = [(path, what) for path, what in found if not any(f"{path}.".startswith(f"{one}.") for one in others)]
     if found:
         raise MappingError("\n".join(mapping.document.problem(path, what) for path, what in found))
+
+
+def _in_space(mapping: Mapping) -> list[str]:
+    """What the mapping says of sections in space."""
+    return [name for name in ("sections", "loop") if name in mapping.document.data and mapping.order == "time"]
 
 
 def _of_no_use(mapping: Mapping, ops: Sequence[Op]) -> Iterator[tuple[str, str]]:

@@ -65,7 +65,7 @@ def test_it_is_listed_with_its_file_alone(file, said):
 CHECKED = {
     "top_k_sorter": ("sorting_retrieval", "10: units.ksort: unknown kind 'top_k_sorter'; kinds are: array, arrivals, "),
     "row_wise_op": ("capped", "8: units.vec.ops: 'softcap' is no element-wise op kind; those are: embedding, "),
-    "mapper": ("capped", "5: mapper: unknown mapper 'row_blocks'; mappers are: retrieval, streaming, "),
+    "mapper": ("capped", "5: mapper: unknown mapper 'row_blocks'; mappers are: retrieval, spatial, "),
     "rule": ("strided", "3: algorithm: expected 'full', "),
 }
 

@@ -114,4 +114,4 @@ def test_lists_and_schema_know_mappings(capsys):
 def test_a_mapper_without_loops_is_refused_on_one_line(capsys):
     asked = ("tellme_kv260", "bitnet_b158_large", "--phase", "decode", "--context", "3")
     err = said(capsys, "map", *asked, status=WRONG).err
-    assert err == "mapper 'table_lookup' takes no mapping; mappers that take one: retrieval, tiled\n"
+    assert err == "mapper 'table_lookup' takes no mapping; mappers that take one: retrieval, spatial, tiled\n"

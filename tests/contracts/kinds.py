@@ -26,6 +26,8 @@ PRICES = {what: n for n, what in enumerate(("mac", "exp", "flop", "read", "writt
 ELSEWHERE = {
     "decode_attention": {"score_depth": "a limit, by which mappers refuse"},
     "memory": dict.fromkeys(("capacity", "cache_region"), "a limit, by which mappers refuse"),
+    "memory_tile": {"capacity": "a limit, by which mappers refuse", "element_bits": "the width of a vector"},
+    "mesh": dict.fromkeys(("rows", "columns"), "where mappers place tiles"),
     "prefill_attention": {"max_context": "a limit, by which mappers refuse"},
     "table_lookup": {"activation_bits": "the width of a table's entries"},
     "threshold_unit": {"buckets": "a limit, by which mappers refuse"},

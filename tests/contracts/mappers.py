@@ -21,7 +21,7 @@ TOY = ("toy", "toy_llm", "decode", {"context": 5})
 # The design, the model, the phase and its fields that a mapper is made to run.
 RUNS: dict[str, tuple[str, str, str, dict[str, int]]] = {
     "retrieval": ("toy_retrieval", "toy_video", "decode", {"context": 8}),
-    "streaming": ("streaming_machine", "toy_llm", "attention", {"prompt": 3, "context": 5}),
+    "spatial": ("sn40l", "toy_video", "prefill", {"prompt": 9}),
     "table_lookup": ("tellme_kv260", "bitnet_b158_large", "decode", {"context": 5}),
 }
 

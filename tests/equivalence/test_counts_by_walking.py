@@ -149,6 +149,14 @@ def one_by_one(extent: str, *also: str) -> Walk:
     return walk
 
 
+def walk_exchange(item: Work) -> Iterator[str]:
+    """Each byte is an element, and goes from socket to socket until all have met."""
+    for _byte in range(item["bytes"]):
+        yield "element"
+        for _link in range(1, item["sockets"]):
+            yield "moved"
+
+
 def walk_nothing(_item: Work) -> Iterator[str]:
     yield from ()
 
@@ -162,6 +170,9 @@ WALKS: dict[str, Walk] = {
     "read": one_by_one("bytes", "read"),
     "write": one_by_one("bytes", "written"),
     "move": one_by_one("bytes", "moved"),
+    "route": one_by_one("bytes", "moved"),
+    **dict.fromkeys(("all_gather", "reduce_scatter"), walk_exchange),
+    "configure": walk_nothing,
     "gather": walk_gather,
     **dict.fromkeys(("load", "store"), one_by_one("vectors")),
     **dict.fromkeys(("take", "drain", "copy"), one_by_one("d")),

@@ -17,7 +17,7 @@ from dataflow import CASCADES, Graph, Schedule, ScheduleError, Served, attention
 from dataflow.numeric.evaluate import evaluate
 from dataflow.numeric.replay_streams import replay_streams
 from kernels.stream_nodes import NODES
-from mappers.streaming.mapper import Streaming
+from mappers.spatial.mapper import Spatial
 
 MACHINE = load_design("streaming_machine")
 README = Path(__file__).parents[2] / "README.md"
@@ -50,7 +50,7 @@ def expected(graph: Graph, tensors: dict[str, np.ndarray]) -> np.ndarray:
 
 def check(graph: Graph, form: str, dtype: str, **options: Any) -> None:
     tensors = drawn(graph, dtype)
-    found = replay_streams(Streaming(form=form, **options).lower(graph, MACHINE), tensors)["attention"]
+    found = replay_streams(Spatial(form=form, **options).lower(graph, MACHINE), tensors)["attention"]
     assert found.dtype == np.dtype(dtype)
     np.testing.assert_allclose(found, expected(graph, tensors), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] / 10)
 
@@ -82,7 +82,7 @@ def test_each_form_is_attention_of_many_heads(form: str, heads: str) -> None:
 def test_streams_give_what_the_graph_evaluates_to(form: str) -> None:
     graph = attention(queries=4, keys=6, head_dim=8, heads=2, kv_heads=1, window=3)
     tensors = drawn(graph, "float32")
-    found = replay_streams(Streaming(form=form).lower(graph, MACHINE), tensors)["attention"]
+    found = replay_streams(Spatial(form=form).lower(graph, MACHINE), tensors)["attention"]
     np.testing.assert_allclose(found, evaluate(graph, tensors)["attention"], rtol=1e-5, atol=1e-6)
 
 
@@ -90,7 +90,7 @@ def test_streams_give_what_the_graph_evaluates_to(form: str) -> None:
 def test_scores_that_rise_do_not_overflow_where_a_maximum_follows_them(form: str) -> None:
     graph, tensors = scores_of(400.0, "float32")
     tensors = {**tensors, "k": tensors["k"][::-1].copy(), "v": tensors["v"][::-1].copy()}
-    found = replay_streams(Streaming(form=form).lower(graph, MACHINE), tensors)["attention"]
+    found = replay_streams(Spatial(form=form).lower(graph, MACHINE), tensors)["attention"]
     if form in WITHOUT_MAX:
         assert not np.isfinite(found).any()
     else:
@@ -102,7 +102,7 @@ def test_overflow_is_silent(form: str) -> None:
     graph, tensors = scores_of(200.0, "float32")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        replay_streams(Streaming(form=form).lower(graph, MACHINE), tensors)
+        replay_streams(Spatial(form=form).lower(graph, MACHINE), tensors)
 
 
 def scores_of(size: float, dtype: str, *, other: float = 0.5) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -117,7 +117,7 @@ def scores_of(size: float, dtype: str, *, other: float = 0.5) -> tuple[Graph, di
 def test_forms_without_a_maximum_overflow_and_the_others_do_not(form: str, size: float, fits: bool) -> None:
     """exp(88.72) is the largest float32; a sum of one such weight still fits at 88.7."""
     graph, tensors = scores_of(size, "float32")
-    found = replay_streams(Streaming(form=form).lower(graph, MACHINE), tensors)["attention"]
+    found = replay_streams(Spatial(form=form).lower(graph, MACHINE), tensors)["attention"]
     if fits or form not in WITHOUT_MAX:
         np.testing.assert_allclose(found, expected(graph, tensors), rtol=1e-5)
     else:
@@ -129,7 +129,7 @@ def test_forms_without_a_maximum_overflow_and_the_others_do_not(form: str, size:
 def test_forms_without_a_maximum_underflow_and_the_others_do_not(form: str, highest: float, fits: bool) -> None:
     """exp(-87.3) is the smallest float32 with all its bits; exp(-103) has one bit left, and exp(-104) is 0."""
     graph, tensors = scores_of(highest, "float32", other=1.004)
-    found = replay_streams(Streaming(form=form).lower(graph, MACHINE), tensors)["attention"]
+    found = replay_streams(Spatial(form=form).lower(graph, MACHINE), tensors)["attention"]
     if fits or form not in WITHOUT_MAX:
         np.testing.assert_allclose(found, expected(graph, tensors), rtol=1e-5)
     elif highest == -103:  # both exponentials are that bit, of weights 0.6 and 0.4
@@ -143,14 +143,14 @@ def test_the_readme_says_which_forms_lose_high_and_low_scores(form: str) -> None
     [said] = re.findall(rf"^\| {form} \|.*\| (\w+) \| (\w+) \|$", README.read_text(), re.M)
     for told, size, lost in zip(said, (88.8, -103.0), ("overflows", "underflows"), strict=True):
         graph, tensors = scores_of(size, "float32", other=1.004)
-        found = replay_streams(Streaming(form=form).lower(graph, MACHINE), tensors)["attention"]
+        found = replay_streams(Spatial(form=form).lower(graph, MACHINE), tensors)["attention"]
         assert told == ("exact" if np.allclose(found, expected(graph, tensors), rtol=1e-5) else lost)
 
 
 @pytest.mark.parametrize("form", WITHOUT_MAX)
 def test_float64_holds_what_float32_does_not(form: str) -> None:
     graph, tensors = scores_of(200.0, "float64")
-    found = replay_streams(Streaming(form=form).lower(graph, MACHINE), tensors)["attention"]
+    found = replay_streams(Spatial(form=form).lower(graph, MACHINE), tensors)["attention"]
     np.testing.assert_allclose(found, expected(graph, tensors), rtol=1e-12)
 
 
@@ -177,7 +177,7 @@ def test_every_node_keeps_the_type_of_its_tokens_from_the_first_step_on(dtype: s
 
 def broken(form: str, task: str, **changes: Any) -> Schedule:
     """A schedule of two rows of four keys in which a task is another."""
-    schedule = Streaming(form=form).lower(attention(queries=2, keys=4, head_dim=2, causal=False), MACHINE)
+    schedule = Spatial(form=form).lower(attention(queries=2, keys=4, head_dim=2, causal=False), MACHINE)
     (section,) = schedule.sections
     tasks = tuple(replace(t, **changes) if t.name == task else t for t in section.tasks)
     return replace(schedule, sections=(replace(section, tasks=tasks),))

@@ -36,7 +36,7 @@ from dataflow import (
 from dataflow.numeric.evaluate import evaluate, random_tensors, replay
 from dataflow.numeric.replay_streams import replay_streams
 from mappers.registry import lower_step
-from mappers.streaming.mapper import Streaming
+from mappers.spatial.mapper import Spatial
 
 # FP32 against FP64: a few hundred roundings of 6e-8 each, of elements around one.
 TOLERANCE = 1e-5
@@ -99,7 +99,7 @@ def test_evaluated_it_equals_torch(queries: int, keys: int, window: int | None) 
 def test_streamed_it_equals_torch(form: Any, heads: Any, window: int | None) -> None:
     graph = narrow_values(4, 7, window)
     tensors = random_tensors(graph, seed=1)
-    schedule = Streaming(form=form, heads=heads).lower(graph, archsim.load_design("streaming_machine"))
+    schedule = Spatial(form=form, heads=heads).lower(graph, archsim.load_design("streaming_machine"))
     found = replay_streams(schedule, tensors)["attention"]
     np.testing.assert_allclose(found, by_torch(graph, tensors), rtol=0, atol=TOLERANCE)
 

@@ -1,1 +1,1 @@
-2 simulate toy toy_llm --phase decode --context 3 --mapper spatial
+2 simulate toy toy_llm --phase decode --context 3 --mapper sideways

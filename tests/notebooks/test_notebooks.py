@@ -11,6 +11,7 @@ FOLDER = Path(__file__).parent.parent.parent / "notebooks"
 SMALL = {
     "arrays_and_tiles": 'SIZE, CAPACITIES, MODEL = 384, [32, 128], "llama2_7b"',
     "first_look": "LAYERS, CONTEXT, PROMPT = 2, 16, 8",
+    "fusion_on_a_fabric": 'MODEL, PROMPT, CONTEXT, LAYERS = "llama3_8b", 512, 2048, 3',
     "retrieval_codesign": "CONTEXT, RATIOS, DISTANCES, LINKS = 2_000, [0.1, 0.5], [5, 7], [4, 8]",
     "streaming_attention": "N, ROWS = 24, 2",
 }

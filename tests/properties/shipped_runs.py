@@ -8,6 +8,9 @@ from dataflow.models.model import Model
 RUNS = {
     "a100": ("llama3_8b", {"decode": {"context": 512}, "prefill": {"prompt": 64}}),
     "agx_orin": ("videollm_online_8b", {"decode": {"context": 512}, "frame": {"context": 300}}),
+    "plasticine": ("llama2_7b", {"decode": {"context": 300}, "prefill": {"prompt": 40}}),
+    "sn40l": ("llama3_8b", {"decode": {"context": 512}, "prefill": {"prompt": 70}}),
+    "sn40l_node": ("llama2_70b", {"decode": {"context": 512}, "prefill": {"prompt": 70}}),
     "streaming_machine": ("toy_llm", {"attention": {"prompt": 8, "context": 8}}),
     "systolic_array": ("qwen2_7b", {"decode": {"context": 300}, "prefill": {"prompt": 40}}),
     "systolic_two_level": ("llama2_7b", {"decode": {"context": 300}, "prefill": {"prompt": 40}}),

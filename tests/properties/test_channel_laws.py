@@ -165,7 +165,9 @@ def test_a_broadcast_fires_only_when_all_have_room_and_a_repeat_gives_a_scalar_n
 def test_a_stride_through_banks_sets_the_pace(stride: int, cycles: int) -> None:
     """gcd(s, 16) cycles a vector; a write of stride 1 through the other port goes on at the same time."""
     design = TOY.with_({"units": {
-        "pmu": {"kind": "scratchpad", "banks": 16, "lanes": 16, "count": 2},
+        "pmu": {
+            "kind": "memory_tile", "count": 2, "capacity": "1 KiB", "banks": 16, "lanes": 16, "element_bits": "32 bit",
+        },
         "pcu": {"kind": "node", "ops": KINDS, "interval_cycles": 1, "latency_cycles": 0},
     }})  # fmt: skip
     n = 20

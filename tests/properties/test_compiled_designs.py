@@ -19,7 +19,7 @@ from archsim.report.json import as_json
 from dataflow import CASCADES, Graph, Model, Schedule, attention, decode, prefill
 from mappers import lower
 from mappers.experiment import run as pipeline
-from mappers.streaming.mapper import Streaming
+from mappers.spatial.mapper import Spatial
 
 BITNET, TOY_LLM = load_model("bitnet_b158_large"), load_model("toy_llm")
 LOOKUP, TOY, MACHINE = load_design("tellme_kv260"), load_design("toy"), load_design("streaming_machine")
@@ -118,7 +118,7 @@ def test_attention_as_streams(form: str, mask: str, heads: str) -> None:
     for latency, long, short in ((1, "inf", "inf"), (1, "inf", 2), (3, n + 1, 2), (1, 4, 1)):
         design = machine(latency, {"long": long, "short": short})
         layout = "parallel" if heads == "parallel" else "sequential"
-        seen.append(agreed(Streaming(form=form, heads=layout).lower(graph, design), design))  # type: ignore[arg-type]
+        seen.append(agreed(Spatial(form=form, heads=layout).lower(graph, design), design))  # type: ignore[arg-type]
     assert [ended for ended, _, _ in seen[:3]] == [1, 1, 1]
     assert seen[3][1] == (form in ("naive", "scaled", "reordered"))
 
@@ -127,7 +127,7 @@ def test_attention_as_streams(form: str, mask: str, heads: str) -> None:
 def test_rows_long_enough_to_be_skipped(form: str) -> None:
     design = machine(2, {"long": "inf", "short": 2})
     graph = attention(queries=30, keys=64, head_dim=1, causal=False)
-    ended, _, skipped = agreed(Streaming(form=form).lower(graph, design), design)  # type: ignore[arg-type]
+    ended, _, skipped = agreed(Spatial(form=form).lower(graph, design), design)  # type: ignore[arg-type]
     assert ended == 1
     assert skipped > 5_000
 

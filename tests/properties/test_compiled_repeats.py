@@ -19,7 +19,7 @@ from archsim.engine.compiled.engine import run
 from archsim.engine.flat import Flat, FlatRun, FlatStream, FlatTask, FlatUnit, flatten
 from archsim.engine.result import SectionResult, Stuck
 from dataflow import attention
-from mappers.streaming.mapper import Streaming
+from mappers.spatial.mapper import Spatial
 
 FAMILIES = {**repeating.FAMILIES, **repeating_shared.FAMILIES}
 FEW = 15
@@ -110,7 +110,7 @@ def streamed(form: str, n: int, latency: int, *, rows: int | None = None) -> Fla
     deep = {f"units.{name}.latency_cycles": latency - 1 for name in MACHINE.units}
     design = MACHINE.with_({**deep, "fifos": {"long": "inf", "short": "inf"}})
     graph = attention(queries=rows or n, keys=n, head_dim=1, causal=False)
-    (section,) = Streaming(form=form).lower(graph, design).sections  # type: ignore[arg-type]
+    (section,) = Spatial(form=form).lower(graph, design).sections  # type: ignore[arg-type]
     return flatten(section, design)
 
 

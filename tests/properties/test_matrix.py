@@ -31,7 +31,7 @@ FIELDS: dict[str, dict[str, int]] = {
     "prefill": {"prompt": 9}, "decode": {"context": 40}, "attention": {"prompt": 3, "context": 7},
     "frame": {"context": 40}, "question": {"context": 40, "prompt": 3}, "generate": {"prompt": 4, "tokens": 3},
 }  # fmt: skip
-OURS = ("retrieval", "streaming", "table_lookup", "tiled")
+OURS = ("retrieval", "spatial", "table_lookup", "tiled")
 SELECTIONS = [None, *shipped("selections")]
 CASES = [
     (design, model, phase, mapper, batch, selection)

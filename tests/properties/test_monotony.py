@@ -25,10 +25,17 @@ GEOMETRY = {
     "loop_elements", "activation_bits", "element_bits", "buckets", "max_context", "score_depth",  # of data, not of time
 }  # fmt: skip
 # Times: more of these is slower.
-TIMES = {"request_overhead", "latency_cycles", "launch_overhead", "measured_time", "interval_cycles"}
+TIMES = {
+    "request_overhead", "latency_cycles", "launch_overhead", "measured_time", "interval_cycles", "program_load",
+    "argument_load", "step_latency",
+}  # fmt: skip
+# Of tiles of a fabric: products are padded to whole lanes and stages, and what is wider is read from more tiles.
+# Places in fewer, larger tiles share fewer links, and sections are cut otherwise: SPREAD is how much that may cost.
+TILES = {"compute_tile": {"lanes", "stages"}, "memory_tile": {"lanes", "capacity"}}
+SPREAD = 1.1
 NEITHER = {"measured_macs", "cache_region", "request_bytes"}  # what was measured; a share of a memory; a cut of bytes
 FIRST_COME = 1.02
-SEARCHED = ("a100", "agx_orin", "vrex48", "vrex8")  # whose large products are mapped anew with each number
+SEARCHED = ("a100", "agx_orin", "sn40l", "sn40l_node", "vrex48", "vrex8")  # whose graphs are mapped anew each time
 # From where almost nothing fits to where all does.
 SIZES = [
     ("vrex8", "frame", "units.buffer.capacity", [n * 1000 for n in (440, 600, 620, 640, 780, 800, 900, 4000)]),
@@ -71,7 +78,8 @@ def test_more_is_not_slower(design: str, phase: str) -> None:
     slower: dict[str, float] = {}
     for path, value in values(shipped_design).items():
         name = path.rpartition(".")[2]
-        if name in GEOMETRY | NEITHER:
+        unit = shipped_design.units.get(path.split(".")[1])
+        if name in GEOMETRY | NEITHER | TILES.get(unit.named_kind if unit else "", set()):
             continue
         # Where tiles are looked for anew with each number, one factor is enough of them.
         for factor in (rng.uniform(1.1, 5),) if design in SEARCHED else (2, rng.uniform(1.1, 5)):
@@ -85,6 +93,16 @@ def test_more_is_not_slower(design: str, phase: str) -> None:
                 assert any("requests are served as they come" in caveat for caveat in after.caveats), path
                 slower[path] = max(slower.get(path, 0), after.cycles / before.cycles)
     assert max(slower.values(), default=1) <= (FIRST_COME if first_come else 1), slower
+
+
+@pytest.mark.parametrize(("design", "phase"), [case for case in CASES if case[0] in ("plasticine", "sn40l_node")])
+def test_larger_memory_tiles_are_not_much_slower(design: str, phase: str) -> None:
+    shipped_design = archsim.load_design(design)
+    written = shipped_design.document.data["units"]["pmu"]["capacity"]
+    before = run(shipped_design, design, phase).cycles
+    for factor in (1.5, 2, 4):
+        after = run(shipped_design.with_({"units.pmu.capacity": scaled(written, factor)}), design, phase)
+        assert after.cycles <= before * SPREAD, factor
 
 
 @pytest.mark.parametrize(("design", "phase", "path", "sizes"), SIZES)

@@ -14,7 +14,7 @@ import pytest
 
 from archsim import Deadlock, Design, Report, load_design, simulate, size_fifos
 from dataflow import CASCADES, UNLIMITED, Schedule, attention, passes
-from mappers.streaming.mapper import Streaming
+from mappers.spatial.mapper import Spatial
 
 MACHINE = load_design("streaming_machine")
 FORMS = ("naive", "scaled", "reordered", "reordered_without_max", "memory_free")
@@ -29,7 +29,7 @@ def machine(latency: int = 1, *, long: int | str = "inf", short: int | str = "in
 
 
 def lowered(form: str, n: int, r: int, design: Design, **options: str) -> Schedule:
-    return Streaming(form=form, **options).lower(attention(queries=r, keys=n, head_dim=1, causal=False), design)
+    return Spatial(form=form, **options).lower(attention(queries=r, keys=n, head_dim=1, causal=False), design)
 
 
 def run(form: str, n: int, r: int, latency: int = 1, **depths: int | str) -> Report:
@@ -123,7 +123,7 @@ def test_short_fifos_set_the_interval(latency: int) -> None:
 def test_masked_scores_take_no_time(form: str, n: int, r: int, window: int | None, latency: int) -> None:
     """With P scores left, rows of growing length and M the last: P stands for R N and M for N in the laws."""
     design = machine(latency)
-    schedule = Streaming(form=form).lower(attention(queries=r, keys=n, head_dim=1, window=window), design)
+    schedule = Spatial(form=form).lower(attention(queries=r, keys=n, head_dim=1, window=window), design)
     lengths = [min(n - r + i + 1, window or n) for i in range(r)]
     assert schedule.graph.ops["attention"].work.pairs == sum(lengths)
     expected = law(form, lengths[-1], 1, latency) - lengths[-1] + sum(lengths)
@@ -135,8 +135,8 @@ def test_heads_side_by_side_take_the_time_of_one_and_in_a_row_that_of_their_rows
     n, r = 8, 3
     graph = attention(queries=r, keys=n, head_dim=4, heads=4, kv_heads=2, batch=2, causal=False)
     design = machine(2)
-    assert simulate(Streaming(form=form).lower(graph, design), design).cycles == law(form, n, r, 2)
-    one_by_one = Streaming(form=form, heads="sequential").lower(graph, design)
+    assert simulate(Spatial(form=form).lower(graph, design), design).cycles == law(form, n, r, 2)
+    one_by_one = Spatial(form=form, heads="sequential").lower(graph, design)
     assert simulate(one_by_one, design).cycles == law(form, n, 8 * r, 2)
 
 
@@ -205,8 +205,8 @@ def test_every_number_of_the_machine_shows(unit: str, key: str) -> None:
     shows = [
         form
         for form in FORMS
-        if simulate(Streaming(form=form).lower(graph, changed), changed).cycles
-        != simulate(Streaming(form=form).lower(graph, MACHINE), MACHINE).cycles
+        if simulate(Spatial(form=form).lower(graph, changed), changed).cycles
+        != simulate(Spatial(form=form).lower(graph, MACHINE), MACHINE).cycles
     ]
     # Nothing waits for what a sink gives: it gives nothing.
     assert bool(shows) == (unit not in NOT_IN_ATTENTION and (unit, key) != ("sink", "latency_cycles"))

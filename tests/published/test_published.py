@@ -12,7 +12,7 @@ from dataflow import LayerAttention, Prefill, Question
 from mappers.experiment.run import run_published
 
 README = Path(__file__).parent.parent.parent / "README.md"
-README_ORDER = ("tellme_kv260", "vrex8", "agx_orin")
+README_ORDER = ("tellme_kv260", "vrex8", "agx_orin", "sn40l", "sn40l_node")
 FRAMES = ("frame_1000", "frame_5000", "frame_10000", "frame_20000", "frame_40000")
 REPORTS = {}
 
@@ -47,7 +47,7 @@ def test_the_readme_prints_every_point():
         number, unit = shown.split()
         digits = len(number.replace(".", "").lstrip("0"))
         assert value == row.point.value
-        assert float(number) == float(f"{row.simulated * {'ms': 1e3, '%': 100}.get(unit, 1):.{digits}g}")
+        assert float(number) == float(f"{row.simulated * {'ms': 1e3, '%': 100, 'GB': 1e-9}.get(unit, 1):.{digits}g}")
         assert error == f"{row.error:+.1%}"
 
 
@@ -95,6 +95,19 @@ def test_a_point_names_its_run():
     assert masked.asked() == LayerAttention(prompt=2, context=9, mask="full")
 
 
+def test_a_point_says_what_its_mapping_does():
+    asked = point(mapping={"sections": "op", "ahead": "op"}).run_on("sn40l", "x")
+    assert asked.mapping == (("ahead", "op"), ("sections", "op"))
+    assert point().run_on("sn40l", "x").mapping == ()
+
+
+def test_a_unit_that_no_run_has_is_refused():
+    busy = {"metric": "busy_share", "unit": "hbm", "value": "3 %"}
+    written = {"design": "toy", "model": "toy_llm", "source": "none", "points": {"busy": point(**busy).model_dump()}}
+    with pytest.raises(DesignError, match="published point 'busy': unit: no unit 'hbm'; units are: "):
+        list(compare(Published.model_validate(written), simulated))
+
+
 def test_a_part_that_no_run_has_is_refused():
     share = {"metric": "part_share", "part": "selecting", "value": "3 %"}
     written = {"design": "toy", "model": "toy_llm", "source": "none", "points": {"share": point(**share).model_dump()}}
@@ -106,7 +119,8 @@ def test_a_part_that_no_run_has_is_refused():
     "changes, told",
     [
         ({"metric": "part_share", "value": "48 %"}, "part: stands with metric part_share"),
-        ({"than": {"design": "toy"}}, "than: stands with metric times_slower"),
+        ({"than": {"design": "toy"}}, "than: stands with metric times_slower or times_launches"),
+        ({"metric": "bytes_read", "value": "3 GB"}, "unit: stands with metric bytes_read or busy_share"),
         ({"prompt": 3}, "phase: phase decode takes --context, not --prompt"),
         ({"phase": "training"}, "phase: unknown phase 'training'; phases are"),
         ({"fields": {"drafts": 4}}, "phase: phase decode takes --context, not --drafts"),

@@ -15,7 +15,7 @@ from archsim.engine.flat import flatten
 from archsim.engine.result import SectionResult, Stuck
 from dataflow import CASCADES, Cascade, Expression, GraphError, attention, passes
 from dataflow.kinds.movement import NODE_KINDS
-from mappers.streaming.mapper import Streaming
+from mappers.spatial.mapper import Spatial
 
 MACHINE = load_design("streaming_machine")
 OPERANDS = {"q": ("row",), "k": ("key",), "v": ("key",)}
@@ -157,7 +157,7 @@ def test_arithmetic_counted_by_hand(form: str, by_key: dict[str, int], by_row: d
     """Heads of 8. A score: q . k, e v, exponentials; comparison, subtractions, sum, rescaling, division by the form."""
     graph = attention(queries=3, keys=5, head_dim=8, causal=False)
     expected = {what: 15 * n + 3 * by_row.get(what, 0) for what, n in by_key.items()}
-    found = Streaming(form=form).lower(graph, MACHINE).counts()  # type: ignore[arg-type]
+    found = Spatial(form=form).lower(graph, MACHINE).counts()  # type: ignore[arg-type]
     assert {what: n for what, n in found.items() if n} == expected
 
 
@@ -278,7 +278,7 @@ def test_fifos_hold_a_row_where_it_waits_and_little_where_none_does(drawn: Casca
         runs = {}
         for long in (n, 2):
             design = MACHINE.with_({"fifos": {"long": long, "short": 2}})
-            mapper = Streaming()
+            mapper = Spatial()
             object.__setattr__(mapper, "form", "drawn")  # no option of the mapper
             (section,) = mapper.lower(graph, design).sections
             runs[long] = attempt(flatten(section, design))

@@ -17,7 +17,7 @@ from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
 from dataflow import Pattern, Section, Stream, Task, attention, every, sequence, work
 from dataflow.task import UNLIMITED
-from mappers.streaming.mapper import Streaming
+from mappers.spatial.mapper import Spatial
 
 Ends = Mapping[str, int | Pattern[int]]
 UNITS = ("source", "reducer", "joiner", "u", "v", "w")
@@ -463,7 +463,7 @@ def test_a_deadlock_of_a_billion_firings_is_explained() -> None:
     """A row of attention that is a place too long: what one more does is found without running it firing by firing."""
     n = 2**14
     machine = load_design("streaming_machine").with_({"fifos.long": n - 1})
-    schedule = Streaming(form="naive").lower(attention(queries=n, keys=n, head_dim=8, causal=False), machine)
+    schedule = Spatial(form="naive").lower(attention(queries=n, keys=n, head_dim=8, causal=False), machine)
     with pytest.raises(Deadlock, match=f"depth {n} instead of {n - 1} lets it run to its end") as raised:
         run(flatten(schedule.sections[0], machine))
     assert raised.value.way_out is not None

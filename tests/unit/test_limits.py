@@ -16,7 +16,7 @@ from dataflow.pattern import every, sequence
 from dataflow.section import Section
 from dataflow.task import Stream, Task
 from kernels.limits import BATCH, COMBINATIONS, LAYERS
-from mappers.streaming.mapper import Streaming
+from mappers.spatial.mapper import Spatial
 
 SECONDS = 20  # linear checks take 2 s; with a list searched for each of its entries it was minutes
 
@@ -58,7 +58,7 @@ def test_a_model_of_many_layers_is_counted_and_not_written_down() -> None:
 def test_a_limit_itself_is_taken() -> None:
     model = archsim.load_model("toy_llm").model_dump()
     assert type(archsim.load_model("toy_llm")).model_validate({**model, "layers": LAYERS}).layers == LAYERS
-    mappers.run("streaming_machine", "toy_llm", phase="attention", prompt=1, context=1, batch=BATCH, mapper=Streaming(
+    mappers.run("streaming_machine", "toy_llm", phase="attention", prompt=1, context=1, batch=BATCH, mapper=Spatial(
         heads="sequential"))  # fmt: skip
 
 

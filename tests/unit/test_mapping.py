@@ -158,8 +158,9 @@ def test_a_mapping_names_the_unit_where_the_design_leaves_it_open():
 
 
 def test_a_mapper_without_a_mapping_is_refused():
-    machine, graph = archsim.load_design("streaming_machine"), dataflow.attention(queries=2, keys=4, head_dim=4)
-    told = "mapper 'streaming' takes no mapping; mappers that take one: retrieval, tiled"
+    machine = archsim.load_design("tellme_kv260")
+    graph = dataflow.decode(archsim.load_model("bitnet_b158_large").model_copy(update={"layers": 1}), context=3)
+    told = "mapper 'table_lookup' takes no mapping; mappers that take one: retrieval, spatial, tiled"
     with pytest.raises(InputError, match=told):
         mappers.plan(graph, machine)
     with pytest.raises(InputError, match=told):
@@ -167,8 +168,18 @@ def test_a_mapper_without_a_mapping_is_refused():
     with pytest.raises(InputError, match=told):
         mappers.sweep(machine, graph, over={"mapping.ops.q.tile.m": [1]})
     both = machine.with_({"mapping": {"buffers": 3}})
-    with pytest.raises(MappingError, match="mapper 'streaming', which the design names, takes no mapping"):
+    with pytest.raises(MappingError, match="mapper 'table_lookup', which the design names, takes no mapping"):
         mappers.lower(graph, both)
+
+
+def test_nodes_have_no_more_to_map_than_their_order():
+    machine, graph = archsim.load_design("streaming_machine"), dataflow.attention(queries=2, keys=4, head_dim=4)
+    with pytest.raises(MappingError, match="mapper 'spatial' chooses nothing on 'streaming_machine'"):
+        mappers.plan(graph, machine)
+    with pytest.raises(MappingError, match=r"mapping\.buffers: on nodes each expression has a node of its own"):
+        mappers.lower(graph, machine.with_({"mapping.buffers": 3}))
+    with pytest.raises(MappingError, match="on nodes each expression has a node of its own"):
+        mappers.lower(graph, machine, mapping=mappers.plan(GEMM, ARRAY))
 
 
 def test_a_mapping_is_given_by_name_and_path(tmp_path):

@@ -258,7 +258,7 @@ RUNS = [
     ("agx_orin", "llama3_8b", "decode", "retrieval"), ("agx_orin", "llama3_8b", "decode", "tiled"),
     ("vrex8", "llama3_8b", "decode", "retrieval"), ("vrex8", "llama3_8b", "decode", "tiled"),
     ("vrex48", "llama3_8b", "decode", "retrieval"), ("vrex48", "llama3_8b", "prefill", "tiled"),
-    ("streaming_machine", "toy_llm", "attention", "streaming"),
+    ("streaming_machine", "toy_llm", "attention", "spatial"),
 ]  # fmt: skip
 FIELDS = {"decode": {"context": 64}, "prefill": {"prompt": 8}, "frame": {"context": 12},
           "attention": {"prompt": 4, "context": 8}}  # fmt: skip

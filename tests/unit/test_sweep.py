@@ -281,7 +281,7 @@ WRONG = {
     "selection.settings.ratio: mapper 'tiled' does not choose among cached keys": {
         "over": {RATIO: [1]}, "mapper": "tiled",
     },
-    "unknown mapper 'tild'; mappers are: retrieval, streaming, table_lookup, tiled": {
+    "unknown mapper 'tild'; mappers are: retrieval, spatial, table_lookup, tiled": {
         "over": {}, "mapper": "tild",
     },
     "context: is given as one value and as values to sweep; give one of the two": {"over": {"context": [8]}},

@@ -33,15 +33,15 @@ def test_a_node_takes_its_interval_whatever_it_computes(item: Work) -> None:
 def test_a_stride_costs_what_it_shares_with_the_banks(stride: int, cycles: int) -> None:
     """gcd(stride, 16) cycles a vector of 16 elements; counted bank by bank as well."""
     per_bank = [sum(1 for i in range(16) if i * stride % 16 == bank) for bank in range(16)]
-    assert unit("scratchpad").cycles(work("load", vectors=1, stride=stride)) == cycles == max(per_bank)
-    assert unit("scratchpad").cycles(work("store", vectors=9, stride=stride)) == 9 * cycles
+    assert unit("memory_tile").cycles(work("load", vectors=1, stride=stride)) == cycles == max(per_bank)
+    assert unit("memory_tile").cycles(work("store", vectors=9, stride=stride)) == 9 * cycles
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 8, 16, 24, 40])
 @pytest.mark.parametrize("stride", range(1, 20))
 def test_vectors_of_other_widths_wait_for_the_fullest_bank(lanes: int, stride: int) -> None:
     per_bank = [sum(1 for i in range(lanes) if i * stride % 16 == bank) for bank in range(16)]
-    assert unit("scratchpad", lanes=lanes).cycles(work("load", vectors=1, stride=stride)) == max(per_bank)
+    assert unit("memory_tile", lanes=lanes).cycles(work("load", vectors=1, stride=stride)) == max(per_bank)
 
 
 @pytest.mark.parametrize("bytes_, cycles", [(0, 0), (1, 11), (512, 18), (513, 29), (1536, 54), (1537, 65)])

@@ -28,6 +28,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "array": {"rows": 4, "columns": 3, "dataflow": "output_stationary", "folds": "serial"},
     "arrivals": {"times": "3 us"},
     "channel": {"bandwidth": "32 B/cycle", "request_bytes": "128 B", "request_overhead": "2 us"},
+    "compute_tile": {"lanes": 4, "stages": 3, "latency_cycles": 0},
     "core_array": {"cores": 3, "trees": 4, "inputs": 8, "lanes": 5},
     "decode_attention": {
         "score_depth": 1024, "lanes": 16, "beat_fill_cycles": 25, "reduce_fill_cycles": 20, "softmax_fill_cycles": 35,
@@ -42,8 +43,11 @@ SAMPLES: dict[str, dict[str, Any]] = {
     },
     "host": {"measured_macs": 1000, "measured_time": "3 us"},
     "kv_manager": {"cores": 2, "requests_per_cycle": 3},
+    "launcher": {"program_load": "5 us", "argument_load": "2 us"},
     "matmul_array": {"macs_per_cycle": 12},
     "memory": {"capacity": "1 MiB", "bandwidth": "64 B/cycle", "request_bytes": "512 B", "request_overhead": "10 us"},
+    "memory_tile": {"capacity": "1 KiB", "banks": 16, "lanes": 16, "element_bits": "16 bit"},
+    "mesh": {"rows": 4, "columns": 5, "hop_cycles": 2, "link_bandwidth": "8 B/cycle"},
     "node": {"ops": ["map", "zip"], "interval_cycles": 3},
     "norm": {"lanes": 16, "sum_fill_cycles": 40, "root_cycles": 41, "scale_fill_cycles": 20},
     "prefill_attention": {
@@ -51,7 +55,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "reduce_fill_cycles": 20, "rescale_lanes": 96, "rescale_interval_cycles": 10, "rescale_fill_cycles": 35,
         "drain_fill_cycles": 15,
     },
-    "scratchpad": {"banks": 16, "lanes": 16},
+    "ring": {"sockets": 3, "bandwidth": "8 B/cycle", "step_latency": "4 us"},
     "table_lookup": {
         "group_size": 3, "num_tables": 28, "readers_per_table": 16, "activation_bits": "8 bit", "takes_per_cycle": 1,
         "build_cycles": 4, "lookup_fill_cycles": 12,
@@ -60,6 +64,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "cores": 2, "lanes": 4, "score_buffer": "32 B", "count_buffer": "64 B", "element_bits": "16 bit", "buckets": 5,
         "fill_cycles": 7,
     },
+    "tile_tail": {"lanes": 4},
     "vector": {"ops": ["quantize", "rope", "add"], "lanes": 4, "loop_elements": 16, "fill_cycles": 34},
     "weight_buffer": {"regions": 3, "region_blocks": 19, "region_outputs": 1536, "word_bits": "140 bit", "banks": 8},
     "weight_loader": {
@@ -79,6 +84,7 @@ RATES: dict[str, dict[str, list[Any]]] = {
         "bandwidth": [f"{n} B/cycle" for n in (0.3, 1, 1.5, 7, 64)],
         "request_bytes": ["1 B", "7 B", "64 B", "512 B", "1 GiB", None],
     },
+    "compute_tile": dict.fromkeys(("lanes", "stages"), ONE_TO_TWENTY),
     "core_array": dict.fromkeys(("cores", "trees", "inputs", "lanes"), ONE_TO_TWENTY),
     "decode_attention": {"lanes": ONE_TO_TWENTY},
     "gpu": {
@@ -92,18 +98,21 @@ RATES: dict[str, dict[str, list[Any]]] = {
     },
     "host": {"measured_macs": [1, 2, 3, 1000]},
     "kv_manager": {"cores": ONE_TO_TWENTY, "requests_per_cycle": ONE_TO_TWENTY},
+    "launcher": {},
     "matmul_array": {"macs_per_cycle": ONE_TO_TWENTY},
     "memory": {
         "bandwidth": [f"{n} B/cycle" for n in (0.3, 1, 1.5, 7, 64)],
         "request_bytes": ["1 B", "7 B", "64 B", "512 B", "1 GiB", None],
     },
+    "memory_tile": {"banks": [1, 2, 4, 8, 16, 32]},
+    "mesh": {"link_bandwidth": [f"{n} B/cycle" for n in (0.3, 1, 1.5, 7, 64)]},
     "node": {},
     "norm": {"lanes": ONE_TO_TWENTY},
     # The adders are shared: a beat that is not full still pays for all its lanes, and a group for all its queries.
     # So lanes are a rate where they divide the row, and query_parallel, the size of the work given, is none.
     "prefill_attention": {"lanes": [1, 2, 4, 8, 16], "adders": [*ONE_TO_TWENTY, 64, 128, 1000],
                           "rescale_lanes": [*ONE_TO_TWENTY, 96, 128]},
-    "scratchpad": {"banks": [1, 2, 4, 8, 16, 32]},
+    "ring": {"bandwidth": [f"{n} B/cycle" for n in (0.3, 1, 1.5, 7, 64)]},
     "table_lookup": {
         "group_size": [1, 2, 3, 4, 5], "num_tables": ONE_TO_TWENTY, "readers_per_table": ONE_TO_TWENTY,
         "takes_per_cycle": ONE_TO_TWENTY,
@@ -113,6 +122,7 @@ RATES: dict[str, dict[str, list[Any]]] = {
         "score_buffer": [f"{n} B" for n in (1, 2, 7, 64, 128)],
         "count_buffer": [f"{n} B" for n in (1, 2, 7, 32, 128)],
     },
+    "tile_tail": {"lanes": ONE_TO_TWENTY},
     "vector": {"lanes": ONE_TO_TWENTY},
     "weight_buffer": {},
     "weight_loader": {"ports": [1, 2, 3, 4, 16], "port_bits": [f"{n} bit" for n in (1, 7, 8, 12, 256)]},
@@ -123,6 +133,7 @@ COSTS: dict[str, dict[str, list[Any]]] = {
     "array": {},
     "arrivals": {"times": ["1 us", "3 us", "1 ms"]},
     "channel": {"request_overhead": ["0 s", "1 ns", "3 us", "1 ms"]},
+    "compute_tile": {},
     "core_array": {},
     "decode_attention": {
         name: [0, 1, 25] for name in SAMPLES["decode_attention"] if name.endswith("fill_cycles")
@@ -131,19 +142,23 @@ COSTS: dict[str, dict[str, list[Any]]] = {
     "hash_comparator": {"fill_cycles": [0, 1, 40]},
     "host": {"measured_time": ["1 ps", "1 ns", "3 us", "1 ms"]},
     "kv_manager": {},
+    "launcher": {name: ["0 s", "1 ns", "3 us", "1 ms"] for name in ("program_load", "argument_load")},
     "matmul_array": {},
     "memory": {"request_overhead": ["0 s", "1 ns", "3 us", "1 ms"]},
+    "memory_tile": {"lanes": ONE_TO_TWENTY},
+    "mesh": {"hop_cycles": [0, 1, 2, 7]},
     "node": {"interval_cycles": [1, 2, 7]},
     "norm": {"sum_fill_cycles": [0, 1, 40], "root_cycles": [0, 1, 40], "scale_fill_cycles": [0, 1, 20]},
     "prefill_attention": {
         **{name: [0, 1, 25] for name in SAMPLES["prefill_attention"] if name.endswith("fill_cycles")},
         "rescale_interval_cycles": [1, 2, 10],
     },
-    "scratchpad": {"lanes": ONE_TO_TWENTY},
+    "ring": {"step_latency": [0, 1, 2, 7], "sockets": [1, 2, 3, 8]},
     "table_lookup": {"build_cycles": [0, 1, 4], "lookup_fill_cycles": [0, 1, 12]},
     "threshold_unit": {
         "element_bits": [f"{n} bit" for n in (1, 7, 16, 1000)], "fill_cycles": [0, 1, 40],
     },
+    "tile_tail": {},
     "vector": {"fill_cycles": [0, 1, 34]},
     "weight_buffer": {},
     "weight_loader": {},
@@ -164,20 +179,25 @@ FELT_ELSEWHERE: dict[str, dict[str, tuple[Any, str]]] = {
     },
     "arrivals": {},
     "channel": {},
+    "compute_tile": {},
     "core_array": {},
     "decode_attention": {"score_depth": (2048, "mappers")},
     "gpu": {},
     "hash_comparator": {},
     "host": {},
     "kv_manager": {},
+    "launcher": {},
     "matmul_array": {},
     "memory": {"capacity": ("2 MiB", "mappers"), "cache_region": ("1 MiB", "mappers")},
+    "memory_tile": {"capacity": ("2 KiB", "holds_bytes"), "element_bits": ("32 bit", "vector_bytes")},
+    "mesh": {"rows": (9, "mappers"), "columns": (9, "mappers")},
     "node": {"ops": (["sink"], "does")},
     "norm": {},
     "prefill_attention": {"max_context": (2048, "mappers"), "query_parallel": (4, "cycles")},
-    "scratchpad": {},
+    "ring": {},
     "table_lookup": {"activation_bits": ("9 bit", "table_bits")},
     "threshold_unit": {"buckets": (2, "mappers")},
+    "tile_tail": {},
     "vector": {"ops": (["add"], "does"), "loop_elements": (0, "mappers")},
     "weight_buffer": {
         "regions": (6, "resources"), "region_blocks": (190, "resources"), "region_outputs": (15360, "resources"),
@@ -190,7 +210,8 @@ FELT_ELSEWHERE: dict[str, dict[str, tuple[Any, str]]] = {
     },
 }  # fmt: skip
 
-PLACED = ("node", "scratchpad")  # kinds whose tasks each have a server of their own, whatever the design says
+# Kinds whose tasks each have a server of their own, whatever the design says.
+PLACED = ("compute_tile", "memory_tile", "mesh", "node", "tile_tail")
 
 ONE_AFTER_ANOTHER = ("arrivals",)  # kinds that serve one task alone, in its order
 
@@ -294,7 +315,7 @@ def test_count_latency_and_arbitration_reach_the_engine(kind: str) -> None:
                 flat(**changes)
         return
     assert (flat().latency_cycles, flat(latency_cycles=9).latency_cycles) == (0, 9)
-    if kind not in ("memory", "channel"):  # their clients compete for one bandwidth
+    if kind not in ("memory", "channel", "ring"):  # their clients compete for one bandwidth
         assert flat(arbitration="placed").name == "u: x"
     if kind in PLACED:
         with pytest.raises(DesignError, match="arbitration"):
@@ -303,7 +324,7 @@ def test_count_latency_and_arbitration_reach_the_engine(kind: str) -> None:
     assert (flat().count, flat(count=2).count) == (1, 2)
     assert flat(arbitration="in_order").order == ((0, 2),)
     assert flat(arbitration="first_come").order is None
-    assert (flat().order is None) == (kind in ("memory", "channel"))
+    assert (flat().order is None) == (kind in ("memory", "channel", "ring"))
 
 
 def test_energy_of_something_without_a_price_is_not_modelled() -> None:

@@ -1,4 +1,4 @@
-"""The streaming mapper: the expressions of an attention algorithm laid out in space, a node each, joined by FIFOs.
+"""Nodes: attention laid out in space with elements as tokens: the expressions of an algorithm, a node each, and FIFOs.
 
 Knows which tokens each node takes and gives, row by row, and which FIFO is long: one that crosses a barrier of the
 algorithm, where the complete row must be held. Does not know how long anything takes.
@@ -7,9 +7,8 @@ algorithm, where the complete row must be held. Does not know how long anything 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
-from typing import ClassVar, Literal
+from typing import Literal
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
@@ -24,8 +23,7 @@ from dataflow.task import UNLIMITED
 from kernels.limits import LISTED, TASKS, beyond
 from mappers.build.checks import check_fits, check_no_placement
 from mappers.build.section_builder import SectionBuilder
-from mappers.mapper import Mapper, option
-from mappers.streaming.pipeline import Pipeline
+from mappers.spatial.pipeline import Pipeline
 
 Form = Literal["memory_free", "naive", "scaled", "reordered", "reordered_without_max"]
 Heads = Literal["parallel", "sequential"]
@@ -34,42 +32,31 @@ Edge = tuple[str, str]  # of a cascade: the producer and the consumer
 RESIDENT = "q, k and v lie beside the nodes that read them: loading them takes no time and no FIFO"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Streaming(Mapper):
-    """A graph's attention ops as streams; a token is one score or one vector of values. Masked keys are skipped.
+def lower_on_nodes(graph: Graph, design: Design, *, form: Form, heads: Heads, mapper: str) -> Schedule:
+    """The schedule, a section for each attention op: they run one after another on the same nodes.
 
-    Raises MappingError for ops other than attention, tensors that lie in memory, nodes that the design lacks or has
-    twice, and FIFOs without a depth.
+    A token is one score or one vector of values. Masked keys are skipped. Raises MappingError for ops other than
+    attention, tensors that lie in memory, nodes that the design lacks or has twice, and FIFOs without a depth.
     """
-
-    name: ClassVar[str] = "streaming"
-
-    form: Form = option("the algorithm, a name of dataflow.CASCADES", default="memory_free")
-    heads: Heads = option(
-        "a pipeline for each head of each sequence, or one for all, one after another", default="parallel"
-    )
-
-    def lower(self, graph: Graph, design: Design) -> Schedule:
-        """The schedule, a section for each attention op: they run one after another on the same nodes."""
-        ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
-        _check_graph(graph, ops)
-        if design.links:
-            raise MappingError("links: this mapper joins any two nodes by a FIFO", ways_out=("depths under fifos",))
-        cascade = CASCADES[self.form]
-        units, entries = _units(cascade, design), _entries(cascade, design)
-        check_no_placement(design, "paths", "home", "place")
-        for op in ops:
-            # Both are asked before a pipeline is made.
-            pipelines = _lanes(op) if self.heads == "parallel" else 1
-            _check_count(op, units, pipelines, design)
-            _check_listed(op, len(units), pipelines)
-        streamed = {op.name: list(_pipelines(op, cascade, self.heads)) for op in ops}
-        return Schedule(
-            graph, design.name, self.name,
-            tuple(_section(graph, design, op, streamed[op.name], entries, units) for op in ops),
-            recomputed=_recomputed(graph, streamed), options=self.options(),
-            approximated=(RESIDENT, *_unbounded(design, entries)),
-        )  # fmt: skip
+    ops = [op for op in graph.ops.values() if not OP_KINDS[op.kind].free]
+    _check_graph(graph, ops)
+    if design.links:
+        raise MappingError("links: this mapper joins any two nodes by a FIFO", ways_out=("depths under fifos",))
+    cascade = CASCADES[form]
+    units, entries = _units(cascade, design), _entries(cascade, design)
+    check_no_placement(design, "paths", "home", "place")
+    for op in ops:
+        # Both are asked before a pipeline is made.
+        pipelines = _lanes(op) if heads == "parallel" else 1
+        _check_count(op, units, pipelines, design)
+        _check_listed(op, len(units), pipelines)
+    streamed = {op.name: list(_pipelines(op, cascade, heads)) for op in ops}
+    return Schedule(
+        graph, design.name, mapper,
+        tuple(_section(graph, design, op, streamed[op.name], entries, units) for op in ops),
+        recomputed=_recomputed(graph, streamed), options={"form": form, "heads": heads},
+        approximated=(RESIDENT, *_unbounded(design, entries)),
+    )  # fmt: skip
 
 
 def _check_graph(graph: Graph, ops: list[Op]) -> None:

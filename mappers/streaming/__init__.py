@@ -1,1 +1,0 @@
-"""Attention laid out in space: a node for each expression of the algorithm, joined by FIFOs."""

@@ -1,0 +1,1 @@
+3 simulate sn40l toy_llm --phase decode --context 3
