@@ -235,10 +235,10 @@ def _limit(value: Any) -> int:
     return UNLIMITED if value == "inf" else _bare(value, noun="a count, or inf,", example=28, least=1)
 
 
-def _cycles_time(value: Any, clock_hz: Fraction | None) -> int:
+def _cycles_time(value: Any, clock_hz: Fraction | None) -> Fraction:
     if type(value) is int:
-        return _bare(value, noun="a number of cycles", example=12, least=0)
-    return ceil(parse(value, "cycles", clock_hz=clock_hz))
+        return Fraction(_bare(value, noun="a number of cycles", example=12, least=0))
+    return parse(value, "cycles", clock_hz=clock_hz)
 
 
 Frequency = Annotated[Fraction, Written("Hz", "250 MHz", lambda value, _: parse(value, "frequency"))]
@@ -262,7 +262,8 @@ Limit = Annotated[int, Written("count, or inf", 28, lambda value, _: _limit(valu
 Cycles = Annotated[
     int, Written("cycles", 12, lambda value, _: _bare(value, noun="a number of cycles", example=12, least=0))
 ]
-CyclesTime = Annotated[int, Written("cycles", "60 ns", _cycles_time, 15)]
+CyclesTime = Annotated[int, Written("cycles", "60 ns", lambda value, clock: ceil(_cycles_time(value, clock)), 15)]
+CycleFraction = Annotated[Fraction, Written("cycles, exact", "28 ns", _cycles_time, 15)]
 
 
 def show_limit(value: int) -> str:

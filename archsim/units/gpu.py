@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from archsim.quantity import FlopsPerCycle, MacsPerCycle, OpsPerCycle
-from archsim.units.unit import CycleFraction, Unit, pooled
+from archsim.quantity import CycleFraction, FlopsPerCycle, MacsPerCycle, OpsPerCycle
+from archsim.units.unit import Unit, pooled
 from dataflow.op import Work, elementwise_kinds
 
 PRODUCTS = ("matmul", "ternary_matmul", "attention", "score")

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from archsim.quantity import Count
-from archsim.units.unit import CycleFraction, Unit
+from archsim.quantity import Count, CycleFraction
+from archsim.units.unit import Unit
 from dataflow.errors import PathProblems
 from dataflow.op import Work
 

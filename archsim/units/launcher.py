@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from archsim.units.unit import CycleFraction, Unit
+from archsim.quantity import CycleFraction
+from archsim.units.unit import Unit
 from dataflow.op import Work
 
 

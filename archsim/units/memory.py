@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from archsim.quantity import Bytes, BytesPerCycle, show
-from archsim.units.unit import CycleFraction, Unit, largest_share
+from archsim.quantity import Bytes, BytesPerCycle, CycleFraction, show
+from archsim.units.unit import Unit, largest_share
 from dataflow.errors import PathProblems
 from dataflow.op import Work
 

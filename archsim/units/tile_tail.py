@@ -29,7 +29,7 @@ class TileTail(Unit):
         return (*(name for name, kind in OP_KINDS.items() if kind.pointwise), "attention_softmax")
 
     def _cycles(self, work: Work) -> int:
-        return ceil_div(work.elements, self.lanes)
+        return self._gang(work, 1)
 
     def _gang(self, work: Work, servers: int) -> int:
         return ceil_div(work.elements, self.lanes * servers)

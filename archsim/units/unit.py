@@ -9,19 +9,15 @@ from collections.abc import Collection
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from archsim.errors import MappingError
-from archsim.quantity import CyclesTime, Joules, Limit, Written, parse
+from archsim.quantity import CyclesTime, Joules, Limit
 from dataflow.errors import PathProblems
 from dataflow.op import OP_KINDS, Work
 from dataflow.task import UNLIMITED
-
-CycleFraction = Annotated[
-    Fraction, Written("cycles, exact", "28 ns", lambda value, clock: parse(value, "cycles", clock_hz=clock))
-]
 
 U = TypeVar("U", bound="Unit")
 

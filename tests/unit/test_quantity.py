@@ -16,6 +16,7 @@ from archsim.quantity import (
     Bytes,
     BytesPerCycle,
     Count,
+    CycleFraction,
     Cycles,
     CyclesTime,
     Frequency,
@@ -140,6 +141,7 @@ class Everything(BaseModel):
     count: Count = 1
     cycles: Cycles = 0
     latency: CyclesTime = 0
+    overhead: CycleFraction = Fraction(0)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +166,8 @@ class Everything(BaseModel):
         ("latency", "60 ns", 15),
         ("latency", "61 ns", 16),
         ("latency", "0 ns", 0),
+        ("overhead", 12, 12),
+        ("overhead", "61 ns", Fraction(61, 4)),
     ],
 )
 def test_fields_read_what_is_written(field: str, written: object, expected: object) -> None:
@@ -193,6 +197,7 @@ def test_fields_read_what_is_written(field: str, written: object, expected: obje
         ("cycles", -1, "expected a number of cycles of 0 or more such as 12, got -1"),
         ("cycles", "60 ns", "expected a number of cycles such as 12, got '60 ns'"),
         ("latency", -1, "expected a number of cycles of 0 or more such as 12, got -1"),
+        ("overhead", -1, "expected a number of cycles of 0 or more such as 12, got -1"),
         ("latency", 1.5, "expected a bare number of cycles, or a time such as '60 ns', got 1.5"),
         ("latency", "60 ns", "'60 ns' needs the clock of the design, which is missing or could not be read"),
     ],
