@@ -11,6 +11,7 @@ from archsim.files.provenance import Sourced
 from archsim.mapping import FORMER_MAPPERS, Mapping
 from dataflow.errors import expect, guess, refuse
 from dataflow.graph import Graph
+from dataflow.op import OP_KINDS
 from dataflow.schedule import Schedule
 from mappers.build.checks import check_schedule
 from mappers.mapper import Mapper, options_of, refuse_phase
@@ -37,6 +38,8 @@ def lower(graph: Graph, design: Design, *, mapper: str | Mapper | None = None, *
     expect("graph", graph, Graph)
     chosen = chosen_mapper(design, mapper, options)
     refuse_phase(chosen, graph)
+    if all(OP_KINDS[op.kind].free for op in graph.ops.values()):
+        raise MappingError(f"graph '{graph.name}' has no op that takes time", ways_out=("an op such as matmul or add",))
     if design.mapping is not None and chosen.name == design.mapper and not takes(chosen.name, Mapping):
         told = design.document.problem(MAPPING, f"mapper '{chosen.name}', which the design names, takes no mapping")
         raise MappingError(told, ways_out=("no `mapper` in the design", "no `mapping` in it"))

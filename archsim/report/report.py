@@ -91,6 +91,8 @@ def _report(
             steps.append((own.facts()["context"], run.cycles))
     if run is None:
         raise ScheduleError(f"phase '{phase.name}': no step; a phase of many steps has one at least")
+    if not totals.cycles:
+        raise ScheduleError(f"schedule of '{run.schedule.graph.name}': no firing takes a cycle; nothing to report")
     selected, graph = run.schedule.selected, run.schedule.graph
     said = (*design.approximated, *graph.approximated, *totals.approximated)
     report = Report(

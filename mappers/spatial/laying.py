@@ -28,6 +28,7 @@ from mappers.spatial.stages import tokens_of
 
 KERNEL = ("configure", "enter")  # what launches a kernel; one that runs again is entered alone
 NEAR = 200  # within a part in so many is as fast
+WORTH = 1.1  # a section that memory tiles hold up by less is not cut
 HALVES = 3  # places at which a section is cut in two, if that may help
 
 
@@ -229,9 +230,9 @@ class Laying:
         """The section, or two of its halves where memory tiles hold it up for longer than the cut takes."""
         best: tuple[int, Sequence[Laid]] = laid.least, [laid]
         # One token waits for each stage in turn; if its matrices come meanwhile, no cut makes that shorter.
-        least = self.fitting.loaded_cycles(laid) if laid.count == 1 else laid.unhindered
+        unhindered = self.fitting.loaded_cycles(laid) if laid.count == 1 else laid.unhindered
         taken = laid.least if laid.count == 1 else laid.estimated
-        if taken * 10 <= least * 11 or len(laid.ops) == 1:
+        if taken <= WORTH * unhindered or len(laid.ops) == 1:
             return best[1]
         ops, learned = list(laid.ops), self.fitting.reading.learned_bytes
         whole = sum(map(learned, ops))
@@ -241,8 +242,8 @@ class Laying:
                 parts = [self.fitting.laid(part, scopes, None) for part in (ops[:n], ops[n:])]
             except MappingError:
                 continue
-            least = sum(part.least for part in parts) + self._between(ops[:n], ops[n:])
-            best = min(best, (least, parts), key=lambda one: one[0])
+            cycles = sum(part.least for part in parts) + self._between(ops[:n], ops[n:])
+            best = min(best, (cycles, parts), key=lambda one: one[0])
         return best[1]
 
     def _between(self, first: Sequence[Op], second: Sequence[Op]) -> int:

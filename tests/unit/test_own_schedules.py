@@ -9,7 +9,7 @@ import pytest
 import archsim
 import dataflow
 import mappers
-from archsim import GraphError, InputError, ScheduleError, simulate
+from archsim import GraphError, InputError, MappingError, ScheduleError, simulate
 from dataflow import FORMATS, Graph, Tensor
 from dataflow.op import work
 from dataflow.pattern import every
@@ -20,6 +20,9 @@ TOY = archsim.load_design("toy")
 MADE = mappers.lower(dataflow.decode(archsim.load_model("toy_llm"), context=5), TOY)
 FIRST = MADE.sections[0]
 LINK = "load embedding done > embedding"
+TURNED = Graph("turned")
+TURNED.add_tensor(Tensor("x", (4, 8), FORMATS["fp16"]))
+TURNED.add("t", "transpose", ("x",), format=FORMATS["fp16"], axes=[1, 0])
 
 
 def with_task(**changed: Any) -> Any:
@@ -59,6 +62,11 @@ MISTAKES: dict[str, tuple[type[InputError], Callable[[], Any], str]] = {
     ),
     "repeat": (ScheduleError, lambda: with_section(replace(FIRST, repeat="2")), "repeat is '2'; a whole number"),
     "no section": (ScheduleError, lambda: simulate(replace(MADE, sections=()), TOY), "exp: scheduled 0, the graph"),
+    "no time": (
+        ScheduleError, lambda: simulate(replace(MADE, graph=TURNED, sections=()), TOY), "no firing takes a cycle"
+    ),
+    "no op": (MappingError, lambda: mappers.lower(Graph("none"), TOY), "graph 'none' has no op that takes time"),
+    "free ops": (MappingError, lambda: mappers.lower(TURNED, TOY), "graph 'turned' has no op that takes time"),
     "another design": (
         ScheduleError, lambda: simulate(MADE, archsim.load_design("vrex8")), "design 'vrex8' has no unit 'ddr', 'vec'"
     ),
