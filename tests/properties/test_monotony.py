@@ -14,6 +14,7 @@ import archsim
 import mappers
 from archsim import Design, InputError
 from archsim.report.report import Report
+from dataflow.task import UNLIMITED
 
 # Geometry: more of these may cost more cycles, because work is padded to it, and not because it is slower.
 GEOMETRY = {
@@ -50,9 +51,9 @@ def run(on: Design, design: str, phase: str) -> Report:
 
 
 def values(design: Design) -> dict[str, Any]:
-    """The numbers of units and queues by path, with a count of one where none is written."""
+    """The numbers of units and queues by path, and the count of each unit that has one, written or not."""
     data = design.document.data
-    found = {f"units.{unit}.count": one.get("count", 1) for unit, one in data["units"].items()}
+    found = {f"units.{unit}.count": one.count for unit, one in design.units.items() if one.count != UNLIMITED}
     for unit, one in data["units"].items():
         found |= {f"units.{unit}.{key}": value for key, value in one.items() if not isinstance(value, dict | list)}
     found |= {f"links.{name}.depth": link["depth"] for name, link in data.get("links", {}).items()}
