@@ -14,7 +14,7 @@ def placed_lines(report: Figures) -> list[str]:
     launches = sum(section.launches * section.repeat * section.steps for section in report.placed)
     lines = [f"sections laid out in space; kernels are launched {launches:,} times"]
     lines += [_line(section, report) for section in report.placed]
-    longest = max(report.placed, key=lambda section: section.cycles * section.repeat)
+    longest = max(report.placed, key=lambda section: section.all_cycles)
     lines.append(f"stages of {longest.name} (tiles of each; busy cycles a token; share of the section's time)")
     return lines + _stages(longest)
 

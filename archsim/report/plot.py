@@ -65,8 +65,7 @@ def floorplan(report: Figures, section: str = "") -> Figure:
     placed = {one.name: one for one in report.placed if one.floor is not None}
     if not placed or (section and section not in placed):
         raise InputError(f"no section {quoted(section)} on a mesh; {guess(section, placed, otherwise='there are')}")
-    longest = max(placed.values(), key=lambda one: one.cycles * one.repeat)
-    chosen = placed[section] if section else longest
+    chosen = placed[section] if section else max(placed.values(), key=lambda one: one.all_cycles)
     floor, stages = chosen.floor, [stage.name for stage in chosen.stages]
     assert floor is not None
     figure, axes = _empty(1.2 + 6.2 * floor.rows / floor.columns)

@@ -50,6 +50,11 @@ class PlacedSection:
     traffic: Mapping[tuple[str, str], int]
     floor: Floor | None
 
+    @property
+    def all_cycles(self) -> int:
+        """Cycles of all its runs, each step taken as long as the first."""
+        return self.cycles * self.repeat * self.steps
+
 
 def placed_sections(run: ScheduleRun, design: Design, *, label: str, steps: int) -> Iterator[PlacedSection]:
     """The sections of a run, the first of so many steps; none on a design without memory tiles."""

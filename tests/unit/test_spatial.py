@@ -304,12 +304,16 @@ def test_attention_alone_is_laid_out_too(width: int) -> None:
 
 def test_a_phase_of_many_steps_is_laid_out_once() -> None:
     on, network = archsim.load_design("sn40l"), archsim.load_model("toy_video")
-    report = run(on, network, phase="generate", prompt=5, tokens=4)
+    report = run(on, network, phase="generate", prompt=60, tokens=4)
     assert len(report.steps) == 3
     assert {section.steps for section in report.placed if section.name.startswith("decode: ")} == {3}
     prefill_launches = sum(s.launches * s.repeat for s in report.placed if s.name.startswith("prefill: "))
     step = sum(s.launches * s.repeat for s in report.placed if s.name.startswith("decode: "))
     assert f"kernels are launched {prefill_launches + 3 * step} times" in str(report)
+    # A layer of the prompt takes longer than one of a step, and less long than those of three steps.
+    layers = {section.name: section for section in report.placed if section.name.endswith("layer0")}
+    assert layers["prefill: layer0"].cycles > layers["decode: layer0"].cycles
+    assert "stages of decode: layer0 (" in str(report)
 
 
 @pytest.mark.parametrize(
