@@ -20,6 +20,10 @@ from dataflow.phase import Phase, asked_by, asks, field_types, flag, type_proble
 
 LAST = "keys that the last token attends to, its own included"
 
+MOST_OPS = 8192  # of all graphs that are kept, about 10 MB
+# The graphs that were built last, by phase and by the identity of the model, which is kept beside its graph.
+_kept: dict[tuple[Phase, int], tuple[Model, Graph]] = {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefill(Phase):
@@ -170,7 +174,21 @@ def phase_named(name: str, asked: Mapping[str, Any]) -> Phase:
 
 
 def graph_of(phase: Phase, model: Model) -> Graph:
-    """The graph of a phase, which bears the phase also where it is built from another one."""
+    """The graph of a phase, which bears the phase also where it is built from another one.
+
+    The points of a sweep share it, so nothing may be added to it.
+    """
+    # By identity, as a model is not hashable; while an entry has the model, no other object has its id.
+    key = phase, id(model)
+    if key not in _kept:
+        graph = _built(phase, model)
+        _kept[key] = model, graph
+        while len(_kept) > 1 and sum(len(kept.ops) for _, kept in _kept.values()) > MOST_OPS:
+            del _kept[next(iter(_kept))]
+    return _kept[key][1]
+
+
+def _built(phase: Phase, model: Model) -> Graph:
     graph = phase.graph(model)
     if not isinstance(graph, Graph):
         raise GraphError(f"phase '{phase.name}': graph gave {quoted(graph)}; expected a Graph")
