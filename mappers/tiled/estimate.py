@@ -79,6 +79,8 @@ class Estimates:
         self.number = np.int64 if elements * most < 2**60 else object
         unit = asked.design.units[asked.unit]
         self.launch = unit.cycles(work("enter")) if "enter" in unit.does else 0
+        self._tiles: dict[tuple[int, ...], Tiles] = {}  # single ones, each of which is asked for several times
+        self._nests: dict[object, Nests] = {}  # of these tiles, by their orders
         # Latencies of the first loads pass at once, and so do those of the last stores.
         late = [sum(self._latency(hop) for _, hop in self.outside(i)) for i in range(len(asked.moved))]
         self.late = sum(
@@ -100,7 +102,15 @@ class Estimates:
         return {memory: int(size[0]) for memory, size in self._alone(nest).before.items()}
 
     def _alone(self, nest: Nest) -> Nests:
-        return Nests(Tiles(self, [[nest.tile[axis] for axis in self.asked.axes]]), [nest.order])
+        sizes = tuple([nest.tile[axis] for axis in self.asked.axes])
+        if (sizes, nest.order) not in self._nests:
+            self._nests[sizes, nest.order] = Nests(self._tile(sizes), [nest.order])
+        return self._nests[sizes, nest.order]
+
+    def _tile(self, sizes: tuple[int, ...]) -> Tiles:
+        if sizes not in self._tiles:
+            self._tiles[sizes] = Tiles(self, [sizes])
+        return self._tiles[sizes]
 
     @cached_property
     def least_of_unit(self) -> int:
@@ -116,7 +126,7 @@ class Estimates:
 
     def least(self) -> int:
         """Cycles that every nest needs, whatever the room: of the unit, and of each hop for what it must carry."""
-        whole = Tiles(self, [list(self.asked.extents.values())])
+        whole = self._tile(tuple(self.asked.extents.values()))
         busy: dict[str, int] = {}
         for i, one in enumerate(self.asked.moved):
             for hop, cycles in zip(one.way, whole.carried(i).once, strict=True):
@@ -193,8 +203,9 @@ class Tiles:
         once: list[Rows] = [0] * len(one.way)
         bytes_: Rows = 0
         for shape in product(*parts):
-            size, many = one.bytes(tuple([size for size, _ in shape])), prod([n for _, n in shape])
+            many = prod([n for _, n in shape])
             if many.any():
+                size = one.bytes(tuple([size for size, _ in shape]))
                 bytes_ = bytes_ + size * many
                 once = [was + self._cycles(hop, size) * many for was, hop in zip(once, one.way, strict=True)]
         largest = one.bytes(tuple(sizes))

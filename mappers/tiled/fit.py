@@ -122,9 +122,9 @@ def _misfits_of_loops(one: Entry, op: Op) -> Iterator[tuple[str, str]]:
             yield f"tile.{axis}", f"{size} of an extent of {op.work[axis]} in '{op.name}'; expected at most that"
 
 
-def refuse_tile_beyond_memory(asked: Product, nest: Nest) -> None:
+def refuse_tile_beyond_memory(asked: Product, nest: Nest, estimates: Estimates) -> None:
     """Raises MappingError where the places for the tiles of an op alone have no room in a memory."""
-    for memory, demand in Estimates(asked).demand(nest, asked.results[0]).items():
+    for memory, demand in estimates.demand(nest, asked.results[0]).items():
         if demand > asked.room[memory]:
             tile = ", ".join(f"{axis} {size}" for axis, size in nest.tile.items())
             raise MappingError(
@@ -135,9 +135,9 @@ def refuse_tile_beyond_memory(asked: Product, nest: Nest) -> None:
             )  # fmt: skip
 
 
-def refuse_weights_ahead(asked: Product, nest: Nest) -> None:
+def refuse_weights_ahead(asked: Product, nest: Nest, estimates: Estimates) -> None:
     """Raises MappingError where the tiles of weights that are loaded ahead have no room beside the op before."""
-    for memory, demand in Estimates(asked).before(nest).items() if asked.ahead else ():
+    for memory, demand in estimates.before(nest).items() if asked.ahead else ():
         if demand > asked.before.get(memory, demand):
             tile = ", ".join(f"{axis} {size}" for axis, size in nest.tile.items())
             raise MappingError(

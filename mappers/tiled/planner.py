@@ -202,8 +202,9 @@ class Planner:
             return self._best(search, asked)
         nest = Nest(asked.extents, asked.tile, asked.order or asked.axes)
         beside = asked.room if asked.outer else {memory: builder.room_beside(memory) for memory in asked.room}
-        refuse_tile_beyond_memory(replace(asked, room=beside, ahead=False), nest)
-        refuse_weights_ahead(asked, nest)
+        by_itself = replace(asked, room=beside, ahead=False)
+        refuse_tile_beyond_memory(by_itself, nest, self._search(builder, by_itself).estimates)
+        refuse_weights_ahead(asked, nest, search.estimates)
         return search.estimates.of(nest, asked.results[0])
 
     def _recorded(
@@ -234,7 +235,7 @@ class Planner:
             _found[key] = search.best(asked.room, before=asked.before, cost=self.given.cost)
         choice = _found[key]
         if choice is None:
-            raise _no_tile(asked)
+            raise _no_tile(asked, search.estimates)
         return choice
 
     def _units_of(self, asked: Product) -> tuple[tuple[type, str], ...]:
@@ -275,13 +276,13 @@ def _kind(asked: Product) -> object:
     return asked.op.work, asked.unit, asked.servers, moved, asked.buffers, asked.results, asked.ahead, given
 
 
-def _no_tile(asked: Product) -> MappingError:
+def _no_tile(asked: Product, estimates: Estimates) -> MappingError:
     """That not even the smallest tile fits its memory."""
     native = {**asked.design.units[asked.unit].tile(asked.op.work), **asked.tile}
     tile = {axis: min(extent, native.get(axis, 1)) for axis, extent in asked.extents.items()}
     nest = Nest(asked.extents, tile, asked.order or asked.axes)
-    refuse_weights_ahead(asked, nest)
-    demand = Estimates(asked).demand(nest, min(asked.results))
+    refuse_weights_ahead(asked, nest, estimates)
+    demand = estimates.demand(nest, min(asked.results))
     memory = next((name for name, size in demand.items() if size > asked.room[name]), "")
     shown = ", ".join(f"{axis} {size}" for axis, size in tile.items())
     where = f"op '{asked.op.name}'"
