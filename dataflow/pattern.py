@@ -25,7 +25,7 @@ class Pattern(Generic[T]):
 
     def __post_init__(self) -> None:
         try:
-            wrong = not self.runs or any(type(count) is not int or count < 1 for _, count in self.runs)
+            wrong = not self.runs or bool([1 for _, count in self.runs if type(count) is not int or count < 1])
         except (TypeError, ValueError):  # no sequence, or a run that is no pair
             wrong = True
         if wrong or not isinstance(self.runs, tuple | list):
@@ -49,6 +49,8 @@ class Pattern(Generic[T]):
 
     def counted(self, n: int) -> list[tuple[T, int]]:
         """The runs of one period, each as (value, how many of the first n firings lie in it)."""
+        if len(self.runs) == 1:
+            return [(self.runs[0][0], n)]
         # Takes time per run, not per firing, because totals over whole sections are taken often.
         whole, rest = divmod(n, self.period)
         out = []

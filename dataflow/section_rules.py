@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from graphlib import CycleError, TopologicalSorter
 from math import prod
 
 from dataflow.errors import guess, quoted
-from dataflow.forms import ANYTHING, TEXT, WHOLE, instance, mapping_of, misfits, optional, titled, tuple_of
+from dataflow.forms import TEXT, WHOLE, form, instance, mapping_of, misfits, optional, titled, tuple_of
 from dataflow.op import Work
 from dataflow.order import Order, counted, run_problems
 from dataflow.pattern import Pattern, side_by_side, total
@@ -20,7 +20,7 @@ ROLES = [role.value for role in Role]
 Orders = Mapping[str, Order]
 
 # What the fields hold; patterns are looked into below.
-TOKENS = mapping_of(TEXT, ANYTHING, "from the names of streams to Patterns")
+TOKENS = mapping_of(TEXT, form("anything", lambda value: True, Pattern), "from the names of streams to Patterns")
 TASK = {
     "name": TEXT, "unit": TEXT, "firings": WHOLE, "takes": TOKENS, "gives": TOKENS,
     "serves": tuple_of(instance(Served), "Served", lists=False), "role": optional(TEXT), "expression": TEXT,
@@ -143,7 +143,7 @@ def _task_problems(task: Task, repeat: int) -> Iterator[str]:
         yield f"task '{task.name}' has the role '{task.role}'; {guess(task.role, ROLES, otherwise='roles are')}"
     for kind, patterns in (("takes", task.takes), ("gives", task.gives)):
         for stream, pattern in patterns.items():
-            if any(n < 0 for n, _ in pattern):
+            if [n for n, _ in pattern.runs if n < 0]:
                 yield f"task '{task.name}' {kind} a negative number of tokens of '{stream}'"
     yield from _served_problems(task, repeat)
 
@@ -161,8 +161,9 @@ def _served_problems(task: Task, repeat: int) -> Iterator[str]:
         told = f"tiles of op '{', '.join(tiled[0].ops)}' and none of op '{', '.join(without.ops)}'"
         yield f"task '{task.name}' has {told}; of several ops each has its tiles, or none has"
     elif any(served.tiles or served.per_firing != ONE_TILE for served in task.serves):
-        problems = [told for served in task.serves for told in _tile_problems(task, served, task.computing)]
-        yield from problems or _idle_firing(task, task.computing)
+        computing = task.computing
+        problems = [told for served in task.serves for told in _tile_problems(task, served, computing)]
+        yield from problems or _idle_firing(task, computing)
 
 
 def _tile_problems(task: Task, served: Served, computing: int) -> Iterator[str]:
@@ -222,7 +223,7 @@ def _stream_problems(stream: Stream, producers: list[Task], consumers: list[Task
     ends = [(source, "gives", source.gives), *((sink, "takes", sink.takes) for sink in consumers)]
     for task, verb, pattern in ends:
         # A firing takes or gives all its tokens at once, so with fewer places it could never start.
-        most = max(n for n, _ in pattern[stream.name])
+        most = max([n for n, _ in pattern[stream.name].runs])
         if most > stream.depth >= 1:
             yield (
                 f"stream '{stream.name}': '{task.name}' {verb} {most} tokens in one firing and the depth is "
@@ -245,6 +246,8 @@ def _dead_cycle(tasks: Sequence[Task], streams: Sequence[Stream]) -> Iterator[st
     A task that gives before it first takes breaks the cycle, as initial tokens do.
     """
     empty = {s.name for s in streams if not s.initial}
+    if _follow(tasks, empty):
+        return
     waits: dict[str | tuple[str, int], list[str | tuple[str, int]]] = {}
     for task in tasks:
         needed, given = first_waits(task)
@@ -264,6 +267,28 @@ def _dead_cycle(tasks: Sequence[Task], streams: Sequence[Stream]) -> Iterator[st
         first = circle.index(min(circle))
         names = ", ".join(f"'{name}'" for name in (*circle[first:], *circle[:first]))
         yield f"streams {names} form a cycle without initial tokens; start one of them with initial tokens"
+
+
+def _follow(tasks: Sequence[Task], empty: Set[str]) -> bool:
+    """True where each task could wait for all of its `empty` streams before it gives, as in most sections."""
+    takers: dict[str, list[Task]] = {}
+    missing: dict[str, int] = {}
+    given = [stream for task in tasks for stream in task.gives]
+    if len({*given}) < len(given) or len({task.name for task in tasks}) < len(tasks):
+        return False  # told of elsewhere, and no order can be found by names
+    for task in tasks:
+        needed = [stream for stream in task.takes if stream in empty]
+        missing[task.name] = len(needed)
+        for stream in needed:
+            takers.setdefault(stream, []).append(task)
+    free = [task for task in tasks if not missing[task.name]]
+    for task in free:  # grows
+        for stream in task.gives:
+            for taker in takers.get(stream, ()):
+                missing[taker.name] -= 1
+                if not missing[taker.name]:
+                    free.append(taker)
+    return len(free) == len(tasks)
 
 
 def first_waits(task: Task) -> tuple[list[str], list[tuple[str, int]]]:

@@ -51,7 +51,7 @@ class FlatTask:
 
     def cycles_counted(self) -> list[tuple[int, int]]:
         """For each run of the period: the cycles of a firing, and how many firings of the task are of this run."""
-        return Pattern(tuple((run.cycles, run.count) for run in self.runs)).counted(self.firings)
+        return Pattern(tuple([(run.cycles, run.count) for run in self.runs])).counted(self.firings)
 
     def tokens(self, stream: int, end: Literal["takes", "gives"]) -> Pattern[int]:
         """The tokens of the stream that each firing takes or gives."""
@@ -308,10 +308,13 @@ def merged(task: Task) -> list[tuple[int, tuple[Any, tuple[int, ...], tuple[int,
     patterns: list[Pattern[Any]] = [task.work, *task.takes.values(), *task.gives.values()]
     # A pattern of one run never changes, so it does not lengthen the period, and its run is as long as the period.
     changing = [p for p in patterns if len(p.runs) > 1]
+    if not changing:
+        taken, given = (tuple([p.runs[0][0] for p in end.values()]) for end in (task.takes, task.gives))
+        return [(1, (task.work.runs[0][0], taken, given))]
     end = min(task.firings, lcm(*(p.period for p in changing)))
     listed = sum(-(-end // p.period) * len(p.runs) for p in changing)
     way = "give it patterns whose periods divide one another"
     if problem := beyond(listed, LISTED, of="runs of firings to write down", instead=way):
         raise ScheduleError(f"task '{task.name}': {problem}")
-    given = 1 + len(task.takes)
-    return [(n, (each[0], each[1:given], each[given:])) for n, each in side_by_side(patterns, end)]
+    ends = 1 + len(task.takes)
+    return [(n, (each[0], each[1:ends], each[ends:])) for n, each in side_by_side(patterns, end)]

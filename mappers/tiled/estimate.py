@@ -214,9 +214,8 @@ class Tiles:
         return Carried(once, first, behind, bytes_, largest)
 
     def _cycles(self, hop: str, sizes: Rows) -> Rows:
-        unique, at = np.unique(sizes, return_inverse=True)
         carried = self.estimates.costs.carried
-        return np.array([carried(hop, size) for size in unique.tolist()], dtype=self.estimates.number)[at]
+        return np.array([carried(hop, size) for size in sizes.tolist()], dtype=self.estimates.number)
 
 
 class Nests:
