@@ -60,6 +60,17 @@ class Pattern(Generic[T]):
             rest = max(0, rest - count)
         return out
 
+    def sums(self, n: int) -> dict[T, int]:
+        """How many of the first n firings have each value, in order of their first runs; of values that are hashable.
+
+        >>> sequence(("a", 2), ("b", 1), ("a", 1)).sums(7)
+        {'a': 5, 'b': 2}
+        """
+        found: dict[T, int] = {}
+        for value, count in self.counted(n):
+            found[value] = found.get(value, 0) + count
+        return found
+
     def __iter__(self) -> Iterator[tuple[T, int]]:
         return iter(self.runs)
 

@@ -83,7 +83,7 @@ class Task:
 
     def counts(self) -> Counts:
         """The counts of all firings, summed."""
-        return summed((item.counts(), times) for item, times in self.work.counted(self.firings))
+        return summed([(item.counts(), times) for item, times in self.work.sums(self.firings).items()])
 
     @property
     def ops(self) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ class Task:
     @property
     def computing(self) -> int:
         """How many of the firings do arithmetic."""
-        return sum(n for item, n in self.work.counted(self.firings) if computes(item))
+        return sum([n for item, n in self.work.sums(self.firings).items() if computes(item)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ generation differ only in attention, so they run at the speed of the engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from collections.abc import Mapping as Entries
 from fractions import Fraction
 from itertools import chain
 
@@ -27,7 +28,7 @@ from archsim.run.laws import (
 )
 from archsim.run.results import MAPPED, WINDOWED, ScheduleRun, SectionRun, of_kind
 from archsim.run.shares import counts_of_fused
-from archsim.run.tally import tally
+from archsim.run.tally import Number, tally
 from archsim.run.way_out import in_settings
 from dataflow.errors import ScheduleError, refuse
 from dataflow.graph import Graph, Op, Tensor
@@ -71,10 +72,12 @@ def _run_section(section: Section, design: Design, engine: str, memo: Memo) -> S
         result = run(flat, engine=engine, memo=memo)
     except Deadlock as stuck:
         raise in_settings(stuck, section, flat, design, engine=engine) from None
+    work = tally("work", section.tasks, Task.counts, memo)
+    counts = dict(zip([task.name for task in section.tasks], work.counts, strict=True))
     done = SectionRun(
-        section, flat, bound(flat, memo), result, work=tally("work", section.tasks, Task.counts, memo),
-        traffic=tally("traffic", section.tasks, _traffic, memo),
-        read=tally("read", section.tasks, _read(section), memo),
+        section, flat, bound(flat, memo), result, work=work,
+        traffic=tally("traffic", section.tasks, lambda task: _traffic(task, counts[task.name]), memo),
+        read=tally("read", section.tasks, _read(section, counts), memo),
         energy=tally("energy", section.tasks, lambda task: _energy(task, design), memo),
         served=tally("served", section.tasks, lambda task: dict.fromkeys(task.ops, 1), memo),
         fused=tally("fused", section.tasks, counts_of_fused, memo),
@@ -128,26 +131,28 @@ def _stored(graph: Graph, windowed: bool) -> Callable[[Tensor], Counts]:
     return stored
 
 
-def _traffic(task: Task) -> Mapping[tuple[str, str, str], int]:
-    moved = {way: n for way, n in task.counts().items() if way in ("read", "written", "moved")}
-    return {(task.unit, way, task.role or ""): n for way, n in moved.items()}
+def _traffic(task: Task, counts: Entries[str, Number]) -> Entries[tuple[str, str, str], Number]:
+    return {(task.unit, way, task.role or ""): n for way, n in counts.items() if way in ("read", "written", "moved")}
 
 
-def _read(section: Section) -> Callable[[Task], Counts]:
-    """Counts the bytes that a task reads, by role; nothing where a stream brings them: they were read before."""
+def _read(section: Section, counts: Entries[str, Entries[str, Number]]) -> Callable[[Task], Entries[str, Number]]:
+    """Gives the bytes that a task reads, by role; nothing where a stream brings them: they were read before.
+
+    `counts` has what each task counts.
+    """
     bringing = {stream.name for stream in section.streams if stream.bytes_per_token}
 
-    def read(task: Task) -> Counts:
-        size = 0 if bringing.intersection(task.takes) else task.counts().get("read", 0)
+    def read(task: Task) -> Entries[str, Number]:
+        size = 0 if bringing.intersection(task.takes) else counts[task.name].get("read", 0)
         return {task.role or "": size} if size else {}
 
     return read
 
 
-def _energy(task: Task, design: Design) -> Mapping[str | tuple[str, None], int | Fraction]:
-    total = Fraction(0)
-    for item, times in task.work.counted(task.firings):
-        joules = design.units[task.unit].energy_joules(item)
+def _energy(task: Task, design: Design) -> Entries[str | tuple[str, None], int | Fraction]:
+    total, unit = Fraction(0), design.units[task.unit]
+    for item, times in task.work.sums(task.firings).items():
+        joules = unit.energy_joules(item)
         # A partial sum would read as a small energy, so one unmodelled work leaves the whole unit without one.
         if joules is None:
             return {(task.unit, None): 1}

@@ -102,9 +102,11 @@ class Unit(BaseModel):
 
     def energy_joules(self, work: Work) -> Fraction | None:
         """Energy of this work; None if the design gives no energy for something that the work counts."""
+        if not self.energy:
+            return None
         # A count of zero needs no energy in the design.
         counts = {what: n for what, n in work.counts().items() if n}
-        if not self.energy or not set(counts) <= set(self.energy):
+        if not set(counts) <= set(self.energy):
             return None
         return sum((n * self.energy[what] for what, n in counts.items()), Fraction(0))  # type: ignore[index]
 

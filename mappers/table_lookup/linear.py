@@ -126,11 +126,15 @@ def _lookup(builder: CallBuilder, name: str, token: int, quantize: str) -> tuple
     padded = ceil_div(k, vector) * vector  # a row is padded to whole index vectors
     takes: list[tuple[int, int]] = []
     works: list[tuple[Work, int]] = []
+    # Blocks have few different works: each is made once.
+    take, parts = work("take", d=token), dict[int, Work]()
     for start in range(0, k, block):
         # Zeros beyond the row take the engine's time but come from no FIFO.
         inputs, real = min(block, padded - start), min(block, k - start)
         takes += [(1, real // token), (0, (inputs - real) // token), (0, 1)]
-        works += [(work("take", d=token), inputs // token), (whole.part(m=1, k=real, n=n), 1)]
+        if real not in parts:
+            parts[real] = whole.part(m=1, k=real, n=n)
+        works += [(take, inputs // token), (parts[real], 1)]
     drains = n // VECTOR_ELEMENTS
     takes.append((0, drains))
     works.append((work("drain", d=VECTOR_ELEMENTS), drains))
