@@ -202,9 +202,17 @@ class Graph:
     def bytes_of(self, *roles: str) -> int:
         """Bytes of all tensors with these roles; a cache counts once, as it is after the step. Raises GraphError."""
         wanted = {tensor_role(role, "bytes_of") for role in roles}
+        return sum(size for role, size in self.bytes_by_role().items() if role in wanted)
+
+    def bytes_by_role(self) -> dict[Role, int]:
+        """As bytes_of, for each role that a tensor has."""
         # An append's output contains its past rows, which would otherwise count twice.
         past = {t for op in self.ops.values() if op.kind == "append" for t in op.inputs[1:]}
-        return sum(t.bytes for t in self.tensors.values() if t.role in wanted and t.name not in past)
+        found: dict[Role, int] = {}
+        for tensor in self.tensors.values():
+            if tensor.name not in past:
+                found[tensor.role] = found.get(tensor.role, 0) + tensor.bytes
+        return found
 
     def loads(self, op: Op) -> dict[Role, int]:
         """Bytes that the op reads from memory by role: of attention the keys that its mask lets through.

@@ -278,17 +278,19 @@ def _flat_units(
 
 def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design: Design) -> FlatTask:
     unit, does = design.units[task.unit], design.units[task.unit].does
-    known: dict[Any, int] = {}  # the cycles of each work, of which many runs may have the same
+    known: dict[Any, FlatRun] = {}  # a long period has few different runs
     runs = []
-    for count, (item, taken, given) in merged(task):
+    for run in merged(task):
+        if run in known:
+            runs.append(known[run])
+            continue
+        count, (item, taken, given) = run
         if item.kind not in does:
             raise ScheduleError(
                 f"task '{task.name}': unit '{task.unit}' of kind {unit.named_kind} does no {item.kind}; it does "
                 f"{', '.join(does) or 'nothing'}"
             )
-        if item not in known:
-            known[item] = unit.cycles(item, task.servers) if task.servers > 1 else unit.cycles(item)
-        cycles = known[item]
+        cycles = unit.cycles(item, task.servers) if task.servers > 1 else unit.cycles(item)
         if cycles == 0 and unit.arbitration == "first_come":
             raise ScheduleError(
                 f"task '{task.name}': a firing of zero cycles on '{task.unit}', which serves first come; its clients "
@@ -298,7 +300,8 @@ def _flat_task(task: Task, unit_index: int, stream_index: dict[str, int], design
         # no token of a stream never waits for it.
         takes = tuple([(stream_index[s], n) for s, n in zip(task.takes, taken, strict=True) if n])
         gives = tuple([(stream_index[s], n) for s, n in zip(task.gives, given, strict=True) if n])
-        runs.append(FlatRun(count, cycles, takes, gives))
+        known[run] = FlatRun(count, cycles, takes, gives)
+        runs.append(known[run])
     return FlatTask(task.name, unit_index, task.firings, tuple(runs), task.priority)
 
 

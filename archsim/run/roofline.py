@@ -46,7 +46,7 @@ def roofline(run: ScheduleRun, design: Design) -> tuple[int, str] | None:
                     places.setdefault(name, {})[task.unit, names] = None
     needed = dict.fromkeys(design.units, Fraction(0))
     # The ops of equal layers have equal work, whose cycles are asked for once.
-    alone = [at for at in dict.fromkeys(chain(*places.values())) if all([*places[name]] == [at] for name in at[1])]
+    alone = [at for at in dict.fromkeys(chain(*places.values())) if all(len(places[name]) == 1 for name in at[1])]
     works = Counter((unit, _joined([graph.ops[name].work for name in names])) for unit, names in alone)
     for (unit, item), times in (*works.items(), *passes.items()):
         if item is None:

@@ -19,7 +19,7 @@ from archsim.run.shares import shared
 from dataflow.graph import Graph
 from dataflow.op import OP_KINDS, computes
 from dataflow.section import rounds
-from dataflow.task import UNLIMITED, Stream, Task
+from dataflow.task import UNLIMITED, Served, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +298,10 @@ class Totals:
             for op, times in _times_by_op(group, self.design).items():
                 found.setdefault((group.label, op), []).extend(times)
         for (label, op), times in found.items():
+            if len(times) == 1:
+                (one,) = times
+                yield OpReport(label + op, kinds[op], one.unit, one.start, one.end, one.busy)
+                continue
             # The load of an op's weights may run far ahead of it, so only tasks that compute date the op.
             times = [time for time in times if time.computes] or times
             yield OpReport(
@@ -334,25 +338,28 @@ def _times_by_op(group: _SameTaskRuns, design: Design) -> dict[str, list[_TaskTi
         # Each repetition of a section takes the same cycles and serves ops of its own: the same task of another layer.
         for repetition in range(each[0][0].section.repeat):
             for first, last, serving in each:
-                for task, computing, cycles in serving:
-                    begun = start + first.result.tasks[task.name].start_cycle
-                    ended = end + last.result.tasks[task.name].end_cycle
-                    for served, share in zip(task.serves, cycles, strict=True):
-                        time = _TaskTime(computing, task.unit, begun, ended, share)
-                        found.setdefault(served.ops[repetition], []).append(time)
+                for served, time in serving:
+                    at = _TaskTime(time.computes, time.unit, start + time.start, end + time.end, time.busy)
+                    found.setdefault(served.ops[repetition], []).append(at)
                 start += first.result.cycles
                 end += last.result.cycles
     return found
 
 
-def _serving(group: _SameTaskRuns, place: int, graph: Graph, design: Design) -> list[tuple[Task, bool, list[int]]]:
-    """The tasks of a section that serve ops, whether they compute, and their busy cycles by op."""
-    busy = group.busy[place]
-    return [
-        (task, any(computes(item) for item, _ in task.work), shared(busy[task.name], task, graph, design))
-        for task in group.first.sections[place].section.tasks
-        if task.serves
-    ]
+def _serving(group: _SameTaskRuns, place: int, graph: Graph, design: Design) -> list[tuple[Served, _TaskTime]]:
+    """What the tasks of a section serve, and when, counted from its own start; busy cycles are over all runs."""
+    busy, first, last = group.busy[place], group.first.sections[place].result, group.last.sections[place].result
+    found = []
+    for task in group.first.sections[place].section.tasks:
+        if task.serves:
+            computing = any(computes(item) for item, _ in task.work)
+            start, end = first.tasks[task.name].start_cycle, last.tasks[task.name].end_cycle
+            shares = shared(busy[task.name], task, graph, design)
+            found += [
+                (served, _TaskTime(computing, task.unit, start, end, share))
+                for served, share in zip(task.serves, shares, strict=True)
+            ]
+    return found
 
 
 def _busiest_unit(times: list[_TaskTime]) -> str:

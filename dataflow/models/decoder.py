@@ -5,10 +5,11 @@ Knows the order of the ops, their names and the caches. Does not know phases, no
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from dataflow.format import FP32, INT32, format_named
-from dataflow.graph import Graph, Tensor
+from dataflow.graph import Graph, Op, Tensor
 from dataflow.models.linear import add_linears, add_norm
 from dataflow.models.model import Model
 from dataflow.role import Role
@@ -28,8 +29,11 @@ def add_decoder(model: Model, graph: Graph, x: str, *, cached: int, batch: int, 
     Each cache holds `cached` rows before, of all sequences together. With `every_row` the LM head is on every new row.
     """
     act = format_named(model.activations)
-    for layer in range(model.layers):
-        x = _layer(model, graph, f"layer{layer}", x, cached=cached, batch=batch)
+    ops, tensors, read = len(graph.ops), len(graph.tensors), x
+    x = _layer(model, graph, "layer0", x, cached=cached, batch=batch)
+    first = [*graph.ops.values()][ops:], [*graph.tensors.values()][tensors:], read
+    for layer in range(1, model.layers):
+        x = _same_layer(graph, *first, name=f"layer{layer}", x=x)
     x = _norm(model, graph, "final_norm", x, model.hidden)
     # Only the last row of a sequence predicts its next token.
     if not every_row:
@@ -53,6 +57,18 @@ def _layer(model: Model, graph: Graph, name: str, x: str, *, cached: int, batch:
     if model.sub_norms:
         h = _norm(model, graph, f"{name}.down_norm", h, model.ffn)
     return graph.add(f"{name}.ffn_residual", "add", (*linears(h, "down_input", "down"), x), format=act)
+
+
+def _same_layer(graph: Graph, ops: list[Op], tensors: list[Tensor], read: str, *, name: str, x: str) -> str:
+    """Adds a layer on x that is as the one of these ops and tensors, which reads `read`; returns its last op's name."""
+    named = {read: x}
+    for tensor in tensors:
+        named[tensor.name] = f"{name}.{tensor.name.partition('.')[2]}"
+        graph.add_tensor(replace(tensor, name=named[tensor.name]))
+    for op in ops:
+        own = named[op.name]
+        graph.ops[own] = Op(own, op.kind, tuple([named[one] for one in op.inputs]), (own,), op.work, op.attributes)
+    return named[ops[-1].name]
 
 
 def add_attention(model: Model, graph: Graph, name: str, qkv: tuple[str, str, str], *, cached: int, batch: int) -> str:

@@ -6,7 +6,7 @@ Each check raises a MappingError with the ways out. Does not know tasks.
 from __future__ import annotations
 
 from archsim.errors import MappingError
-from archsim.run.capacity import held
+from archsim.run.capacity import Holds, held
 from archsim.units import DecodeAttention, PrefillAttention, TableLookup, Vector, WeightBuffer
 from archsim.units.unit import ceil_div
 from dataflow.role import STORED, Role
@@ -17,8 +17,11 @@ from mappers.table_lookup.unit_names import link_between
 FIFO_RATES = (1, 2, 4)  # elements per cycle through the quantised FIFO that whole tokens can represent
 
 
-def check_limits(shapes: Shapes) -> None:
-    """Raises MappingError for the most basic of what does not fit: units come before shapes."""
+def check_limits(shapes: Shapes) -> Holds:
+    """Bytes of weights and cache by (memory, role).
+
+    Raises MappingError for the most basic of what does not fit: units come before shapes.
+    """
     # What explains later problems comes before them.
     _check_kinds(shapes)
     _check_servers(shapes)
@@ -30,7 +33,9 @@ def check_limits(shapes: Shapes) -> None:
     _check_model(shapes)
     _check_buffer(shapes)
     _check_context(shapes)
-    check_capacity(held(stored(shapes)), shapes.design, shapes.graph)
+    lies = _stored(shapes)
+    check_capacity(held(lies), shapes.design, shapes.graph)
+    return lies
 
 
 def _check_kinds(shapes: Shapes) -> None:
@@ -200,10 +205,9 @@ def _check_context(shapes: Shapes) -> None:
     check_fits(f"{what} of {keys} tokens", path, keys, limit, f"at most {limit} tokens", f"{path}={keys}")
 
 
-def stored(shapes: Shapes) -> dict[tuple[str, str], int]:
-    """Bytes of weights and cache by (memory, role)."""
-    graph, memory = shapes.graph, shapes.names.memory
-    lying: dict[tuple[str, str], int] = {(memory, r): graph.bytes_of(r) for r in STORED if r is not Role.WEIGHT}
+def _stored(shapes: Shapes) -> Holds:
+    memory, sizes = shapes.names.memory, shapes.graph.bytes_by_role()
+    lying: dict[tuple[str, str], int] = {(memory, r): sizes.get(r, 0) for r in STORED if r is not Role.WEIGHT}
     # In the loader's layout, which pads a matrix to whole regions: the graph's own ternary format is smaller.
     lying[memory, Role.WEIGHT] = shapes.layers * sum(map(shapes.weight_bytes, LINEARS))
     return {at: size for at, size in lying.items() if size}

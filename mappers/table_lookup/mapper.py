@@ -19,12 +19,12 @@ from dataflow.role import Role
 from dataflow.schedule import Schedule
 from dataflow.section import Section
 from mappers.build.checks import check_no_fifos, check_no_placement
-from mappers.build.layers import layers_of
+from mappers.build.layers import Group, layers_of
 from mappers.build.lying import lay
 from mappers.mapper import Mapper, option
 from mappers.table_lookup.attention import attention
 from mappers.table_lookup.builder import CallBuilder
-from mappers.table_lookup.limits import check_limits, stored
+from mappers.table_lookup.limits import check_limits
 from mappers.table_lookup.linear import QUANTIZED, TOKEN_ELEMENTS, linear, load
 from mappers.table_lookup.norm_embedding_head import embedding, lm_head, norm
 from mappers.table_lookup.shapes import LINEARS, AttentionOrder, Buffering, Shapes
@@ -60,12 +60,11 @@ class TableLookupPipeline(Mapper):
         check_no_fifos(design)
         shapes = Shapes.of(graph, design, self.weight_buffering, self.attention_order)
         check_no_placement(design, "place")
-        check_limits(shapes)
-        lies = stored(shapes)
+        lies = check_limits(shapes)
         groups, homes = layers_of(graph.ops.values()), (shapes.names.memory,)
         activations = lay(graph, design, groups, lies, homes=lambda _: homes).most()
         return Schedule(
-            graph, design.name, self.name, _sections(shapes), recomputed=_recomputed(shapes),
+            graph, design.name, self.name, _sections(shapes), recomputed=_recomputed(shapes, groups),
             holds={**lies, **activations},
             approximated=APPROXIMATED, options=self.options(),
         )  # fmt: skip
@@ -166,13 +165,13 @@ def _between(builder: CallBuilder, name: str, chain: list[str]) -> list[str]:
     return chain
 
 
-def _recomputed(shapes: Shapes) -> Counts:
+def _recomputed(shapes: Shapes, groups: Sequence[Group]) -> Counts:
     """Work beyond the graph's: rows that pad the prompt, rows quantised anew for each linear, masked scores."""
     extra: Counts = {}
     uses = {name: list(QUANTIZED.values()).count(name) for name in QUANTIZED.values()}
     # A step scores one key for a group of queries.
     scored = sum(len(group) * len(seen) for group, seen in shapes.groups()) if shapes.prefill else len(shapes.seen)
-    for op in shapes.graph.ops.values():
+    for op, layers in ((op, len(scopes)) for ops, scopes in groups for op in ops):
         # The host works on the one row of the graph, without padding.
         if op.name == "lm_head":
             continue
@@ -180,5 +179,5 @@ def _recomputed(shapes: Shapes) -> Counts:
         if op.kind == "attention":
             asked, scheduled = op.work.pairs, scored
         for what, n in op.work.counts().items():
-            extra[what] = extra.get(what, 0) + n * scheduled // asked - n
+            extra[what] = extra.get(what, 0) + layers * (n * scheduled // asked - n)
     return {what: n for what, n in extra.items() if n}
