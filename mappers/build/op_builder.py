@@ -89,6 +89,8 @@ class OpBuilder(SectionBuilder):
     def moved(self, op: Op, unit: str, names: Callable[[Op], Iterable[str]]) -> list[Operand]:
         """The parts of these activations of the op that do not lie beside the unit; the most of all repetitions."""
         most: dict[tuple[str, str], int] = {}
+        if not self.lying.places:
+            return []
         for same in self.lying.same(op, self.layers):
             for at, size in self.lying.parts_of(names(self.graph.ops[same])).items():
                 most[at] = max(most.get(at, 0), size)

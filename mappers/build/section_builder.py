@@ -6,7 +6,7 @@ A call is a group of tasks that a design starts as one: it starts when all calls
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
@@ -22,6 +22,7 @@ from mappers.build.placement import unit_for
 
 OpNames = str | tuple[str, ...]  # an op's name within a scope, or its full name for each repetition of the section
 Runs = Sequence[tuple[Work, int]]  # works and how many firings each has, one after another
+ONE = every(1)
 Tokens = Pattern[int] | int  # tokens, or tiles of an op, of each firing, or of every firing alike
 
 
@@ -41,6 +42,9 @@ class SectionBuilder:
     part: str | None = None
     holds: Holds = field(default_factory=dict)
     _last: dict[str, list[str]] = field(default_factory=dict)
+    # What tasks take and give, by task and stream: the tasks have these dicts, which grow as streams are added.
+    _takes: dict[str, dict[str, Pattern[int]]] = field(default_factory=dict)
+    _gives: dict[str, dict[str, Pattern[int]]] = field(default_factory=dict)
 
     def task(
         self,
@@ -68,8 +72,10 @@ class SectionBuilder:
         if op:
             serves = (self.served(op, tiles), *serves)
         count = sum(n for _, n in runs) if firings is None else firings
+        takes, gives = self._takes[name], self._gives[name] = dict[str, Pattern[int]](), dict[str, Pattern[int]]()
         self.tasks[name] = Task(
-            name, unit, count, pattern, {}, {}, serves, role, expression, self.part, servers=servers, priority=priority
+            name, unit, count, pattern, takes, gives, serves, role, expression, self.part, servers=servers,
+            priority=priority,
         )  # fmt: skip
         return name
 
@@ -96,16 +102,12 @@ class SectionBuilder:
         """Joins two tasks by a queue; `initial`, `fifo`, `memory` and `tiles` as in Stream."""
         name = name or f"{producer} > {consumer}"
         self.streams.append(Stream(name, depth, token_bytes, initial, fifo=fifo, memory=memory, tiles=tiles))
-        # Replaced in place: tasks are frozen, and their order decides the order of firings on a unit.
-        source = self.tasks[producer]
-        self.tasks[producer] = replace(source, gives={**source.gives, name: _pattern(gives)})
-        sink = self.tasks[consumer]
-        self.tasks[consumer] = replace(sink, takes={**sink.takes, name: _pattern(takes)})
+        self._gives[producer][name] = _pattern(gives)
+        self._takes[consumer][name] = _pattern(takes)
 
     def also(self, stream: str, consumer: str, takes: Tokens = 1) -> None:
         """Makes the task one more consumer of a stream, which is a broadcast then: each takes all tokens."""
-        sink = self.tasks[consumer]
-        self.tasks[consumer] = replace(sink, takes={**sink.takes, stream: _pattern(takes)})
+        self._takes[consumer][stream] = _pattern(takes)
 
     def call(self, name: str, after: Sequence[str] = (), *, first: Sequence[str] = (), last: Sequence[str] = ()) -> str:
         """Makes a call of tasks already added, which starts when the calls of `after` have ended; returns its name.
@@ -159,4 +161,6 @@ class SectionBuilder:
         return len(launch)
 
 def _pattern(tokens: Tokens) -> Pattern[int]:
-    return every(tokens) if isinstance(tokens, int) else tokens
+    if isinstance(tokens, int):
+        return ONE if tokens == 1 else every(tokens)
+    return tokens

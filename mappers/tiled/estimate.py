@@ -81,6 +81,7 @@ class Estimates:
         self.launch = unit.cycles(work("enter")) if "enter" in unit.does else 0
         self._tiles: dict[tuple[int, ...], Tiles] = {}  # single ones, each of which is asked for several times
         self._nests: dict[object, Nests] = {}  # of these tiles, by their orders
+        self._found: dict[tuple[Nests, int], tuple[int, int]] = {}  # cycles and bytes of their rows
         # Latencies of the first loads pass at once, and so do those of the last stores.
         late = [sum(self._latency(hop) for _, hop in self.outside(i)) for i in range(len(asked.moved))]
         self.late = sum(
@@ -90,7 +91,9 @@ class Estimates:
     def of(self, nest: Nest, results: int) -> Choice:
         """The cycles and bytes of a nest with so many places for results, one of those that were asked for."""
         alone, row = self._alone(nest), self.asked.results.index(results)
-        return Choice(nest, int(alone.cycles(np.array([row]))[0]), int(alone.bytes[row]), results)
+        if (alone, row) not in self._found:
+            self._found[alone, row] = int(alone.cycles(np.array([row]))[0]), int(alone.bytes[row])
+        return Choice(nest, *self._found[alone, row], results)
 
     def demand(self, nest: Nest, results: int) -> dict[str, int]:
         """Bytes that the places for tiles take in each memory."""

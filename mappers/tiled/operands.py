@@ -116,6 +116,8 @@ def _same(builder: OpBuilder, op: Op) -> Iterator[Op]:
 
 def _of_activation(builder: OpBuilder, op: Op, unit: str, names: Iterator[str]) -> tuple[Way, Fraction]:
     """The longest way of these activations and the largest part that moves: one operand in layers that run alike."""
+    if not builder.lying.places:
+        return (), Fraction(0)
     ways: list[Way] = [()]
     parts = [Fraction(0)]
     for name in names:

@@ -96,7 +96,7 @@ class Planner:
             if op.kind in PRODUCTS:
                 moved = moved_by(builder, op, unit)
                 asked = self._asked(builder, op, unit, moved)
-                mapped = self._mapped(builder, replace(asked, ahead=asked.ahead and several))
+                mapped = self._mapped(builder, asked if several else replace(asked, ahead=False))
                 early = before_previous if mapped.ahead == "next_op" else None
                 done = builder.tiled(
                     op, name, unit, moved, nest_of(op, mapped), servers=mapped.servers, buffers=mapped.buffers,
@@ -228,7 +228,7 @@ class Planner:
     def _best(self, search: Search, asked: Product) -> Choice:
         # Ops alike are mapped alike: layers have several, and so have the points of a sweep.
         room, before = tuple(asked.room.items()), tuple(asked.before.items())
-        key = self._units_of(asked), _kind(asked), room, before, self.given.cost
+        key = self._units_of(asked), asked.kind, room, before, self.given.cost
         if key not in _found:
             if len(_found) == MOST_FOUND:
                 del _found[next(iter(_found))]
@@ -247,10 +247,9 @@ class Planner:
 
     def _search(self, builder: TiledBuilder, asked: Product) -> Search:
         """The search for products like this one, whatever the room."""
-        kind = _kind(asked)
-        if kind not in self.searches:
-            self.searches[kind] = Search(asked, self.costs, partial(self._run, builder, asked))
-        return self.searches[kind]
+        if asked.kind not in self.searches:
+            self.searches[asked.kind] = Search(asked, self.costs, partial(self._run, builder, asked))
+        return self.searches[asked.kind]
 
     def _run(self, builder: TiledBuilder, asked: Product, nest: Nest, results: int) -> int:
         """The cycles that the product takes by itself."""
@@ -267,13 +266,6 @@ def _cut_alike(asked: Product, cut: Cut, taken: Entries[str, int], products: int
     tile = {axis: min(size, asked.extents[axis]) for axis, size in cut.tile().items()}
     room = {name: max(0, size - taken.get(name, 0)) // products for name, size in asked.room.items()}
     return replace(asked, tile={**asked.tile, **tile}, outer=cut.loops, room=room)
-
-
-def _kind(asked: Product) -> object:
-    """What products that are mapped alike have in common."""
-    moved = tuple(replace(one, tensor="") for one in asked.moved)
-    given = (*asked.tile.items(), asked.order, asked.outer)
-    return asked.op.work, asked.unit, asked.servers, moved, asked.buffers, asked.results, asked.ahead, given
 
 
 def _no_tile(asked: Product, estimates: Estimates) -> MappingError:

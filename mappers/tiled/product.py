@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from archsim.design.design import Design
@@ -48,6 +48,13 @@ class Product:
     def extents(self) -> dict[str, int]:
         """The extents of the op by axis."""
         return {axis: self.op.work[axis] for axis in self.axes}
+
+    @cached_property
+    def kind(self) -> object:
+        """What products that are mapped alike have in common."""
+        moved = tuple([replace(one, tensor="") for one in self.moved])
+        given = (*self.tile.items(), self.order, self.outer)
+        return self.op.work, self.unit, self.servers, moved, self.buffers, self.results, self.ahead, given
 
     @cached_property
     def lie_in(self) -> tuple[str, ...]:
