@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,7 @@ class UnitResult:
         return sum(n for (cause, _), n in self.stalls.items() if cause == "blocked")
 
 
-@dataclass(frozen=True, slots=True)
-class TaskResult:
+class TaskResult(NamedTuple):
     """The cycle of a task's first start, that of its last end (before latency), and its busy cycles."""
 
     start_cycle: int
@@ -36,8 +36,7 @@ class TaskResult:
     busy_cycles: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamResult:
+class StreamResult(NamedTuple):
     """Tokens given and taken, and the most places taken at once for at least one cycle."""
 
     given: int

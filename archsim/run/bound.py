@@ -6,7 +6,6 @@ Knows work, servers, latency and dependences. Does not know queue depths or arbi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 
 from archsim.design.design import Design
 from archsim.engine.flat import Flat, FlatTask, flatten
@@ -115,12 +114,18 @@ def _order(flat: Flat) -> tuple[tuple[int, ...] | None, Inputs]:
         if not stream.initial:
             unit = flat.units[flat.tasks[stream.producer].unit]
             inputs[stream.consumer].append((index, stream.producer, unit.latency_cycles, unit.count))
-    producers = {task: [producer for _, producer, _, _ in streams] for task, streams in enumerate(inputs)}
-    bound_by = tuple(map(tuple, inputs))
-    try:
-        return tuple(TopologicalSorter(producers).static_order()), bound_by
-    except CycleError:
-        return None, bound_by
+    readers: list[list[int]] = [[] for _ in flat.tasks]
+    for task, streams in enumerate(inputs):
+        for _, producer, _, _ in streams:
+            readers[producer].append(task)
+    missing = [len(streams) for streams in inputs]
+    order = [task for task, n in enumerate(missing) if not n]
+    for task in order:  # grows by the tasks whose last producer this is
+        for reader in readers[task]:
+            missing[reader] -= 1
+            if not missing[reader]:
+                order.append(reader)
+    return tuple(order) if len(order) == len(inputs) else None, tuple(map(tuple, inputs))
 
 
 def _chain(

@@ -38,7 +38,8 @@ class Carrier(Unit):
     def _carry(self, moved: int) -> Fraction:
         # No bytes are no request, so a firing that moves nothing takes no time.
         requests = ceil(Fraction(moved, self.request_bytes)) if self.request_bytes else min(1, moved)
-        return moved / self.bandwidth + requests * self.request_overhead
+        carried = moved / self.bandwidth
+        return carried + requests * self.request_overhead if self.request_overhead else carried
 
 
 class Memory(Carrier):

@@ -202,7 +202,10 @@ class Tiles:
         one = self.asked.moved[i]
         places = [self.asked.axes.index(axis) for axis in one.axes]
         sizes, whole, rest = (columns[:, places].T for columns in (self.sizes, self.whole, self.rest))
-        parts = [[(s, n), (r, (r > 0) * 1)] for s, n, r in zip(sizes, whole, rest, strict=True)]
+        # Most tiles divide an axis, which then has one size alone.
+        parts = [
+            [(s, n), (r, (r > 0) * 1)] if r.any() else [(s, n)] for s, n, r in zip(sizes, whole, rest, strict=True)
+        ]
         once: list[Rows] = [0] * len(one.way)
         bytes_: Rows = 0
         for shape in product(*parts):
@@ -212,9 +215,11 @@ class Tiles:
                 bytes_ = bytes_ + size * many
                 once = [was + self._cycles(hop, size) * many for was, hop in zip(once, one.way, strict=True)]
         largest = one.bytes(tuple(sizes))
-        last = one.bytes(tuple(np.where(rest > 0, rest, sizes)))
-        first, behind = ([self._cycles(hop, size) for hop in one.way] for size in (largest, last))
-        return Carried(once, first, behind, bytes_, largest)
+        first = last = [self._cycles(hop, largest) for hop in one.way]
+        if rest.any():
+            behind = one.bytes(tuple(np.where(rest > 0, rest, sizes)))
+            last = [self._cycles(hop, behind) for hop in one.way]
+        return Carried(once, first, last, bytes_, largest)
 
     def _cycles(self, hop: str, sizes: Rows) -> Rows:
         carried = self.estimates.costs.carried
