@@ -193,9 +193,12 @@ def work(kind: str, mask: Mask | None = None, format: str = "", /, **extents: in
         raise GraphError(f"unknown op kind {quoted(kind)}; op kinds are: {', '.join(OP_KINDS)}")
     record = OP_KINDS[kind]
     names, given = record.extents, tuple(extents)
+    mask = EVERY_KEY if mask is None and record.masked else mask
+    if given == names:
+        return Work(kind, tuple(extents.values()), mask, format)
     for name, value in record.defaults.items():
         extents.setdefault(name, extents.get(value, 0) if isinstance(value, str) else value)
     if set(extents) != set(names):
         told = ", ".join(f"{n}, if not {record.defaults[n]}" if n in record.defaults else n for n in names)
         raise GraphError(f"work of kind '{kind}' takes the extents ({told}), got ({', '.join(given)})")
-    return Work(kind, tuple(extents[n] for n in names), EVERY_KEY if mask is None and record.masked else mask, format)
+    return Work(kind, tuple([extents[n] for n in names]), mask, format)

@@ -103,7 +103,7 @@ def repeating(*runs: tuple[T, int]) -> Pattern[T]:
     >>> repeating(("a", 2), ("b", 1), ("a", 2), ("b", 1)).runs
     (('a', 2), ('b', 1))
     """
-    known = tuple(run for run in runs if run[1] > 0)
+    known = tuple([run for run in runs if run[1] > 0])
     for period in range(1, len(known) // 2 + 1):
         times, rest = divmod(len(known), period)
         # The ends are compared first, as most periods differ there already.

@@ -72,7 +72,9 @@ class SectionBuilder:
         if op:
             serves = (self.served(op, tiles), *serves)
         count = sum(n for _, n in runs) if firings is None else firings
-        takes, gives = self._takes[name], self._gives[name] = dict[str, Pattern[int]](), dict[str, Pattern[int]]()
+        takes: dict[str, Pattern[int]] = {}
+        gives: dict[str, Pattern[int]] = {}
+        self._takes[name], self._gives[name] = takes, gives
         self.tasks[name] = Task(
             name, unit, count, pattern, takes, gives, serves, role, expression, self.part, servers=servers,
             priority=priority,
@@ -120,7 +122,8 @@ class SectionBuilder:
                 for task in first or (name,):
                     ends, begins = self.tasks[ended].firings, self.tasks[task].firings
                     # A token without bytes: the last firing of one task gives it, the first of the other takes it.
-                    gives, takes = sequence((0, ends - 1), (1, 1)), sequence((1, 1), (0, begins - 1))
+                    gives = ONE if ends == 1 else sequence((0, ends - 1), (1, 1))
+                    takes = ONE if begins == 1 else sequence((1, 1), (0, begins - 1))
                     self.stream(ended, task, 1, gives=gives, takes=takes, name=f"{ended} done > {task}")
         self._last[name] = list(last or (name,))
         return name
@@ -154,8 +157,10 @@ class SectionBuilder:
 
         Returns how many firings come before those of `runs`: 1 with a launch, else 0.
         """
-        one, enter = self.design.units[unit], work("enter")
-        launch = [(enter, 1)] if "enter" in one.does and one.cycles(enter) else []
+        one = self.design.units[unit]
+        launch: list[tuple[Work, int]] = []
+        if "enter" in one.does and one.cycles(enter := work("enter")):
+            launch.append((enter, 1))
         self.task(name, unit, [*launch, *runs], op=op, tiles=tiles, serves=serves, servers=servers)
         self.call(name, after)
         return len(launch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Entries
 from math import prod
 
 from archsim.design.design import Design
@@ -122,15 +123,15 @@ def _misfits_of_loops(one: Entry, op: Op) -> Iterator[tuple[str, str]]:
             yield f"tile.{axis}", f"{size} of an extent of {op.work[axis]} in '{op.name}'; expected at most that"
 
 
-def refuse_tile_beyond_memory(asked: Product, nest: Nest, estimates: Estimates) -> None:
-    """Raises MappingError where the places for the tiles of an op alone have no room in a memory."""
+def refuse_tile_beyond_memory(asked: Product, nest: Nest, room: Entries[str, int], estimates: Estimates) -> None:
+    """Raises MappingError where the places for the tiles of an op alone have no such room in a memory."""
     for memory, demand in estimates.demand(nest, asked.results[0]).items():
-        if demand > asked.room[memory]:
+        if demand > room[memory]:
             tile = ", ".join(f"{axis} {size}" for axis, size in nest.tile.items())
             raise MappingError(
                 f"its tile of {tile} has no room with buffers: {asked.buffers}",
                 where=f"op '{asked.op.name}'", resource=f"room in '{memory}'", demand=demand,
-                capacity=asked.room[memory], dimension="bytes",
+                capacity=room[memory], dimension="bytes",
                 ways_out=("a smaller tile", "fewer buffers", "a larger capacity"),
             )  # fmt: skip
 

@@ -202,8 +202,8 @@ class Planner:
             return self._best(search, asked)
         nest = Nest(asked.extents, asked.tile, asked.order or asked.axes)
         beside = asked.room if asked.outer else {memory: builder.room_beside(memory) for memory in asked.room}
-        by_itself = replace(asked, room=beside, ahead=False)
-        refuse_tile_beyond_memory(by_itself, nest, self._search(builder, by_itself).estimates)
+        by_itself = self._search(builder, replace(asked, ahead=False)) if asked.ahead else search
+        refuse_tile_beyond_memory(asked, nest, beside, by_itself.estimates)
         refuse_weights_ahead(asked, nest, search.estimates)
         return search.estimates.of(nest, asked.results[0])
 
@@ -212,7 +212,8 @@ class Planner:
     ) -> OpMapping:
         """The mapping of a product for which this was chosen; it is kept, for the plan and the report."""
         op, said, estimates = asked.op, self.given.entry(asked.op), self._search(builder, asked).estimates
-        chosen = replace(choice.nest, order=asked.order or choice.nest.order)  # also of loops that turn once
+        # Also of loops that turn once.
+        chosen = replace(choice.nest, order=asked.order) if asked.order else choice.nest
         one = OpMapping(
             asked.unit, asked.servers, chosen.tile, chosen.order, asked.buffers, choice.results,
             ahead or said.ahead or self.given.ahead,
