@@ -5,7 +5,7 @@ A call is a group of tasks that a design starts as one: it starts when all calls
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from archsim.design.design import Design
@@ -13,6 +13,7 @@ from archsim.errors import MappingError
 from archsim.run.capacity import Holds
 from dataflow.graph import Graph, Op
 from dataflow.op import Box, Work, work
+from dataflow.order import Order
 from dataflow.pattern import Pattern, every, repeating, sequence
 from dataflow.role import Role
 from dataflow.section import Section
@@ -24,6 +25,12 @@ OpNames = str | tuple[str, ...]  # an op's name within a scope, or its full name
 Runs = Sequence[tuple[Work, int]]  # works and how many firings each has, one after another
 ONE = every(1)
 Tokens = Pattern[int] | int  # tokens, or tiles of an op, of each firing, or of every firing alike
+
+
+NO_ORDERS: Mapping[str, Order] = {}
+MOST_MADE = 256
+# The section that was made last, by graph and name, for the points of a sweep; the oldest goes first.
+_made: dict[object, Section] = {}
 
 
 @dataclass(slots=True)
@@ -128,9 +135,22 @@ class SectionBuilder:
         self._last[name] = list(last or (name,))
         return name
 
-    def section(self, name: str) -> Section:
-        """The section of all tasks, repeated once for each scope."""
-        return Section(name, tuple(self.tasks.values()), tuple(self.streams), len(self.scopes), holds=self.holds)
+    def section(self, name: str, *, orders: Mapping[str, Order] = NO_ORDERS) -> Section:
+        """The section of all tasks, repeated once for each scope, with these orders of units.
+
+        Where the last one of this name for such a graph is equal, it is that one, whose rules have been checked.
+        """
+        tasks, streams, repeat = tuple(self.tasks.values()), tuple(self.streams), len(self.scopes)
+        key = self.graph.name, self.graph.phase, name
+        last = _made.get(key)
+        if last is not None and (last.tasks, last.streams, last.repeat, last.orders, last.holds) == (
+            tasks, streams, repeat, orders, self.holds
+        ):  # fmt: skip
+            return last
+        if key not in _made and len(_made) == MOST_MADE:
+            del _made[next(iter(_made))]
+        _made[key] = Section(name, tasks, streams, repeat, orders=orders, holds=self.holds)
+        return _made[key]
 
     def unit_for(self, kind: str, where: str, op: Op | None = None) -> str:
         """The unit that does this op in all its repetitions, or work of this kind that the mapper adds.

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 from archsim.units import Memory
 from dataflow.graph import Op
 from dataflow.op import OP_KINDS
+from dataflow.order import Order
 from dataflow.pattern import repeating
 from dataflow.role import Role
 from dataflow.section import Section
 from dataflow.task import Stream
 from mappers.build.op_builder import OpBuilder, Operand, each_size
+from mappers.build.section_builder import NO_ORDERS
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import Moved
 from mappers.tiled.product import lies_in
@@ -85,13 +87,12 @@ class TiledBuilder(OpBuilder):
         for cache in self._caches[op.name]:
             self._leaving[cache] = [stream.name for stream in self.streams[before:]]
 
-    def section(self, name: str) -> Section:
+    def section(self, name: str, *, orders: Mapping[str, Order] = NO_ORDERS) -> Section:
         """As SectionBuilder.section, with the orders of units whose tasks take turns."""
         self.streams = placed(self.streams, self._lives)
-        made = OpBuilder.section(self, name)
         units = dict.fromkeys(self.tasks[turn.task].unit for group in self.together for turn in group)
-        orders = {unit: tuple(order_of(unit, self.tasks, self.together)) for unit in units}
-        return replace(made, orders=orders) if orders else made
+        turns = {unit: tuple(order_of(unit, self.tasks, self.together)) for unit in units}
+        return OpBuilder.section(self, name, orders={**orders, **turns})
 
     def room_for_tiles(self, memory: str, *, before: int = 0) -> int:
         """Bytes of a memory that the tiles of this op may take, or may take during so many ops `before` it."""
