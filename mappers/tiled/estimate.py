@@ -7,7 +7,7 @@ Knows what a product reads and makes. Does not know which nests are worth a look
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise, product
 from math import prod
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from archsim.design.design import Design
+from archsim.units import Unit
 from dataflow.op import OP_KINDS, work
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import Moved
@@ -39,17 +40,21 @@ class Costs:
     """The cycles of the units of a design for works that many nests share: each is asked for once."""
 
     def __init__(self, design: Design) -> None:
-        self.units = design.units
-        self.carried = lru_cache(None)(self._carried)
-        self.computed = lru_cache(None)(self._computed)
+        # Not of methods, which would hold this object in a circle.
+        self.carried = lru_cache(None)(partial(_carried, design.units))
+        self.computed = lru_cache(None)(partial(_computed, design.units))
 
-    def _carried(self, hop: str, size: int) -> int:
-        carrier = self.units[hop]
-        return carrier.cycles(work(carrier.does[0], bytes=size)) if size else 0
 
-    def _computed(self, unit: str, servers: int, kind: str, format: str, sizes: tuple[int, ...]) -> int:
-        extents = dict(zip(OP_KINDS[kind].axes, sizes, strict=True))
-        return self.units[unit].cycles(work(kind, None, format, **extents), servers)
+def _carried(units: Mapping[str, Unit], hop: str, size: int) -> int:
+    carrier = units[hop]
+    return carrier.cycles(work(carrier.does[0], bytes=size)) if size else 0
+
+
+def _computed(
+    units: Mapping[str, Unit], unit: str, servers: int, kind: str, format: str, sizes: tuple[int, ...]
+) -> int:
+    extents = dict(zip(OP_KINDS[kind].axes, sizes, strict=True))
+    return units[unit].cycles(work(kind, None, format, **extents), servers)
 
 
 class Carried(NamedTuple):
@@ -79,41 +84,11 @@ class Estimates:
         self.number = np.int64 if elements * most < 2**60 else object
         unit = asked.design.units[asked.unit]
         self.launch = unit.cycles(work("enter")) if "enter" in unit.does else 0
-        self._tiles: dict[tuple[int, ...], Tiles] = {}  # single ones, each of which is asked for several times
-        self._nests: dict[object, Nests] = {}  # of these tiles, by their orders
-        self._found: dict[tuple[Nests, int], tuple[int, int]] = {}  # cycles and bytes of their rows
         # Latencies of the first loads pass at once, and so do those of the last stores.
         late = [sum(self._latency(hop) for _, hop in self.outside(i)) for i in range(len(asked.moved))]
         self.late = sum(
             max((late[i] for i, one in enumerate(asked.moved) if one.made == made), default=0) for made in (False, True)
         )
-
-    def of(self, nest: Nest, results: int) -> Choice:
-        """The cycles and bytes of a nest with so many places for results, one of those that were asked for."""
-        alone, row = self._alone(nest), self.asked.results.index(results)
-        if (alone, row) not in self._found:
-            self._found[alone, row] = int(alone.cycles(np.array([row]))[0]), int(alone.bytes[row])
-        return Choice(nest, *self._found[alone, row], results)
-
-    def demand(self, nest: Nest, results: int) -> dict[str, int]:
-        """Bytes that the places for tiles take in each memory."""
-        row = self.asked.results.index(results)
-        return {memory: int(size[row]) for memory, size in self._alone(nest).demand.items()}
-
-    def before(self, nest: Nest) -> dict[str, int]:
-        """Of these the bytes that are taken before the op begins, by loads that run ahead."""
-        return {memory: int(size[0]) for memory, size in self._alone(nest).before.items()}
-
-    def _alone(self, nest: Nest) -> Nests:
-        sizes = tuple([nest.tile[axis] for axis in self.asked.axes])
-        if (sizes, nest.order) not in self._nests:
-            self._nests[sizes, nest.order] = Nests(self._tile(sizes), [nest.order])
-        return self._nests[sizes, nest.order]
-
-    def _tile(self, sizes: tuple[int, ...]) -> Tiles:
-        if sizes not in self._tiles:
-            self._tiles[sizes] = Tiles(self, [sizes])
-        return self._tiles[sizes]
 
     @cached_property
     def least_of_unit(self) -> int:
@@ -126,15 +101,6 @@ class Estimates:
         """Cycles of the unit for a tile of these sizes."""
         asked = self.asked
         return self.costs.computed(asked.unit, asked.servers, asked.op.kind, asked.op.work.format, sizes)
-
-    def least(self) -> int:
-        """Cycles that every nest needs, whatever the room: of the unit, and of each hop for what it must carry."""
-        whole = self._tile(tuple(self.asked.extents.values()))
-        busy: dict[str, int] = {}
-        for i, one in enumerate(self.asked.moved):
-            for hop, cycles in zip(one.way, whole.carried(i).once, strict=True):
-                busy[hop] = busy.get(hop, 0) + int(cycles[0])
-        return max(self.least_of_unit, *busy.values(), 0)
 
     def outside(self, i: int) -> list[tuple[int, str]]:
         """The hops of an operand that pass before the unit works on a tile, or after it: all but that beside it."""
@@ -159,7 +125,7 @@ class Tiles:
         self.whole, self.rest = extents // self.sizes, extents % self.sizes
         self.trips = self.whole + (self.rest > 0)
         self.steps = prod(self.trips.T)
-        self.carried = lru_cache(None)(self._carried)
+        self._carried: dict[int, Carried] = {}
         self._computed: dict[int, tuple[int, int]] = {}
 
     @cached_property
@@ -198,7 +164,13 @@ class Tiles:
             total += cycles * prod([n for _, n in shape])
         return -(-total // self.estimates.at_once), cycles
 
-    def _carried(self, i: int) -> Carried:
+    def carried(self, i: int) -> Carried:
+        """What moves of the tiles of an operand."""
+        if i not in self._carried:
+            self._carried[i] = self._carry(i)
+        return self._carried[i]
+
+    def _carry(self, i: int) -> Carried:
         one = self.asked.moved[i]
         places = [self.asked.axes.index(axis) for axis in one.axes]
         sizes, whole, rest = (columns[:, places].T for columns in (self.sizes, self.whole, self.rest))
@@ -402,3 +374,49 @@ class Nests:
                         delay = delay + np.where(stays[k] < stays[i], np.maximum(late, 0), 0)
             worst = np.maximum(worst, delay)
         return worst
+
+
+class Singles:
+    """Estimates of single nests of a product. Each is made once, because several questions are asked about it."""
+
+    def __init__(self, estimates: Estimates) -> None:
+        self.estimates = estimates
+        self._tiles: dict[tuple[int, ...], Tiles] = {}
+        self._nests: dict[object, Nests] = {}  # of these tiles, by their orders
+        self._found: dict[tuple[Nests, int], tuple[int, int]] = {}  # cycles and bytes of their rows
+
+    def of(self, nest: Nest, results: int) -> Choice:
+        """The cycles and bytes of a nest with so many places for results, one of those that were asked for."""
+        alone, row = self._alone(nest), self.estimates.asked.results.index(results)
+        if (alone, row) not in self._found:
+            self._found[alone, row] = int(alone.cycles(np.array([row]))[0]), int(alone.bytes[row])
+        return Choice(nest, *self._found[alone, row], results)
+
+    def demand(self, nest: Nest, results: int) -> dict[str, int]:
+        """Bytes that the places for tiles take in each memory."""
+        row = self.estimates.asked.results.index(results)
+        return {memory: int(size[row]) for memory, size in self._alone(nest).demand.items()}
+
+    def before(self, nest: Nest) -> dict[str, int]:
+        """Of these the bytes that are taken before the op begins, by loads that run ahead."""
+        return {memory: int(size[0]) for memory, size in self._alone(nest).before.items()}
+
+    def _alone(self, nest: Nest) -> Nests:
+        sizes = tuple([nest.tile[axis] for axis in self.estimates.asked.axes])
+        if (sizes, nest.order) not in self._nests:
+            self._nests[sizes, nest.order] = Nests(self._tile(sizes), [nest.order])
+        return self._nests[sizes, nest.order]
+
+    def _tile(self, sizes: tuple[int, ...]) -> Tiles:
+        if sizes not in self._tiles:
+            self._tiles[sizes] = Tiles(self.estimates, [sizes])
+        return self._tiles[sizes]
+
+    def least(self) -> int:
+        """Cycles that every nest needs, whatever the room: of the unit, and of each hop for what it must carry."""
+        whole = self._tile(tuple(self.estimates.asked.extents.values()))
+        busy: dict[str, int] = {}
+        for i, one in enumerate(self.estimates.asked.moved):
+            for hop, cycles in zip(one.way, whole.carried(i).once, strict=True):
+                busy[hop] = busy.get(hop, 0) + int(cycles[0])
+        return max(self.estimates.least_of_unit, *busy.values(), 0)

@@ -15,7 +15,7 @@ from dataflow.graph import Graph, Op
 from dataflow.op import OP_KINDS
 from kernels.limits import LISTED, beyond
 from mappers.build.layers import Group, key_of
-from mappers.tiled.estimate import Estimates
+from mappers.tiled.estimate import Singles
 from mappers.tiled.fused_fit import misfits_of_groups, not_named, uneven
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import PRODUCTS
@@ -123,9 +123,9 @@ def _misfits_of_loops(one: Entry, op: Op) -> Iterator[tuple[str, str]]:
             yield f"tile.{axis}", f"{size} of an extent of {op.work[axis]} in '{op.name}'; expected at most that"
 
 
-def refuse_tile_beyond_memory(asked: Product, nest: Nest, room: Entries[str, int], estimates: Estimates) -> None:
+def refuse_tile_beyond_memory(asked: Product, nest: Nest, room: Entries[str, int], singles: Singles) -> None:
     """Raises MappingError where the places for the tiles of an op alone have no such room in a memory."""
-    for memory, demand in estimates.demand(nest, asked.results[0]).items():
+    for memory, demand in singles.demand(nest, asked.results[0]).items():
         if demand > room[memory]:
             tile = ", ".join(f"{axis} {size}" for axis, size in nest.tile.items())
             raise MappingError(
@@ -136,9 +136,9 @@ def refuse_tile_beyond_memory(asked: Product, nest: Nest, room: Entries[str, int
             )  # fmt: skip
 
 
-def refuse_weights_ahead(asked: Product, nest: Nest, estimates: Estimates) -> None:
+def refuse_weights_ahead(asked: Product, nest: Nest, singles: Singles) -> None:
     """Raises MappingError where the tiles of weights that are loaded ahead have no room beside the op before."""
-    for memory, demand in estimates.before(nest).items() if asked.ahead else ():
+    for memory, demand in singles.before(nest).items() if asked.ahead else ():
         if demand > asked.before.get(memory, demand):
             tile = ", ".join(f"{axis} {size}" for axis, size in nest.tile.items())
             raise MappingError(

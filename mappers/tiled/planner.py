@@ -17,7 +17,7 @@ from kernels.limits import LISTED, beyond
 from mappers.build.layers import Group, key_of, layers_of, name_within
 from mappers.tiled.attention import add_attention, in_passes
 from mappers.tiled.builder import TiledBuilder
-from mappers.tiled.estimate import Choice, Costs, Estimates
+from mappers.tiled.estimate import Choice, Costs, Singles
 from mappers.tiled.fit import refuse_tile_beyond_memory, refuse_weights_ahead, too_many
 from mappers.tiled.fused import Cut, Member, Together, add_fused, between, cuts_of, groups_of, whole_rows
 from mappers.tiled.fused_fit import refuse_group_beyond_memory
@@ -183,7 +183,7 @@ class Planner:
         if not asked.ahead or self.given.entry(asked.op).ahead is not None:
             return self._recorded(builder, asked, self._choice(builder, asked))
         best = self._choice(builder, replace(asked, before={}))
-        early_bytes = self._search(builder, asked).estimates.before(best.nest)
+        early_bytes = self._search(asked).singles.before(best.nest)
         if all(size <= asked.before[memory] for memory, size in early_bytes.items()):
             return self._recorded(builder, asked, best)
         try:
@@ -196,22 +196,22 @@ class Planner:
         return self._recorded(builder, asked, best, ahead="op")
 
     def _choice(self, builder: TiledBuilder, asked: Product) -> Choice:
-        search = self._search(builder, asked)
+        search = self._search(asked)
         # Of one tile no loop turns.
         if len(asked.tile) < len(asked.axes) or not (asked.order or asked.tile == asked.extents):
-            return self._best(search, asked)
+            return self._best(builder, search, asked)
         nest = Nest(asked.extents, asked.tile, asked.order or asked.axes)
         beside = asked.room if asked.outer else {memory: builder.room_beside(memory) for memory in asked.room}
-        by_itself = self._search(builder, replace(asked, ahead=False)) if asked.ahead else search
-        refuse_tile_beyond_memory(asked, nest, beside, by_itself.estimates)
-        refuse_weights_ahead(asked, nest, search.estimates)
-        return search.estimates.of(nest, asked.results[0])
+        by_itself = self._search(replace(asked, ahead=False)) if asked.ahead else search
+        refuse_tile_beyond_memory(asked, nest, beside, by_itself.singles)
+        refuse_weights_ahead(asked, nest, search.singles)
+        return search.singles.of(nest, asked.results[0])
 
     def _recorded(
         self, builder: TiledBuilder, asked: Product, choice: Choice, *, ahead: Ahead | None = None
     ) -> OpMapping:
         """The mapping of a product for which this was chosen; it is kept, for the plan and the report."""
-        op, said, estimates = asked.op, self.given.entry(asked.op), self._search(builder, asked).estimates
+        op, said, singles = asked.op, self.given.entry(asked.op), self._search(asked).singles
         # Also of loops that turn once.
         chosen = replace(choice.nest, order=asked.order) if asked.order else choice.nest
         one = OpMapping(
@@ -219,24 +219,25 @@ class Planner:
             ahead or said.ahead or self.given.ahead,
         )  # fmt: skip
         builder.estimated += choice.cycles
-        builder.least += estimates.least()
+        builder.least += singles.least()
         # Of a short nest the estimate too, not the run by which it was chosen: given again, it is told alike.
-        nest, cycles, bytes_, _ = estimates.of(chosen, choice.results)
+        nest, cycles, bytes_, _ = singles.of(chosen, choice.results)
         key = key_of(op, builder.layers)
         self.planned[key] = Planned(op, len(builder.layers), one, nest, asked.moved, cycles, bytes_)
         return one
 
-    def _best(self, search: Search, asked: Product) -> Choice:
+    def _best(self, builder: TiledBuilder, search: Search, asked: Product) -> Choice:
         # Ops alike are mapped alike: layers have several, and so have the points of a sweep.
         room, before = tuple(asked.room.items()), tuple(asked.before.items())
         key = self._units_of(asked), asked.kind, room, before, self.given.cost
         if key not in _found:
             if len(_found) == MOST_FOUND:
                 del _found[next(iter(_found))]
-            _found[key] = search.best(asked.room, before=asked.before, cost=self.given.cost)
+            alone = partial(self._run, builder, asked)
+            _found[key] = search.best(asked.room, alone, before=asked.before, cost=self.given.cost)
         choice = _found[key]
         if choice is None:
-            raise _no_tile(asked, search.estimates)
+            raise _no_tile(asked, search.singles)
         return choice
 
     def _units_of(self, asked: Product) -> tuple[tuple[type, str], ...]:
@@ -246,10 +247,10 @@ class Planner:
             self._told[name] = type(self.design.units[name]), repr(self.design.units[name])
         return tuple(map(self._told.__getitem__, names))
 
-    def _search(self, builder: TiledBuilder, asked: Product) -> Search:
+    def _search(self, asked: Product) -> Search:
         """The search for products like this one, whatever the room."""
         if asked.kind not in self.searches:
-            self.searches[asked.kind] = Search(asked, self.costs, partial(self._run, builder, asked))
+            self.searches[asked.kind] = Search(asked, self.costs)
         return self.searches[asked.kind]
 
     def _run(self, builder: TiledBuilder, asked: Product, nest: Nest, results: int) -> int:
@@ -269,13 +270,13 @@ def _cut_alike(asked: Product, cut: Cut, taken: Entries[str, int], products: int
     return replace(asked, tile={**asked.tile, **tile}, outer=cut.loops, room=room)
 
 
-def _no_tile(asked: Product, estimates: Estimates) -> MappingError:
+def _no_tile(asked: Product, singles: Singles) -> MappingError:
     """That not even the smallest tile fits its memory."""
     native = {**asked.design.units[asked.unit].tile(asked.op.work), **asked.tile}
     tile = {axis: min(extent, native.get(axis, 1)) for axis, extent in asked.extents.items()}
     nest = Nest(asked.extents, tile, asked.order or asked.axes)
-    refuse_weights_ahead(asked, nest, estimates)
-    demand = estimates.demand(nest, min(asked.results))
+    refuse_weights_ahead(asked, nest, singles)
+    demand = singles.demand(nest, min(asked.results))
     memory = next((name for name, size in demand.items() if size > asked.room[name]), "")
     shown = ", ".join(f"{axis} {size}" for axis, size in tile.items())
     where = f"op '{asked.op.name}'"

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from kernels.limits import LISTED
-from mappers.tiled.estimate import Choice, Costs, Estimates, Nests, Rows, Tiles
+from mappers.tiled.estimate import Choice, Costs, Estimates, Nests, Rows, Singles, Tiles
 from mappers.tiled.nest import Nest
 from mappers.tiled.product import Product
 
@@ -27,6 +27,7 @@ MOST_MOVES = 16  # from the best of the sizes that are tried to a better one bes
 SLACK = 1.25  # a short nest may take so many times its estimate
 PARTS = 64  # of an extent along which a unit has no size of its own, at most
 EVEN_CUTS = 8  # an extent is cut into 1, 2, 3 ... so many equal parts, and by powers of two
+Run = Callable[[Nest, int], int]  # the simulated cycles of a nest with so many places for results
 NO_LIMIT: Mapping[str, int] = {}
 CHUNK = 256  # nests whose units are asked at once
 
@@ -34,29 +35,28 @@ CHUNK = 256  # nests whose units are asked at once
 class Search:
     """The nests of a product, of which one is chosen for a room; what is found holds for any room.
 
-    `run` gives the simulated cycles of a nest with so many places for results.
     """
 
-    def __init__(self, asked: Product, costs: Costs, run: Callable[[Nest, int], int]) -> None:
+    def __init__(self, asked: Product, costs: Costs) -> None:
         self.asked, self.estimates = asked, Estimates(asked, costs)
+        self.singles = Singles(self.estimates)
         self.native = asked.design.units[asked.unit].tile(asked.op.work)
-        self._run = run
         self._ran: dict[object, int] = {}
 
     def best(
-        self, room: Mapping[str, int], *, before: Mapping[str, int] = NO_LIMIT,
+        self, room: Mapping[str, int], run: Run, *, before: Mapping[str, int] = NO_LIMIT,
         cost: Literal["cycles", "bytes"] = "cycles",
     ) -> Choice | None:  # fmt: skip
         """The choice of least cost: cycles, or bytes; of equals that with fewer bytes, then cycles, then tiles.
 
-        Short nests are measured by runs in order of their estimates until none can be clearly less: the estimate leaves
-        out how tiles of several operands meet in a memory, which matters most where they are few. None where not even
-        the smallest tile fits. Deterministic.
+        Short nests are measured by runs, of which `run` gives the cycles, in order of their estimates until none can be
+        clearly less: the estimate leaves out how tiles of several operands meet in a memory, which matters most where
+        they are few. None where not even the smallest tile fits. Deterministic.
         """
         extents, axes = self.asked.extents, self.asked.axes
         if not self.asked.moved:  # nothing is gained by smaller tiles
             nest = Nest(extents, {**extents, **self.asked.tile}, self.asked.order or axes)
-            return self.estimates.of(nest, self.asked.results[0])
+            return self.singles.of(nest, self.asked.results[0])
         nests, rows = self._fitting(room, before)
         if not len(rows):
             return None
@@ -69,9 +69,9 @@ class Search:
         starts = {tuple(one.nest.tile.values()): one for one in nests.choices(rows[:MOST_STARTS], cycles[:MOST_STARTS])}
         short, long = np.flatnonzero(nests.steps[rows] <= SHORT)[:MOST_RUNS], _long(nests, rows, cycles)
         found = [one for some in (short, long) for one in nests.choices(rows[some], cycles[some])]
-        return self._least([*found, *self._around([*starts.values()], room, before)])
+        return self._least([*found, *self._around([*starts.values()], room, before)], run)
 
-    def _least(self, found: Sequence[Choice]) -> Choice:
+    def _least(self, found: Sequence[Choice], run: Run) -> Choice:
         """The least of these, of which the short ones are run; a long one only where it is clearly less."""
         long = min((one for one in found if one.nest.steps > SHORT), key=_rank, default=None)
         limit, steps = long.cycles * ALIKE if long else float("inf"), 0
@@ -79,7 +79,7 @@ class Search:
         for one in sorted((one for one in found if one.nest.steps <= SHORT), key=_rank):
             if one.cycles * ENOUGH >= limit or steps > MOST_RUN:
                 break
-            one, steps = one._replace(cycles=self._measured(one)), steps + one.nest.steps
+            one, steps = one._replace(cycles=self._measured(one, run)), steps + one.nest.steps
             if chosen is None or _rank(one) < _rank(chosen):
                 chosen, limit = one, min(one.cycles, limit)
         if long and (chosen is None or long.cycles * ALIKE < chosen.cycles):
@@ -87,10 +87,10 @@ class Search:
         assert chosen is not None
         return chosen
 
-    def _measured(self, one: Choice) -> int:
+    def _measured(self, one: Choice, run: Run) -> int:
         key = (*one.nest.tile.values(), one.nest.order, one.results)
         if key not in self._ran:
-            self._ran[key] = self._run(one.nest, one.results)
+            self._ran[key] = run(one.nest, one.results)
         return self._ran[key]
 
     def _fitting(self, room: Mapping[str, int], before: Mapping[str, int]) -> tuple[Nests, Rows]:

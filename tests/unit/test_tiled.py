@@ -16,7 +16,7 @@ import mappers
 from archsim import Design, MappingError
 from mappers.build.lying import Lying
 from mappers.tiled.builder import TiledBuilder
-from mappers.tiled.estimate import Estimates, Nests, Tiles
+from mappers.tiled.estimate import Estimates, Nests, Singles, Tiles
 from mappers.tiled.mapper import Tiled
 from mappers.tiled.nest import Nest
 from mappers.tiled.operands import moved_by
@@ -158,7 +158,7 @@ def estimated(schedule: dataflow.Schedule, design: Design) -> int:
     one = schedule.options["mapping"].ops["gemm"]
     results = one.results or one.buffers or schedule.options["mapping"].buffers
     asked = asked_of(schedule.graph, design, (results,), holds=schedule.holds)
-    return Estimates(asked).of(Nest(asked.extents, one.tile, one.order), results).cycles
+    return Singles(Estimates(asked)).of(Nest(asked.extents, one.tile, one.order), results).cycles
 
 
 def asked_of(graph: dataflow.Graph, design: Design, results: tuple[int, ...], holds: Any = None) -> Product:
@@ -198,7 +198,7 @@ def test_many_nests_at_once_are_as_each_by_itself(seed: int) -> None:
         assert one.bytes == moved
         assert nests.demand["sram"][row] == demand
         assert nests.steps[row] == one.nest.steps
-        assert Estimates(asked).of(one.nest, one.results) == one
+        assert Singles(Estimates(asked)).of(one.nest, one.results) == one
 
 
 @pytest.mark.parametrize("cost", ["cycles", "bytes"])
