@@ -51,7 +51,8 @@ class UnitReport:
         return self.busy_cycles / self.total_cycles if self.total_cycles else 0.0
 
 
-class OpReport(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class OpReport:
     """When and where an op ran: first start, last end and busy cycles of its computing tasks, or of all if none is.
 
     An op of a task that serves several starts and ends with that task, and has a share of its busy cycles (shares.py).

@@ -138,7 +138,8 @@ class SectionBuilder:
     def section(self, name: str, *, orders: Mapping[str, Order] = NO_ORDERS) -> Section:
         """The section of all tasks, repeated once for each scope, with these orders of units.
 
-        Where the last one of this name for such a graph is equal, it is that one, whose rules have been checked.
+        Where the last one of this name for such a graph is equal, it is that one, whose rules have been checked. The
+        builder is done with it: its tasks have the dicts to which streams are added.
         """
         tasks, streams, repeat = tuple(self.tasks.values()), tuple(self.streams), len(self.scopes)
         key = self.graph.name, self.graph.phase, name
