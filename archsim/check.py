@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from collections.abc import Mapping as Entries
 
 from archsim.design.design import Design
@@ -17,6 +17,7 @@ from archsim.mapping import Choices, Mapping, load_mapping
 from archsim.published import Published
 from archsim.quantity import show, show_limit
 from archsim.selection.selection import Selection, load_selection
+from archsim.sweep_file import SweepFile
 from archsim.units import KINDS, CoreArray, TableLookup, WeightBuffer, WeightLoader
 from dataflow.graph import Graph
 from dataflow.models.model import Model
@@ -28,11 +29,17 @@ from kernels.selection import ALGORITHMS, rule
 LISTS = ("designs", "models", "selections", "mappings", "published", "kinds", "ops", "phases", "rules", "mappers")
 
 
-def check_file(name: str, *, mappers: Collection[str], mapped: Collection[str] = ()) -> list[str]:
-    """Lines about a design, a model, a selection, a mapping, a published file or one of SCALE-Sim's.
+def check_file(
+    name: str,
+    *,
+    mappers: Collection[str],
+    mapped: Collection[str] = (),
+    sweeps: Callable[[SweepFile], list[str]] | None = None,
+) -> list[str]:
+    """Lines about a design, a model, a selection, a mapping, a published file, a sweep or one of SCALE-Sim's files.
 
-    `mappers` are those that a design may name, `mapped` those of them that take a mapping. Raises InputError with every
-    problem.
+    `mappers` are those that a design may name, `mapped` those of them that take a mapping; `sweeps` looks into a sweep.
+    Raises InputError with every problem.
     """
     if is_configuration(name):
         return _about_design(load_design(name), mappers, mapped)
@@ -40,10 +47,13 @@ def check_file(name: str, *, mappers: Collection[str], mapped: Collection[str] =
         return _about_graph(name, load_workload(name))
     folder = next((f for f in ("", "models", "selections", "mappings", "published") if name in shipped(f)), "")
     # Read once, for it may be a pipe.
-    document = found(name, folder, "design, model, selection, mapping or published file")
+    document = found(name, folder, "design, model, selection, mapping, published or sweep file")
     data = document.data
     if "units" in data or "clock" in data:
         return _about_design(Design.read(document), mappers, mapped)
+    if "over" in data:
+        swept = SweepFile.of(document)
+        return [f"{document.path}: {line}" for line in sweeps(swept)] if sweeps else []
     if "points" in data:
         published = validate(document, Published)
         return [f"{document.path}: {len(published.points)} published points of '{published.design}'"]
@@ -54,7 +64,7 @@ def check_file(name: str, *, mappers: Collection[str], mapped: Collection[str] =
         return _about_selection(Selection.read(document))
     if any(key in data for key in ("version", *Choices.model_fields)):
         return _about_mapping(Mapping.read(document))
-    kinds = "a design (units), a model (layers), a selection (algorithm), a mapping (version)"
+    kinds = "a design (units), a model (layers), a selection (algorithm), a mapping (version), a sweep (over)"
     raise DesignError(f"{document.path}:1: neither {kinds} nor published figures (points)")
 
 

@@ -228,6 +228,21 @@ def load_published(name: str) -> Published:
     return validate(found(name, "published", "published file"), Published)
 
 
+def conditions_of(published: Published) -> list[Conditions]:
+    """The runs that the published points need, each once."""
+    runs = [run for point in published.points.values() for run in _runs_of(published, point) if run is not None]
+    return list(dict.fromkeys(runs))
+
+
+def _runs_of(published: Published, point: Point) -> tuple[Conditions, Conditions | None]:
+    """The run of a point, and the one that a ratio compares with."""
+    own, than = point.run_on(published.design, published.model), point.than
+    if than is None:
+        return own, None
+    mapping = tuple(sorted(than.mapping.items()))
+    return own, replace(own, design=than.design or own.design, selection=than.selection, mapping=mapping)
+
+
 def compare(published: Published, run: Callable[[Conditions], Report]) -> Iterator[Comparison]:
     """Each published point with its simulation by `run`, one after another; points with equal conditions share a run.
 
@@ -235,7 +250,7 @@ def compare(published: Published, run: Callable[[Conditions], Report]) -> Iterat
     """
     report_of = cache(run)
     for id, point in published.points.items():
-        conditions = point.run_on(published.design, published.model)
+        conditions, other = _runs_of(published, point)
         report, than = report_of(conditions), None
         if point.op is not None and all(op.name != point.op for op in report.ops):
             raise DesignError(f"published point '{id}': op: no op '{point.op}' in the {point.phase}")
@@ -245,10 +260,8 @@ def compare(published: Published, run: Callable[[Conditions], Report]) -> Iterat
         if point.part is not None and point.part not in report.under_way:
             known = ", ".join(report.under_way)
             raise DesignError(f"published point '{id}': part: no part '{point.part}'; parts are: {known}")
-        if point.than is not None:
-            design = point.than.design or conditions.design
-            mapping = tuple(sorted(point.than.mapping.items()))
-            than = report_of(replace(conditions, design=design, selection=point.than.selection, mapping=mapping))
+        if other is not None:
+            than = report_of(other)
         dimension, measure = METRICS[point.metric]
         value = measure(report, point.op or point.part or point.unit, than)
         # A number of the run that was fitted to this point makes its error no check.

@@ -5,13 +5,13 @@ each is a plain int or Fraction in the base unit that the field's name or type s
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from functools import cache
 from math import ceil
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic_core import CoreSchema, core_schema
 
@@ -222,6 +222,13 @@ class Written:
         ]
         taken = {"anyOf": types} if len(types) > 1 else types[0]
         return {**taken, "unit": self.unit, "examples": examples}
+
+
+def written_in(annotation: Any, metadata: Iterable[Any] = ()) -> Written | None:
+    """How a value of this type is written: by the first Written of its own, or of the types that it is made of."""
+    inside = [entry for member in get_args(annotation) for entry in getattr(member, "__metadata__", ())]
+    own = [*metadata, *getattr(annotation, "__metadata__", ())]
+    return next((entry for entry in (*own, *inside) if isinstance(entry, Written)), None)
 
 
 def _macs_per_cycle(value: Any, clock_hz: Fraction | None) -> Fraction:

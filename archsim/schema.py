@@ -16,8 +16,9 @@ from archsim.files.provenance import Fitted
 from archsim.files.shipped import data_folder, shipped
 from archsim.mapping import Entry, Fused, Mapping, Room
 from archsim.published import Published
-from archsim.quantity import Written
+from archsim.quantity import written_in
 from archsim.selection.selection import Selection
+from archsim.sweep_file import SweepFile
 from archsim.units import KINDS
 from dataflow.models.model import Model
 from dataflow.models.vision import Vision
@@ -27,7 +28,7 @@ def schema_of(path: str | None) -> type[BaseModel]:
     """The pydantic model behind a path: a design without one, a model, published, a kind, units.<kind>, links …"""
     places: dict[str, type[BaseModel]] = {
         "design": Design, "model": Model, "vision": Vision, "selection": Selection, "mapping": Mapping,
-        "mapping.ops": Entry, "mapping.fuse": Fused, "mapping.room": Room, "published": Published,
+        "mapping.ops": Entry, "mapping.fuse": Fused, "mapping.room": Room, "published": Published, "sweep": SweepFile,
         "links": Link, "place": PlaceRule, "resources": Resources, "silicon": Silicon, "fitted": Fitted, **KINDS,
     }  # fmt: skip
     name = (path or "design").removeprefix("units.")
@@ -43,9 +44,8 @@ def schema_lines(path: str | None) -> list[str]:
     lines = [f"{path or 'design'}: {meaning}"]
     properties = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
-        inside = [entry for member in get_args(field.annotation) for entry in getattr(member, "__metadata__", ())]
-        written = [entry for entry in (*field.metadata, *inside) if isinstance(entry, Written)]
-        unit = f"{written[0].unit}, such as {written[0].example}" if written else _plain(field.annotation)
+        written = written_in(field.annotation, field.metadata)
+        unit = f"{written.unit}, such as {written.example}" if written else _plain(field.annotation)
         # A name of a table that users extend is a str, whose names only the schema knows.
         if field.annotation is str:
             unit = " | ".join(properties[field.alias or name].get("enum", [unit]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,23 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archsim.cli.status import OUTSIDE
+from archsim.cli.sweep import sweep
 from archsim.cli.terminal import say
+from archsim.cli.words import JobsOption, JsonOption, WithOption, whole
 from archsim.errors import InputError, quoted
 from archsim.files.json_text import json_text
 
 if TYPE_CHECKING:
+    from archsim.published import Conditions
     from archsim.report.report import Report
+    from archsim.sweep_file import SweepFile
 
 COMMENT = re.compile(r"(^|\s)#")  # in YAML
 FILES = ("selection", "mapping")  # options of mappers that are read from a file; --set reaches them by this prefix
 PROGRESS_SECONDS = 5
-
-def _whole(text: str) -> int:
-    """A whole number in the digits 0 to 9; Python's own `int` also reads those of other scripts, and 1_000."""
-    if not re.fullmatch("-?[0-9]{1,60}", str(text)):
-        raise typer.BadParameter(f"expected a whole number, got {quoted(text)}")
-    return int(text)
-
 
 DesignName = Annotated[
     str, typer.Argument(metavar="DESIGN", help="a shipped name, or a path to YAML or a SCALE-Sim configuration (.cfg)")
@@ -65,26 +62,19 @@ MappingOption = Annotated[
     str | None, typer.Option(help="where ops run and in what tiles: a shipped name, or a path; `map` prints one")
 ]
 BatchOption = Annotated[
-    int | None, typer.Option(parser=_whole, metavar="<int>", help="sequences at once; 1 unless given")
+    int | None, typer.Option(parser=whole, metavar="<int>", help="sequences at once; 1 unless given")
 ]
 MapperName = Annotated[str | None, typer.Option(help="the mapper, if not the design's own")]
 EngineOption = Annotated[
     str, typer.Option(help="auto, compiled, simpy, or recurrence (where each task has its own unit)")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="prints JSON instead of text")]
-WithOption = Annotated[
-    list[str] | None,
-    typer.Option("--with", metavar="FILE", help="Python code that adds kinds, ops, mappers, phases or rules"),
-]
-
-
 def check(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="paths or shipped names")],
     with_: WithOption = None,
 ) -> None:
     """Lists all problems of files.
 
-    Takes designs, models, selections, mappings, published figures and SCALE-Sim's files; says what they assume.
+    Takes designs, models, selections, mappings, published figures, sweeps and SCALE-Sim's files; says what they assume.
     """
     from archsim.check import check_file
     from archsim.mapping import Mapping
@@ -94,11 +84,17 @@ def check(
     mapped = [name for name in MAPPERS if takes(name, Mapping)]
     for name in files:
         try:
-            say("\n".join(check_file(name, mappers=MAPPERS, mapped=mapped)))
+            say("\n".join(check_file(name, mappers=MAPPERS, mapped=mapped, sweeps=_about_sweep)))
         except InputError as error:
             problems += error.problems
     if problems:
         raise InputError(problems)
+
+
+def _about_sweep(file: SweepFile) -> list[str]:
+    from mappers.experiment.plan import plan_of_sweep
+
+    return plan_of_sweep(file).told()
 
 
 def simulate(
@@ -157,6 +153,7 @@ def map_(with_: WithOption = None, **asked: Any) -> None:
 
 def size_fifos(
     target: Annotated[str, typer.Option(help="full rate, a number of cycles, or a rate: 25 token/s")] = "full rate",
+    jobs: JobsOption = 1,
     json_: JsonOption = False,
     with_: WithOption = None,
     **asked: Any,
@@ -174,7 +171,7 @@ def size_fifos(
     design, model, run_of = _loaded(**asked)
     graph = graph_of(run_of["phase"], model) if "phase" in run_of else model
     schedule = lower(graph, design, mapper=run_of["mapper"])
-    sizes = sized(schedule, design, target=target, engine=run_of["engine"], progress=_told_now_and_then())
+    sizes = sized(schedule, design, target=target, engine=run_of["engine"], jobs=jobs, progress=_told_now_and_then())
     say(json_text(sizes.as_json()) if json_ else sizes)
 
 
@@ -252,6 +249,7 @@ def _told_now_and_then() -> Callable[[str], None]:
 
 def compare(
     published: Annotated[list[str] | None, typer.Argument(metavar="PUBLISHED...", help="names or paths")] = None,
+    jobs: JobsOption = 1,
     json_: JsonOption = False,
     with_: WithOption = None,
 ) -> None:
@@ -261,23 +259,40 @@ def compare(
     """
     from archsim.files.shipped import shipped
 
-    rows = [row for name in published or list(shipped("published")) for row in _compared(name, quiet=json_)]
+    names = published or list(shipped("published"))
+    made = _run_published(names, jobs) if jobs > 1 else {}
+    rows = [row for name in names for row in _compared(name, made, quiet=json_)]
     if json_:
         say(json_text(rows))
     if not all(row["holds"] for row in rows):
         raise typer.Exit(OUTSIDE)
 
 
-def _compared(name: str, *, quiet: bool) -> list[dict[str, Any]]:
-    from archsim.published import Conditions, compare, load_published
-    from mappers.experiment.run import run_published
+def _run_published(names: list[str], jobs: int) -> dict[Conditions, Report]:
+    """The reports of all runs that these published files need, made side by side."""
+    from archsim.published import conditions_of, load_published
+    from mappers.experiment.published_runs import run_all
+
+    runs = list(dict.fromkeys(run for name in names for run in conditions_of(load_published(name))))
+    return run_all(runs, jobs, told=lambda run: say(f"simulated {_about_run(run)}", err=True))
+
+
+def _about_run(run: Conditions) -> str:
+    choice = f", {run.selection}" if run.selection else ""
+    tokens = run.phase.facts()["context"] or run.phase.facts()["prompt"]
+    return f"{run.phase.name} of {tokens} tokens on {run.design}{choice}"
+
+
+def _compared(name: str, made: Mapping[Conditions, Report], *, quiet: bool) -> list[dict[str, Any]]:
+    from archsim.published import compare, load_published
+    from mappers.experiment.published_runs import run_published
 
     published = load_published(name)
 
     def simulated(run: Conditions) -> Report:
-        choice = f", {run.selection}" if run.selection else ""
-        tokens = run.phase.facts()["context"] or run.phase.facts()["prompt"]
-        say(f"simulating {run.phase.name} of {tokens} tokens on {run.design}{choice}", err=True)
+        if run in made:
+            return made[run]
+        say(f"simulating {_about_run(run)}", err=True)
         return run_published(run)
 
     rows = []
@@ -401,8 +416,8 @@ def _field_option(written: str, kind: Any, meanings: dict[str, list[str]]) -> in
     """An option for a field of phases; `meanings` has the phases of each meaning."""
     help_ = "; ".join(f"{meaning} ({', '.join(phases)})" for meaning, phases in meanings.items())
     flag = f"{written}/--no-{written[2:]}" if kind is bool else written
-    whole = {"parser": _whole, "metavar": "<int>"} if kind is int else {}
-    asked = Annotated[kind | None, typer.Option(flag, help=help_, **whole)]
+    digits = {"parser": whole, "metavar": "<int>"} if kind is int else {}
+    asked = Annotated[kind | None, typer.Option(flag, help=help_, **digits)]
     return inspect.Parameter("_", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=asked)
 
 
@@ -416,6 +431,7 @@ def app() -> typer.Typer:
     commands.command("simulate")(_of_a_run(simulate))
     commands.command("map")(_of_a_run(map_))
     commands.command("size-fifos")(_of_a_run(size_fifos))
+    commands.command("sweep")(sweep)
     commands.command("compare")(compare)
     commands.command("list")(list_)
     commands.command("schema")(schema)

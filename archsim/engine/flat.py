@@ -5,7 +5,7 @@ Engines run it. It alone asks `Unit.cycles` for the firings of a schedule, and h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import lcm
 from typing import Any, Literal, NamedTuple
@@ -141,11 +141,16 @@ class Flat:
     ) -> Flat:
         """The section over other streams: in place of each the one that a task takes from, those that it gives to."""
 
-        def moved(run: FlatRun, task: int) -> FlatRun:
-            takes = tuple((taken(s, task), n) for s, n in run.takes)
-            return replace(run, takes=takes, gives=tuple(dict.fromkeys((o, n) for s, n in run.gives for o in given(s))))
+        def moved(runs: tuple[FlatRun, ...], task: int) -> Iterator[FlatRun]:
+            known: dict[Any, Any] = {}  # runs of a task differ in their cycles, and take and give in few ways
+            for run in runs:
+                ends = (run.takes, run.gives)
+                if ends not in known:
+                    takes = tuple((taken(s, task), n) for s, n in run.takes)
+                    known[ends] = takes, tuple(dict.fromkeys((o, n) for s, n in run.gives for o in given(s)))
+                yield FlatRun(run.count, run.cycles, *known[ends])
 
-        tasks = (replace(task, runs=tuple(moved(run, t) for run in task.runs)) for t, task in enumerate(self.tasks))
+        tasks = (replace(task, runs=tuple(moved(task.runs, t))) for t, task in enumerate(self.tasks))
         return replace(self, tasks=tuple(tasks), streams=tuple(streams))
 
 

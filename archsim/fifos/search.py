@@ -5,14 +5,16 @@ Holds no formula of time: the engine says whether depths reach a number of cycle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from archsim.design.design import Design
 from archsim.engine import attempt, run
 from archsim.engine.flat import Flat, flatten
 from archsim.engine.result import Stuck
 from archsim.units import Arrivals
+from archsim.workers.pool import Lost, Pool
 from dataflow.pattern import total
 from dataflow.schedule import Schedule
 from dataflow.section import Section
@@ -24,27 +26,53 @@ DepthByQueue = Mapping[str, int]
 class DepthTrials:
     """Runs a schedule at other depths of its queues; a section runs again only where its own depths are new.
 
-    `count`: sections that were run; `firings`: firings of those runs.
+    `count`: sections that were run and asked for; `firings`: firings of those runs. With a pool of processes runs that
+    may be asked for are made ahead, side by side.
     """
 
-    def __init__(self, schedule: Schedule, design: Design, engine: str, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, schedule: Schedule, design: Design, engine: str, progress: Callable[[str], None], jobs: int = 1
+    ) -> None:
         self.engine, self.progress, self.sections, self.design = engine, progress, schedule.sections, design
         self.flats = [flatten(section, design) for section in schedule.sections]
         self.repeats = [section.repeat for section in schedule.sections]
         self.queues = [_queues(schedule, section) for section in schedule.sections]
         self.known: dict[tuple[int, tuple[int, ...]], int | None] = {}
         self.count = self.firings = 0
+        self.ahead: dict[tuple[int, tuple[int, ...]], int | None] = {}
+        self.jobs = jobs
+        self.pool = Pool(DepthRuns(tuple(self.flats), engine), jobs) if jobs > 1 else None
+
+    def __enter__(self) -> DepthTrials:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.pool:
+            self.pool.__exit__()
+
+    def prepare(self, several: Iterable[DepthByQueue]) -> None:
+        """Runs what `cycles` will need for these depths, side by side; without a pool nothing."""
+        if self.pool is None:
+            return
+        pairs = dict.fromkeys(pair for depths in several for pair in self._pairs(depths))
+        new = [pair for pair in pairs if pair not in self.known and pair not in self.ahead]
+        for place, cycles in self.pool.answers(dict(enumerate(new))):
+            if not isinstance(cycles, Lost):  # of a process that died: runs here, when it is asked for
+                self.ahead[new[place]] = cycles
+
+    def _pairs(self, depths: DepthByQueue) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Of each section its place, and its depths; sections share nothing but queue names."""
+        for i, (flat, queues) in enumerate(zip(self.flats, self.queues, strict=True)):
+            yield i, tuple(depths.get(queue, s.depth) for queue, s in zip(queues, flat.streams, strict=True))
 
     def cycles(self, depths: DepthByQueue) -> int | None:
         """Cycles of all sections and repetitions at these depths, other queues as given; None for a deadlock."""
         total_cycles = 0
-        for i, (flat, queues) in enumerate(zip(self.flats, self.queues, strict=True)):
-            at = tuple(depths.get(queue, s.depth) for queue, s in zip(queues, flat.streams, strict=True))
-            # Sections share nothing but queue names, so each is looked up by its own depths.
+        for i, at in self._pairs(depths):
             if (i, at) not in self.known:
-                result = attempt(flat.with_depths(at), engine=self.engine)
-                self.known[i, at] = None if isinstance(result, Stuck) else result.cycles
-                self._count(flat)
+                run_here = (i, at) not in self.ahead
+                self.known[i, at] = cycles_at(self.flats[i], at, self.engine) if run_here else self.ahead.pop((i, at))
+                self._count(self.flats[i])
             cycles = self.known[i, at]
             if cycles is None:
                 return None
@@ -70,6 +98,29 @@ class DepthTrials:
         self.count += 1
         self.firings += sum(task.firings for task in flat.tasks)
         self.progress(f"sections run: {self.count:,}, firings: {self.firings:,}")
+
+
+@dataclass(frozen=True, slots=True)
+class DepthRuns:
+    """Runs of sections at other depths, in another process: (place of the section, depths) -> cycles."""
+
+    flats: tuple[Flat, ...]
+    engine: str
+    runs: None = None
+
+    def read(self) -> DepthRuns:
+        """Itself."""
+        return self
+
+    def __call__(self, pair: tuple[int, tuple[int, ...]]) -> int | None:
+        """The cycles; None for a deadlock."""
+        return cycles_at(self.flats[pair[0]], pair[1], self.engine)
+
+
+def cycles_at(flat: Flat, depths: Sequence[int], engine: str) -> int | None:
+    """The cycles of a section at these depths; None for a deadlock."""
+    result = attempt(flat.with_depths(depths), engine=engine)
+    return None if isinstance(result, Stuck) else result.cycles
 
 
 def _queues(schedule: Schedule, section: Section) -> tuple[str, ...]:
@@ -124,6 +175,7 @@ class Search:
         best = self.trials.cycles(depths)
         while best is not None:
             raised = [{**depths, name: peak} for name, peak in sorted(peaks.items()) if peak > depths[name]]
+            self.trials.prepare(raised)
             runs = [(cycles, i) for i, one in enumerate(raised) if (cycles := self.trials.cycles(one)) is not None]
             if not runs or min(runs)[0] >= best:
                 break
@@ -152,7 +204,9 @@ class Search:
     def one_less(self, depths: DepthByQueue) -> dict[str, int | None]:
         """For each queue above its floor the cycles with one place less; None where that deadlocks."""
         above = [name for name in depths if depths[name] > self.floors[name]]
-        return {name: self.trials.cycles({**depths, name: depths[name] - 1}) for name in above}
+        shorter = {name: {**depths, name: depths[name] - 1} for name in above}
+        self.trials.prepare(shorter.values())
+        return {name: self.trials.cycles(one) for name, one in shorter.items()}
 
     def _reaches(self, depths: DepthByQueue, limit: int) -> bool:
         cycles = self.trials.cycles(depths)
@@ -166,14 +220,16 @@ class Search:
         groups = [names]
         while groups:
             group = groups.pop()
+            half = len(group) // 2
             lowest = {**depths, **{name: self.floors[name] for name in group}}
+            # The first half is asked for next, if the group does not reach the limit.
+            self.trials.prepare([lowest, {**depths, **{name: self.floors[name] for name in group[:half]}}])
             # One run settles a whole group of queues that need no more than their floors.
             if self._reaches(lowest, limit):
                 depths = lowest
             elif len(group) == 1:
                 depths = {**depths, group[0]: self._least(depths, group[0], limit)}
             else:
-                half = len(group) // 2
                 # The last group is tried next: the first half, so that queues keep their order.
                 groups += [group[half:], group[:half]]
         return depths
@@ -183,12 +239,29 @@ class Search:
         misses, reaches = self.floors[name], depths[name]
         # The two ends stay on their sides of the limit, also where a first-come unit makes depths between them uneven.
         while reaches - misses > 1:
+            self.trials.prepare({**depths, name: place} for place in _middles(misses, reaches, self.trials.jobs))
             middle = (misses + reaches) // 2
             if self._reaches({**depths, name: middle}, limit):
                 reaches = middle
             else:
                 misses = middle
         return reaches
+
+
+def _middles(misses: int, reaches: int, most: int) -> list[int]:
+    """The first so many places at which a bisection may look, nearest first, and lower ones before higher ones.
+
+    >>> _middles(0, 16, 4)
+    [8, 4, 12, 2]
+    """
+    found, between = list[int](), deque([(misses, reaches)])
+    while between and len(found) < most:
+        low, high = between.popleft()
+        if high - low > 1:
+            middle = (low + high) // 2
+            found.append(middle)
+            between += [(low, middle), (middle, high)]
+    return found
 
 
 def _limits(section: Section, design: Design) -> list[tuple[int, int]]:

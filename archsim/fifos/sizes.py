@@ -20,6 +20,7 @@ from archsim.fifos.search import DepthByQueue, DepthTrials, Search
 from archsim.fifos.text import as_json, html, screen
 from archsim.quantity import parse, show
 from archsim.units import Host
+from archsim.workers.pool import check_jobs
 from dataflow.errors import expect
 from dataflow.schedule import Schedule
 from dataflow.task import UNLIMITED
@@ -53,6 +54,7 @@ def size_fifos(
     *,
     target: str | int = FULL_RATE,
     engine: str = "auto",
+    jobs: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> FifoSizes:
     """The minimal depths of all queues together at which the schedule reaches the target on the design.
@@ -63,6 +65,7 @@ def size_fifos(
     ----------
     target : "full rate" for the cycles with unlimited queues; a number of cycles, also as text, of all sections with
         their repetitions; or a rate of tokens such as "25 token/s".
+    jobs : processes that run schedules side by side; the answer is the same.
     progress : called with a line of text after each run.
 
     Raises
@@ -77,7 +80,14 @@ def size_fifos(
     written = CYCLES.fullmatch(target) if isinstance(target, str) else None
     target = int(written[1]) if written else target
     asked = _target_cycles(target, schedule, design)
-    trials = DepthTrials(schedule, design, engine, progress or (lambda _: None))
+    with DepthTrials(schedule, design, engine, progress or (lambda _: None), check_jobs(jobs)) as trials:
+        return _sized(trials, schedule, design, target, asked)
+
+
+def _sized(
+    trials: DepthTrials, schedule: Schedule, design: Design, target: str | int, asked: int | None
+) -> FifoSizes:
+    """The answer of these trials; `asked` are the cycles of the target, None for full rate."""
     unbounded, peaks = trials.unbounded()
     at_host = _at_host(schedule, design, trials)
     widths = {name: max(s.bytes_per_token for s in streams) for name, streams in schedule.fifos().items()}

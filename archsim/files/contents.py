@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from functools import cache
+from pathlib import Path
 
 SETTLED = 2_000_000_000  # ns; two writes within one tick of the clock leave the same times
 
@@ -31,3 +33,14 @@ def content_hash(path: str | os.PathLike[str]) -> str | None:
             return _HASHES[state]
     except (OSError, ValueError):
         return None
+
+
+@cache
+def code_hash() -> str:
+    """The SHA-256 of archsim's own code, all packages together: what another version would answer is another answer."""
+    state = hashlib.sha256()
+    top = Path(__file__).parents[2]
+    for package in ("archsim", "dataflow", "kernels", "mappers"):
+        for path in sorted((top / package).rglob("*.py")):
+            state.update(f"{path.relative_to(top).as_posix()}\0".encode() + path.read_bytes())
+    return state.hexdigest()

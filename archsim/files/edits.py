@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from archsim.errors import DesignError
+from archsim.errors import DesignError, quoted
 from archsim.files.document import Document
 from dataflow.errors import guess
 
@@ -26,9 +26,14 @@ def edited(document: Document, changes: Mapping[str, Any], *, opens: int) -> Doc
     problems = [problem for path, value in changes.items() if (problem := _set(data, path, value, opens))]
     if problems:
         raise DesignError([f"{document.path}: {problem}" for problem in problems])
-    shown = ", ".join(f"{path}={value}" for path, value in changes.items())
+    shown = ", ".join(f"{path}={_shown(value)}" for path, value in changes.items())
     # Without lines, because the values are no longer those of the file.
     return Document(f"{document.path} with {shown}", data, {}, document.given)
+
+
+def _shown(value: Any) -> Any:
+    # Python refuses to turn an int of more than 4,300 digits into text.
+    return quoted(value) if isinstance(value, int) and value.bit_length() > 200 else value
 
 
 def keys_of(data: Any, path: str) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -16,3 +18,24 @@ def json_text(data: Any) -> str:
     }
     """
     return json.dumps(data, indent=1, allow_nan=False)
+
+
+def finite(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries with numbers that JSON does not have as text.
+
+    >>> finite({"a": 1.5, "b": float("nan")})
+    {'a': 1.5, 'b': 'nan'}
+    """
+    return {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in line.items()
+    }
+
+
+def json_line(data: Any) -> str:
+    """The data as JSON on one line, keys in order: equal data give equal text. Raises ValueError as json_text.
+
+    >>> json_line({"b": 1.0, "a": [True, None]})
+    '{"a":[true,null],"b":1.0}'
+    """
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)

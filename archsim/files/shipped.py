@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from archsim.errors import DesignError, quoted
 from archsim.files.document import Document, read
+from archsim.files.edits import edited
 from archsim.files.validate import validate
 from dataflow.errors import guess
 from dataflow.models.model import Model
@@ -49,3 +52,9 @@ def found(name: str, folder: str, noun: str) -> Document:
 def load_model(name: str) -> Model:
     """The model with a shipped name or at a path. Raises DesignError with every problem of the file."""
     return validate(found(name, "models", "model"), Model)
+
+
+def model_with(model: Model, changes: Mapping[str, Any]) -> Model:
+    """The model with the values at these dotted paths replaced. Raises DesignError as load_model."""
+    written = Document(f"model '{model.name}'", model.model_dump(exclude_none=True))
+    return validate(edited(written, changes, opens=0), Model)

@@ -48,7 +48,7 @@ def write_folder(
         "ops.csv": _csv(summary["ops"]),
         "design.yaml": resolved,
     }
-    read = {"design": resolved, "model": model.model_dump_json() if isinstance(model, Model) else _written(model)}
+    read = {"design": resolved, "model": model.model_dump_json() if isinstance(model, Model) else graph_text(model)}
     for name, value in read_options.items():
         files[f"{name}.yaml"] = read[name] = write(value.document.data)
         inputs = {name: value.document.data["name"], **inputs}
@@ -71,7 +71,7 @@ def write_folder(
     return (*files, MANIFEST)
 
 
-def _written(graph: Graph) -> str:
+def graph_text(graph: Graph) -> str:
     """The whole graph as text; equal graphs give equal texts."""
     tensors = [[t.name, t.shape, [t.format.name, str(t.format.bits), t.format.region], t.role]
                for t in graph.tensors.values()]  # fmt: skip

@@ -17,6 +17,7 @@ from archsim.selection.keys import SEGMENT, DrawnKeys, KeySource, RecordedKeys, 
 from archsim.selection.layer_cache import LayerCache
 from archsim.selection.rule import Rule
 from archsim.selection.selection import Selection, Use
+from archsim.selection.shared_runs import shared
 from dataflow.errors import GraphError
 from dataflow.op import Work, work
 from dataflow.task import UNLIMITED
@@ -69,6 +70,10 @@ def _check_size(rule: Rule, cache: LayerCache) -> None:
 
 @lru_cache(maxsize=64)
 def _run_rule(rule: Rule, cache: LayerCache, use: Use, judged: bool) -> RuleRun:
+    return shared((rule, cache, use, judged), lambda: _new_run(rule, cache, use, judged))
+
+
+def _new_run(rule: Rule, cache: LayerCache, use: Use, judged: bool) -> RuleRun:
     _check_size(rule, cache)
     shape = CacheShape(cache.tokens, cache.heads, cache.kv_heads, cache.head_dim, cache.element_bytes)
     if rule.recorded_selection is not None:

@@ -13,7 +13,6 @@ from archsim.engine import engine_for
 from archsim.errors import InputError, MappingError, quoted
 from archsim.importers.load import load_design, load_workload
 from archsim.mapping import Mapping, load_mapping
-from archsim.published import Conditions
 from archsim.report.report import Report, simulate, simulate_steps
 from archsim.selection.selection import Selection, load_selection
 from dataflow.errors import expect, refuse
@@ -143,17 +142,6 @@ def with_mapping_edited(
     given = mapper.options()[MAPPING] or design.own_mapping(model.name)
     changed: Any = {MAPPING: given.with_(changes)}
     return replace(mapper, **changed)
-
-
-def run_published(conditions: Conditions) -> Report:
-    """The report of the run that a published number is of. Raises InputError."""
-    mapping = None
-    if conditions.mapping:
-        mapping = load_design(conditions.design).own_mapping(conditions.model).with_(dict(conditions.mapping))
-    return run(
-        conditions.design, conditions.model, phase=conditions.phase, selection=conditions.selection, mapping=mapping,
-        options=dict(conditions.options),
-    )  # fmt: skip
 
 
 def run(

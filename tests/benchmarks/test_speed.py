@@ -76,3 +76,31 @@ def test_a_command_from_the_shell(benchmark, command):
         rounds=5,
     )
     assert done.returncode == 0
+
+
+def drawn(design, model, points, over, **fields):
+    """A sweep of points that differ in most settings, on two processes."""
+    return mappers.sweep(
+        design, model, phase="decode", over=over, search="random", points=points, seed=3, jobs=2, **fields
+    )
+
+
+def test_a_sweep_of_the_table_lookup_accelerator(benchmark):
+    over = {
+        "units.tlmm.num_tables": [7, 14, 28, 42, 56, 84], "units.tlmm.readers_per_table": [4, 8, 16, 32],
+        "units.tlmm.group_size": [3, 6], "links.int8.depth": {"from": 2, "to": 64},
+        "links.accumulators.depth": {"from": 1, "to": 16}, "units.ddr.bandwidth": {"from": "4 GB/s", "to": "34 GB/s"},
+    }  # fmt: skip
+    rows = benchmark.pedantic(
+        drawn, args=("tellme_kv260", "bitnet_b158_large", 500, over), kwargs={"context": 512}, rounds=1
+    )
+    assert rows.counts == {"done": 500}
+
+
+def test_a_sweep_of_small_runs(benchmark):
+    over = {
+        "context": {"from": 2, "to": 64}, "units.ddr.bandwidth": {"from": "1 B/cycle", "to": "16 B/cycle"},
+        "units.mm.macs_per_cycle": {"from": 1, "to": 64}, "units.vec.lanes": {"from": 1, "to": 16},
+    }  # fmt: skip
+    rows = benchmark.pedantic(drawn, args=("toy", "toy_llm", 10_000, over), rounds=1)
+    assert rows.counts == {"done": 10_000}

@@ -148,7 +148,7 @@ def test_sweeps_take_graphs(jobs):
     over = {"units.array.rows": [8, 32], "units.array.dataflow": ["weight_stationary", "output_stationary"]}
     rows = mappers.sweep(FILES[1], FILES[2], over=over, jobs=jobs)
     assert [row.problem for row in rows] == [None] * 4
-    assert rows[-1].report.cycles == 3_019_509
+    assert rows[-1]["cycles"] == 3_019_509
     assert all("memory is ideal" in row.as_dict()["caveats"] for row in rows)
 
 

@@ -9,7 +9,7 @@ from archsim.errors import DesignError
 from archsim.files.shipped import shipped
 from archsim.published import Comparison, Conditions, Point, Published, compare, load_published
 from dataflow import LayerAttention, Prefill, Question
-from mappers.experiment.run import run_published
+from mappers.experiment.published_runs import run_published
 
 README = Path(__file__).parent.parent.parent / "README.md"
 README_ORDER = ("tellme_kv260", "vrex8", "agx_orin", "sn40l", "sn40l_node")

@@ -199,11 +199,11 @@ def test_sweeps_edit_the_mapping_that_is_given_or_planned():
     for rows, mapping in ((planned, ARRAY.own_mapping(GEMM.name)), (edited, given)):
         for row in rows[:2]:
             change = {"ops.gemm.tile.m": row.settings["mapping.ops.gemm.tile.m"]}
-            assert row.report.cycles == mappers.run(ARRAY, GEMM, mapping=mapping.with_(change)).cycles
+            assert row["cycles"] == mappers.run(ARRAY, GEMM, mapping=mapping.with_(change)).cycles
         assert "513 of an extent of 512" in rows[2].problem
     names = mappers.sweep(ARRAY, GEMM, over={"mapping": [given, mappers.plan(GEMM, ARRAY)]})
     cycles = [mappers.run(ARRAY, GEMM, mapping=mapping).cycles for mapping in (given, mappers.plan(GEMM, ARRAY))]
-    assert [row.report.cycles for row in names] == cycles
+    assert [row["cycles"] for row in names] == cycles
     for over in ({"mapping": ["gemm_409"]}, {"mapping.ops.gemm.tyle.m": [1]}, {"mapping": [3]}):
         with pytest.raises(InputError, match=r"^mapping"):
             mappers.sweep(ARRAY, GEMM, over=over, **({} if "mapping" in over else {"mapping": given}))

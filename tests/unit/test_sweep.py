@@ -5,7 +5,6 @@ import doctest
 import io
 from functools import lru_cache
 from itertools import product
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +13,11 @@ from hypothesis import strategies as st
 
 import archsim.selection.rule_run
 import mappers
-import mappers.experiment.row
+import mappers.experiment.point
 import mappers.experiment.sweep
 from archsim import Deadlock, InputError, MappingError, load_design, load_model, load_selection
-from mappers import Row, pareto, sweep, sweep_rows
+from archsim.report.rows import row as rows_of_sweeps
+from mappers import Row, pareto, sweep
 
 TOY, VIDEO = load_design("toy_retrieval"), load_model("toy_video")
 PLAIN, LLM = load_design("toy"), load_model("toy_llm")
@@ -43,11 +43,12 @@ def test_each_row_is_the_run_of_its_variant_the_last_path_fastest():
             selection=RESV.with_({"settings.ratio": ratio}), options={"prediction": prediction},
         )  # fmt: skip
         assert row.problem is None
-        assert row.report.cycles == single.cycles
-        assert row.report.traffic == single.traffic
-        assert row.report.selected == single.selected
-        assert str(row.report) == str(single)
-    assert len({row.report.cycles for row in rows}) > 8
+        assert row["cycles"] == single.cycles
+        assert row["mass_recall"] == single.selected.mass_recall
+        assert row["read_bytes.ssd"] == single.bytes_moved("ssd", "read")
+        assert row.caveats == single.caveats
+        assert str(rows.report(row)) == str(single)
+    assert len({row["cycles"] for row in rows}) > 8
 
 
 def test_measures_counted_by_hand():
@@ -55,44 +56,48 @@ def test_measures_counted_by_hand():
     rows = swept({"selection.resident": shares}, selection=FULL, context=CACHED + FRAME)
     token = TOKEN_BYTES * LAYERS
     for share, row in zip(shares, rows, strict=True):
-        assert row.read_bytes["ssd"] == (1 - share) * CACHED * token
-        assert row.read_bytes["dram"] == row.report.bytes_moved("dram", "read")
-        assert (row.kept, row.hit_rate) == (1.0, share)
-        assert (row.mass_recall, row.top_recall, row.output_error) == (1.0, 1.0, 0.0)
-        assert row.seconds == row.report.cycles / 1e6
-        assert row.frames_per_second == 1 / row.seconds
-        assert row.tokens_per_second == FRAME / row.seconds
-        assert row.energy_joules is None
+        report = rows.report(row)
+        assert row["read_bytes.ssd"] == (1 - share) * CACHED * token
+        assert row["read_bytes.dram"] == report.bytes_moved("dram", "read")
+        assert row["written_bytes.dram"] == report.bytes_moved("dram", "written")
+        assert row["utilization.pcie"] == report.units["pcie"].utilization
+        assert (row["kept"], row["hit_rate"]) == (1.0, share)
+        assert (row["mass_recall"], row["top_recall"], row["output_error"]) == (1.0, 1.0, 0.0)
+        assert row["seconds"] == row["cycles"] / 1e6
+        assert row["frames_per_second"] == 1 / row["seconds"]
+        assert row["tokens_per_second"] == FRAME / row["seconds"]
+        assert row["energy_joules"] is None
 
 
 def test_what_the_phase_does_not_have_is_none():
     rows = sweep(PLAIN, LLM, phase="decode", over={"power": ["2 W"], "context": [3, 4]})
-    assert [row.seconds for row in rows] == [726e-6, 758e-6]  # of test_generate.py; 32 cycles for another key
+    assert [row["seconds"] for row in rows] == [726e-6, 758e-6]  # of test_generate.py; 32 cycles for another key
     for row in rows:
-        assert row.energy_joules == 2 * row.seconds
-        assert row.frames_per_second is None
-        assert row.kept is row.hit_rate is row.mass_recall is row.top_recall is row.output_error is None
+        assert row["energy_joules"] == 2 * row["seconds"]
+        assert row["frames_per_second"] is None
+        assert all(row[name] is None for name in rows_of_sweeps.OF_A_SELECTION)
 
 
 def test_each_phase_is_swept():
     (row,) = sweep(PLAIN, LLM, phase="generate", over={"tokens": [4]}, prompt=2)
-    assert row.report.cycles == mappers.run(PLAIN, LLM, phase="generate", prompt=2, tokens=4).cycles
+    assert row["cycles"] == mappers.run(PLAIN, LLM, phase="generate", prompt=2, tokens=4).cycles
     row, other = sweep(TOY, VIDEO, phase="question", over={"batch": [1, 2]}, prompt=2, context=9, engine="simpy")
-    assert (row.report.phase.batch, other.report.phase.batch, other.report.engine) == (1, 2, "simpy")
+    single = mappers.run(TOY, VIDEO, phase="question", prompt=2, context=9, batch=2)
+    assert row["cycles"] < other["cycles"] == single.cycles
     (row,) = sweep(PLAIN, LLM, phase="attention", over={"mask": ["full"]}, prompt=2, context=2)
-    assert row.report.phase.mask == "full"
+    assert row["cycles"] == mappers.run(PLAIN, LLM, phase="attention", prompt=2, context=2, mask="full").cycles
     (row,) = sweep(PLAIN, LLM, phase="decode", over={}, context=3)
-    assert (row.settings, row.report.cycles) == ({}, 726)
+    assert (row.settings, row["cycles"]) == ({}, 726)
 
 
 def test_selections_by_name_and_as_objects():
     half = RESV.with_({"settings.ratio": 0.5})
     rows = swept({"selection": ["full", half], "selection.resident": [0.25, 0.5]}, selection=None, context=20)
-    assert [row.report.selected.algorithm for row in rows] == ["full", "full", "resv", "resv"]
+    assert [rows.report(row).selected.algorithm for row in rows] == ["full", "full", "resv", "resv"]
     for row in rows[2:]:
         resident = row.settings["selection.resident"]
         single = mappers.run(TOY, VIDEO, phase="frame", context=20, selection=half.with_({"resident": resident}))
-        assert row.report.cycles == single.cycles
+        assert row["cycles"] == single.cycles
     assert [row.as_dict()["selection"] for row in rows] == ["full"] * 2 + ["resv (settings.ratio=0.5)"] * 2
 
 
@@ -108,16 +113,15 @@ def test_what_is_refused_is_a_row_with_the_message_of_the_run():
     rows = swept({**over, "units.dram.capacity": ["1 MiB", "1 KiB"]}, selection=None, context=20)
     assert len(rows) == 8
     assert rows[0].problem is None
-    assert rows[0].report is not None
+    assert rows[0]["cycles"] > 0
     told = [row.problem for row in rows]
     assert told[1].startswith("'toy_video': 'dram' is to hold weight 1.7 kB, norm 100 B, lm_head 64 B, fetched 88 B; ")
     assert told[2] == told[3]
     assert told[2].startswith("selection 'resv': settings.tokens: unknown setting; ")
     assert {text.split(" with ")[0] for text in told[4:]} == {"designs/toy_retrieval.yaml"}
     for row in rows[1:]:
-        assert row.report is None
-        assert row.read_bytes is None
-        assert all(getattr(row, name) is None for name in mappers.experiment.row.MEASURES)
+        assert (row.status, row.figures, row.caveats) == ("refused", {}, ())
+        assert row["seconds"] is row["read_bytes.dram"] is None
     small, four = TOY.with_({"units.dram.capacity": "1 KiB"}), load_selection("topk").with_({"settings.tokens": 4})
     with pytest.raises(MappingError) as refused:
         mappers.run(small, VIDEO, phase="frame", context=20, selection=four)
@@ -130,23 +134,32 @@ def test_a_deadlock_is_a_row():
     stuck, done = sweep(machine, LLM, phase="attention", over={"fifos.long": [3, 6]}, options=options, **asked)
     with pytest.raises(Deadlock) as deadlock:
         mappers.run(machine.with_({"fifos.long": 3}), LLM, phase="attention", options=options, **asked)
-    assert stuck.problem == str(deadlock.value)
-    assert done.report.cycles > 0
+    assert (stuck.status, stuck.problem) == ("deadlock", str(deadlock.value))
+    assert done["cycles"] > 0
 
 
 def test_rows_make_a_table_of_plain_values():
     rows = swept({"units.dram.capacity": ["1 KiB", "1 MiB"], RATIO: [0.5]}, context=20)
-    lines = [row.as_dict() for row in rows]
-    measures = list(mappers.experiment.row.MEASURES)
-    memories = ["read_bytes.buffer", "read_bytes.dram", "read_bytes.ssd"]
+    lines = rows.as_dicts()
     for line in lines:
-        assert list(line) == ["units.dram.capacity", RATIO, *measures, *memories, "caveats", "problem"]
+        assert list(line) == list(lines[0])
+        assert list(line)[:2] == ["units.dram.capacity", RATIO]
+        assert {"seconds", "read_bytes.ssd", "utilization.pcie", "bottleneck"} < set(line)
+        assert list(line)[-3:] == ["caveats", "status", "problem"]
         assert all(value is None or type(value) in (int, float, str) for value in line.values())
-    assert lines[1]["read_bytes.ssd"] == rows[1].read_bytes["ssd"]
-    assert lines[1]["mass_recall"] == rows[1].mass_recall
-    assert lines[0]["problem"] == rows[0].problem
+    assert lines[1]["read_bytes.ssd"] == rows[1]["read_bytes.ssd"]
+    assert lines[1]["mass_recall"] == rows[1]["mass_recall"]
+    assert (lines[0]["status"], lines[0]["problem"]) == ("refused", rows[0].problem)
     table = csv.DictWriter(io.StringIO(), lines[0])
     table.writerows(lines)
+
+
+def test_a_row_answers_by_name_and_refuses_what_it_has_not():
+    row, refused = sweep(PLAIN, LLM, phase="decode", over={"context": [3, 1000]})
+    assert (row["context"], row["cycles"], row["bottleneck"]) == (3, 726, "mm")
+    with pytest.raises(InputError, match="no figure 'second'; did you mean 'seconds'"):
+        row["second"]
+    assert refused["seconds"] is refused["second"] is None
 
 
 @pytest.fixture
@@ -192,9 +205,11 @@ def test_a_rule_runs_once_for_all_hardware_wherever_its_paths_stand(rule_runs, r
     assert [tuple(row.settings.values()) for row in rows] == list(product(*over.values()))
     assert not any(row.problem for row in rows)
     assert len(rule_runs) == len(values)
-    done = list(sweep_rows(TOY, VIDEO, phase="frame", over=over, **base, **asked))
-    assert [row.settings[path] for row in done] == [value for value in values for _ in range(4)]
-    assert sorted(str(row.settings) for row in done) == sorted(str(row.settings) for row in rows)
+    done = []
+    again = sweep(TOY, VIDEO, phase="frame", over=over, progress=done.append, **base, **asked)
+    assert [one.row.settings[path] for one in done] == [value for value in values for _ in range(len(LINKS) * 2)]
+    assert [again.rows[one.place] for one in done] == [one.row for one in done]
+    assert [str(row.settings) for row in again] == [str(row.settings) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +219,7 @@ def test_a_rule_runs_once_for_all_hardware_wherever_its_paths_stand(rule_runs, r
 def test_a_rule_runs_once_for_what_does_not_change_it(rule_runs, path, values):
     rows = swept({path: values, RATIO: RATIOS}, context=20)
     assert not any(row.problem for row in rows)
-    assert len({row.report.cycles for row in rows}) > 2
+    assert len({row["cycles"] for row in rows}) > 2
     assert len(rule_runs) == len(RATIOS)
 
 
@@ -218,31 +233,17 @@ def test_a_rule_runs_once_for_what_does_not_change_it(rule_runs, path, values):
 )
 def test_rows_of_one_length_come_side_by_side(phase, path, asked):
     over = {LINK: LINKS, path: [2, 4]}
-    rows = list(sweep_rows(TOY, VIDEO, phase=phase, over=over, selection=FULL, **asked))
+    done = []
+    rows = sweep(TOY, VIDEO, phase=phase, over=over, selection=FULL, progress=done.append, **asked)
     assert not any(row.problem for row in rows)
-    assert [tuple(row.settings.values()) for row in rows] == [(link, length) for length in (2, 4) for link in LINKS]
-
-
-def test_what_is_done_before_an_interrupt_stays(monkeypatch):
-    times = iter(range(100))
-
-    def interrupted(*given, **named):
-        if next(times) == 2:
-            raise KeyboardInterrupt
-        return mappers.run(*given, **named)
-
-    monkeypatch.setattr(mappers.experiment.sweep, "run", interrupted)
-    rows = []
-    with pytest.raises(KeyboardInterrupt):
-        rows.extend(sweep_rows(TOY, VIDEO, phase="frame", over={"context": [8, 9, 10, 11]}))
-    assert [row.settings["context"] for row in rows] == [8, 9]
-    assert all(row.report for row in rows)
+    settings = [tuple(one.row.settings.values()) for one in done]
+    assert settings == [(link, length) for length in (2, 4) for link in LINKS]
 
 
 def test_a_fault_of_ours_is_a_row_and_is_told(monkeypatch, caplog):
-    monkeypatch.setattr(mappers.experiment.sweep, "run", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(mappers.experiment.point, "run", lambda *_, **__: 1 / 0)
     [row] = swept({"context": [8]})
-    assert row.problem == "internal fault: ZeroDivisionError: division by zero"
+    assert (row.status, row.problem) == ("fault", "internal fault: ZeroDivisionError: division by zero")
     assert "Traceback" in caplog.text
 
 
@@ -254,7 +255,8 @@ WRONG = {
     "clock.rate: 'clock' holds one value, not keys": {"over": {"clock.rate": [1]}},
     "clok: no 'clok' at the top; did you mean 'clock'?": {"over": {"clok": [1]}},
     "units.pcie.bandwidth: no values; give at least one": {"over": {LINK: []}},
-    "units.pcie.bandwidth: expected a list of values, got '1 B/cycle'\ncontext: expected a list of values, got 20": {
+    "units.pcie.bandwidth: expected a list of values, or a range such as {from: 1, to: 64}, got '1 B/cycle'\n"
+    "context: expected a list of values, or a range such as {from: 1, to: 64}, got 20": {
         "over": {LINK: "1 B/cycle", "context": 20}
     },
     "selection.settngs.ratio: no 'settngs' at the top; did you mean 'settings'?": {
@@ -308,11 +310,10 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("message", "asked"), WRONG.items(), ids=[text.splitlines()[-1] for text in WRONG])
-@pytest.mark.parametrize("call", [sweep, sweep_rows])
-def test_what_no_combination_could_be_run_for_is_said_before_any_runs(call, message, asked, monkeypatch):
-    monkeypatch.setattr(mappers.experiment.sweep, "run", None)
+def test_what_no_combination_could_be_run_for_is_said_before_any_runs(message, asked, monkeypatch):
+    monkeypatch.setattr(mappers.experiment.point, "run", None)
     with pytest.raises(InputError) as caught:
-        call(TOY, VIDEO, **{"phase": "frame", "selection": RESV, "context": 20, **asked})
+        sweep(TOY, VIDEO, **{"phase": "frame", "selection": RESV, "context": 20, **asked})
     assert str(caught.value) == message
 
 
@@ -320,7 +321,7 @@ def test_paths_that_are_not_written_but_may_be():
     over = {f"units.dram.energy.{way}": ["1 pJ", "2 pJ"] for way in ("read", "written")}
     rows = swept({**over, "selection.stream.seed": [1]}, context=20)
     assert not any(row.problem for row in rows)
-    one, two = (row.report.units["dram"].energy_joules for row in (rows[0], rows[-1]))
+    one, two = (rows.report(row).units["dram"].energy_joules for row in (rows[0], rows[-1]))
     assert two == 2 * one > 0
 
 
@@ -328,7 +329,7 @@ def test_mappers_are_swept_by_the_path_of_the_design():
     over = {"mapper": ["tiled", "retrieval"], "option.layout": ["scattered"], RATIO: [0.5]}
     rows = sweep(TOY.with_({"mapper": "tiled"}), VIDEO, phase="frame", over=over, selection=RESV, context=20)
     assert "mapper 'tiled' has no option 'layout'" in rows[0].problem
-    assert rows[1].report.options["layout"] == "scattered"
+    assert rows.report(rows[1]).options["layout"] == "scattered"
 
 
 def test_rows_have_the_same_keys_where_designs_have_other_memories():
@@ -337,25 +338,22 @@ def test_rows_have_the_same_keys_where_designs_have_other_memories():
     over = {"units": [units, fewer], "tiers": [["buffer", "dram", "pcie", "ssd"], ["buffer", "dram"]]}
     rows = swept(over, selection=FULL, context=20)
     assert [row.problem is None for row in rows] == [True, True, False, True]
-    assert {tuple(row.as_dict()) for row in rows} == {tuple(rows[0].as_dict())}
-    assert "ssd" not in rows[3].read_bytes
+    assert {tuple(line) for line in rows.as_dicts()} == {tuple(rows.as_dicts()[0])}
+    assert "read_bytes.ssd" not in rows[3].figures
 
 
 def row_of(seconds, kept, energy):
-    none = dict.fromkeys(("hit_rate", "hit_bytes", "miss_bytes", "top_recall", "output_error"))
-    chosen = SimpleNamespace(kept=kept, mass_recall=kept, **none)
-    report = SimpleNamespace(
-        seconds=seconds, frames_per_second=1 / seconds if seconds else None, tokens_per_second=None,
-        energy_joules=energy, selected=chosen, caveats=(), traffic={"dram": {}},
-        bytes_moved=lambda memory, way: seconds,
-    )  # fmt: skip
-    return Row({}, report)
+    figures = {
+        "seconds": seconds, "frames_per_second": 1 / seconds if seconds else None, "tokens_per_second": None,
+        "energy_joules": energy, "kept": kept, "mass_recall": kept, "read_bytes.dram": seconds, "bottleneck": "dram",
+    }  # fmt: skip
+    return Row({}, figures)
 
 
 def test_pareto_counted_by_hand():
-    fast, slow, worse, good, refused = rows = [
-        row_of(1, 0.2, 5), row_of(4, 0.9, None), row_of(5, 0.9, 1), row_of(3, 0.5, 5), Row({}, None, "refused"),
-    ]  # fmt: skip
+    refused = Row({}, status="refused", problem="no")
+    fast, slow, worse, good = (row_of(*one) for one in ((1, 0.2, 5), (4, 0.9, None), (5, 0.9, 1), (3, 0.5, 5)))
+    rows = [fast, slow, worse, good, refused]
     same = row_of(3, 0.5, 5)
     assert pareto([*rows, same], least=["seconds"], most=["mass_recall"]) == [fast, slow, good, same]
     assert pareto(rows, least=["seconds"]) == pareto(rows, most=["frames_per_second"]) == [fast]
@@ -363,6 +361,8 @@ def test_pareto_counted_by_hand():
     assert pareto(rows, least=["energy_joules"], most=["mass_recall"]) == [worse]
     assert pareto(rows, least="seconds", most="tokens_per_second") == []
     assert pareto([refused], least=["seconds"]) == pareto([], least=["read_bytes.dram"]) == []
+    outside = Row({}, {**fast.figures, "seconds": 0.5}, status="outside", problem="seconds: 0.5 is below 1")
+    assert pareto([outside, fast], least=["seconds"]) == [fast]
 
 
 MEASURE = st.none() | st.integers(0, 3)
@@ -386,10 +386,12 @@ def test_pareto_is_what_no_other_beats(points):
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        ({"least": ["second"]}, "unknown measure 'second'; did you mean 'seconds'?"),
-        ({"most": ["read_bytes.ssd"]}, "unknown measure 'read_bytes.ssd'; did you mean 'read_bytes.dram'?"),
+        ({"least": ["second"]}, "unknown figure 'second'; did you mean 'seconds'?"),
+        ({"most": ["read_bytes.ssd"]}, "unknown figure 'read_bytes.ssd'; did you mean 'read_bytes.dram'?"),
+        ({"most": ["bottleneck"]}, "unknown figure 'bottleneck'; figures are: seconds, frames_per_second, "
+         "tokens_per_second, energy_joules, kept, mass_recall, read_bytes.dram"),
         ({"least": ["kept"], "most": ["kept"]}, "kept: is named twice; name it once"),
-        ({}, "least, most: no measure is named; name at least one"),
+        ({}, "least, most: no figure is named; name at least one"),
     ],
 )
 def test_measures_that_there_are_not(named, message):

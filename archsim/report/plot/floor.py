@@ -1,12 +1,11 @@
-"""Figures of reports, drawn with matplotlib: where the time goes, and how a sweep bends. The only place that draws."""
+"""The mesh of a section: stages, streams, and loads of links."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from archsim.quantity import show
 from archsim.report.figures import Figures
+from archsim.report.plot.drawing import APART, empty
 from dataflow.errors import InputError, guess, quoted
 from dataflow.floor import Floor
 
@@ -14,45 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
-
-
-BLUE = "#2f6f9f"
-# Okabe and Ito's colours, which people with any colour vision tell apart.
-APART = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
-
-
-def time_by_part(report: Figures) -> Figure:
-    """A bar for each part of the run, longest first, with its time and its share."""
-    parts = [(name, cycles) for name, cycles in report.parts.items() if cycles * 1000 >= report.cycles][::-1]
-    figure, axes = _empty(0.5 + 0.42 * len(parts))
-    shares = [float(100 * cycles / report.cycles) for _, cycles in parts]
-    bars = axes.barh([name for name, _ in parts], shares, color=BLUE)
-    labels = [
-        f"{show(cycles / report.clock_hz, 'time')}  {share:.0f} %"
-        for (_, cycles), share in zip(parts, shares, strict=True)
-    ]
-    axes.bar_label(bars, labels, padding=4)
-    axes.set_xlim(0, 1.25 * max(shares))
-    axes.set_xlabel("share of the time, %")
-    total = show(report.cycles / report.clock_hz, "time")
-    axes.set_title(f"{report.model} on {report.design}: {report.phase.name}, {total}", loc="left", fontsize=10)
-    return figure
-
-
-def sweep_lines(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str) -> Figure:
-    """Lines of (x values, y values) by name over a logarithmic x axis, each value marked."""
-    figure, axes = _empty(3.2)
-    for name, (across, up) in lines.items():
-        axes.plot(across, up, marker="o", label=name)
-    axes.set_xscale("log", base=2)
-    ticks = sorted({value for across, _ in lines.values() for value in across})
-    axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
-    axes.minorticks_off()
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.legend(frameon=False)
-    return figure
 
 
 def floorplan(report: Figures, section: str = "") -> Figure:
@@ -68,7 +28,7 @@ def floorplan(report: Figures, section: str = "") -> Figure:
     chosen = placed[section] if section else max(placed.values(), key=lambda one: one.all_cycles)
     floor, stages = chosen.floor, [stage.name for stage in chosen.stages]
     assert floor is not None
-    figure, axes = _empty(1.2 + 6.2 * floor.rows / floor.columns)
+    figure, axes = empty(1.2 + 6.2 * floor.rows / floor.columns)
     colours = {stage: APART[i % len(APART)] for i, stage in enumerate(stages)}
     for (row, column), stage in floor.computing.items():
         axes.add_patch(_tile(row, column, colours[stage], 1.0))
@@ -117,12 +77,3 @@ def _name_stages(axes: Axes, floor: Floor) -> None:
             column, row if len(found) > 40 else (i * 7) % floor.rows, stage, fontsize=6, ha=side, va="center",
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8},
         )  # fmt: skip
-
-
-def _empty(height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes

@@ -1,0 +1,1 @@
+2 sweep no_such_sweep.yaml

@@ -1,0 +1,1 @@
+2 sweep sweep_wrong.yaml
