@@ -21,7 +21,8 @@ def test_the_gate_runs_the_readme_s_own_test_command():
     assert """grep -F "pip install -e '.[test]'" README.md""" in (ROOT / ".ci/run").read_text()
 
 
-def test_the_examples_run_one_after_the_other():
+def test_the_examples_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a store is written
     names: dict = {}
     saved = snapshot()
     try:
@@ -35,6 +36,24 @@ def test_the_examples_run_one_after_the_other():
     assert simulate(names["ahead"], names["npu"]).cycles == 100 + 3 * 100 + 80
     assert 0 < len(names["best"]) <= len(names["rows"]) == 6
     assert not any(row.problem for row in names["rows"])
+    assert len(names["swept"]) == 12
+
+
+def test_the_sweep_of_ten_lines_and_that_of_a_file_are_one(tmp_path, monkeypatch):
+    """Ten lines of Python, and a file of fifteen at most."""
+    monkeypatch.chdir(tmp_path)
+    (text,) = [block for block in YAML if "over:" in block]
+    Path("tables.yaml").write_text(text)
+    names = {"mappers": mappers}
+    (block,) = [one for one in re.findall(r"```python\n(.*?)```", README, re.S) if "tables.db" in one]
+    exec(block, names)
+    done: list = []
+    swept = mappers.sweep_file("tables.yaml", resume=True, progress=done.append)
+    assert [one.stored for one in done] == [True] * 12, "the same rows, which the store has"
+    assert [row.figures for row in swept] == [row.figures for row in names["swept"]]
+    assert {row.status for row in swept} == {"done", "outside"}
+    assert block.count("\n") <= 10
+    assert text.count("\n") <= 15
 
 
 def test_every_folder_that_it_names_is_there():

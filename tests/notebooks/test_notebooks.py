@@ -1,6 +1,7 @@
 """Do the notebooks run at small sizes and end in an assertion?"""
 
 import re
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -8,10 +9,13 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent.parent / "notebooks"
+NEW_STORE = f"{tempfile.mkdtemp()}/first_tour.db"
 SMALL = {
     "arrays_and_tiles": 'SIZE, CAPACITIES, MODEL = 384, [32, 128], "llama2_7b"',
     "first_look": "LAYERS, CONTEXT, PROMPT = 2, 16, 8",
+    "first_tour": "CONTEXT, POINTS, JOBS, STORE = 128, 24, 1, '" + NEW_STORE + "'",
     "fusion_on_a_fabric": 'MODEL, PROMPT, CONTEXT, LAYERS = "llama3_8b", 512, 2048, 3',
+    "groups_under_a_budget": "GROUPS, TABLES, PROMPT, CONTEXT = [2, 3, 6, 7], [14, 28, 56], 64, 64",
     "retrieval_codesign": "CONTEXT, RATIOS, DISTANCES, LINKS = 2_000, [0.1, 0.5], [5, 7], [4, 8]",
     "streaming_attention": "N, ROWS = 24, 2",
 }
