@@ -16,6 +16,7 @@ import pytest
 import mappers
 from archsim import InputError
 from archsim.workers.pool import AHEAD, TRIES
+from interrupts import hear
 
 ROOT = Path(__file__).parents[2]
 FRAGILE = ROOT / "tests/extensions/fragile_phase.py"
@@ -147,7 +148,7 @@ def test_a_command_that_is_told_to_end_leaves_nothing_behind(tmp_path, number):
     (tmp_path / "toy.yaml").write_text(YAML)
     words = [sys.executable, "-m", "archsim.cli", "sweep", "toy.yaml", "--jobs", "2"]
     own = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    process = subprocess.Popen(words, cwd=tmp_path, env=own, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, cwd=tmp_path, env=own, stderr=subprocess.PIPE, text=True, preexec_fn=hear)
     while process.poll() is None and stored(tmp_path / "toy.db") < 10:
         time.sleep(0.02)
     process.send_signal(number)
@@ -155,6 +156,18 @@ def test_a_command_that_is_told_to_end_leaves_nothing_behind(tmp_path, number):
     assert process.returncode == 130
     assert "resume (--resume) goes on with them" in said
     assert not list(tmp_path.glob("archsim-*"))
+
+
+def test_a_command_that_nohup_began_outlives_its_terminal(tmp_path):
+    (tmp_path / "toy.yaml").write_text(YAML)
+    words = ["nohup", sys.executable, "-m", "archsim.cli", "sweep", "toy.yaml", "--jobs", "1"]
+    own = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(words, cwd=tmp_path, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and stored(tmp_path / "toy.db") < 10:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 0
+    assert stored(tmp_path / "toy.db") == POINTS
 
 
 def test_runs_that_a_killed_parent_shared_are_removed(tmp_path):
@@ -214,7 +227,8 @@ def test_an_interrupt_keeps_every_row(tmp_path, jobs):
     (tmp_path / "toy.yaml").write_text(YAML)
     words = [sys.executable, "-m", "archsim.cli", "sweep", "toy.yaml", "--jobs", str(jobs)]
     own = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(words, cwd=tmp_path, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(words, cwd=tmp_path, env=own, preexec_fn=hear, **pipes)
     while process.poll() is None and stored(tmp_path / "toy.db") < 10:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
