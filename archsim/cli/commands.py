@@ -258,9 +258,10 @@ def compare(
     Prints error, tolerance and verdict of each; exit status 5 where one is outside.
     """
     from archsim.files.shipped import shipped
+    from archsim.workers.pool import check_jobs
 
     names = published or list(shipped("published"))
-    made = _run_published(names, jobs) if jobs > 1 else {}
+    made = _run_published(names, jobs) if check_jobs(jobs) > 1 else {}
     rows = [row for name in names for row in _compared(name, made, quiet=json_)]
     if json_:
         say(json_text(rows))

@@ -14,7 +14,8 @@ from archsim.engine import attempt, run
 from archsim.engine.flat import Flat, flatten
 from archsim.engine.result import Stuck
 from archsim.units import Arrivals
-from archsim.workers.pool import Lost, Pool
+from archsim.workers.lost import Lost
+from archsim.workers.pool import Pool
 from dataflow.pattern import total
 from dataflow.schedule import Schedule
 from dataflow.section import Section

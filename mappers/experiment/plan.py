@@ -57,6 +57,7 @@ TAKES = (
     "mapper", "engine", "jobs", "scheduler", "store", "resume", "progress", *phase_fields(),
 )  # fmt: skip
 
+
 def plan_of(
     design: Design | str,
     model: Model | Graph | str,

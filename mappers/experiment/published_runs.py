@@ -8,7 +8,8 @@ from archsim.errors import InputError
 from archsim.importers.load import load_design
 from archsim.published import Conditions
 from archsim.report.report import Report
-from archsim.workers.pool import Lost, Pool, check_jobs
+from archsim.workers.lost import Lost
+from archsim.workers.pool import Pool, check_jobs
 from mappers.experiment.run import run
 from mappers.experiment.workers.task import Hello
 

@@ -210,7 +210,11 @@ def _file(path: str) -> tuple[int, int] | None:
 def _me() -> str:
     """The process that has the store, in words."""
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    return f"process {os.getpid()} of {getpass.getuser()} on {socket.gethostname()}, since {since}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        user = f"user {os.getuid()}"
+    return f"process {os.getpid()} of {user} on {socket.gethostname()}, since {since}"
 
 
 def _owner(path: str) -> str:
@@ -220,4 +224,3 @@ def _owner(path: str) -> str:
             return f"is in use by {database.execute('SELECT told FROM owner').fetchone()[0]}"
     except (sqlite3.Error, TypeError):
         return "is in use by another process, which has just begun"
-

@@ -96,10 +96,9 @@ def sweep(
     of archsim is a row with its problem; the others go on.
 
     With `jobs` that many processes run points at once, with the files of --with loaded in each; with the address of a
-    Dask `scheduler` its workers do. With a `store` each row
-    is kept in that file when it is done; `resume` goes on with a store that has rows: a row stands for the contents of
-    all that was read, so that a changed file runs anew. With `progress` True a bar on stderr shows the time left; a
-    function is called for each row, as Done.
+    Dask `scheduler` its workers do. With a `store` each row is kept in that file when it is done; `resume` goes on with
+    a store that has rows: a row stands for the contents of all that was read, so that a changed file runs anew. With
+    `progress` True a bar on stderr shows the time left; a function is called for each row, as Done.
 
     Raises InputError, before anything runs, with every path that is not there, list that is empty, and value that no
     phase takes; and where the store cannot be used.

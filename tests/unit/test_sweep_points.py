@@ -272,6 +272,14 @@ def test_a_sweep_that_cannot_be_is_refused_in_words(told, more):
     assert told in refused.value.problems
 
 
+def test_addresses_of_schedulers():
+    from mappers.experiment.workers.cluster import ADDRESS
+
+    right = ["tcp://127.0.0.1:8786", "tls://host.example:1", "tcp://[::1]:8786", "tcp://host:8786/"]
+    assert all(map(ADDRESS.fullmatch, right))
+    assert not any(map(ADDRESS.fullmatch, ["host:8786", "http://x:1", "tcp://host", "tcp://::1:8786", "inproc://1"]))
+
+
 def test_several_phases_run_at_each_point():
     rows = mappers.sweep(
         "toy", "toy_llm", over={"units.mm.macs_per_cycle": [1, 2], "phases.talk.context": [8, 16], "batch": [1]},

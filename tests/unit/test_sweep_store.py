@@ -214,6 +214,17 @@ def test_a_second_process_is_told_who_has_the_store(tmp_path):
         holder.kill()
 
 
+def test_a_user_without_a_name_has_a_store(tmp_path, monkeypatch):
+    def nameless():
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr("mappers.experiment.store.getpass.getuser", nameless)
+    swept(tmp_path / "toy.db")
+    with sqlite3.connect(tmp_path / "toy.db") as database:
+        assert f" of user {os.getuid()} on " in database.execute("SELECT told FROM owner").fetchone()[0]
+    database.close()
+
+
 def test_files_that_are_no_stores_are_refused_and_left_alone(tmp_path):
     text = copy_of(tmp_path, "not a store", "a.db")
     other = tmp_path / "b.db"

@@ -10,7 +10,7 @@ import archsim.fifos.search
 import archsim.files.json_text
 import archsim.workers.order
 from archsim import InputError, load_design, load_model, size_fifos
-from archsim.cli import main
+from archsim.cli import WRONG, main
 from archsim.selection.shared_runs import share_in, shared
 from archsim.workers.order import Queue, by_group
 from archsim.workers.pool import Pool, check_jobs, cores
@@ -91,6 +91,12 @@ def test_two_processes_size_the_fifos_of_one():
     one, two = (size_fifos(schedule, design, jobs=jobs) for jobs in (1, 2))
     assert two.as_json() == one.as_json()
     assert (two.runs, two.firings) == (one.runs, one.firings)
+
+
+@pytest.mark.parametrize("command", ["compare", "size-fifos toy toy_llm --phase decode --context 3"])
+def test_no_processes_are_refused(command, capsys):
+    assert main([*command.split(), "--jobs", "0"]) == WRONG
+    assert capsys.readouterr().err == "jobs: expected a whole number of processes from 1 on, got 0\n"
 
 
 def test_two_processes_compare_as_one(capsys):

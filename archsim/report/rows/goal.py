@@ -32,11 +32,15 @@ class Goal:
         return (*self.most, *self.least)
 
     def __str__(self) -> str:
-        return ", ".join([*(f"most {name}" for name in self.most), *(f"least {name}" for name in self.least)])
+        return ", ".join(self._directions)
+
+    @property
+    def _directions(self) -> list[str]:
+        return [f"most {name}" for name in self.most] + [f"least {name}" for name in self.least]
 
     def told(self) -> list[str]:
         """What is wanted, in lines."""
-        lines = [f"most {name}" for name in self.most] + [f"least {name}" for name in self.least]
+        lines = self._directions
         for name, limits in self.constraints.items():
             bounds = [f"{way.replace('_', ' ')} {limit:,g}" for way, limit in limits.items()]
             lines.append(f"{name} {' and '.join(bounds)}")

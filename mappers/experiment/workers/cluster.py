@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TASK_SECONDS = 0.05  # a task shorter than this costs the scheduler more than it is worth
 AHEAD = 2  # tasks that each thread of the cluster has at once
-ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss)://[^/\s:]+:[0-9]{1,5}/?")
+ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss)://(\[[0-9A-Fa-f:.]+\]|[^/\s:]+):[0-9]{1,5}/?")
 CONNECT_SECONDS = 10
 LOOK_SECONDS = 0.5  # between looks whether the scheduler is there
 LOST = Row({}, status="lost", problem="each worker that ran it died; it may need more memory than there is")
@@ -47,7 +47,7 @@ class Cluster:
             from distributed import Client
         except ImportError:
             raise InputError("scheduler: needs Dask; pip install 'archsim[cluster]'") from None
-        self._address = address
+        self._address, self._hello = address, hello_of(request)
         # Dask's own words on what is told here as well.
         for name in ("distributed.client", "distributed.core", "distributed.batched"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -56,7 +56,6 @@ class Cluster:
         except (OSError, ValueError, TypeError, TimeoutError) as error:
             told = str(error).partition("\n")[0] or type(error).__name__
             raise InputError(f"scheduler {address}: cannot be reached: {told}") from None
-        self._hello = hello_of(request)
         self._known, self._counted = 0, -math.inf
 
     def __enter__(self) -> Cluster:

@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from archsim.report.rows.row import Row
-from archsim.workers.pool import Lost, Pool
+from archsim.workers.lost import Lost
+from archsim.workers.pool import Pool
 from mappers.experiment.request import SweepRequest
 from mappers.experiment.workers.task import hello_of, packed_settings
 
