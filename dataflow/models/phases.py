@@ -176,8 +176,10 @@ def phase_named(name: str, asked: Mapping[str, Any]) -> Phase:
 def graph_of(phase: Phase, model: Model) -> Graph:
     """The graph of a phase, which bears the phase also where it is built from another one.
 
-    The points of a sweep share it, so nothing may be added to it.
+    The points of a sweep share that of a shipped phase, so nothing may be added to it.
     """
+    if type(phase).__module__ != __name__:  # a user's phase may depend on more than its fields
+        return _built(phase, model)
     # By identity, as a model is not hashable; while an entry has the model, no other object has its id.
     key = phase, id(model)
     if key not in _kept:

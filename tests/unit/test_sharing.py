@@ -30,6 +30,19 @@ def test_a_phase_that_a_model_cannot_run_is_refused_each_time() -> None:
             graph_of(Decode(context=65), MODEL)
 
 
+def test_a_phase_of_a_user_is_built_each_time() -> None:
+    """It may depend on more than its fields, such as a name of a notebook that another cell has changed."""
+    context = [5]
+
+    class Own(Decode):
+        def graph(self, model: dataflow.Model) -> dataflow.Graph:
+            return dataflow.decode(model, context=context[0])
+
+    before = graph_of(Own(context=5), MODEL)
+    context[0] = 6
+    assert graph_of(Own(context=5), MODEL).ops != before.ops == dataflow.decode(MODEL, context=5).ops
+
+
 def test_few_graphs_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(dataflow.decode(MODEL, context=5).ops)
     monkeypatch.setattr(phases, "MOST_OPS", 3 * size)
