@@ -61,7 +61,8 @@ class Schedule:
     `recomputed` counts work beyond the graph's, and `recomputed_for` says what it is; `skipped` is the work that is
     left out. `holds`: bytes of the tensors that lie in each memory throughout, by (memory, role), where "" is no memory
     of the design. `selected` describes what a selection keeps. `approximated` lists what is simplified; `options` are
-    the mapper's; `tilings` say how ops were cut, for reports.
+    the mapper's; `tilings` say how ops were cut, for reports. `maker` is the mapper as it was given, which can lower
+    the graph on a variant of the design; None where the sections are not those that it made.
     """
 
     graph: Graph
@@ -76,6 +77,7 @@ class Schedule:
     approximated: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     tilings: tuple[Tiling, ...] = ()
+    maker: Any = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         told = f"{titled('schedule of', getattr(self.graph, 'name', self.graph))} {titled('by', self.mapper)}"
@@ -121,7 +123,7 @@ class Schedule:
             new = [replace(s, at=None) if s.at is not None and s.memory in grown else s for s in new]
             # `replace` makes a new section, so its rules check the new depths.
             sections.append(replace(section, streams=tuple(new)))
-        return replace(self, sections=tuple(sections))
+        return replace(self, sections=tuple(sections), maker=None)
 
     def __repr__(self) -> str:
         return f"<Schedule {self.graph.name} on {self.design}: {len(self.sections)} sections, {self.firings} firings>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Entries
+from dataclasses import replace
 from typing import Any
 
 from archsim.design.design import Design
@@ -47,7 +48,7 @@ def lower(graph: Graph, design: Design, *, mapper: str | Mapper | None = None, *
     if not isinstance(made, Schedule):
         raise MappingError(f"mapper '{chosen.name}': lower gave {quoted(made)}; expected a Schedule")
     check_schedule(made, design)
-    return made
+    return replace(made, maker=chosen)
 
 
 def plan(graph: Graph, design: Design, *, mapper: str | Mapper | None = None, **options: Any) -> Mapping:

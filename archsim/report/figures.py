@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from archsim.report.origin import Origin
 from archsim.run.placed import PlacedSection
 from archsim.run.totals import OpReport, UnitReport
 from dataflow.errors import InputError, guess, quoted
@@ -33,7 +34,7 @@ class Figures:
     starts in the first step, ends in the last, and is busy in all; a peak is the largest of all steps.
     The engine ran `firings_run` of the `firings` one by one; the others repeat those exactly. `cold` says that SimPy
     answered while the compiled engine was not compiled on this machine. `files` are the words that `archsim check`
-    takes to list what was assumed.
+    takes to list what was assumed. `origin` is what was run.
     """
 
     design: str
@@ -72,6 +73,7 @@ class Figures:
     cold: bool
     prefill_cycles: int | None = None
     steps: tuple[tuple[int, int], ...] = ()
+    origin: Origin | None = field(default=None, compare=False)
 
     @property
     def seconds(self) -> float:

@@ -13,6 +13,7 @@ from archsim.engine import engine_for
 from archsim.engine.machine_code_folder import CLOCK, is_compiled
 from archsim.engine.memo import Memo
 from archsim.report.figures import Figures
+from archsim.report.origin import Origin
 from archsim.report.text import html, screen
 from archsim.run.laws import LawBroken, broken_by_totals
 from archsim.run.results import ScheduleRun
@@ -132,6 +133,7 @@ def _report(
         cold=engine == "simpy" and not is_compiled(CLOCK),
         prefill_cycles=prefill_cycles,
         steps=tuple(steps),
+        origin=Origin(design, run.schedule),
     )
     broken = list(broken_by_totals(report.units, report.cycles))
     if broken:

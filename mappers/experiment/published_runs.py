@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from archsim.errors import InputError
 from archsim.importers.load import load_design
@@ -42,6 +43,6 @@ def run_all(runs: Sequence[Conditions], jobs: int, *, told: Callable[[Conditions
 def _attempted(conditions: Conditions) -> Report | InputError:
     """The report, or why there is none, in another process."""
     try:
-        return run_published(conditions)
+        return replace(run_published(conditions), origin=None)  # what it is of would be sent too
     except InputError as error:
         return error

@@ -185,7 +185,10 @@ def run(
     tokens = chosen.tokens_made or 0
     engine = _engine(engine, first, max(1, tokens) * first.run_firings)
     told = _announced(first, schedules, tokens // chosen.batch, progress)
-    return simulate_steps(told, design, phase=chosen, engine=engine)
+    report = simulate_steps(told, design, phase=chosen, engine=engine)
+    assert report.origin is not None
+    last = replace(report.origin.schedule, maker=mapper)
+    return replace(report, origin=replace(report.origin, schedule=last, model=model))
 
 
 def _simulated(graph: Graph, design: Design, mapper: Mapper, engine: str) -> Report:
