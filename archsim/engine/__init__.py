@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from archsim.engine.engines import ENGINES, OWN_UNITS, attempt, engine_for, spans
+from archsim.engine.engines import ENGINES, OWN_UNITS, attempt, engine_for, spans, starts
 from archsim.engine.flat import Flat
 from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
 
-__all__ = ["ENGINES", "OWN_UNITS", "attempt", "engine_for", "run", "spans"]
+__all__ = ["ENGINES", "OWN_UNITS", "attempt", "engine_for", "run", "spans", "starts"]
 
 
 def run(flat: Flat, *, engine: str = "auto", memo: Memo | None = None) -> SectionResult:

@@ -7,6 +7,7 @@ from archsim.engine.machine_code_folder import CLOCK, is_compiled
 from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
 from archsim.engine.spans import Span
+from archsim.engine.starts import Starts
 from dataflow.errors import InputError, quoted
 
 ENGINES = ("compiled", "simpy")  # take every section
@@ -59,13 +60,28 @@ def attempt(
 
 def spans(flat: Flat, *, engine: str = "auto") -> list[Span]:
     """What each unit does when in a run of the section, in deadlock as far as it gets; on an engine of ENGINES."""
-    if engine in OWN_UNITS:
-        raise InputError(f"spans are recorded by the engines {', '.join(ENGINES)}, not by '{engine}'")
-    engine = engine_for(engine, sum(task.firings for task in flat.tasks))
-    if engine == "simpy":
+    if _recording(flat, engine) == "simpy":
         from archsim.engine.simpy_engine import spans as spans_of_simpy
 
         return spans_of_simpy(flat)
     from archsim.engine.compiled.engine import spans as spans_of_compiled
 
     return spans_of_compiled(flat)
+
+
+def starts(flat: Flat, *, most: int, engine: str = "auto") -> Starts:
+    """When each firing of the section starts, the last `most` at least; on an engine of ENGINES."""
+    if _recording(flat, engine) == "simpy":
+        from archsim.engine.simpy_engine import starts as starts_of_simpy
+
+        return starts_of_simpy(flat, most=most)
+    from archsim.engine.compiled.engine import starts as starts_of_compiled
+
+    return starts_of_compiled(flat, most=most)
+
+
+def _recording(flat: Flat, engine: str) -> str:
+    """The engine that records a run of the section. Raises InputError for one that does not."""
+    if engine in OWN_UNITS:
+        raise InputError(f"spans are recorded by the engines {', '.join(ENGINES)}, not by '{engine}'")
+    return engine_for(engine, sum(task.firings for task in flat.tasks))

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
 
+import numpy as np
 import simpy
 from simpy.events import Event, Timeout
 
@@ -22,6 +23,7 @@ from archsim.engine.flat import Flat, FlatRun, FlatTask, FlatUnit
 from archsim.engine.outcome import unit_result
 from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult
 from archsim.engine.spans import Row, Span, spans_of
+from archsim.engine.starts import Latest, Starts
 from archsim.engine.token_state import state_after
 from dataflow.order import walked
 
@@ -304,6 +306,17 @@ def spans(flat: Flat) -> list[Span]:
     rows: list[Row] = []
     run(flat, record=rows)
     return spans_of(rows)
+
+
+def starts(flat: Flat, *, most: int) -> Starts:
+    """The start of each firing, or of the last ones, at least `most`."""
+    rows: list[Row] = []
+    run(flat, record=rows)
+    index = {task.name: i for i, task in enumerate(flat.tasks)}
+    fired = np.array([(index[of], start) for _, cause, of, start, _, _ in rows if cause == "busy"], dtype=np.int64)
+    kept = Latest(len(flat.tasks), most)
+    kept.add(*fired.reshape(-1, 2).T)
+    return kept.starts()
 
 
 def run(flat: Flat, *, record: list[Row] | None = None, turns: bool = False) -> SectionResult | Stuck:

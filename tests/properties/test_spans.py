@@ -7,7 +7,7 @@ from drawn import Drawn, drawn
 from hypothesis import given, settings
 
 from archsim import InputError, load_design
-from archsim.engine import ENGINES, attempt, spans
+from archsim.engine import ENGINES, attempt, spans, starts
 from archsim.engine.flat import Flat, flatten
 from archsim.engine.result import Stuck
 from archsim.engine.spans import Span
@@ -33,6 +33,37 @@ def test_spans_add_up_to_the_account_of_each_unit(case: Drawn) -> None:
             sums[key] = sums.get(key, 0) + span.server_cycles
         assert sums.pop(("busy", ""), 0) == unit.busy_cycles
         assert sums == unit.stalls
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(case=drawn())
+def test_starts_are_those_of_the_spans(case: Drawn) -> None:
+    flat = flatten(case.section, case.design)
+    found = [starts(flat, most=10**6, engine=engine) for engine in ENGINES]
+    assert [one.first for one in found] == [(0,) * len(flat.tasks)] * 2
+    seen = [[of.tolist() for of in one.cycles] for one in found]
+    assert seen[0] == seen[1]
+    long: dict[str, list[int]] = {task.name: [] for task in flat.tasks}
+    for span in spans(flat, engine="simpy"):
+        if span.cause == "busy":
+            long[span.of].append(span.start)
+    for task, cycles in zip(flat.tasks, seen[0], strict=True):
+        takes_time = [run.cycles > 0 for run in task.runs for _ in range(run.count)]
+        timed = [at for i, at in enumerate(cycles) if takes_time[i % len(takes_time)]]
+        assert timed == long[task.name]
+        assert len(cycles) <= task.firings
+
+
+def test_of_a_long_run_the_last_starts_are_kept() -> None:
+    flat = flat_of(100_000, 2)
+    whole, last = (starts(flat, most=most, engine="compiled") for most in (10**6, 1000))
+    assert whole.first == (0, 0)
+    assert all(1000 <= len(cycles) < 100_000 for cycles in last.cycles)
+    for task in (0, 1):
+        assert last.cycles[task].tolist() == whole.cycles[task].tolist()[last.first[task] :]
+        assert last.of(task, 99_999) == whole.of(task, 99_999)
+    assert last.of(0, 0) is None
+    assert whole.of(0, 0) == 0
 
 
 def flat_of(firings: int, depth: int) -> Flat:

@@ -320,8 +320,8 @@ def _stall(state: State, unit: int, cause: int, now: int) -> None:
 
 @inlined
 def _record(state: State, unit: int, what: int, start: int, end: int, servers: int) -> None:
-    """Records a span, if spans are recorded at all and it has a length."""
-    if len(state.spans) and end > start and servers:
+    """Records a firing, or a wait that has a length, if spans are recorded at all."""
+    if len(state.spans) and servers and (what < 0 or end > start):
         place = state.scalars[SPANS]
         state.scalars[SPANS] += 1
         state.spans[place, 0], state.spans[place, 1] = unit, what

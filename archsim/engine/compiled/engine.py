@@ -6,6 +6,8 @@ which every order of firings is fixed, and runs those that hardly repeat.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from archsim.engine.arrays import Arrays, arrays, arrays_like, firings
@@ -20,6 +22,7 @@ from archsim.engine.memo import Memo
 from archsim.engine.outcome import section_result
 from archsim.engine.result import SectionResult, Stuck
 from archsim.engine.spans import Row, Span, spans_of
+from archsim.engine.starts import Latest, Starts
 from archsim.engine.token_state import state_after
 from dataflow.errors import ScheduleError
 
@@ -76,17 +79,31 @@ def _outcome(packed: Arrays, skip: bool, before: EarlierRun | None, turns: bool)
 def spans(flat: Flat) -> list[Span]:
     """When each unit is busy, starved or blocked in a run of this section, up to its end or deadlock; skips nothing."""
     flat = flat.unfolded()
-    packed = _packed(flat)
     rows: list[Row] = []
-    tell_if_cold(CLOCK)
-    begun = clock_state.begin(packed, spans=True)
-    clock_kernel.sort_clients(begun)
-    for state, _ in clock.steps(begun, make_detectors(begun, on=False)):
-        for unit, what, start, end, servers in state.spans[: state.scalars[clock_state.SPANS]].tolist():
+    for batch in _recorded(flat):
+        for unit, what, start, end, servers in batch.tolist():
             cause, of = _named(flat, what)
             rows.append((flat.units[unit].name, cause, of, start, end, servers * flat.units[unit].gang))
-        state.scalars[clock_state.SPANS] = 0
     return spans_of(rows)
+
+
+def starts(flat: Flat, *, most: int) -> Starts:
+    """The start of each firing, or of the last ones, at least `most`; skips nothing."""
+    kept = Latest(len(flat.tasks), most)
+    for batch in _recorded(flat.unfolded()):
+        fired = batch[batch[:, 1] < 0]
+        kept.add(clock_state.NOBODY - fired[:, 1], fired[:, 2])
+    return kept.starts()
+
+
+def _recorded(flat: Flat) -> Iterator[np.ndarray]:
+    """The rows that the kernel records in a run of the section, in batches that are good until the next."""
+    tell_if_cold(CLOCK)
+    begun = clock_state.begin(_packed(flat), spans=True)
+    clock_kernel.sort_clients(begun)
+    for state, _ in clock.steps(begun, make_detectors(begun, on=False)):
+        yield state.spans[: state.scalars[clock_state.SPANS]]
+        state.scalars[clock_state.SPANS] = 0
 
 
 def _named(flat: Flat, what: int) -> tuple[str, str]:
