@@ -12,11 +12,11 @@ TYPE_CHECKING = False  # as typing has it; no import here takes a hundredth of a
 if TYPE_CHECKING:
     from archsim.design.design import Design
     from archsim.errors import Deadlock, DesignError, GraphError, InputError, MappingError, ScheduleError
+    from archsim.explain.stalls import Stalls, stalls
     from archsim.fifos.sizes import FifoSizes, size_fifos
     from archsim.files.shipped import load_model
     from archsim.importers.load import load_design, load_workload
     from archsim.report.report import Report, simulate, simulate_steps
-    from archsim.run.stalls import Stalls, stalls
     from archsim.selection.selection import Selection, load_selection
 
 __all__ = [
@@ -32,7 +32,7 @@ _HOMES = {
     "archsim.files.shipped": ("load_model",),
     "archsim.importers.load": ("load_design", "load_workload"),
     "archsim.report.report": ("Report", "simulate", "simulate_steps"),
-    "archsim.run.stalls": ("Stalls", "stalls"),
+    "archsim.explain.stalls": ("Stalls", "stalls"),
     "archsim.selection.selection": ("Selection", "load_selection"),
 }
 

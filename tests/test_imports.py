@@ -47,7 +47,7 @@ WITHIN = {
     ),
     "archsim": (
         "quantity", "errors", "files", "workers", "mapping", "units", "design", "importers", "selection", "engine",
-        "run", "report", "fifos", "published", "sweep_file", "schema", "check", "cli",
+        "run", "explain", "report", "fifos", "published", "sweep_file", "schema", "check", "cli",
     ),
     "mappers": (
         "mapper", "build", "tiled", "table_lookup", "spatial", "retrieval", "registry",

@@ -12,11 +12,13 @@ import numpy as np
 class Starts:
     """By task, in the order of the flat form: the cycle in which each firing starts, from firing `first` of it on.
 
-    `first` is 0 where nothing was left out.
+    `first` is 0 where nothing was left out. `ranks` are the places of the firings among those of all tasks: what lets
+    a firing start, also in the same cycle, has a lower rank.
     """
 
     first: tuple[int, ...]
     cycles: tuple[np.ndarray, ...]
+    ranks: tuple[np.ndarray, ...]
 
     def of(self, task: int, firing: int) -> int | None:
         """When a firing of a task, counted from 0, starts; None where that is not known."""
@@ -47,4 +49,5 @@ class Latest:
         tasks, cycles = (np.concatenate([none, *(batch[i] for batch in self._batches)]) for i in (0, 1))
         order = np.argsort(tasks, kind="stable")  # firings of a task stay in the order in which they started
         ends = np.cumsum(np.bincount(tasks, minlength=len(self._first)))
-        return Starts(tuple(self._first.tolist()), tuple(np.split(cycles[order], ends[:-1])))
+        split = (tuple(np.split(one, ends[:-1])) for one in (cycles[order], order))
+        return Starts(tuple(self._first.tolist()), *split)

@@ -8,7 +8,7 @@ import pytest
 
 from archsim import Design, InputError, load_design
 from archsim.engine import ENGINES
-from archsim.run.stalls import BUSY, DONE, INPUT, MEMORY, ROOM, TURN, Cause, stalls
+from archsim.explain.stalls import BUSY, DONE, INPUT, MEMORY, ROOM, TURN, Cause, stalls
 from dataflow import Graph, Schedule, Section, Stream, Task, every, work
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from archsim.design.design import Design
 from archsim.engine import attempt
-from archsim.engine.flat import flatten
+from archsim.engine.flat import Flat, flatten
 from archsim.engine.result import SectionResult
 from archsim.run.schedule_run import run_schedule
 from archsim.units.memory import Carrier
@@ -58,35 +58,50 @@ def stalls(schedule: Schedule, design: Design, *, engine: str = "auto") -> Stall
     expect("schedule", schedule, Schedule)
     expect("design", design, Design)
     run_schedule(schedule, design, engine=engine)  # refuses what every run refuses
-    found: dict[str, dict[Cause, int]] = {name: {} for name in design.units}
-    served = dict.fromkeys(design.units, 0)
-    most = dict.fromkeys(design.units, 1)
+    found = {name: _Account({}) for name in design.units}
     cycles = 0
     for section in schedule.sections:
         flat = flatten(section, design)
         result = attempt(flat, engine=engine, turns=True)
         assert isinstance(result, SectionResult), "it has come to its end above"
-        makers = {stream.name: flat.units[flat.tasks[stream.producer].unit].of for stream in flat.streams}
         cycles += section.repeat * result.cycles
-        servers = dict.fromkeys(design.units, 0)
-        for unit in flat.units:
-            spent, causes = result.units[unit.name], found[unit.of]
-            counted = {Cause(BUSY): spent.busy_cycles, Cause(DONE): spent.idle_cycles}
-            for (what, of), n in spent.stalls.items():
-                cause = _named(what, of, design, makers)
-                counted[cause] = counted.get(cause, 0) + n
-            for cause, n in counted.items():
-                causes[cause] = causes.get(cause, 0) + section.repeat * n
-            servers[unit.of] += unit.count * unit.gang
+        servers = _add(found, flat, result, design, section.repeat)
         for name, n in servers.items():
-            served[name] += section.repeat * n * result.cycles
-            most[name] = max(most[name], n)
-    for name, causes in found.items():
-        count = design.units[name].count
+            found[name].served += section.repeat * n * result.cycles
+            found[name].most = max(found[name].most, n)
+    for name, account in found.items():
         # A section's result leaves out servers without a task; of unlimited ones count the most that any section uses.
-        left = (count if count < UNLIMITED else most[name]) * cycles - served[name]
-        causes[Cause(DONE)] = causes.get(Cause(DONE), 0) + left
-    return Stalls(cycles, {name: {c: n for c, n in causes.items() if n} for name, causes in found.items()})
+        count = design.units[name].count
+        account.add(Cause(DONE), (count if count < UNLIMITED else account.most) * cycles - account.served)
+    return Stalls(cycles, {name: {c: n for c, n in one.causes.items() if n} for name, one in found.items()})
+
+
+@dataclass(slots=True)
+class _Account:
+    """Server-cycles of a unit by cause; those of servers in sections where they have a task, and the most of these."""
+
+    causes: dict[Cause, int]
+    served: int = 0
+    most: int = 1
+
+    def add(self, cause: Cause, n: int) -> None:
+        self.causes[cause] = self.causes.get(cause, 0) + n
+
+
+def _add(
+    found: Mapping[str, _Account], flat: Flat, result: SectionResult, design: Design, times: int
+) -> dict[str, int]:
+    """Adds a section's run so many times; returns the servers of each unit that have a task in it."""
+    makers = {stream.name: flat.units[flat.tasks[stream.producer].unit].of for stream in flat.streams}
+    servers: dict[str, int] = {}
+    for unit in flat.units:
+        spent, account = result.units[unit.name], found[unit.of]
+        account.add(Cause(BUSY), times * spent.busy_cycles)
+        account.add(Cause(DONE), times * spent.idle_cycles)
+        for (what, of), n in spent.stalls.items():
+            account.add(_named(what, of, design, makers), times * n)
+        servers[unit.of] = servers.get(unit.of, 0) + unit.count * unit.gang
+    return servers
 
 
 def _named(what: str, of: str, design: Design, makers: Mapping[str, str]) -> Cause:
