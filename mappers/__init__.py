@@ -5,6 +5,7 @@
 from archsim.mapping import Mapping, load_mapping
 from archsim.report.rows.pareto import pareto
 from archsim.report.rows.row import Row
+from mappers.experiment.explain import explain
 from mappers.experiment.run import run, step_schedules
 from mappers.experiment.sweep import sweep, sweep_file
 from mappers.experiment.swept import Sweep
@@ -13,6 +14,6 @@ from mappers.mapper import Mapper, option
 from mappers.registry import MAPPERS, lower, lower_step, plan
 
 __all__ = [
-    "MAPPERS", "Mapper", "Mapping", "Row", "Sweep", "extend", "load_mapping", "lower", "lower_step", "option", "pareto",
-    "plan", "run", "step_schedules", "sweep", "sweep_file",
+    "MAPPERS", "Mapper", "Mapping", "Row", "Sweep", "explain", "extend", "load_mapping", "lower", "lower_step",
+    "option", "pareto", "plan", "run", "step_schedules", "sweep", "sweep_file",
 ]  # fmt: skip

@@ -175,7 +175,7 @@ class _Walk:
         found[firings] = np.where((found[firings] < 0) & fits, source, found[firings])
 
     def _enter_same(self, found: np.ndarray) -> None:
-        """Enters, where firings began as soon as the one before them had, on another server, what that one waited for."""
+        """Enters, where firings began as soon as the one before on another server, what that one waited for."""
         for unit in self.flat.units:
             firings = self._in_order(unit)
             begun = self.starts[firings]

@@ -21,6 +21,7 @@ WORDS = {
     BUSY: "busy", INPUT: "waits for stream", MEMORY: "waits for", ROOM: "no room in stream", TURN: "not its turn",
     DONE: "nothing left to do",
 }  # fmt: skip
+STREAMS = {INPUT: "waits for input", ROOM: "waits for room"}  # several streams together
 
 
 class Cause(NamedTuple):
@@ -31,6 +32,16 @@ class Cause(NamedTuple):
 
     def __str__(self) -> str:
         return f"{WORDS[self.kind]}{f' {self.of}' if self.of else ''}"
+
+    @property
+    def is_of_stream(self) -> bool:
+        """True where it is about a stream."""
+        return self.kind in (INPUT, ROOM)
+
+    @property
+    def told_as(self) -> str:
+        """What it is called together with those of other streams."""
+        return STREAMS[self.kind] if self.is_of_stream else str(self)
 
 
 @dataclass(frozen=True, slots=True)

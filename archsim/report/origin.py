@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from archsim.design.design import Design
+from archsim.explain.explanation import Explanation
 from dataflow.models.model import Model
 from dataflow.schedule import Schedule
 
@@ -16,3 +19,8 @@ class Origin:
     design: Design
     schedule: Schedule
     model: Model | None = None
+
+
+# What explains a report, given the report and a number of processes. The package that can lower a graph once more
+# enters it here when it is imported; this one knows no mapper.
+EXPLAINED_BY: list[Callable[[Any, int | None], Explanation]] = []

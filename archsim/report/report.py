@@ -12,15 +12,16 @@ from archsim.design.design import Design
 from archsim.engine import engine_for
 from archsim.engine.machine_code_folder import CLOCK, is_compiled
 from archsim.engine.memo import Memo
+from archsim.explain.explanation import Explanation
 from archsim.report.figures import Figures
-from archsim.report.origin import Origin
+from archsim.report.origin import EXPLAINED_BY, Origin
 from archsim.report.text import html, screen
 from archsim.run.laws import LawBroken, broken_by_totals
 from archsim.run.results import ScheduleRun
 from archsim.run.roofline import roofline
 from archsim.run.schedule_run import run_schedule
 from archsim.run.totals import Totals
-from dataflow.errors import ScheduleError, expect
+from dataflow.errors import InputError, ScheduleError, expect
 from dataflow.phase import Phase
 from dataflow.schedule import Schedule
 
@@ -38,6 +39,16 @@ class Report(Figures):
 
     def _repr_html_(self) -> str:
         return html(self)
+
+    def explain(self, *, jobs: int | None = None) -> Explanation:
+        """Why the run takes its time, and what each number of the design, doubled or halved, would bring.
+
+        Each change is lowered and simulated again, in so many processes; without `jobs` in as many as there are cores,
+        where that is worth it. Raises InputError for a schedule that no mapper made, or that was changed since.
+        """
+        if not EXPLAINED_BY:
+            raise InputError("explain: no mapper is known; import mappers first")
+        return EXPLAINED_BY[0](self, jobs)
 
 
 def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Report:

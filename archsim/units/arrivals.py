@@ -22,6 +22,7 @@ class Arrivals(Unit):
     """
 
     kinds = ("arrive",)
+    describes = ("times",)
 
     kind: Literal["arrivals"]
     arbitration: Literal["in_order"] = Field("in_order", description="arrivals come one after another")

@@ -20,6 +20,7 @@ class Host(Unit):
     """
 
     kinds = ("matmul",)
+    describes = ("measured_macs",)
 
     kind: Literal["host"]
     measured_macs: Count = Field(description="multiply-adds of the measured run")

@@ -22,6 +22,7 @@ class MemoryTile(Unit):
     """
 
     kinds = ("load", "store")
+    describes = ("element_bits",)
 
     kind: Literal["memory_tile"]
     arbitration: Literal["placed"] = Field("placed", description="placed: every task has tiles of its own")

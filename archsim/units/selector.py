@@ -58,6 +58,7 @@ class ThresholdUnit(Unit):
     """
 
     kinds = ("threshold",)
+    describes = ("element_bits", "buckets")
 
     kind: Literal["threshold_unit"]
     cores: Count = Field(description="threshold cores, each with its own buffers")

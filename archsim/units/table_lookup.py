@@ -23,6 +23,7 @@ class TableLookup(Unit):
     """
 
     kinds = ("ternary_matmul", "take", "drain")
+    describes = ("group_size", "activation_bits")
 
     kind: Literal["table_lookup"]
     group_size: Count = Field(description="ternary weights per index, activations per table")
@@ -77,6 +78,7 @@ class WeightLoader(Unit):
     """Loads ternary weights from memory in whole regions of beats: cycles = ceil(bytes / (ports x port_bits / 8))."""
 
     kinds = ("move",)
+    describes = ("beat_bits", "vectors_per_beat", "block_inputs", "region_blocks", "region_outputs")
 
     kind: Literal["weight_loader"]
     ports: Count = Field(description="memory ports that are read together")
@@ -117,6 +119,7 @@ class WeightBuffer(Unit):
     """
 
     kinds = ()  # no work of its own: time passes in the loader that fills it and the look-ups that read it
+    describes = ("region_blocks", "region_outputs", "word_bits")
 
     kind: Literal["weight_buffer"]
     regions: Count = Field(description="regions of weights that it holds")

@@ -32,6 +32,8 @@ class Unit(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kinds: ClassVar[tuple[str, ...]] = ()
+    # Parameters of which more is no more hardware: how data lie, the width of a number, what was measured.
+    describes: ClassVar[tuple[str, ...]] = ()
 
     count: Limit = Field(1, description="identical servers of this unit; each serves one firing at a time")
     arbitration: Literal["in_order", "first_come", "placed"] = Field(

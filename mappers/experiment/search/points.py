@@ -106,6 +106,26 @@ class LatinHypercube(Drawn):
         yield list({identity(point): point for point in _points(axes, shares)}.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Points that are given one by one, whatever the axes."""
+
+    name: ClassVar[str] = "list"
+    points: tuple[Point, ...]
+
+    def problems(self, _: Entries[str, Axis]) -> list[str]:
+        """Nothing: who lists points knows them."""
+        return []
+
+    def size(self, _: Entries[str, Axis]) -> int:
+        """How many points there are."""
+        return len(self.points)
+
+    def visit(self, _: Entries[str, Axis]) -> Visit:
+        """All of them at once."""
+        yield list(self.points)
+
+
 class Search(Protocol):
     """How points are chosen."""
 

@@ -1,0 +1,41 @@
+"""Effects of changes: gains, their order, and the number that binds a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from archsim.design.design import Design
+from archsim.explain.changes import Change
+from archsim.explain.findings import Binding, Effect
+from archsim.explain.path import CriticalPath
+from archsim.files.document import read
+
+
+def effect_of(change: Change, seconds: float | None, problem: str | None, *, before: float) -> Effect:
+    """The effect of a change after which a run takes these seconds; None where it is refused, for the problem."""
+    return Effect(change, seconds, None if seconds is None else before / seconds - 1, problem)
+
+
+def sorted_effects(effects: Iterable[Effect]) -> tuple[Effect, ...]:
+    """The largest gain first, what is refused last; equal ones in the order of the design."""
+    return tuple(sorted(effects, key=lambda one: (one.gain is None, -(one.gain or 0))))
+
+
+def binding_of(path: CriticalPath, effects: Iterable[Effect], design: Design) -> Binding:
+    """The unit with most of the path; of its numbers the one whose change brings most, and where it is written."""
+    unit, cycles = next(iter(path.by_unit().items()))
+    own = [one for one in effects if one.change.path.startswith(f"units.{unit}.") and (one.gain or 0) > 0]
+    best = max(own, key=lambda one: one.gain or 0, default=None)
+    where = None if best is None else written_at_line(design, best.change.path)
+    return Binding(unit, cycles / path.cycles, best, where)
+
+
+def written_at_line(design: Design, path: str) -> str:
+    """The file and line of a number; of a variant the line of the file that it was read from, or that it sets it."""
+    document = design.document
+    if path in design.changed():
+        return "this variant"
+    if not document.lines and document.given:
+        document = read(document.given) if document.given.endswith(".yaml") else document
+    line = document.line(path)
+    return f"{document.path}:{line}" if line else document.path

@@ -1,0 +1,62 @@
+"""What an explanation finds: why a run takes its time, and what each change of its design would bring. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from archsim.explain.changes import Change
+from archsim.explain.ops import RooflineOfOps
+from archsim.explain.path import CriticalPath
+from archsim.explain.stalls import Stalls
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a change brings: the seconds that the run then takes, and the old time over that, less 1.
+
+    Both are None where the change is refused, for the `problem`.
+    """
+
+    change: Change
+    seconds: float | None
+    gain: float | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The unit with most of the critical path, its share of it, and the change of that unit that would bring most.
+
+    `where` is the line of the number in its file; None where no change of the unit brings anything.
+    """
+
+    unit: str
+    share: float
+    effect: Effect | None
+    where: str | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Findings:
+    """Why a run takes its cycles.
+
+    `effects` are sorted, the largest gain first and what is refused last. `stalls`, `path` and `roofline` are those of
+    the schedule, of a phase of many steps the last, which `step` then names; effects are those of the whole phase.
+    """
+
+    title: str
+    cycles: int
+    clock_hz: Fraction
+    effects: tuple[Effect, ...]
+    binding: Binding
+    path: CriticalPath
+    stalls: Stalls
+    roofline: RooflineOfOps | None
+    caveats: tuple[str, ...]
+    step: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Time of the run."""
+        return float(self.cycles / self.clock_hz)
