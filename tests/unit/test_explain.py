@@ -17,7 +17,8 @@ from archsim.explain.changes import Change, changes_of
 from archsim.explain.explanation import Explanation
 from archsim.explain.ops import roofline_of_ops
 from archsim.explain.stalls import BUSY, MEMORY, ROOM, Cause
-from archsim.explain.text import LEAST_SHARE
+from archsim.explain.text import LEAST_SHARE, SMALL
+from archsim.report import plot
 from archsim.units import KINDS
 from dataflow import attention
 
@@ -257,3 +258,32 @@ def test_what_cannot_be_explained_is_refused() -> None:
         archsim.simulate(by_hand, TOY).explain()
     with pytest.raises(InputError, match=r"explain: the report has .* cycles, and its graph lowered again"):
         replace(report, cycles=report.cycles + 1).explain()
+
+
+def test_plots_draw_what_the_explanation_says() -> None:
+    found = mappers.run("toy", "toy_llm", phase="decode", context=8).explain()
+    bars = plot.sensitivity(found)
+    felt = {one.change.path: 100 * (one.gain or 0) for one in found.effects if abs(one.gain or 0) >= SMALL}
+    widths = [bar.get_width() for bar in bars.patches]
+    assert dict(zip([tick.get_text() for tick in bars.get_yticklabels()], widths, strict=True)) == pytest.approx(felt)
+    causes = plot.stall_causes(found)
+    by_unit: dict[float, float] = {}
+    for bar in causes.patches:
+        by_unit[bar.get_y()] = by_unit.get(bar.get_y(), 0) + bar.get_width()
+    assert list(by_unit.values()) == pytest.approx([100] * len(found.stalls.units), abs=0.2)
+    roofs = plot.roofline(found)
+    assert roofs.get_xlabel() == "operations per byte of ddr"
+    assert roofs.get_ylabel().startswith("rate, ")
+    given = plot.stall_causes(found.stalls, axes=roofs)
+    assert given is roofs
+    assert bars._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+
+
+def test_plots_refuse_what_they_cannot_draw() -> None:
+    found = mappers.run("toy", "toy_llm", phase="decode", context=8).explain()
+    with pytest.raises(InputError, match="stall_causes: found"):
+        plot.stall_causes("toy")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="sensitivity: no change of one number changes the time"):
+        plot.sensitivity(replace(found, effects=()))
+    with pytest.raises(InputError, match="roofline: no op of this run moves bytes through a memory"):
+        plot.roofline(mappers.run("systolic_array", "gemm:8x8x8").explain())

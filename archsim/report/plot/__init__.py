@@ -10,5 +10,9 @@ from archsim.report.plot.effects import importance
 from archsim.report.plot.floor import floorplan
 from archsim.report.plot.front import pareto
 from archsim.report.plot.parts import time_by_part
+from archsim.report.plot.why import roofline, sensitivity, stall_causes
 
-__all__ = ["floorplan", "heat_map", "importance", "lines", "pareto", "sweep_lines", "time_by_part"]
+__all__ = [
+    "floorplan", "heat_map", "importance", "lines", "pareto", "roofline", "sensitivity", "stall_causes", "sweep_lines",
+    "time_by_part",
+]  # fmt: skip

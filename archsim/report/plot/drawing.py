@@ -37,6 +37,19 @@ def empty(height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def picture(height: float, axes: Axes | None = None) -> Axes:
+    """The axes that are given, or new ones of the usual width, which a notebook shows by themselves."""
+    if axes is None:
+        from matplotlib.figure import Figure
+
+        from archsim.report.plot.picture import Picture
+
+        axes = Picture(Figure(figsize=(7, height), layout="constrained"), 111)
+        axes.figure.add_subplot(axes)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
 def set_title(axes: Axes, *lines: str) -> None:
     """A title of these lines, those that say nothing left out."""
     axes.set_title("\n".join(fill(line, TITLE_LETTERS) for line in lines if line), loc="left", fontsize=10)
