@@ -9,8 +9,9 @@ from archsim.design.design import Design
 from archsim.design.placement import DEFAULT
 from archsim.design.silicon import Silicon
 from archsim.errors import DesignError, InputError, quoted
+from archsim.files.data_folder import NOUNS, shipped
 from archsim.files.provenance import Fitted
-from archsim.files.shipped import found, load_model, shipped
+from archsim.files.shipped import found, load_model
 from archsim.files.validate import validate
 from archsim.importers.load import is_configuration, is_topology, load_design, load_workload
 from archsim.mapping import Choices, Mapping, load_mapping
@@ -45,7 +46,7 @@ def check_file(
         return _about_design(load_design(name), mappers, mapped)
     if is_topology(name):
         return _about_graph(name, load_workload(name))
-    folder = next((f for f in ("", "models", "selections", "mappings", "published") if name in shipped(f)), "")
+    folder = next((folder for folder in NOUNS.values() if name in shipped(folder)), "")
     # Read once, for it may be a pipe.
     document = found(name, folder, "design, model, selection, mapping, published or sweep file")
     data = document.data

@@ -145,6 +145,14 @@ class Fused(BaseModel):
     )
 
 
+class _OrNone:
+    """A list, or the word none, for editors."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [{"const": "none"}, handler(schema)]}
+
+
 class Choices(BaseModel):
     """What is said of how ops run; the mapper chooses the rest."""
 
@@ -163,7 +171,9 @@ class Choices(BaseModel):
     buffers: Count = Field(2, description="places for tiles of each operand in the memory nearest to the unit")
     ahead: Ahead = Field("next_op", description="loads of weights begin with their op, or run beside the one before")
     cost: Literal["cycles", "bytes"] = Field("cycles", description="what tiles are chosen by")
-    fuse: Annotated[tuple[Fused, ...], BeforeValidator(lambda value: () if value == "none" else value)] = Field(
+    fuse: Annotated[
+        tuple[Fused, ...], BeforeValidator(lambda value: () if value == "none" else value), _OrNone
+    ] = Field(
         (), description="groups of ops that run together, each with its ops, rows and columns; none unless given"
     )
     ops: dict[str, Entry] = Field(

@@ -217,11 +217,19 @@ class Written:
         examples = [one for one in (self.example, self.other) if one is not None]
         # A word such as inf stands for itself; other text is a number and a unit.
         types = [
-            {"type": "integer"} if isinstance(one, int) else {"const": one} if one.isalpha() else {"type": "string"}
+            self._whole() if isinstance(one, int) else {"const": one} if one.isalpha() else {"type": "string"}
             for one in examples
         ]
         taken = {"anyOf": types} if len(types) > 1 else types[0]
         return {**taken, "unit": self.unit, "examples": examples}
+
+    def _whole(self) -> dict[str, Any]:
+        """A bare number, from the least on that it reads."""
+        try:
+            self.reads(0, None)
+        except InputError:
+            return {"type": "integer", "minimum": 1}
+        return {"type": "integer", "minimum": 0}
 
 
 def written_in(annotation: Any, metadata: Iterable[Any] = ()) -> Written | None:

@@ -12,8 +12,8 @@ from archsim.design.placement import PlaceRule
 from archsim.design.resources import Resources
 from archsim.design.silicon import Silicon
 from archsim.errors import InputError
+from archsim.files.data_folder import data_folder, shipped
 from archsim.files.provenance import Fitted
-from archsim.files.shipped import data_folder, shipped
 from archsim.mapping import Entry, Fused, Mapping, Room
 from archsim.published import Published
 from archsim.quantity import written_in
@@ -26,15 +26,65 @@ from dataflow.models.vision import Vision
 
 def schema_of(path: str | None) -> type[BaseModel]:
     """The pydantic model behind a path: a design without one, a model, published, a kind, units.<kind>, links …"""
-    places: dict[str, type[BaseModel]] = {
+    known = places()
+    name = (path or "design").removeprefix("units.")
+    if name not in known:
+        raise InputError(f"no schema of '{path}'; there are: {', '.join(known)}")
+    return known[name]
+
+
+def places() -> dict[str, type[BaseModel]]:
+    """What a schema can be of, by its name: files, their parts, and the kinds of units."""
+    return {
         "design": Design, "model": Model, "vision": Vision, "selection": Selection, "mapping": Mapping,
         "mapping.ops": Entry, "mapping.fuse": Fused, "mapping.room": Room, "published": Published, "sweep": SweepFile,
         "links": Link, "place": PlaceRule, "resources": Resources, "silicon": Silicon, "fitted": Fitted, **KINDS,
     }  # fmt: skip
-    name = (path or "design").removeprefix("units.")
-    if name not in places:
-        raise InputError(f"no schema of '{path}'; there are: {', '.join(places)}")
-    return places[name]
+
+
+def json_schema(path: str | None) -> dict[str, Any]:
+    """The same for editors: JSON Schema, in the draft that they read. Units are told apart by `kind`."""
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **_tidied(schema_of(path).model_json_schema())}
+
+
+def _tidied(schema: Any) -> Any:
+    """The schema in one form, whichever release of pydantic gave it, and with a case for each kind of a union.
+
+    Of a case the editor knows which keys are meant; of `oneOf` it can only say that nothing fits.
+    """
+    if isinstance(schema, list):
+        return [_tidied(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "discriminator" in schema:
+        told = {key: text for key, text in schema.items() if key == "description"}
+        return {**told, **_cases(schema["discriminator"])}
+    tidy: dict[str, Any] = {}
+    for word, value in schema.items():
+        if word in ("properties", "$defs"):  # their keys are names, not words of the schema
+            tidy[word] = {name: _tidied(inside) for name, inside in value.items()}
+        elif word in ("default", "examples", "enum", "const"):
+            tidy[word] = value
+        elif word != "title" and (word, value) != ("additionalProperties", True):
+            tidy[word] = _tidied(value)
+    return {"const": tidy.pop("const"), **_without(tidy, "type", "enum")} if "const" in tidy else tidy
+
+
+def _without(schema: dict[str, Any], *words: str) -> dict[str, Any]:
+    return {word: value for word, value in schema.items() if word not in words}
+
+
+def _cases(discriminator: dict[str, Any]) -> dict[str, Any]:
+    key, kinds = discriminator["propertyName"], discriminator["mapping"]
+    return {
+        "type": "object",
+        "required": [key],
+        "properties": {key: {"enum": list(kinds)}},
+        "allOf": [
+            {"if": {"properties": {key: {"const": kind}}, "required": [key]}, "then": {"$ref": place}}
+            for kind, place in kinds.items()
+        ],
+    }
 
 
 def schema_lines(path: str | None) -> list[str]:

@@ -12,8 +12,8 @@ from archsim.check import check_file
 from archsim.design.design import Design
 from archsim.design.resources import Resources
 from archsim.design.silicon import Component, Silicon
+from archsim.files.data_folder import shipped
 from archsim.files.provenance import Fitted
-from archsim.files.shipped import shipped
 from archsim.mapping import Choices, Entry, Fused, Mapping, Room, load_mapping
 from archsim.published import Point, Published, load_published
 from archsim.selection.selection import Selection

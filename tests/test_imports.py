@@ -46,8 +46,9 @@ WITHIN = {
         "numeric",
     ),
     "archsim": (
-        "quantity", "errors", "files", "workers", "mapping", "units", "design", "importers", "selection", "engine",
-        "run", "explain", "report", "fifos", "published", "sweep_file", "schema", "check", "cli",
+        "version", "engine_names", "quantity", "errors", "files", "workers", "mapping", "units", "design", "importers",
+        "selection", "engine", "run", "explain", "report", "fifos", "published", "sweep_file", "schema", "check", "cli",
+        "__main__",
     ),
     "mappers": (
         "mapper", "build", "tiled", "table_lookup", "spatial", "retrieval", "registry",
@@ -69,7 +70,7 @@ def entry(module: str) -> str:
 
 def rank(module: str) -> int:
     """Place in the order; the command line stands above all."""
-    return len(ORDER) if module.startswith("archsim.cli") else ORDER.index(module.split(".")[0])
+    return len(ORDER) if module.startswith(("archsim.cli", "archsim.__main__")) else ORDER.index(module.split(".")[0])
 
 
 def imported(path: Path) -> set[str]:
@@ -173,7 +174,9 @@ CHOSEN = ["simulate", "toy_retrieval", "toy_video", "--phase", "frame", "--conte
 @pytest.mark.parametrize(
     "command, heavy",
     [
-        (["--help"], {"torch", "matplotlib", "numba"}),
+        (["--help"], {"torch", "matplotlib", "numba", "pandas", "yaml", "pint"}),
+        (["--version"], {"torch", "matplotlib", "numba", "pandas", "yaml", "pint"}),
+        (["show", "tellme_kv260"], {"torch", "matplotlib", "numba", "pandas", "yaml", "pint"}),
         (["check", "tellme_kv260"], {"torch", "matplotlib", "numba"}),
         (["check", "resv"], {"torch", "matplotlib", "numba"}),
         (["list", "selections"], {"torch", "matplotlib", "numba"}),
@@ -185,7 +188,7 @@ CHOSEN = ["simulate", "toy_retrieval", "toy_video", "--phase", "frame", "--conte
         (CHOSEN, {"torch", "matplotlib", "simpy"}),
     ],
     ids=[
-        "help", "check", "check a selection", "list selections", "check a mapping", "list mappings",
+        "help", "version", "show", "check", "check a selection", "list selections", "check a mapping", "list mappings",
         "schema of selections", "simulate by simpy", "simulate", "simulate a selection",
     ],
 )

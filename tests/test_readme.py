@@ -86,3 +86,11 @@ def test_the_design_of_several_units_and_memories_runs():
     # Attention runs beside dram, without the memory on chip.
     assert ("read", "cache") not in report.traffic["sram"]
     assert report.units["pim"].busy_cycles > 0
+
+
+def test_the_explanation_is_the_one_that_is_printed():
+    (block,) = [one for one in README.split("```") if "what one change alone" in one]
+    printed = str(mappers.run("tellme_kv260", "bitnet_b158_large", phase="decode", context=512).explain()).splitlines()
+    lines = [line for line in block.splitlines() if line.strip() and line.strip() != "..."]
+    assert len(lines) == 11
+    assert [line for line in lines if line not in printed] == []

@@ -69,6 +69,8 @@ def _status(words: list[str]) -> int:
 def _called(words: list[str]) -> int:
     try:
         status = app()(args=words, prog_name="archsim", standalone_mode=False)
+    except SystemExit as stop:  # typer's completion ends so, whatever the mode
+        return WRONG if stop.code else DONE
     except typer.Abort as stop:
         # Typer takes the end of any file for an interrupt, and in older releases gives both this form.
         raise stop.__cause__ or KeyboardInterrupt() from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import io
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from dataflow.errors import harmless
@@ -63,6 +65,22 @@ def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 codecs.register_error("archsim.plain", _plain)
+
+
+PROGRESS_SECONDS = 5
+
+
+def told_now_and_then() -> Callable[[str], None]:
+    """Prints a line of progress once every few seconds, the first after some."""
+    last = time.monotonic()
+
+    def told(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            say(line, err=True)
+            last = time.monotonic()
+
+    return told
 
 
 def say(text: object, *, err: bool = False) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from archsim.design.placement import Homes, PathsByRole, PlaceRule, placement_problems
 from archsim.design.resources import Resources, no_unit
@@ -41,6 +41,9 @@ class Design(Sourced):
 
     Frozen. A variant is `design.with_({"units.tlmm.num_tables": 56})`, which edits the written form and reads it again.
     """
+
+    # For editors; what the reader says of it stands below.
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["mapper"]}, {"required": ["mapping"]}]})
 
     opens: ClassVar[int] = 2  # an edit may create units.<name>.energy
 

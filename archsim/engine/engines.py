@@ -8,11 +8,9 @@ from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
 from archsim.engine.spans import Span
 from archsim.engine.starts import Starts
-from dataflow.errors import InputError, quoted
+from archsim.engine_names import ENGINES, NAMES, OWN_UNITS
+from dataflow.errors import InputError, guess, quoted
 
-ENGINES = ("compiled", "simpy")  # take every section
-OWN_UNITS = ("recurrence",)  # take those in which every task has a unit of its own
-NAMES = ("auto", *ENGINES, *OWN_UNITS)
 # SimPy runs these in 7 to 15 s (0.3 to 0.7 million a second), about as long as compiling the engine takes.
 COLD_FIRINGS = 5_000_000
 
@@ -27,7 +25,7 @@ def engine_for(engine: str, firings: int | None) -> str:
     InputError for an engine that is not there.
     """
     if engine not in NAMES:
-        raise InputError(f"unknown engine {quoted(engine)}; engines are: {', '.join(NAMES)}")
+        raise InputError(f"unknown engine {quoted(engine)}; {guess(str(engine), NAMES, otherwise='engines are')}")
     if engine != "auto":
         return engine
     if firings is None or sum(_cold_runs) + firings > COLD_FIRINGS or is_compiled(CLOCK):

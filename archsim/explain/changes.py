@@ -1,4 +1,4 @@
-"""Changes of a design one at a time: each number doubled, or halved where less is better, as a user would write it.
+"""Changes of a design and its mapping one at a time: each number doubled, or halved where less is better.
 
 Knows how numbers are written and what more of them means. Does not know what a change brings.
 """
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from archsim.design.design import Design
 from archsim.design.written import written_at
+from archsim.files.provenance import Sourced
 from archsim.units import Unit
 from dataflow.task import UNLIMITED
 
@@ -35,8 +36,10 @@ class Change:
         return f"{self.path}: {self.was} -> {self.value}"
 
 
-def changes_of(design: Design) -> tuple[Change, ...]:
-    """Every change: the clock, each number and the count of each unit, each depth of a link and of a FIFO.
+def changes_of(design: Design, *, mapping: Sourced | None = None) -> tuple[Change, ...]:
+    """Every change: the clock, each number and the count of each unit, each depth of a link, a FIFO and a tile buffer.
+
+    `mapping` is the one in force, which says how many `buffers` there are; None where there is none.
 
     Numbers that say how data lie, or what was measured, are left out (`Unit.describes`), and those that are 0 or inf.
     A halved number of cycles is rounded down.
@@ -47,7 +50,9 @@ def changes_of(design: Design) -> tuple[Change, ...]:
         found += _numbers(f"units.{name}", data["units"][name], unit)
     found += [(f"links.{name}.depth", link["depth"]) for name, link in (data.get("links") or {}).items()]
     found += [(f"fifos.{name}", depth) for name, depth in (data.get("fifos") or {}).items()]
-    made = (_change(design, path, value) for path, value in found)
+    made = [_change(design, path, value) for path, value in found]
+    if mapping is not None and type(buffers := mapping.document.data.get("buffers")) is int:
+        made.append(Change("mapping.buffers", "doubled", buffers, 2 * buffers))
     return tuple(change for change in made if change is not None)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from importlib.metadata import version
 from typing import Any
 
 from archsim.design.depths import as_options
@@ -12,6 +11,7 @@ from archsim.fifos.memory import FifoMemory
 from archsim.quantity import show, show_limit
 from archsim.report.json import plain
 from archsim.report.text import html_table
+from archsim.version import __version__
 from dataflow.task import UNLIMITED
 
 LEGEND = """\
@@ -175,7 +175,7 @@ def as_json(sizes: MinimalDepths) -> dict[str, Any]:
         "held_back_by": [fifo.name for fifo in sizes.held_back_by], "first_come": list(sizes.first_come),
         "fifos": {fifo.name: _fifo_json(fifo) for fifo in sizes.fifos},
         **plain(sizes, "settings set_cycles runs firings"),
-        "version": version("archsim"),
+        "version": __version__,
     }  # fmt: skip
 
 

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from archsim.errors import DesignError, quoted
+from archsim.files.data_folder import data_folder, shipped
 from archsim.files.document import Document, read
 from archsim.files.edits import edited
 from archsim.files.validate import validate
 from dataflow.errors import guess
 from dataflow.models.model import Model
-
-
-def data_folder() -> Path:
-    """The folder of the shipped YAML files: beside the packages in a checkout, inside archsim when installed."""
-    package = Path(__file__).parent.parent
-    installed = package / "designs"
-    return installed if installed.is_dir() else package.parent / "designs"
-
-
-def shipped(folder: str = "") -> dict[str, Path]:
-    """The shipped files of a sub-folder by name: "" for designs, "models", "selections", "mappings", "published"."""
-    return {path.stem: path for path in sorted((data_folder() / folder).glob("*.yaml"))}
 
 
 def found(name: str, folder: str, noun: str) -> Document:

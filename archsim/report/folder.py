@@ -12,41 +12,42 @@ from typing import Any
 from archsim.design.design import Design
 from archsim.files.contents import content_hash
 from archsim.files.document import write
-from archsim.files.folder import MANIFEST, sha256, write_files
+from archsim.files.folder import MANIFEST, sha256
 from archsim.files.json_text import json_text
 from archsim.files.provenance import Sourced
 from archsim.report.figures import Figures
 from archsim.report.json import OP_FIELDS, as_json
+from archsim.version import __version__
 from dataflow.graph import Graph
 from dataflow.models.model import Model
 
-PACKAGES = ("archsim", "numpy", "numba", "simpy", "pydantic", "pint", "PyYAML")
+SUMMARY, DESIGN = "summary.json", "design.yaml"
+PACKAGES = ("numpy", "numba", "simpy", "pydantic", "pint", "PyYAML")
 
 
-def write_folder(
-    folder: str,
+def run_files(
     report: Figures,
     design: Design,
     *,
     model: Model | Graph,
     inputs: Mapping[str, str],
+    asked: Mapping[str, Any] | None = None,
     extensions: Mapping[str, str] | None = None,
-    force: bool = False,
-) -> tuple[str, ...]:
-    """Writes summary.json, ops.csv, design.yaml, the options that are files, and manifest.json; returns their names.
+) -> dict[str, str]:
+    """summary.json, ops.csv, design.yaml, the options that are files, and manifest.json, each with its text.
 
     The manifest has hashes of everything that was read, with the changes by --set, and of everything that was written,
-    and the seed of the keys that a selection ran on: nothing else is drawn. `extensions` are the files of --with and
-    their hashes. Raises InputError where the folder cannot be written, or holds what no run wrote, unless `force`.
+    and the seed of the keys that a selection ran on: nothing else is drawn. `inputs` are the names of what was read,
+    `asked` is what the command line asked for, `extensions` are the files of --with and their hashes.
     """
     resolved = write(design.document.data)
     # Options that were read from a file of their own, such as a selection.
     read_options = {name: value for name, value in report.options.items() if isinstance(value, Sourced)}
     summary = as_json(report)
     files = {
-        "summary.json": _json({key: value for key, value in summary.items() if key != "ops"}),
+        SUMMARY: _json({key: value for key, value in summary.items() if key != "ops"}),
         "ops.csv": _csv(summary["ops"]),
-        "design.yaml": resolved,
+        DESIGN: resolved,
     }
     read = {"design": resolved, "model": model.model_dump_json() if isinstance(model, Model) else graph_text(model)}
     for name, value in read_options.items():
@@ -57,18 +58,19 @@ def write_folder(
         for name, value in read_options.items()
         for key, path in value.files.items()
     }
+    versions = {"archsim": __version__, **{name: version(name) for name in PACKAGES}}
     manifest = {
         "inputs": {
             **{noun: {"given": inputs[noun], "sha256": sha256(text.encode())} for noun, text in read.items()}, **named,
         },
         "outputs": {name: {"sha256": sha256(text.encode())} for name, text in files.items()},
-        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": {**versions, "python": platform.python_version()},
         "engine": report.engine,
         "seed": next((value.seed for value in read_options.values() if value.seed is not None), None),
         **({"with": dict(extensions)} if extensions else {}),
+        **({"asked": dict(asked)} if asked else {}),
     }
-    write_files(folder, files | {MANIFEST: _json(manifest)}, force=force)
-    return (*files, MANIFEST)
+    return files | {MANIFEST: _json(manifest)}
 
 
 def graph_text(graph: Graph) -> str:

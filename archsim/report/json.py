@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
-from importlib.metadata import version
 from typing import Any
 
 from archsim.report.figures import Figures
 from archsim.run.capacity import NOWHERE
 from archsim.run.placed import PlacedSection
 from archsim.run.totals import UnitReport
+from archsim.version import __version__
 from dataflow.task import UNLIMITED
 
 OP_FIELDS = "name kind unit start_cycle end_cycle busy_cycles"
@@ -75,7 +75,7 @@ def as_json(report: Figures) -> dict[str, Any]:
             "skipped_for": {reason: dict(counts) for reason, counts in report.skipped.items()},
         },
         **plain(report, "assumed fitted firings firings_run engine"),
-        "version": version("archsim"),
+        "version": __version__,
     }
 
 

@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from dataflow.errors import GraphError, InputError, quoted, refuse
+from dataflow.errors import GraphError, InputError, guess, quoted, refuse
 from dataflow.graph import Graph, Op, Tensor
 from dataflow.models.attention import LayerAttention
 from dataflow.models.decoder import add_attention, add_decoder, add_embedding
@@ -160,7 +160,7 @@ def phase_named(name: str, asked: Mapping[str, Any]) -> Phase:
     Raises InputError with all that the phase needs and is not given, or is given and does not take.
     """
     if not isinstance(name, str) or name not in PHASES:
-        raise InputError(f"unknown phase {quoted(name)}; phases are: {', '.join(PHASES)}")
+        raise InputError(f"unknown phase {quoted(name)}; {guess(str(name), PHASES, otherwise='phases are')}")
     phase = PHASES[name]
     given = {key: value for key, value in asked.items() if value is not None}
     meanings, types = asked_by(phase), field_types(phase)

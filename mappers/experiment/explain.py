@@ -22,6 +22,7 @@ from mappers.experiment.plan import Plan
 from mappers.experiment.request import SweepRequest
 from mappers.experiment.search.points import Listed, Point
 from mappers.experiment.sweep import run_points
+from mappers.registry import MAPPING
 
 WORTH_PROCESSES = 3.0  # seconds of runs one after another; processes take about a second to begin
 
@@ -40,7 +41,8 @@ def explain(
         told = "no mapper made the schedule of this report, so that it cannot be made again on a variant of the design"
         raise InputError(f"explain: {told}; archsim.stalls(schedule, design) says what its units wait for")
     design, schedule = origin.design, origin.schedule
-    request, changes = _request(origin, report.phase), changes_of(design)
+    request = _request(origin, report.phase)
+    changes = changes_of(design, mapping=schedule.options.get(MAPPING))
     began = time.monotonic()
     _check_same(report, next(run_points(_plan(request, ({},)))).row)
     if jobs is None:

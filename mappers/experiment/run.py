@@ -64,7 +64,7 @@ def chosen_phase(phase: str | Phase | None, asked: Entries[str, Any]) -> Phase:
     return phase
 
 
-def refuse_many_steps(phase: str) -> None:
+def refuse_many_steps(phase: str | None) -> None:
     """Raises InputError for the name of a phase that has a graph for each of its steps."""
     if phase in PHASES and PHASES[phase].many_steps:
         raise InputError(f"phase {phase} has a graph for each of its steps; take the phase of one step, such as decode")

@@ -126,7 +126,7 @@ def starts(quick: bool) -> list[Row]:
         cold = name.endswith("cold")
         if cold and quick:
             continue
-        command = [sys.executable, "-m", "archsim.cli", *([] if "--help" in options else SMALL_RUN), *options]
+        command = [sys.executable, "-m", "archsim", *([] if "--help" in options else SMALL_RUN), *options]
         times = []
         for _ in range(1 if cold else 5):
             with tempfile.TemporaryDirectory() as folder:

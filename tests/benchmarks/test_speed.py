@@ -71,7 +71,7 @@ def test_a_decode_step_of_the_whole_model(benchmark):
 def test_a_command_from_the_shell(benchmark, command):
     done = benchmark.pedantic(
         subprocess.run,
-        args=([sys.executable, "-m", "archsim.cli", *command],),
+        args=([sys.executable, "-m", "archsim", *command],),
         kwargs={"capture_output": True},
         rounds=5,
     )

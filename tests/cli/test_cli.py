@@ -138,7 +138,7 @@ def test_what_goes_wrong_inside_has_a_status_of_its_own(error, status, capsys, m
 
 
 def test_the_installed_command_starts_from_anywhere(tmp_path):
-    command = [sys.executable, "-m", "archsim.cli", "check", "toy"]
+    command = [sys.executable, "-m", "archsim", "check", "toy"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 

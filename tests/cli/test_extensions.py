@@ -123,6 +123,7 @@ def test_a_phase_of_a_file_is_asked_for_by_its_fields(said):
     assert "no such option: --drafts" in said(*VERIFY, status=WRONG).err.lower()
     help_ = said("simulate", "--help", "--with", FILES["phase"]).out
     assert "drafted tokens that are verified" in " ".join(help_.split())
+    assert "generate|verify" in help_
     lacking = said(*VERIFY[:-2], *CAPPED, status=WRONG).err
     assert lacking == "phase verify takes --drafts: drafted tokens that are verified at once\n"
     assert said(*VERIFY[:-1], "9", *CAPPED, status=WRONG).err == (

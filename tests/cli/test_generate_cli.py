@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from archsim.cli import DONE, INTERRUPTED, commands, main
+from archsim.cli import DONE, INTERRUPTED, main, terminal
 from interrupts import hear
 
 GENERATE = ["simulate", "toy", "toy_llm", "--phase", "generate", "--prompt", "2", "--tokens", "4"]
@@ -62,7 +62,7 @@ def test_a_folder_of_a_generation(tmp_path, capsys):
 
 def test_a_long_run_says_how_far_it_is(capsys, monkeypatch, caplog):
     assert said(capsys, *GENERATE).err == ""
-    monkeypatch.setattr(commands, "PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(terminal, "PROGRESS_SECONDS", 0)
     monkeypatch.setattr("mappers.experiment.run.SLOW_FIRINGS", 10)
     steps = said(capsys, *GENERATE, "--engine", "simpy").err.splitlines()
     assert caplog.messages[0].startswith("simulating ")
@@ -70,7 +70,7 @@ def test_a_long_run_says_how_far_it_is(capsys, monkeypatch, caplog):
 
 
 def test_an_interrupt_ends_it_cleanly():
-    command = [sys.executable, "-c", "from archsim.cli import commands, entry; commands.PROGRESS_SECONDS = 0; entry()"]
+    command = [sys.executable, "-c", "from archsim.cli import entry, terminal; terminal.PROGRESS_SECONDS = 0; entry()"]
     # More steps than fit into the time that a signal takes to arrive.
     many = ["simulate", "tellme_kv260", "bitnet_b158_large", "--phase", "generate", "--prompt", "24", "--tokens", "900"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

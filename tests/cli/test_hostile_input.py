@@ -58,7 +58,7 @@ def test_many_problems_take_time_in_proportion(place, tmp_path, capsys):
 
 
 def test_a_pipe_is_read_once(tmp_path):
-    command = [sys.executable, "-m", "archsim.cli", "check", "/dev/stdin"]
+    command = [sys.executable, "-m", "archsim", "check", "/dev/stdin"]
     done = subprocess.run(command, input=write(TOY), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("/dev/stdin: design 'toy', 3 units")
@@ -66,7 +66,7 @@ def test_a_pipe_is_read_once(tmp_path):
 
 def test_a_report_on_a_pipe_tells_no_command_that_would_read_it_again():
     data = TOY | {"assumed": {"units.mm.macs_per_cycle": "a guess"}}
-    command = [sys.executable, "-m", "archsim.cli", "simulate", "/dev/stdin", "toy_llm", "--phase", "decode",
+    command = [sys.executable, "-m", "archsim", "simulate", "/dev/stdin", "toy_llm", "--phase", "decode",
                "--context", "3"]  # fmt: skip
     done = subprocess.run(command, input=write(data), capture_output=True, text=True)
     assert "\nassumed     1 number\n" in done.stdout

@@ -71,7 +71,7 @@ def test_the_digits_of_a_measure_do_not_depend_on_threads() -> None:
     for threads in ("1", "2"):
         names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
         done = subprocess.run(
-            [sys.executable, "-m", "archsim.cli", "simulate", "toy_retrieval", "toy_video", "--phase", "frame",
+            [sys.executable, "-m", "archsim", "simulate", "toy_retrieval", "toy_video", "--phase", "frame",
              "--context", "60", "--selection", "resv", "--json"],
             capture_output=True, text=True, check=True, env={**os.environ, **dict.fromkeys(names, threads)},
         )  # fmt: skip

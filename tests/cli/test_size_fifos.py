@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-import archsim.cli.commands
+import archsim.cli.terminal
 from archsim.cli import DONE, UNFIT, WRONG, main
 
 SIZE = ["size-fifos", "toy", "toy_llm", "--phase", "decode", "--context", "3"]
@@ -75,7 +75,7 @@ def test_what_does_not_map_is_told_as_by_simulate(capsys):
 
 def test_progress_is_told_on_stderr_where_it_takes_long(capsys, monkeypatch):
     assert said(capsys, *SIZE).err == ""
-    monkeypatch.setattr(archsim.cli.commands, "PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(archsim.cli.terminal, "PROGRESS_SECONDS", 0)
     lines = said(capsys, *SIZE).err.splitlines()
     assert lines
     assert lines[0].startswith("sections run: 1, firings: ")

@@ -11,7 +11,7 @@ import interrupts
 from archsim.cli import DONE, FAULT, INTERRUPTED, WRONG, main
 from archsim.cli.terminal import PLAIN, Aside, Lost, Stream
 
-ARCHSIM = [sys.executable, "-m", "archsim.cli"]
+ARCHSIM = [sys.executable, "-m", "archsim"]
 DECODE = ["simulate", "toy", "toy_llm", "--phase", "decode", "--context", "4"]
 CHECK = ["check", "toy"]
 

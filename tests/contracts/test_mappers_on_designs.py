@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from archsim import MappingError, load_design, load_model, simulate
-from archsim.files.shipped import shipped
+from archsim.files.data_folder import shipped
 from archsim.report.report import Report
 from archsim.run.capacity import NOWHERE
 from contracts.renamed import renamed

@@ -9,7 +9,7 @@ import archsim
 import dataflow
 import mappers
 from archsim import MappingError
-from archsim.files.shipped import shipped
+from archsim.files.data_folder import shipped
 
 SMALL = archsim.load_model("toy_video").model_copy(
     update={"name": "small", "hidden": 24, "ffn": 40, "heads": 4, "head_dim": 6, "vocab": 30, "layers": 2}

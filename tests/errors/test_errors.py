@@ -10,7 +10,7 @@ import yaml
 
 from archsim.cli import WRONG, main
 from archsim.errors import InputError
-from archsim.files.shipped import data_folder
+from archsim.files.data_folder import data_folder
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.yaml"))

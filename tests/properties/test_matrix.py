@@ -18,8 +18,9 @@ import mappers
 from archsim import InputError
 from archsim.fifos.sizes import size_fifos
 from archsim.fifos.text import as_json as sizes_as_json
-from archsim.files.shipped import shipped
-from archsim.report.folder import write_folder
+from archsim.files.data_folder import shipped
+from archsim.files.folder import write_files
+from archsim.report.folder import run_files
 from archsim.report.json import as_json
 from archsim.report.report import Report
 from archsim.selection.selection import Selection
@@ -81,7 +82,8 @@ def written(report: Report, case: Any, folder: Path) -> None:
     """The folder of --output is whole, in place of that of the case before, and valid JSON without NaN."""
     design, model, *_, selection = case
     named = {"design": design, "model": model, **({} if selection is None else {"selection": selection})}
-    names = write_folder(str(folder), report, archsim.load_design(design), model=network(model), inputs=named)
+    names = run_files(report, archsim.load_design(design), model=network(model), inputs=named)
+    write_files(str(folder), names, force=False)
     assert set(os.listdir(folder)) == set(names)
     assert {"design.yaml", "manifest.json", "ops.csv", "summary.json"} <= set(names)
     assert ("selection.yaml" in names) == ("selection" in report.options)

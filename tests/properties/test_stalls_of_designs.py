@@ -6,7 +6,7 @@ from shipped_runs import CASES, RUNS, network
 import archsim
 import mappers
 from archsim.explain.stalls import BUSY, Cause, stalls
-from archsim.files.shipped import shipped
+from archsim.files.data_folder import shipped
 from dataflow.models.phases import graph_of, phase_named
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from archsim.errors import DesignError
-from archsim.files.shipped import shipped
+from archsim.files.data_folder import shipped
 from archsim.published import Comparison, Conditions, Point, Published, compare, load_published
 from dataflow import LayerAttention, Prefill, Question
 from mappers.experiment.published_runs import run_published

@@ -207,6 +207,14 @@ def test_the_roofline_of_a_product_by_hand() -> None:
     assert not roofs.is_bound_by_memory(point)
 
 
+def test_buffers_of_tiles_are_a_depth() -> None:
+    report = mappers.run("systolic_two_level", "gemm:512x512x512")
+    found = {one.change.path: one for one in report.explain().effects}
+    deeper = load_design("systolic_two_level").with_({"mapping.buffers": 4})
+    assert found["mapping.buffers"].change == Change("mapping.buffers", "doubled", 2, 4)
+    assert found["mapping.buffers"].seconds == mappers.run(deeper, "gemm:512x512x512").seconds < report.seconds
+
+
 def test_what_describes_a_unit_is_one_of_its_numbers_and_no_change() -> None:
     for name, kind in KINDS.items():
         assert set(kind.describes) <= set(kind.model_fields), name

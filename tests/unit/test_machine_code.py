@@ -209,7 +209,7 @@ def test_a_selection_runs_where_nothing_can_be_written():
     ]  # fmt: skip
     environment = {**os.environ, "HOME": "/dev/null", "XDG_CACHE_HOME": ""}
     environment.pop("NUMBA_CACHE_DIR", None)
-    command = [sys.executable, "-m", "archsim.cli", *words]
+    command = [sys.executable, "-m", "archsim", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0
     assert "the compiled engine is not compiled yet" in done.stdout

@@ -9,7 +9,7 @@ import pytest
 import archsim
 import mappers
 from archsim import InputError, MappingError, ScheduleError, load_design, load_model, load_selection
-from archsim.files.shipped import shipped
+from archsim.files.data_folder import shipped
 from archsim.run.laws import LawBroken
 from archsim.selection.step import selection_step
 from archsim.units import Channel

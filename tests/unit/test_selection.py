@@ -7,7 +7,7 @@ import pytest
 import archsim
 from archsim.check import LISTS, check_file, listing
 from archsim.errors import DesignError
-from archsim.files.shipped import shipped
+from archsim.files.data_folder import shipped
 from archsim.schema import schema_lines
 from archsim.selection.selection import Selection, StreamOptions
 from kernels.selection import ALGORITHMS, rule

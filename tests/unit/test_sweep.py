@@ -293,7 +293,7 @@ WRONG = {
     "batch: expected a whole number, got 1.5": {"over": {}, "batch": 1.5},
     "phase frame takes --context: keys that the last token attends to, its own included": {"over": {}, "context": None},
     "phase frame takes --context, not --prompt": {"over": {"prompt": [8]}},
-    "unknown phase 'fram'; phases are: prefill, decode, attention, frame, question, generate": {
+    "unknown phase 'fram'; did you mean 'frame'?": {
         "over": {}, "phase": "fram",
     },
     "sweep takes no 'contxt'; did you mean 'context'?": {"over": {}, "contxt": 8},

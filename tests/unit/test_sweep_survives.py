@@ -146,7 +146,7 @@ def test_a_point_that_ends_its_process_costs_only_itself(tmp_path, log, monkeypa
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_told_to_end_leaves_nothing_behind(tmp_path, number):
     (tmp_path / "toy.yaml").write_text(YAML)
-    words = [sys.executable, "-m", "archsim.cli", "sweep", "toy.yaml", "--jobs", "2"]
+    words = [sys.executable, "-m", "archsim", "sweep", "toy.yaml", "--jobs", "2"]
     own = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(words, cwd=tmp_path, env=own, stderr=subprocess.PIPE, text=True, preexec_fn=hear)
     while process.poll() is None and stored(tmp_path / "toy.db") < 10:
@@ -160,7 +160,7 @@ def test_a_command_that_is_told_to_end_leaves_nothing_behind(tmp_path, number):
 
 def test_a_command_that_nohup_began_outlives_its_terminal(tmp_path):
     (tmp_path / "toy.yaml").write_text(YAML)
-    words = ["nohup", sys.executable, "-m", "archsim.cli", "sweep", "toy.yaml", "--jobs", "1"]
+    words = ["nohup", sys.executable, "-m", "archsim", "sweep", "toy.yaml", "--jobs", "1"]
     own = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(words, cwd=tmp_path, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and stored(tmp_path / "toy.db") < 10:
@@ -172,7 +172,7 @@ def test_a_command_that_nohup_began_outlives_its_terminal(tmp_path):
 
 def test_runs_that_a_killed_parent_shared_are_removed(tmp_path):
     (tmp_path / "toy.yaml").write_text(YAML)
-    words = [sys.executable, "-m", "archsim.cli", "sweep", "toy.yaml", "--jobs", "2"]
+    words = [sys.executable, "-m", "archsim", "sweep", "toy.yaml", "--jobs", "2"]
     own = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(words, cwd=tmp_path, env=own, stderr=subprocess.DEVNULL)
     while process.poll() is None and stored(tmp_path / "toy.db") < 10:
@@ -225,7 +225,7 @@ least: [seconds]
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_interrupt_keeps_every_row(tmp_path, jobs):
     (tmp_path / "toy.yaml").write_text(YAML)
-    words = [sys.executable, "-m", "archsim.cli", "sweep", "toy.yaml", "--jobs", str(jobs)]
+    words = [sys.executable, "-m", "archsim", "sweep", "toy.yaml", "--jobs", str(jobs)]
     own = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(words, cwd=tmp_path, env=own, preexec_fn=hear, **pipes)

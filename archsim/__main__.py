@@ -1,4 +1,4 @@
-"""`python -m archsim.cli`."""
+"""`python -m archsim`: the command line."""
 
 from archsim.cli import entry
 

@@ -1,0 +1,1 @@
+2 simulate toy toy_llm --phase decod --context 8
