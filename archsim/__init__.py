@@ -1,7 +1,7 @@
 """archsim: accelerators as YAML, kernels beside them, and a cycle-approximate event model that joins the two.
 
-For users: load_design, load_model, load_workload, load_selection, simulate, simulate_steps, size_fifos, stalls. The
-packages dataflow and mappers stand beside it.
+For users: load_design, load_model, load_workload, load_selection, simulate, simulate_steps, diff, size_fifos, stalls.
+The packages dataflow and mappers stand beside it.
 """
 
 import os
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from archsim.fifos.sizes import FifoSizes, size_fifos
     from archsim.files.shipped import load_model
     from archsim.importers.load import load_design, load_workload
+    from archsim.report.difference.difference import Difference, diff
     from archsim.report.report import Report, simulate, simulate_steps
     from archsim.selection.selection import Selection, load_selection
 
 __all__ = [
-    "Deadlock", "Design", "DesignError", "FifoSizes", "GraphError", "InputError", "MappingError", "Report",
-    "ScheduleError", "Selection", "Stalls", "load_design", "load_model", "load_selection", "load_workload",
-    "simulate", "simulate_steps", "size_fifos", "stalls",
+    "Deadlock", "Design", "DesignError", "Difference", "FifoSizes", "GraphError", "InputError", "MappingError",
+    "Report", "ScheduleError", "Selection", "Stalls", "diff", "load_design", "load_model", "load_selection",
+    "load_workload", "simulate", "simulate_steps", "size_fifos", "stalls",
 ]  # fmt: skip
 
 _HOMES = {
@@ -31,6 +32,7 @@ _HOMES = {
     "archsim.fifos.sizes": ("FifoSizes", "size_fifos"),
     "archsim.files.shipped": ("load_model",),
     "archsim.importers.load": ("load_design", "load_workload"),
+    "archsim.report.difference.difference": ("Difference", "diff"),
     "archsim.report.report": ("Report", "simulate", "simulate_steps"),
     "archsim.explain.stalls": ("Stalls", "stalls"),
     "archsim.selection.selection": ("Selection", "load_selection"),

@@ -69,6 +69,10 @@ class Phase:
         own = [f.name for f in fields(self) if f.name not in (*FIRST_FACTS, *NOT_FACTS)]
         return {name: getattr(self, name, None) for name in (*FIRST_FACTS, *own)}
 
+    def values(self) -> dict[str, Any]:
+        """The fields with their values, by which the phase can be asked for again; none of a graph that is no phase."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} if type(self) is not Phase else {}
+
     def follows(self, other: Phase) -> bool:
         """True where both make one more token and differ in the context alone."""
         same = type(self) is type(other) and self.one_token

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import mappers
 from archsim import Design, load_model, simulate
+from archsim.cli import main
 from archsim.files.document import read_text
 from archsim.units import KINDS
 from dataflow import decode, prefill
@@ -94,3 +95,15 @@ def test_the_explanation_is_the_one_that_is_printed():
     lines = [line for line in block.splitlines() if line.strip() and line.strip() != "..."]
     assert len(lines) == 11
     assert [line for line in lines if line not in printed] == []
+
+
+def test_the_difference_that_it_shows_is_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    variant, difference = re.findall(r"^archsim (.* wide)$", README, re.M)
+    assert main(variant.split()) == 0
+    capsys.readouterr()
+    assert main(difference.split()) == 0
+    printed = capsys.readouterr().out
+    shown = re.search(r"^```\n(inputs that differ\n.*?)  \.\.\.\n```", README, re.M | re.S)
+    assert shown
+    assert shown[1] in printed

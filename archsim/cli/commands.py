@@ -8,6 +8,7 @@ import typer
 
 from archsim.cli.compare import compare
 from archsim.cli.complete import lists, schemas, shipped_names
+from archsim.cli.diff import diff
 from archsim.cli.explain import explain
 from archsim.cli.run_words import of_a_run
 from archsim.cli.runs import map_, simulate, size_fifos
@@ -123,6 +124,7 @@ def app() -> typer.Typer:
     commands.command("size-fifos")(of_a_run(size_fifos))
     commands.command("sweep")(sweep)
     commands.command("compare")(compare)
+    commands.command("diff")(diff)
     commands.command("list")(list_)
     commands.command("show")(show)
     commands.command("schema")(schema)

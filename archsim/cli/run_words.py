@@ -89,6 +89,17 @@ class Asked:
     set: dict[str, Any]
     engine: str = "auto"
 
+    @classmethod
+    def read(cls, data: Mapping[str, Any], *, where: str) -> Asked:
+        """What `as_json` gave. Raises InputError, which begins with `where`."""
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(cls).validate_python(dict(data))
+        except ValidationError as error:
+            wrong = dict.fromkeys(".".join(map(str, one["loc"][:2])) for one in error.errors(include_url=False))
+            raise InputError(f"{where}: asked: cannot be read: {', '.join(wrong)}; run it again") from None
+
     def as_json(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)

@@ -58,12 +58,16 @@ def path_below(where: str, key: str) -> str:
     return f"{where}.{key}" if where and key else where or key
 
 
-def contents(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file, which may be a pipe. Raises OSError where it cannot be read or has more than the limit."""
+def contents(path: str | os.PathLike[str], *, most: int | None = None) -> bytes:
+    """The bytes of a file, which may be a pipe; at most those of a YAML file unless `most` are given.
+
+    Raises OSError where it cannot be read or has more.
+    """
+    most = LARGEST_BYTES if most is None else most
     with open(path, "rb") as file:
-        raw = file.read(LARGEST_BYTES + 1)
-    if len(raw) > LARGEST_BYTES:
-        raise OSError(errno.EFBIG, f"it has more than {LARGEST_BYTES // 2**20} MiB; expected some KiB of text")
+        raw = file.read(most + 1)
+    if len(raw) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most // 2**20} MiB; expected some KiB of text")
     return raw
 
 
@@ -85,12 +89,12 @@ def given_again(path: str | os.PathLike[str]) -> str:
     return given if os.path.isfile(given) and not given.startswith("/dev/") else ""
 
 
-def file_text(path: str | os.PathLike[str], *, form: str) -> tuple[str, str]:
+def file_text(path: str | os.PathLike[str], *, form: str, most: int | None = None) -> tuple[str, str]:
     """The path as messages show it, and the text of a UTF-8 file. Raises DesignError; `form` is what is expected."""
     given = os.fspath(path)
     shown = given.replace("\n", "\\n")  # a message is one line, whatever the name
     try:
-        raw = contents(given)  # not text, so that the line of a wrong byte can be counted
+        raw = contents(given, most=most)  # not text, so that the line of a wrong byte can be counted
     except FileNotFoundError:
         raise DesignError(f"{shown}: no such file") from None
     except IsADirectoryError:
@@ -140,6 +144,20 @@ def read_text(text: str, *, path: str = "text") -> Document:
 def write(data: Mapping[str, Any]) -> str:
     """YAML text that `read_text` reads back equal; text that looks like a number is quoted."""
     return yaml.dump(data, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=120)
+
+
+def written(value: Any) -> str:
+    """A value as YAML has it, on one line.
+
+    >>> written("28"), written({"order": "time", "tiers": ["sram", 1.5]})
+    ("'28'", '{order: time, tiers: [sram, 1.5]}')
+    """
+    style = '"' if isinstance(value, str) and "\n" in value else None
+    text = yaml.dump(
+        value, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=10**9, default_flow_style=True,
+        default_style=style,
+    )  # fmt: skip
+    return text.removesuffix("\n...\n").removesuffix("\n")
 
 
 class _Writer(yaml.SafeDumper):

@@ -1,4 +1,4 @@
-"""Edits of a document: the same mapping with the values at some dotted paths replaced.
+"""Edits of a document: the same mapping with the values at some dotted paths replaced; and what edits would be.
 
 Knows nested mappings and paths. Does not know what a design or a selection is.
 """
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsim.errors import DesignError, quoted
-from archsim.files.document import Document
+from archsim.files.document import Document, path_below
+from archsim.files.json_text import json_line
 from dataflow.errors import guess
 
 
@@ -53,6 +54,25 @@ def keys_of(data: Any, path: str) -> list[str]:
         data = inside(data, keys[-1])
         words = words[taken:]
     return keys
+
+
+def differing(a: Any, b: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """The values that differ between two documents as written, by dotted path; None where there is none.
+
+    >>> differing({"mm": {"lanes": 4, "kind": "vector"}}, {"mm": {"lanes": 8, "kind": "vector"}, "bits": 1})
+    {'mm.lanes': (4, 8), 'bits': (None, 1)}
+    """
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        keys = dict.fromkeys([*a, *b])
+        return {at: two for key in keys for at, two in differing(a.get(key), b.get(key), path_below(path, key)).items()}
+    if a is None and isinstance(b, Mapping) and b:
+        return differing({}, b, path)
+    if b is None and isinstance(a, Mapping) and a:
+        return differing(a, {}, path)
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b) and any(isinstance(x, Mapping) for x in a):
+        return {at: two for i in range(len(a)) for at, two in differing(a[i], b[i], path_below(path, str(i))).items()}
+    # As text, for Python takes 1, 1.0 and true as equal.
+    return {} if json_line(a) == json_line(b) else {path: (a, b)}
 
 
 def inside(data: Any, key: str) -> Any:

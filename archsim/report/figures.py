@@ -41,6 +41,7 @@ class Figures:
     model: str
     phase: Phase
     tokens: int | None
+    mapper: str
     options: Mapping[str, Any]
     clock_hz: Fraction
     cycles: int

@@ -21,7 +21,7 @@ from archsim.version import __version__
 from dataflow.graph import Graph
 from dataflow.models.model import Model
 
-SUMMARY, DESIGN = "summary.json", "design.yaml"
+SUMMARY, DESIGN, SELECTION = "summary.json", "design.yaml", "selection.yaml"
 PACKAGES = ("numpy", "numba", "simpy", "pydantic", "pint", "PyYAML")
 
 

@@ -34,6 +34,8 @@ def as_json(report: Figures) -> dict[str, Any]:
         **plain(report, "design model"),
         "phase": report.phase.name,
         **report.phase.facts(),
+        "fields": report.phase.values(),
+        "mapper": report.mapper,
         **plain(report, "options clock_hz cycles seconds tokens tokens_per_second ttft_seconds tpot_seconds"),
         "tpot_first_seconds": report.step_seconds[0] if report.steps else None,
         "tpot_last_seconds": report.step_seconds[-1] if report.steps else None,

@@ -112,6 +112,7 @@ def _report(
         model=graph.name,
         phase=phase,
         tokens=tokens,
+        mapper=run.schedule.mapper,
         options=run.schedule.options,
         clock_hz=design.clock,
         cycles=totals.cycles,

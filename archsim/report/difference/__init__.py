@@ -1,0 +1,1 @@
+"""How two runs, or two designs, differ: what went in, then what came out."""

@@ -1,0 +1,1 @@
+2 diff tellme_kv206 toy

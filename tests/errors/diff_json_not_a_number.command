@@ -1,0 +1,1 @@
+2 diff toy runs/not_a_number.json

@@ -1,0 +1,1 @@
+2 diff runs/list.json toy

@@ -1,0 +1,1 @@
+2 diff toy runs/wrong_values.json
