@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 
@@ -136,3 +136,11 @@ def rounds(sections: Sequence[Section]) -> list[list[int]]:
         else:
             found.append([place])
     return found
+
+
+def played(sections: Sequence[Section]) -> Iterator[tuple[int, int]]:
+    """The place and the repetition, counted from 0, of each run of a section, in the order in which they run."""
+    for places in rounds(sections):
+        for repetition in range(sections[places[0]].repeat):
+            for place in places:
+                yield place, repetition

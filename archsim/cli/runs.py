@@ -20,7 +20,15 @@ def simulate(
     output: Annotated[
         str | None, typer.Option(metavar="DIR", help="writes summary, ops, design and manifest to this folder")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="writes into the folder even if it holds other files")] = False,
+    trace: Annotated[
+        str | None, typer.Option(metavar="FILE", help="writes a timeline that ui.perfetto.dev shows")
+    ] = None,
+    trace_window: Annotated[
+        str | None, typer.Option(metavar="START..END", help="what of the run --trace shows, in cycles or times")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="writes into a folder that holds other files, or over a trace")
+    ] = False,
     with_: WithOption = None,
 ) -> None:
     """Simulates a phase of a model, or a graph, on a design.
@@ -30,11 +38,13 @@ def simulate(
     from archsim.files.folder import check_folder, write_files
     from archsim.report.folder import run_files
     from archsim.report.json import as_json
+    from archsim.report.trace import check_trace
     from mappers import run
 
     if output is not None:
         check_folder(output, force=force)  # before a simulation that may take long
     design, model, run_of = loaded(asked)
+    check_trace(trace, trace_window, design.clock, force=force)
     report = run(design, model, progress=told_now_and_then(), **run_of)
     if with_:
         report = replace(report, files=(*report.files, *(word for file in with_ for word in ("--with", file))))
@@ -45,6 +55,8 @@ def simulate(
             )
             write_files(output, files, force=force)
             say(f"wrote {', '.join(files)} to {output}", err=True)
+        if trace is not None:
+            say(f"wrote {trace}: {report.trace(trace, window=trace_window)}", err=True)
     finally:  # a folder that cannot be written takes no report away, and a report that cannot be printed no folder
         say(json_text({**as_json(report), "asked": asked.as_json()}) if json_ else report)
 

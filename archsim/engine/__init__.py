@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from archsim.engine.engines import attempt, engine_for, spans, starts
+from archsim.engine.engines import attempt, engine_for, record, spans, starts
 from archsim.engine.flat import Flat
 from archsim.engine.memo import Memo
 from archsim.engine.result import SectionResult, Stuck
 from archsim.engine_names import ENGINES, OWN_UNITS
 
-__all__ = ["ENGINES", "OWN_UNITS", "attempt", "engine_for", "run", "spans", "starts"]
+__all__ = ["ENGINES", "OWN_UNITS", "attempt", "engine_for", "record", "run", "spans", "starts"]
 
 
 def run(flat: Flat, *, engine: str = "auto", memo: Memo | None = None) -> SectionResult:

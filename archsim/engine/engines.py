@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from archsim.engine.flat import Flat
 from archsim.engine.machine_code_folder import CLOCK, is_compiled
 from archsim.engine.memo import Memo
+from archsim.engine.recording import Batch, Recording, recorded
 from archsim.engine.result import SectionResult, Stuck
-from archsim.engine.spans import Span
-from archsim.engine.starts import Starts
+from archsim.engine.spans import Span, spans_of
+from archsim.engine.starts import Latest, Starts
 from archsim.engine_names import ENGINES, NAMES, OWN_UNITS
 from dataflow.errors import InputError, guess, quoted
 
@@ -56,26 +59,38 @@ def attempt(
     return run_compiled(flat, memo=memo, turns=turns)
 
 
+def record(
+    flat: Flat, *, start: int = 0, end: int | None = None, most: int | None = None, engine: str = "auto"
+) -> Recording:
+    """What units do in a run of the section from cycle `start` on and before `end`, in deadlock as far as it gets.
+
+    Where more than `most` firings are in it, it ends before the first one too many. On an engine of ENGINES.
+    """
+    return recorded(flat, _batches(flat, engine), start=start, end=end, most=most)
+
+
 def spans(flat: Flat, *, engine: str = "auto") -> list[Span]:
     """What each unit does when in a run of the section, in deadlock as far as it gets; on an engine of ENGINES."""
+    return spans_of(flat, record(flat, engine=engine))
+
+
+def _batches(flat: Flat, engine: str) -> Iterable[Batch]:
     if _recording(flat, engine) == "simpy":
-        from archsim.engine.simpy_engine import spans as spans_of_simpy
+        from archsim.engine.simpy_engine import batches as batches_of_simpy
 
-        return spans_of_simpy(flat)
-    from archsim.engine.compiled.engine import spans as spans_of_compiled
+        return batches_of_simpy(flat)
+    from archsim.engine.compiled.engine import batches as batches_of_compiled
 
-    return spans_of_compiled(flat)
+    return batches_of_compiled(flat)
 
 
 def starts(flat: Flat, *, most: int, engine: str = "auto") -> Starts:
     """When each firing of the section starts, the last `most` at least; on an engine of ENGINES."""
-    if _recording(flat, engine) == "simpy":
-        from archsim.engine.simpy_engine import starts as starts_of_simpy
-
-        return starts_of_simpy(flat, most=most)
-    from archsim.engine.compiled.engine import starts as starts_of_compiled
-
-    return starts_of_compiled(flat, most=most)
+    kept = Latest(len(flat.tasks), most)
+    for rows, _ in _batches(flat, engine):
+        fired = rows[rows[:, 1] < 0]
+        kept.add(-1 - fired[:, 1], fired[:, 2])
+    return kept.starts()
 
 
 def _recording(flat: Flat, engine: str) -> str:

@@ -11,7 +11,7 @@ Holds no cost formula and no randomness; cycles come from the flat form.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -21,14 +21,15 @@ from simpy.events import Event, Timeout
 
 from archsim.engine.flat import Flat, FlatRun, FlatTask, FlatUnit
 from archsim.engine.outcome import unit_result
+from archsim.engine.recording import Batch
 from archsim.engine.result import SectionResult, StreamResult, Stuck, TaskResult
-from archsim.engine.spans import Row, Span, spans_of
-from archsim.engine.starts import Latest, Starts
 from archsim.engine.token_state import state_after
 from dataflow.order import walked
 
 AFTER_ALL_ELSE = 2  # SimPy handles events of one time by priority: 0 urgent, 1 normal
 STARVED, BLOCKED, TURN, IDLE = "starved", "blocked", "turn", "idle"
+
+Row = tuple[str, str, str, int, int, int]  # unit, cause, task or stream, start, end, servers
 
 
 class _Queue:
@@ -301,22 +302,20 @@ def _deliver(gives: tuple[tuple[_Queue, int], ...]) -> None:
         queue.consumer.server.notice(queue.consumer)
 
 
-def spans(flat: Flat) -> list[Span]:
-    """When each unit is busy, starved or blocked in a run of this section, up to its end or deadlock."""
+def batches(flat: Flat) -> Iterator[Batch]:
+    """What each unit does in a run of this section, up to its end or deadlock, as one batch."""
     rows: list[Row] = []
-    run(flat, record=rows)
-    return spans_of(rows)
-
-
-def starts(flat: Flat, *, most: int) -> Starts:
-    """The start of each firing, or of the last ones, at least `most`."""
-    rows: list[Row] = []
-    run(flat, record=rows)
-    index = {task.name: i for i, task in enumerate(flat.tasks)}
-    fired = np.array([(index[of], start) for _, cause, of, start, _, _ in rows if cause == "busy"], dtype=np.int64)
-    kept = Latest(len(flat.tasks), most)
-    kept.add(*fired.reshape(-1, 2).T)
-    return kept.starts()
+    result = run(flat, record=rows)
+    unfolded = flat.unfolded()
+    units = {unit.name: i for i, unit in enumerate(unfolded.units)}
+    tasks = {task.name: i for i, task in enumerate(unfolded.tasks)}
+    streams = {stream.name: i for i, stream in enumerate(unfolded.streams)}
+    what = {STARVED: 0, BLOCKED: len(unfolded.streams)}
+    found = [
+        (units[unit], -1 - tasks[of] if cause == "busy" else what[cause] + streams[of], start, end, servers)
+        for unit, cause, of, start, end, servers in rows
+    ]
+    yield np.array(found, dtype=np.int64).reshape(-1, 5), result.cycle if isinstance(result, Stuck) else result.cycles
 
 
 def run(flat: Flat, *, record: list[Row] | None = None, turns: bool = False) -> SectionResult | Stuck:
@@ -341,6 +340,8 @@ def run(flat: Flat, *, record: list[Row] | None = None, turns: bool = False) -> 
     for server in servers:
         server.next()
     env.run()
+    for server in servers:
+        server.stall(server.cause)  # up to the end, also of a deadlock
     if any(task.left for task in tasks):
         fired = [task.flat.firings - task.left for task in tasks]
         return Stuck(int(env.now), state_after(section, fired).waiting())
@@ -352,7 +353,6 @@ def _result(
 ) -> SectionResult:
     units = {}
     for server in servers:
-        server.stall(server.cause)
         idle = server.stalls.pop((IDLE, ""), 0)
         units[server.flat.name] = unit_result(server.flat, server.busy, idle, server.stalls)
     moved: dict[str, StreamResult] = {}

@@ -1,14 +1,11 @@
-"""Spans: when each unit was busy, starved or blocked, for timelines.
-
-Makes spans of the rows that an engine records; every engine gives the same spans. Knows no engine.
-"""
+"""Spans: when each unit was busy, starved or blocked, by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-Row = tuple[str, str, str, int, int, int]  # unit, cause, task or stream, start, end, servers
+from archsim.engine.flat import Flat
+from archsim.engine.recording import CAUSES, Recording
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,22 +29,16 @@ class Span:
         return self.servers * (self.end - self.start)
 
 
-def spans_of(rows: Iterable[Row]) -> list[Span]:
-    """The spans sorted by unit and time; rows that continue one wait are joined to one span."""
-    found: list[Span] = []
-    waiting: dict[str, int] = {}
-    # The SimPy engine records firings of zero cycles too, the compiled one does not: a span has a length.
-    for span in sorted(Span(unit, start, end, cause, of, n) for unit, cause, of, start, end, n in rows if end > start):
-        if span.cause == "busy":
-            found.append(span)
-            continue
-        # Engines close a wait at each event of its unit, even where the cause goes on. Other servers may have fired in
-        # between, so the row before is the unit's last wait and not the last span found.
-        at = waiting.get(span.unit, -1)
-        before = found[at] if at >= 0 else span
-        if before == replace(span, start=before.start, end=span.start):
-            found[at] = replace(before, end=span.end)
-        else:
-            waiting[span.unit] = len(found)
-            found.append(span)
+def spans_of(flat: Flat, recording: Recording) -> list[Span]:
+    """The spans of a recording, sorted by unit and time; a firing of zero cycles has none."""
+    units = [flat.units[task.unit] for task in flat.tasks]
+    found = [
+        Span(units[task].name, start, end, "busy", flat.tasks[task].name, units[task].gang)
+        for task, _, start, end in recording.firings.tolist()
+        if end > start
+    ]
+    found += [
+        Span(flat.units[unit].name, start, end, CAUSES[cause], flat.streams[stream].name, servers)
+        for unit, cause, stream, start, end, servers in recording.waits.tolist()
+    ]
     return sorted(found)

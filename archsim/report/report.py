@@ -6,6 +6,7 @@ and nothing carries over.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 
 from archsim.design.design import Design
@@ -16,6 +17,7 @@ from archsim.explain.explanation import Explanation
 from archsim.report.figures import Figures
 from archsim.report.origin import EXPLAINED_BY, Origin
 from archsim.report.text import html, screen
+from archsim.report.window import Window
 from archsim.run.laws import LawBroken, broken_by_totals
 from archsim.run.results import ScheduleRun
 from archsim.run.roofline import roofline
@@ -39,6 +41,21 @@ class Report(Figures):
 
     def _repr_html_(self) -> str:
         return html(self)
+
+    def trace(self, path: str | os.PathLike[str], *, window: Window | None = None) -> str:
+        """Writes a timeline of units, ops, tokens and FIFOs, which ui.perfetto.dev shows; returns what is in it.
+
+        `window` is START..END or a pair, in cycles or times; without one the first repetition of each section is in it,
+        or so much of that as viewers take. Of a phase of many steps the last step is shown; its times count from its
+        start. Raises InputError as write_trace.
+        """
+        from archsim.report.trace import write_trace
+
+        if not self.phase.many_steps or self.origin is None:
+            return write_trace(self, path, window=window)
+        last = simulate(self.origin.schedule, self.origin.design, engine=self.engine)
+        step = f"of the last step, from cycle {self.cycles - last.cycles:,} of {self.cycles:,} on"
+        return write_trace(last, path, window=window, step=step)
 
     def explain(self, *, jobs: int | None = None) -> Explanation:
         """Why the run takes its time, and what each number of the design, doubled or halved, would bring.

@@ -18,7 +18,7 @@ from archsim.run.results import MAPPED, ScheduleRun, SectionRun, of_kind
 from archsim.run.shares import shared
 from dataflow.graph import Graph
 from dataflow.op import OP_KINDS, computes
-from dataflow.section import rounds
+from dataflow.section import played
 from dataflow.task import UNLIMITED, Served, Stream
 
 
@@ -330,19 +330,14 @@ def _times_by_op(group: _SameTaskRuns, design: Design) -> dict[str, list[_TaskTi
     """The times of the tasks that serve each op, in order."""
     found: dict[str, list[_TaskTime]] = {}
     start, end, graph = group.start, group.last_start, group.first.schedule.graph
-    for places in rounds([run.section for run in group.first.sections]):
-        each = [
-            (group.first.sections[place], group.last.sections[place], _serving(group, place, graph, design))
-            for place in places
-        ]
-        # Each repetition of a section takes the same cycles and serves ops of its own: the same task of another layer.
-        for repetition in range(each[0][0].section.repeat):
-            for first, last, serving in each:
-                for served, time in serving:
-                    at = _TaskTime(time.computes, time.unit, start + time.start, end + time.end, time.busy)
-                    found.setdefault(served.ops[repetition], []).append(at)
-                start += first.result.cycles
-                end += last.result.cycles
+    serving = [_serving(group, place, graph, design) for place in range(len(group.first.sections))]
+    # Each repetition of a section takes the same cycles and serves ops of its own: the same task of another layer.
+    for place, repetition in played([run.section for run in group.first.sections]):
+        for served, time in serving[place]:
+            at = _TaskTime(time.computes, time.unit, start + time.start, end + time.end, time.busy)
+            found.setdefault(served.ops[repetition], []).append(at)
+        start += group.first.sections[place].result.cycles
+        end += group.last.sections[place].result.cycles
     return found
 
 

@@ -67,6 +67,21 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, capsys):
     assert "cannot be written" in error
 
 
+def test_a_trace_is_written_beside_the_report(tmp_path, capsys):
+    path = tmp_path / "trace.json"
+    told = said(capsys, *DECODE, "--trace", str(path), "--json")
+    assert told.err == f"wrote {path}: all firings of the first repetition of each section; later ones are equal\n"
+    trace, report = json.loads(path.read_text()), json.loads(told.out)
+    assert trace["otherData"]["cycles"] == report["cycles"]
+    assert "is there already; give --force" in said(capsys, *DECODE, "--trace", str(path), status=WRONG).err
+    part = said(capsys, *DECODE, "--trace", str(path), "--force", "--trace-window", "10..30 us").err
+    assert part == f"wrote {path}: all firings of cycles 10 to 30\n"
+    # What is wrong with a window of a run is known after the run, whose report is not lost.
+    late = said(capsys, *DECODE, "--trace", str(path), "--force", "--trace-window", "1 s..", status=WRONG)
+    assert late.out.startswith("toy")
+    assert late.err == "trace: window: begins at cycle 1,000,000; the run ends at cycle 726 (726 us)\n"
+
+
 def test_set_changes_the_result(capsys):
     plain = json.loads(said(capsys, *DECODE, "--json").out)
     fast = json.loads(said(capsys, *DECODE, "--json", "--set", "units.mm.macs_per_cycle=4").out)

@@ -1,5 +1,5 @@
 """The compiled engine: gives the same integers as the SimPy engine, in machine code."""
 
-from archsim.engine.compiled.engine import run, spans
+from archsim.engine.compiled.engine import batches, run
 
-__all__ = ["run", "spans"]
+__all__ = ["batches", "run"]

@@ -20,9 +20,8 @@ from archsim.engine.flat import Flat
 from archsim.engine.machine_code_folder import CLOCK
 from archsim.engine.memo import Memo
 from archsim.engine.outcome import section_result
+from archsim.engine.recording import Batch
 from archsim.engine.result import SectionResult, Stuck
-from archsim.engine.spans import Row, Span, spans_of
-from archsim.engine.starts import Latest, Starts
 from archsim.engine.token_state import state_after
 from dataflow.errors import ScheduleError
 
@@ -76,43 +75,28 @@ def _outcome(packed: Arrays, skip: bool, before: EarlierRun | None, turns: bool)
     return _in_order(packed), None
 
 
-def spans(flat: Flat) -> list[Span]:
-    """When each unit is busy, starved or blocked in a run of this section, up to its end or deadlock; skips nothing."""
+def batches(flat: Flat) -> Iterator[Batch]:
+    """What each unit does in a run of this section, up to its end or deadlock; skips nothing."""
     flat = flat.unfolded()
-    rows: list[Row] = []
-    for batch in _recorded(flat):
-        for unit, what, start, end, servers in batch.tolist():
-            cause, of = _named(flat, what)
-            rows.append((flat.units[unit].name, cause, of, start, end, servers * flat.units[unit].gang))
-    return spans_of(rows)
-
-
-def starts(flat: Flat, *, most: int) -> Starts:
-    """The start of each firing, or of the last ones, at least `most`; skips nothing."""
-    kept = Latest(len(flat.tasks), most)
-    for batch in _recorded(flat.unfolded()):
-        fired = batch[batch[:, 1] < 0]
-        kept.add(clock_state.NOBODY - fired[:, 1], fired[:, 2])
-    return kept.starts()
-
-
-def _recorded(flat: Flat) -> Iterator[np.ndarray]:
-    """The rows that the kernel records in a run of the section, in batches that are good until the next."""
     tell_if_cold(CLOCK)
     begun = clock_state.begin(_packed(flat), spans=True)
     clock_kernel.sort_clients(begun)
+    gangs = np.array([unit.gang for unit in flat.units], dtype=np.int64)
     for state, _ in clock.steps(begun, make_detectors(begun, on=False)):
-        yield state.spans[: state.scalars[clock_state.SPANS]]
+        rows = np.concatenate([state.spans[: state.scalars[clock_state.SPANS]], _open_waits(state)])
+        rows[:, 4] *= gangs[rows[:, 0]]
         state.scalars[clock_state.SPANS] = 0
+        yield rows, int(state.scalars[clock_state.NOW])
 
 
-def _named(flat: Flat, what: int) -> tuple[str, str]:
-    """The cause of a recorded span, and its task or stream."""
-    if what < 0:
-        return "busy", flat.tasks[clock_state.NOBODY - what].name
-    # As the causes of the clock: first all streams that can be starved for, then all that can be blocked on.
-    blocked, stream = divmod(what, len(flat.streams))
-    return "blocked" if blocked else "starved", flat.streams[stream].name
+def _open_waits(state: clock_state.State) -> np.ndarray:
+    """The waits up to now as rows; they are closed, and those that go on begin anew."""
+    units, now = state.units, state.scalars[clock_state.NOW]
+    waiting = np.flatnonzero((units["cause"] != clock_state.IDLE) & (units["free"] > 0) & (units["changed"] < now))
+    rows = [waiting, units["cause"][waiting], units["changed"][waiting], np.full(len(waiting), now)]
+    rows.append(units["free"][waiting])
+    units["changed"][waiting] = now
+    return np.stack(rows, axis=1).astype(np.int64)
 
 
 def _in_order(packed: Arrays) -> Outcome:

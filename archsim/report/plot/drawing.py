@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from textwrap import fill
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from archsim.quantity import SCALED
 from archsim.report.rows.table import COUNT, CYCLES
@@ -48,6 +50,13 @@ def picture(height: float, axes: Axes | None = None) -> Axes:
         axes.figure.add_subplot(axes)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def steps(axes: Axes, values: np.ndarray, edges: np.ndarray, **style: Any) -> None:
+    """As `axes.stairs`, filled unless `fill` is False, on axes whose limits are set: to find them takes seconds."""
+    from matplotlib.patches import StepPatch
+
+    axes.add_artist(StepPatch(values, edges, **{"fill": True, "linewidth": 0, **style}))
 
 
 def set_title(axes: Axes, *lines: str) -> None:
