@@ -11,7 +11,7 @@ from collections.abc import Mapping as Entries
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic_core import CoreSchema, core_schema
@@ -24,6 +24,7 @@ from dataflow.errors import InputError, PathProblems, quoted
 from dataflow.graph import Op
 from dataflow.name import Name
 from dataflow.op import OP_KINDS
+from dataflow.overview import counted
 
 
 def _part(value: Any, _: Fraction | None) -> Fraction:
@@ -219,6 +220,8 @@ class Mapping(Choices, Sourced):
     Frozen. A variant is `mapping.with_({"ops.gemm.tile.m": 64})`, which edits the written form and reads it again.
     """
 
+    rows: ClassVar = ("ops", "op", ("unit", "tile", "order"))
+
     name: Name = Field(description="the name that reports print")
     version: Literal[1] = Field(1, description="version of this form of file")
     source: str = Field(description="who chose it, and by what")
@@ -229,6 +232,9 @@ class Mapping(Choices, Sourced):
         """The name, and the paths that a variant changed with their values."""
         values = ", ".join(f"{path}={value}" for path, value in self.changed().items())
         return f"{self.name} ({values})" if values else self.name
+
+    def __repr__(self) -> str:
+        return f"<Mapping {self}: order {self.order}, {counted(len(self.ops), 'op')}>"
 
     def with_(self, changes: Entries[str, Any]) -> Mapping:
         """As Sourced.with_; what is said of an op that has no entry yet becomes one."""

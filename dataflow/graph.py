@@ -12,6 +12,7 @@ from dataflow.errors import GraphError, quoted, refuse
 from dataflow.format import Format
 from dataflow.forms import COUNT, NAMED, TEXT, instance, misfits, optional, titled, tuple_of
 from dataflow.op import OP_KINDS, Counts, Work, graph_kinds, summed, work
+from dataflow.overview import Overview, Overviewed, counted, labelled
 from dataflow.phase import NO_PHASE, Phase
 from dataflow.role import TRAFFIC, Role, tensor_role
 
@@ -51,6 +52,7 @@ class Tensor:
         return self.format.bytes(self.shape)
 
 
+MOST_INPUTS = 8  # in an overview
 NAMES = tuple_of(TEXT, "names")
 OP = {
     "name": TEXT, "kind": TEXT, "inputs": NAMES, "work": instance(Work), "attributes": NAMED,
@@ -103,7 +105,7 @@ def _strangers(what: str, given: Mapping[str, Any], kind: type[Tensor] | type[Op
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Graph:
+class Graph(Overviewed):
     """A DAG of operations over named tensors.
 
     `phase` is the phase of a model that it computes, if any, `tokens` those of the phase in all sequences, and
@@ -181,6 +183,27 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<Graph {self.name}: {len(self.ops)} ops, {len(self.tensors)} tensors>"
+
+    def overview(self) -> Overview:
+        """Its ops by kind with the counts of their work, what it reads, and what was simplified."""
+        kinds: dict[str, list[Op]] = {}
+        for op in self.ops.values():
+            kinds.setdefault(op.kind, []).append(op)
+        total, cells = self.counts(), []
+        for kind, ops in {**kinds, "all": [*self.ops.values()]}.items():
+            counts = summed((op.work.counts(), 1) for op in ops)
+            cells.append((kind, f"{len(ops):,}", *(f"{counts.get(what, 0):,}" for what in total)))
+        given = [t for t in self.tensors.values() if t.name not in self.ops and not t.role.stored]
+        stored = {role: n for role, n in self.bytes_by_role().items() if role.stored}
+        inputs = [f"{t.name} {list(t.shape)} {t.format.name}" for t in given[:MOST_INPUTS]]
+        inputs += [f"{len(given) - MOST_INPUTS:,} more"] if len(given) > MOST_INPUTS else []
+        foot = [labelled("inputs", ", ".join(inputs))] if inputs else []
+        foot += [labelled("stored", ", ".join(f"{role} {n:,} B" for role, n in stored.items()))] if stored else []
+        foot += [labelled("simplified", told) for told in self.approximated]
+        title = " · ".join([f"graph {self.name}", *self.phase.title()])
+        head = (title, f"{counted(len(self.ops), 'op')}, {counted(len(self.tensors), 'tensor')}")
+        numeric = (False, True, *[True] * len(total))
+        return Overview(head, ("kind", "ops", *total), tuple(cells), tuple(foot), numeric)
 
     def counts(self) -> Counts:
         """The counts of all ops, summed."""

@@ -24,6 +24,7 @@ from dataflow.forms import (
 )
 from dataflow.graph import Graph
 from dataflow.op import Counts, summed
+from dataflow.overview import Overview, Overviewed, counted, labelled
 from dataflow.section import Section, rounds
 from dataflow.selection_summary import SelectionSummary
 from dataflow.task import Stream
@@ -55,7 +56,7 @@ SCHEDULE = {
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Schedule:
+class Schedule(Overviewed):
     """The sections of a graph on a design, one after another.
 
     `recomputed` counts work beyond the graph's, and `recomputed_for` says what it is; `skipped` is the work that is
@@ -128,6 +129,23 @@ class Schedule:
     def __repr__(self) -> str:
         return f"<Schedule {self.graph.name} on {self.design}: {len(self.sections)} sections, {self.firings} firings>"
 
+    def overview(self) -> Overview:
+        """Its sections with what each has, its options, and what it simplifies, leaves out and adds."""
+        counts = [(s.repeat, len(s.tasks), sum(t.firings for t in s.tasks), len(s.streams)) for s in self.sections]
+        cells = [(s.name, *(f"{n:,}" for n in of)) for s, of in zip(self.sections, counts, strict=True)]
+        options = ", ".join(f"{name}={value}" for name, value in self.options.items())
+        foot = [("options", options)] if options else []
+        foot += [("simplified", told) for told in self.approximated]
+        foot += [("left out", f"{_listed(one.counts)}: {one.reason}") for one in self.skipped]
+        foot += [("added", f"{_listed(self.recomputed)} ({self.recomputed_for})")] if self.recomputed else []
+        head = (
+            f"schedule of {self.graph.name} · {' · '.join(self.graph.phase.title())} on {self.design} by {self.mapper}",
+            f"{counted(len(self.sections), 'section')}, {counted(self.firings, 'firing')}",
+        )
+        names = ("section", "repeats", "tasks", "firings of one run", "streams")
+        lines = tuple(labelled(label, told) for label, told in foot)
+        return Overview(head, names, tuple(cells), lines, (False, True, True, True, True)).first()
+
     @property
     def run_firings(self) -> int:
         """Firings that an engine runs: each section once, because its repetitions are equal."""
@@ -137,6 +155,10 @@ class Schedule:
     def firings(self) -> int:
         """Firings of all sections, repetitions included."""
         return sum(s.repeat * sum(t.firings for t in s.tasks) for s in self.sections)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {what}" for what, n in counts.items())
 
 
 def _fifo_of(stream: Stream, section: Section) -> str:

@@ -20,6 +20,7 @@ def simulate(
     output: Annotated[
         str | None, typer.Option(metavar="DIR", help="writes summary, ops, design and manifest to this folder")
     ] = None,
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="writes the report as one page of HTML")] = None,
     trace: Annotated[
         str | None, typer.Option(metavar="FILE", help="writes a timeline that ui.perfetto.dev shows")
     ] = None,
@@ -27,7 +28,7 @@ def simulate(
         str | None, typer.Option(metavar="START..END", help="what of the run --trace shows, in cycles or times")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="writes into a folder that holds other files, or over a trace")
+        bool, typer.Option("--force", help="writes into a folder that holds other files, or over another file")
     ] = False,
     with_: WithOption = None,
 ) -> None:
@@ -38,11 +39,14 @@ def simulate(
     from archsim.files.folder import check_folder, write_files
     from archsim.report.folder import run_files
     from archsim.report.json import as_json
+    from archsim.report.save import check_page, save_page
     from archsim.report.trace import check_trace
     from mappers import run
 
     if output is not None:
         check_folder(output, force=force)  # before a simulation that may take long
+    if html is not None:
+        check_page(html, force=force, where="--html")
     design, model, run_of = loaded(asked)
     check_trace(trace, trace_window, design.clock, force=force)
     report = run(design, model, progress=told_now_and_then(), **run_of)
@@ -55,6 +59,9 @@ def simulate(
             )
             write_files(output, files, force=force)
             say(f"wrote {', '.join(files)} to {output}", err=True)
+        if html is not None:
+            save_page(report, html, where="--html")
+            say(f"wrote {html}", err=True)
         if trace is not None:
             say(f"wrote {trace}: {report.trace(trace, window=trace_window)}", err=True)
     finally:  # a folder that cannot be written takes no report away, and a report that cannot be printed no folder

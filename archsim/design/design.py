@@ -19,10 +19,11 @@ from archsim.files.document import Document, message_at
 from archsim.files.provenance import FROZEN, Fitted, Sourced
 from archsim.files.shipped import found
 from archsim.mapping import FORMER_MAPPERS, Choices, Mapping
-from archsim.quantity import Bits, Count, Frequency, Limit, Watts, parse
+from archsim.quantity import Bits, Count, Frequency, Limit, Watts, parse, show
 from archsim.units import AnyUnit, Unit, any_unit
 from dataflow.errors import PathProblems
 from dataflow.name import LONGEST_NAME, Name
+from dataflow.overview import counted
 
 
 class Link(BaseModel):
@@ -46,6 +47,7 @@ class Design(Sourced):
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["mapper"]}, {"required": ["mapping"]}]})
 
     opens: ClassVar[int] = 2  # an edit may create units.<name>.energy
+    rows: ClassVar = ("units", "unit", ("kind",))
 
     name: Name = Field(description="the name that reports print")
     source: str = Field(description="source of every number that is neither assumed nor fitted")
@@ -120,6 +122,13 @@ class Design(Sourced):
             return {"clock_hz": parse(document.data.get("clock"), "frequency")}
         except ValueError:
             return {"clock_hz": Fraction(1)}  # a stand-in, so that only the problem of the clock itself is reported
+
+    def __repr__(self) -> str:
+        return f"<Design {self.name}: {counted(len(self.units), 'unit')} at {show(self.clock, 'frequency')}>"
+
+    def simplified(self) -> tuple[str, ...]:
+        """What it leaves out of its source, and what does not follow the changes of a variant."""
+        return (*self.approximated, *self.not_derived())
 
     def not_derived(self) -> tuple[str, ...]:
         """What does not follow the changes of a variant: published power, and written resources of a changed unit."""

@@ -8,10 +8,10 @@ from typing import Any
 from archsim.design.depths import as_options
 from archsim.fifos.depths import FifoSize, MinimalDepths
 from archsim.fifos.memory import FifoMemory
+from archsim.files.json_text import plain
 from archsim.quantity import show, show_limit
-from archsim.report.json import plain
-from archsim.report.text import html_table
 from archsim.version import __version__
+from dataflow.overview import Overview
 from dataflow.task import UNLIMITED
 
 LEGEND = """\
@@ -162,7 +162,7 @@ def _is_signal(fifo: FifoSize) -> bool:
 def html(sizes: MinimalDepths) -> str:
     """The table as HTML, under the same lines."""
     header, *rows = _table(sizes)
-    return html_table(_head(sizes), header, rows)
+    return Overview(tuple(_head(sizes)), tuple(header), tuple(map(tuple, rows))).html()
 
 
 def as_json(sizes: MinimalDepths) -> dict[str, Any]:

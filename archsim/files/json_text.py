@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 
@@ -39,3 +40,19 @@ def json_line(data: Any) -> str:
     '{"a":[true,null],"b":1.0}'
     """
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def plain(of: object, names: str) -> dict[str, Any]:
+    """These attributes, named in one text, as JSON has them: fractions as floats, tuples as lists, objects as text."""
+    return {name: _plain(getattr(of, name)) for name in names.split()}
+
+
+def _plain(value: Any) -> Any:
+    # Text and numbers first: a report of many ops has thousands of them.
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, Fraction):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(inside) for key, inside in value.items()}
+    return [_plain(inside) for inside in value] if isinstance(value, tuple) else str(value)

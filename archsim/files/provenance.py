@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from archsim.errors import DesignError, InputError
 from archsim.files.document import Document
 from archsim.files.edits import edited, inside, keys_of
+from archsim.files.overview import of_file, written
 from archsim.files.validate import validate
+from dataflow.overview import Overview, Overviewed, counted
 
 SET = "set in this variant"  # the reason of a number that a variant changed
 SAID = ("name", "source", "approximated", "assumed", "fitted")  # what a file says of itself, no number of the machine
@@ -44,7 +46,7 @@ class FrozenDict(dict[str, Any]):
         return type(self), (dict(self),)
 
 
-class Sourced(BaseModel):
+class Sourced(Overviewed, BaseModel):
     """An object read from a YAML file; its fields `assumed` and `fitted` say where its numbers come from.
 
     Frozen. A variant is `with_({path: value})`, which edits the written form and reads it again.
@@ -54,6 +56,8 @@ class Sourced(BaseModel):
 
     # Depth in keys from which on an edit may create a missing mapping, such as the energy of a unit.
     opens: ClassVar[int] = 0
+    # Of the overview: the key whose entries are the rows, what a row is, and the keys that have a column.
+    rows: ClassVar[tuple[str, str, tuple[str, ...]]]
 
     _document: Document = PrivateAttr()
 
@@ -117,8 +121,27 @@ class Sourced(BaseModel):
 
     def changed(self) -> dict[str, Any]:
         """The values that this variant has set, by path."""
+        return {path: self.at(path) for path in self._changed}
+
+    def at(self, path: str) -> Any:
+        """The value at a dotted path as it is written; None where there is none."""
         data = self._document.data
-        return {path: reduce(inside, keys_of(data, path), data) for path in self._changed}
+        return reduce(inside, keys_of(data, path), data)
+
+    def overview(self) -> Overview:
+        """Its name and source, what the file says as it is written, and how many numbers have no source."""
+        data, (table, row, columns) = self._document.data, self.rows
+        assumed = [why for why in self.assumptions().values() if why != SET]
+        foot = [("simplified", told) for told in self.simplified()]
+        foot += [("assumed", f"{counted(len(assumed), 'number')}; assumptions() has the reasons")] if assumed else []
+        foot += [("set", f"{path}={written(value)}") for path, value in self.changed().items()]
+        foot += [("fitted", f"{path}, to the published point {point}") for path, point in self.fits().items()]
+        head = f"{type(self).__name__.lower()} {data['name']}: {data['source']}"
+        return of_file(data, head=head, table=table, row=row, columns=columns, foot=foot, leave_out=SAID)
+
+    def simplified(self) -> tuple[str, ...]:
+        """What it leaves out of its source."""
+        return ()
 
     def assumptions(self) -> dict[str, str]:
         """Why each number was assumed, by path; a number that a variant changed says so instead."""

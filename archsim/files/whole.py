@@ -19,13 +19,8 @@ def whole_file(given: str | os.PathLike[str], *, where: str) -> Iterator[Path]:
     with `where`, for a path that cannot be written.
     """
     told = f"{where} {os.fspath(given)!r}: cannot be written"
-    # A link leads to the file that is to be replaced.
-    path = Path(os.path.realpath(given)) if "\0" not in os.fspath(given) else None
-    if path is None:
-        raise InputError(f"{told}: a name cannot hold a null character")
     try:
-        if path.is_dir():
-            raise InputError(f"{told}: is a directory; name a file in it")
+        path = _place(given, told)
         # Private, and on the same disk: only such a place can be renamed into the other.
         with TemporaryDirectory(prefix=".archsim-", dir=path.parent) as private:
             part = Path(private, "part" + path.suffix)
@@ -33,3 +28,28 @@ def whole_file(given: str | os.PathLike[str], *, where: str) -> Iterator[Path]:
             os.replace(part, path)
     except OSError as error:
         raise InputError(f"{told}: {error.strerror or error}") from None
+
+
+def check_place(given: str, *, where: str) -> Path:
+    """The place where `whole_file` may write, before what takes long. Raises InputError as it does."""
+    told = f"{where} {given!r}: cannot be written"
+    try:
+        path = _place(given, told)
+        with TemporaryDirectory(prefix=".archsim-", dir=path.parent):
+            return path
+    except OSError as error:
+        raise InputError(f"{told}: {error.strerror or error}") from None
+
+
+def _place(given: str | os.PathLike[str], told: str) -> Path:
+    if "\0" in os.fspath(given):
+        raise InputError(f"{told}: a name cannot hold a null character")
+    # A link leads to the file that is to be replaced.
+    path = Path(os.path.realpath(given))
+    if path.is_dir():
+        raise InputError(f"{told}: is a directory; name a file in it")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{told}: is a device or a pipe; name a file")
+    if not path.parent.exists():
+        raise InputError(f"{told}: there is no folder {os.path.dirname(given)!r}; make it first")
+    return path

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -16,7 +14,9 @@ from archsim.files.folder import MANIFEST, sha256
 from archsim.files.json_text import json_text
 from archsim.files.provenance import Sourced
 from archsim.report.figures import Figures
-from archsim.report.json import OP_FIELDS, as_json
+from archsim.report.json import as_json
+from archsim.report.table_file import csv_text
+from archsim.report.tables import TABLES
 from archsim.version import __version__
 from dataflow.graph import Graph
 from dataflow.models.model import Model
@@ -46,7 +46,7 @@ def run_files(
     summary = as_json(report)
     files = {
         SUMMARY: _json({key: value for key, value in summary.items() if key != "ops"}),
-        "ops.csv": _csv(summary["ops"]),
+        "ops.csv": csv_text(summary["ops"], TABLES["ops"].columns),
         DESIGN: resolved,
     }
     read = {"design": resolved, "model": model.model_dump_json() if isinstance(model, Model) else graph_text(model)}
@@ -84,11 +84,3 @@ def graph_text(graph: Graph) -> str:
 
 def _json(data: Any) -> str:
     return json_text(data) + "\n"
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, OP_FIELDS.split(), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
+from archsim.files.json_text import plain
 from archsim.report.figures import Figures
+from archsim.report.tables import rows_of
 from archsim.run.capacity import NOWHERE
 from archsim.run.placed import PlacedSection
-from archsim.run.totals import UnitReport
 from archsim.version import __version__
 from dataflow.task import UNLIMITED
 
-OP_FIELDS = "name kind unit start_cycle end_cycle busy_cycles"
-UNIT_FIELDS = (
-    "kind count busy_cycles busiest_cycles starved_cycles blocked_cycles idle_cycles utilization energy_joules"
-)
 TILING_FIELDS = "op unit servers tile order tiles estimated_cycles"
 PLACED_FIELDS = "name repeat steps cycles launches servers tiles bound_by"
 STAGE_FIELDS = "name ops unit servers tiles firings busy_cycles interval_cycles"
@@ -46,8 +42,9 @@ def as_json(report: Figures) -> dict[str, Any]:
         **plain(report, "lower_bound_cycles"),
         "roofline_cycles": report.roofline and report.roofline[0],
         "roofline_of": report.roofline and report.roofline[1],
-        **plain(report, "bottleneck energy_joules power_watts parts"),
-        "units": {name: _unit_json(unit) for name, unit in report.units.items()},
+        **plain(report, "bottleneck energy_joules power_watts"),
+        "parts": {part["name"]: part["cycles"] for part in rows_of(report, "parts")},
+        "units": dict(_unit_json(report, **row) for row in rows_of(report, "units")),
         "memories": {
             name: {
                 "read_bytes": report.bytes_moved(name, "read"),
@@ -61,7 +58,7 @@ def as_json(report: Figures) -> dict[str, Any]:
             name: {"moved_bytes": sum(moved.values()), "by_role": dict(moved)} for name, moved in report.carried.items()
         },
         "in_no_memory": _held_json(report, NOWHERE),
-        "ops": [plain(op, OP_FIELDS) for op in report.ops],
+        "ops": rows_of(report, "ops"),
         "tilings": [
             {**plain(one, TILING_FIELDS), "operands": [plain(operand, OPERAND_FIELDS) for operand in one.operands]}
             for one in report.tilings
@@ -99,22 +96,7 @@ def _summed(by_reason: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     return dict(sums)
 
 
-def _unit_json(unit: UnitReport) -> dict[str, Any]:
-    waits = [{"cause": cause, "stream": stream, "cycles": n} for (cause, stream), n in sorted(unit.waits.items())]
-    return {**plain(unit, UNIT_FIELDS), "waits": waits}
-
-
-def plain(of: object, names: str) -> dict[str, Any]:
-    """These attributes, named in one text, as JSON has them: fractions as floats, tuples as lists, objects as text."""
-    return {name: _plain(getattr(of, name)) for name in names.split()}
-
-
-def _plain(value: Any) -> Any:
-    # Text and numbers first: a report of many ops has thousands of them.
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    if isinstance(value, Fraction):
-        return float(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(inside) for key, inside in value.items()}
-    return [_plain(inside) for inside in value] if isinstance(value, tuple) else str(value)
+def _unit_json(report: Figures, name: str, **row: Any) -> tuple[str, dict[str, Any]]:
+    """The name and what the table of units has of it, with its waits."""
+    waits = sorted(report.units[name].waits.items())
+    return name, {**row, "waits": [{"cause": cause, "stream": stream, "cycles": n} for (cause, stream), n in waits]}

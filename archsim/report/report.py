@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from archsim.design.design import Design
 from archsim.engine import engine_for
@@ -16,6 +17,8 @@ from archsim.engine.memo import Memo
 from archsim.explain.explanation import Explanation
 from archsim.report.figures import Figures
 from archsim.report.origin import EXPLAINED_BY, Origin
+from archsim.report.page.page import page
+from archsim.report.save import report_json, save, table_frame
 from archsim.report.text import html, screen
 from archsim.report.window import Window
 from archsim.run.laws import LawBroken, broken_by_totals
@@ -26,6 +29,9 @@ from archsim.run.totals import Totals
 from dataflow.errors import InputError, ScheduleError, expect
 from dataflow.phase import Phase
 from dataflow.schedule import Schedule
+
+if TYPE_CHECKING:
+    from archsim.report.frame import DataFrame
 
 
 class Report(Figures):
@@ -66,6 +72,29 @@ class Report(Figures):
         if not EXPLAINED_BY:
             raise InputError("explain: no mapper is known; import mappers first")
         return EXPLAINED_BY[0](self, jobs)
+    def to_frame(self, table: str) -> DataFrame:
+        """A pandas DataFrame of one table: "units", "ops", "parts" or "traffic".
+
+        Numbers are numbers, with the unit in the column's name; energy that is not modelled is NaN. Raises InputError
+        for another table, and where pandas is not installed (the extra `tables`).
+        """
+        return table_frame(self, table)
+
+    def to_json(self) -> str:
+        """The text that `archsim simulate --json` prints, without what was asked on the command line."""
+        return report_json(self)
+
+    def page(self) -> str:
+        """One page of HTML that needs nothing else: summary, plots, tables, assumptions, and what is simplified."""
+        return page(self)
+
+    def save(self, path: str | os.PathLike[str], *, table: str | None = None) -> None:
+        """Writes a .json or .html file of the whole report, or a .csv, .parquet or .json file of one table.
+
+        The file is whole or not there, and takes the place of one of its name: `save("ops.csv", table="ops")`. Raises
+        InputError for another suffix or table, a place that cannot be written, and missing libraries.
+        """
+        save(self, path, table=table)
 
 
 def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Report:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
-from html import escape
 
 from archsim.files.provenance import SET
 from archsim.quantity import show
@@ -13,18 +12,19 @@ from archsim.report.figures import Figures
 from archsim.report.placed_text import placed_lines
 from archsim.run.capacity import NOWHERE
 from archsim.run.totals import UnitReport
+from dataflow.overview import Overview
 from dataflow.role import Role
 from dataflow.task import UNLIMITED
 
 
 def screen(report: Figures) -> str:
     """The report on one screen."""
-    blocks = [_head(report), _parts(report), _units(report), _traffic(report), _tilings(report)]
-    blocks += [placed_lines(report), _honesty(report)]
+    blocks = [head_lines(report), _parts(report), _units(report), _traffic(report), tiling_lines(report)]
+    blocks += [placed_lines(report), limits(report)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _head(report: Figures) -> list[str]:
+def head_lines(report: Figures) -> list[str]:
     energy, busiest = report.energy_joules, report.units[report.bottleneck]
     power = "" if report.power_watts is None else f": published power, {show(report.power_watts, 'power')}, x time"
     lines = [
@@ -131,7 +131,7 @@ def _units(report: Figures) -> list[str]:
             continue
         busy, starved, blocked, idle = _shares(unit)
         shares = f"{busy:7.1%} {starved:8.1%} {blocked:8.1%} {idle:7.1%}"
-        lines.append(f"{name:<18} {shares}  {_longest_wait(unit)}".rstrip())
+        lines.append(f"{name:<18} {shares}  {longest_wait(unit)}".rstrip())
     lines.append("starved: waits for input; blocked: waits for room for output; idle: no work in the running section")
     return [*lines, *_places(report, unused)]
 
@@ -146,7 +146,7 @@ def _is_used(unit: UnitReport) -> bool:
     return unit.idle_cycles < unit.total_cycles
 
 
-def _longest_wait(unit: UnitReport) -> str:
+def longest_wait(unit: UnitReport) -> str:
     """What a unit waits for longest, by its stream's name "producer > consumer"; nothing below half a percent."""
     # Of equal waits the first by name, so that two runs print the same line.
     cause, stream = min(unit.waits, key=lambda wait: (-unit.waits[wait], wait), default=("", ""))
@@ -185,7 +185,7 @@ def _traffic(report: Figures) -> list[str]:
     return lines + _held(report, NOWHERE, "in no memory   ")
 
 
-def _tilings(report: Figures) -> list[str]:
+def tiling_lines(report: Figures) -> list[str]:
     """How ops were cut: the tile, the loops that turn, and how often the tiles of each operand come or leave."""
     if not report.tilings:
         return []
@@ -229,7 +229,7 @@ def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} {'B of ' if what in set(Role) else ''}{what}" for what, n in counts.items())
 
 
-def _honesty(report: Figures) -> list[str]:
+def limits(report: Figures) -> list[str]:
     extra = _counted(report.recomputed)
     beyond = f"{extra} ({report.recomputed_for})" if extra else "none"
     lines = [f"coverage    all {report.mapped} ops mapped; work beyond the graph: {beyond}"]
@@ -249,15 +249,8 @@ def _honesty(report: Figures) -> list[str]:
 
 def html(report: Figures) -> str:
     """The unit table as HTML, between the report's first lines and what it says of its own limits."""
-    rows = [[name, unit.kind, *(f"{share:.1%}" for share in _shares(unit))] for name, unit in report.units.items()]
-    columns = ["unit", "kind", "busy", "starved", "blocked", "idle"]
-    return html_table(_head(report), columns, rows, foot=_honesty(report))
-
-
-def html_table(head: list[str], names: list[str], rows: list[list[str]], *, foot: Sequence[str] = ()) -> str:
-    """A table as HTML, under and above these lines."""
-    header = "".join(f"<th>{escape(name)}</th>" for name in names)
-    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
-    table = "".join(f"<tr>{line}</tr>" for line in [header, *lines])
-    under = f"<p>{'<br>'.join(map(escape, foot))}</p>" if foot else ""
-    return f"<p>{'<br>'.join(map(escape, head))}</p><table>{table}</table>{under}"
+    rows = [(name, unit.kind, *(f"{share:.1%}" for share in _shares(unit)), longest_wait(unit))
+            for name, unit in report.units.items()]  # fmt: skip
+    columns = ("unit", "kind", "busy", "starved", "blocked", "idle", "waits most for (share of the time)")
+    numeric = (False, False, True, True, True, True, False)
+    return Overview(tuple(head_lines(report)), columns, tuple(rows), tuple(limits(report)), numeric).html()

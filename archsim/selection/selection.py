@@ -5,7 +5,7 @@ Knows the rule by its name and options, and where each number is from. Does not 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticKnownError
@@ -69,6 +69,8 @@ class Selection(Sourced):
     Frozen. A variant is `selection.with_({"settings.ratio": 0.4})`, which edits the written form and reads it again.
     """
 
+    rows: ClassVar = ("settings", "setting", ())
+
     name: Name = Field(description="the name that reports print")
     source: str = Field(description="source of the rule and of every setting that is neither assumed nor fitted")
     algorithm: Algorithm = Field(description="the rule, a name of kernels.selection.ALGORITHMS")
@@ -117,6 +119,9 @@ class Selection(Sourced):
         """The name, and the paths that a variant changed with their values."""
         values = ", ".join(f"{path}={value}" for path, value in self.changed().items())
         return f"{self.name} ({values})" if values else self.name
+
+    def __repr__(self) -> str:
+        return f"<Selection {self}: {self.algorithm}>"
 
 
 def load_selection(name: str) -> Selection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -10,14 +11,16 @@ from dataflow.errors import PathProblems
 from dataflow.format import FORMATS, format_named
 from dataflow.models.vision import Extent, Vision
 from dataflow.name import Name
+from dataflow.overview import Overview, Overviewed, counted, labelled
 from kernels.limits import BATCH, LAYERS, beyond
 
 # Written out, because a Literal cannot be built from a table; the assertion keeps it within FORMATS.
 FormatName = Literal["fp32", "fp16", "bf16", "int8", "ternary"]
+SAID = ("name", "source", "assumed")  # what a file says of itself, no dimension
 assert set(FormatName.__args__) <= set(FORMATS)  # type: ignore[attr-defined]
 
 
-class Model(BaseModel):
+class Model(Overviewed, BaseModel):
     """The dimensions of a decoder-only network, read from YAML.
 
     Every layer is norm, q k v, RoPE, causal attention, o, residual, norm, SiLU-gated FFN, residual; with `sub_norms`
@@ -67,6 +70,19 @@ class Model(BaseModel):
             raise PathProblems(problems)
         return self
 
+    def __repr__(self) -> str:
+        size = f"{counted(self.layers, 'layer')}, hidden {self.hidden}, {self.parameters:,} parameters"
+        return f"<Model {self.name}: {size}>"
+
+    def overview(self) -> Overview:
+        """Its source, its size, every dimension and what it means, and why some were assumed."""
+        head = (
+            f"model {self.name}: {self.source}",
+            f"{self.parameters:,} parameters; {self.weight_bytes:,} B in memory, norms and tables included",
+        )
+        foot = [labelled("assumed", f"{path}: {why}") for path, why in sorted(self.assumed.items())]
+        return Overview(head, ("dimension", "value", "meaning"), (*_rows(self),), tuple(foot), (False, True, False))
+
     @property
     def linears(self) -> dict[str, tuple[int, int]]:
         """The matrices of a layer in order of use: name -> (outputs n, inputs k)."""
@@ -106,6 +122,17 @@ class Model(BaseModel):
         stored = sum(times * weights.bytes(shape) for times, shape in self._matrices)
         stored += sum(times * act.bytes((width,)) for times, width in norms)
         return stored + format_named(self.embedding).bytes(table) + format_named(self.lm_head).bytes(table)
+
+
+def _rows(holder: BaseModel, above: str = "") -> Iterator[tuple[str, str, str]]:
+    """The dimensions by dotted path, as YAML writes them, with their meanings."""
+    for name, field in type(holder).model_fields.items():
+        value = getattr(holder, name)
+        if isinstance(value, BaseModel):
+            yield from _rows(value, f"{above}{name}.")
+        elif name not in SAID and value is not None:
+            told = str(value).lower() if isinstance(value, bool) else str(value)
+            yield f"{above}{name}", told, field.description or ""
 
 
 def _has_value(holder: object, path: str) -> bool:

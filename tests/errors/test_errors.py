@@ -15,7 +15,7 @@ from archsim.files.data_folder import data_folder
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.yaml"))
 COMMANDS = sorted(HERE.glob("*.command"))
-SECTIONS = sorted(HERE.glob("sections/*.py"))
+CALLS = sorted([*HERE.glob("sections/*.py"), *HERE.glob("reports/*.py")])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -37,8 +37,9 @@ def test_a_bad_command_gives_its_message_and_status(path, capsys, monkeypatch):
     assert said.err == path.with_suffix(".txt").read_text()
 
 
-@pytest.mark.parametrize("path", SECTIONS, ids=lambda path: path.stem)
-def test_a_bad_section_gives_its_message(path):
+@pytest.mark.parametrize("path", CALLS, ids=lambda path: path.stem)
+def test_a_bad_call_gives_its_message(path, monkeypatch):
+    monkeypatch.chdir(HERE)
     with pytest.raises(InputError) as raised:
         runpy.run_path(path)
     assert f"{raised.value}\n" == path.with_suffix(".txt").read_text()
@@ -50,7 +51,7 @@ def _words(text: str) -> list[str]:
 
 def test_every_message_has_its_mistake():
     assert {p.stem for p in HERE.glob("*.txt")} == {p.stem for p in (*FILES, *COMMANDS)}
-    assert {p.stem for p in HERE.glob("sections/*.txt")} == {p.stem for p in SECTIONS}
+    assert {p.with_suffix(".py") for p in HERE.glob("*/*.txt")} == {*CALLS}
 
 
 def mutations(data: dict, seed: int):

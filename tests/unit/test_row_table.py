@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import archsim.report.rows.number
 import archsim.report.rows.row
-import archsim.report.rows.table
 from archsim import InputError, load_design
 from archsim.design.written import number_of, unit_of, written_at
 from archsim.report.rows.file import export
@@ -193,7 +193,7 @@ def test_what_json_does_not_have_is_text(tmp_path):
     [
         ("rows.xlsx", "export 'rows.xlsx': has the suffix '.xlsx'; one of .csv, .json, .parquet names the form"),
         ("rows", "export 'rows': has no suffix; one of .csv, .json, .parquet names the form"),
-        ("no/rows.csv", "export 'no/rows.csv': cannot be written: No such file or directory"),
+        ("no/rows.csv", "export 'no/rows.csv': cannot be written: there is no folder 'no'; make it first"),
         ("file/rows.csv", "export 'file/rows.csv': cannot be written: Not a directory"),
         ("folder.csv", "export 'folder.csv': cannot be written: is a directory; name a file in it"),
         ("\0.csv", "export '\\x00.csv': cannot be written: a name cannot hold a null character"),
@@ -234,6 +234,6 @@ def test_without_the_libraries_the_way_to_them_is_said(rows, tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
-@pytest.mark.parametrize("module", [archsim.report.rows.row, archsim.report.rows.table])
+@pytest.mark.parametrize("module", [archsim.report.rows.row, archsim.report.rows.number])
 def test_examples(module):
     assert doctest.testmod(module).failed == 0

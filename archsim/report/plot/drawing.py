@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from archsim.quantity import SCALED
-from archsim.report.rows.table import COUNT, CYCLES
+from archsim.report.rows.number import COUNT, CYCLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from archsim.design.design import Design
-from archsim.errors import InputError, quoted
 from archsim.files.json_text import finite, json_text
-from archsim.files.whole import whole_file
 from archsim.report.rows.row import Row
-from archsim.report.rows.table import INSTALL, frame
+from archsim.report.rows.table import frame
+from archsim.report.table_file import csv_text, form_of, write_parquet, write_text
 
 LAST = ("caveats", "status", "problem")
 SUFFIXES = (".csv", ".json", ".parquet")
@@ -33,28 +29,14 @@ def export(rows: Sequence[Row], path: str | os.PathLike[str], design: Design | N
     CSV and JSON have settings as they were written and need no other library; equal rows give equal bytes. Parquet has
     the columns of `frame`. Raises InputError for another suffix, a place that cannot be written, and missing libraries.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"export: expected a path, got {quoted(path)}")
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        told = f"the suffix {suffix!r}" if suffix else "no suffix"
-        raise InputError(f"export {os.fspath(path)!r}: has {told}; one of {', '.join(SUFFIXES)} names the form")
-    if suffix == ".parquet":
+    form = form_of(path, SUFFIXES, where="export")
+    if form == ".parquet":
         _write_parquet(rows, path, design)
         return
     lines = lines_of(rows)
-    text = _csv(lines) if suffix == ".csv" else json_text([finite(line) for line in lines]) + "\n"
-    with whole_file(path, where="export") as part:
-        # Half a character, which no UTF-8 has, is written as Python writes it.
-        part.write_bytes(text.encode("utf-8", "backslashreplace"))
-
-
-def _csv(lines: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, lines[0] if lines else LAST, lineterminator="\n")
-    table.writeheader()
-    table.writerows(lines)
-    return text.getvalue()
+    keys = [*lines[0]] if lines else LAST
+    text = csv_text(lines, keys) if form == ".csv" else json_text([finite(line) for line in lines]) + "\n"
+    write_text(path, text, where="export")
 
 
 def _write_parquet(rows: Sequence[Row], path: str | os.PathLike[str], design: Design | None) -> None:
@@ -63,8 +45,4 @@ def _write_parquet(rows: Sequence[Row], path: str | os.PathLike[str], design: De
         # Parquet has one type in a column.
         if len({type(value) for value in found[name] if value is not None}) > 1:
             found[name] = [None if value is None else str(value) for value in found[name]]
-    with whole_file(path, where="export") as part:
-        try:
-            found.to_parquet(part, engine="pyarrow")
-        except ImportError:
-            raise InputError(f"export: .parquet needs pyarrow, which is not installed; {INSTALL}") from None
+    write_parquet(path, found, where="export")

@@ -12,8 +12,10 @@ from typing import Any, Literal
 from archsim.design.design import Design
 from archsim.errors import InputError, quoted
 from archsim.report.figures import Figures
+from archsim.report.rows.number import show_number
 from archsim.units import Memory
-from dataflow.errors import guess
+from dataflow.errors import guess, shortened
+from dataflow.overview import Overview, Overviewed, labelled
 
 Status = Literal["done", "outside", "refused", "deadlock", "fault", "lost"]
 Figure = float | int | str | None
@@ -36,8 +38,8 @@ WHOLE_NAMES = {**OF_A_RUN, ROOFLINE: "cycles", **OF_A_SELECTION, BOTTLENECK: ""}
 FIRST_WORDS = {**OF_A_UNIT, **OF_A_MEMORY, RESOURCES: "count"}
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+@dataclass(frozen=True, slots=True, repr=False)
+class Row(Overviewed):
     """One point: its settings by path, its figures by name, and what the reports simplify.
 
     `status` is "done", or says why there is a `problem`: "outside" (a constraint is broken; all figures are there),
@@ -64,6 +66,23 @@ class Row:
             known = [*self.figures, *self.settings]
             raise InputError(f"no figure {quoted(name)}; {guess(str(name), known, otherwise='there are')}")
         return None
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{path}={shortened(str(plain_value(value)))}" for path, value in self.settings.items())
+        return f"<Row {settings or 'without settings'}: {self.status}>"
+
+    def overview(self) -> Overview:
+        """Its settings as they were written, its figures with their units, and what its reports simplify."""
+        cells = [(path, str(plain_value(value)), "setting") for path, value in self.settings.items()]
+        for name, value in self.figures.items():
+            if value is not None:
+                shown = value if isinstance(value, str) else show_number(value, unit_of_figure(name))
+                cells.append((name, shown, "figure"))
+        without = ", ".join(name for name, value in self.figures.items() if value is None)
+        foot = [labelled("without", without)] if without else []
+        foot += [labelled("simplified", told) for told in self.caveats]
+        head = (f"row, {self.status}", *([self.problem] if self.problem else []))
+        return Overview(head, ("name", "value", "kind"), tuple(cells), tuple(foot), (False, True, False))
 
     def as_dict(self) -> dict[str, Any]:
         """A flat line of a table: settings, figures, caveats, status and problem."""

@@ -5,27 +5,22 @@ Knows units and the clock of each point. Does not know which columns a reader wa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from archsim.design.design import Design
 from archsim.design.written import clock_of, number_of, unit_of, written_at
 from archsim.errors import InputError, quoted
-from archsim.quantity import DIMENSIONS, show
+from archsim.report.frame import check_pandas, numbers
+from archsim.report.rows.number import COUNT, show_number
 from archsim.report.rows.row import Row, plain_value, unit_of_figure
 from dataflow.errors import guess
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-COUNT, CYCLES, SHARE = "count", "cycles", "share"
-DIMENSION_OF = {dimension.base: name for name, dimension in DIMENSIONS.items()}
-LARGEST = 2**63 - 1  # of the whole numbers that a table holds exactly
-INSTALL = "pip install 'archsim[tables]'"
 
 
 @dataclass(frozen=True)
@@ -100,35 +95,15 @@ def column(rows: Sequence[Row], name: str, design: Design | None = None) -> Colu
     return Column(name, unit_of_figure(name), values, tuple(_number(value) for value in values))
 
 
-def show_number(value: int | float | None, unit: str) -> str:
-    """The number with its unit, in the prefix that suits it; nothing for None.
-
-    >>> show_number(17.1e9, "B/s"), show_number(0.25, "share"), show_number(1536, "count"), show_number(60, "cycles")
-    ('17.1 GB/s', '25.0%', '1,536', '60 cycles')
-    """
-    if value is None:
-        return ""
-    if not math.isfinite(value):
-        return str(value)
-    if unit == SHARE:
-        return f"{value:.1%}"
-    dimension = DIMENSION_OF.get(unit.replace("mm^2", "mm2"))
-    if dimension:
-        return show(Fraction(value), dimension)
-    text = f"{value:,}" if isinstance(value, int) else f"{int(value):,}" if _is_whole(value) else f"{value:.4g}"
-    return f"{text} {unit}" if unit not in ("", COUNT) else text
-
-
 def frame(rows: Sequence[Row], design: Design | None = None) -> DataFrame:
     """A pandas DataFrame with a row each: settings and figures as numbers, then caveats, status and problem.
 
     `frame.attrs["units"]` has the unit of each column that has one. What is missing or cannot be read is NaN. Raises
     InputError where pandas is not installed.
     """
-    try:
-        import pandas
-    except ImportError:
-        raise InputError(f"to_frame: needs pandas, which is not installed; {INSTALL}") from None
+    check_pandas(where="to_frame")
+    import pandas
+
     columns = [column(rows, name, design) for name in (*settings_in(rows), *figures_in(rows))]
     found = pandas.DataFrame({one.name: _series(one) for one in columns}, index=pandas.RangeIndex(len(rows)))
     found["caveats"] = pandas.Series(["; ".join(row.caveats) for row in rows], dtype=object)
@@ -143,25 +118,12 @@ def _series(one: Column) -> Series[Any]:
 
     if not one.is_numeric:
         return pandas.Series([plain_value(value) for value in one.values], dtype=object)
-    if all(isinstance(number, int) and abs(number) <= LARGEST for number in one.numbers):
-        return pandas.Series(list(one.numbers), dtype="int64")
-    return pandas.Series([_float(number) for number in one.numbers], dtype="float64")
-
-
-def _float(number: int | float | None) -> float:
-    try:
-        return math.nan if number is None else float(number)
-    except OverflowError:
-        return math.inf
+    return numbers(one.numbers)
 
 
 def _number(value: Any) -> int | float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and value == value  # not NaN
     return value if is_number else None
-
-
-def _is_whole(value: float) -> bool:
-    return value.is_integer() and abs(value) < 1e15
 
 
 def _text(value: Any) -> str:

@@ -11,8 +11,8 @@ from archsim.report.rows.goal import Goal
 from archsim.report.rows.pareto import pareto
 from archsim.report.rows.row import Row, measures_in, without_label
 from archsim.report.rows.table import Column, column, figures_in, settings_in
-from archsim.report.text import html_table
 from dataflow.errors import harmless
+from dataflow.overview import Overview, counted
 
 MOST_ROWS, FEWEST_ROWS, MOST_LINES = 20, 5, 25
 PROBLEM_LETTERS = 80
@@ -33,43 +33,32 @@ class _Found:
     columns: tuple[Column, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """A table: what is said above it, its heads, its cells, which heads are of numbers, and what is said below."""
-
-    head: tuple[str, ...]
-    names: tuple[str, ...]
-    cells: tuple[tuple[str, ...], ...]
-    numeric: tuple[bool, ...]
-    foot: tuple[str, ...]
-
-
 def rows_text(rows: Sequence[Row], head: str, *, design: Design | None = None, goal: Goal | None = None) -> str:
     """Rows as text under a head, in some 25 lines: fewer rows where there is more that they simplify."""
     most, found = MOST_ROWS, _found(rows, design, goal or Goal())
     while True:
         shown = _shown(rows, head, found, most)
-        lines = [*shown.head, *_aligned(shown), *shown.foot]
-        if len(lines) <= MOST_LINES or most <= FEWEST_ROWS:
-            return "\n".join(lines)
-        most = max(FEWEST_ROWS, min(most, len(shown.cells)) - (len(lines) - MOST_LINES))
+        text = shown.text()
+        beyond = text.count("\n") + 1 - MOST_LINES
+        if beyond <= 0 or most <= FEWEST_ROWS:
+            return text
+        most = max(FEWEST_ROWS, min(most, len(shown.cells)) - beyond)
 
 
 def rows_html(rows: Sequence[Row], head: str, *, design: Design | None = None, goal: Goal | None = None) -> str:
     """As rows_text, as an HTML table of at most 20 rows."""
-    shown = _shown(rows, head, _found(rows, design, goal or Goal()), MOST_ROWS)
-    return html_table(list(shown.head), list(shown.names), [list(line) for line in shown.cells], foot=shown.foot)
+    return _shown(rows, head, _found(rows, design, goal or Goal()), MOST_ROWS).html()
 
 
 def _found(rows: Sequence[Row], design: Design | None, goal: Goal) -> _Found:
     return _Found(*_order(rows, goal), tuple(_columns(rows, design, goal)))
 
 
-def _shown(rows: Sequence[Row], head: str, found: _Found, most: int) -> _Shown:
+def _shown(rows: Sequence[Row], head: str, found: _Found, most: int) -> Overview:
     places, front = found.order[:most], found.front
     some = [rows[place] for place in places]
     left = len(rows) - len(places)
-    foot = [f"and {left:,} more row{'s' * (left != 1)}; export() and to_frame() have all"] if left else []
+    foot = [f"and {counted(left, 'more row')}; export() and to_frame() have all"] if left else []
     listed = list(dict.fromkeys(caveat for row in some for caveat in row.caveats))
     numbers = {caveat: number for number, caveat in enumerate(listed, start=1)}
     foot += [f"caveat {number}: {_one_line(caveat)}" for caveat, number in numbers.items()]
@@ -84,8 +73,8 @@ def _shown(rows: Sequence[Row], head: str, found: _Found, most: int) -> _Shown:
     if any(row.problem for row in some):
         table.append((PROBLEM, False, [_problem(row.problem) for row in some]))
     names, numeric, cells = zip(*table, strict=True)
-    return _Shown(
-        (head, found.told) if found.told else (head,), names, tuple(zip(*cells, strict=True)), numeric, tuple(foot)
+    return Overview(
+        (head, found.told) if found.told else (head,), names, tuple(zip(*cells, strict=True)), tuple(foot), numeric
     )
 
 
@@ -125,20 +114,6 @@ def _columns(rows: Sequence[Row], design: Design | None, goal: Goal) -> list[Col
         names = [name for name in there if without_label(name) in PLAIN_FIGURES]
         names = [name for name in names if any(row.figures.get(name) is not None for row in rows)]
     return [*varied, *(column(rows, name, design) for name in names)]
-
-
-def _aligned(shown: _Shown) -> list[str]:
-    if not shown.cells:
-        return []
-    lines = [shown.names, *shown.cells]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(shown.names))]
-    return [
-        "  ".join(
-            f"{cell:>{width}}" if numeric else f"{cell:<{width}}"
-            for cell, width, numeric in zip(line, widths, shown.numeric, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
 
 
 def _ranges(numbers: Iterable[int]) -> str:

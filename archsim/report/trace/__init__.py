@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from fractions import Fraction
-from importlib.metadata import version
 from typing import Any
 
 from archsim.errors import InputError, quoted
@@ -18,6 +17,7 @@ from archsim.report.trace.contents import Contents, by_default, within_window
 from archsim.report.trace.events import RUN, events_of_run, events_of_stretches
 from archsim.report.window import Window, read_window, timeline_of, within
 from archsim.run.timeline import Timeline
+from archsim.version import __version__
 
 WHERE = "trace"
 
@@ -89,5 +89,5 @@ def _about(report: Figures, contents: Contents, told: str, axis: Axis) -> dict[s
         ],
         "simplified": list(report.caveats),
         "assumed": len(report.assumed),
-        "archsim": version("archsim"),
+        "archsim": __version__,
     }

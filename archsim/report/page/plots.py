@@ -1,0 +1,33 @@
+"""The plots of a page, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from archsim.errors import InputError
+from archsim.report.figures import Figures
+from archsim.report.page.html import section
+from archsim.report.plot.floor import floorplan
+from archsim.report.plot.parts import time_by_part
+from archsim.report.plot.svg import svg_of
+
+if TYPE_CHECKING:
+    from archsim.report.plot.svg import Figure
+
+# Heading, and the function that draws a report. One that raises InputError has nothing to show of it.
+PLOTS: tuple[tuple[str, Callable[[Any], Figure]], ...] = (
+    ("Where the time goes", time_by_part),
+    ("The section that takes the most time, on its mesh", floorplan),
+)
+
+
+def plots(report: Figures) -> Iterator[str]:
+    """A section of the page for each plot."""
+    for heading, draw in PLOTS:
+        try:
+            drawn = svg_of(partial(draw, report), name=draw.__name__)
+        except InputError:
+            continue
+        yield section(heading, f"<figure>{drawn}</figure>")
