@@ -282,15 +282,26 @@ def test_plots_draw_what_the_explanation_says() -> None:
     roofs = plot.roofline(found)
     assert roofs.get_xlabel() == "operations per byte of ddr"
     assert roofs.get_ylabel().startswith("rate, ")
-    given = plot.stall_causes(found.stalls, axes=roofs)
-    assert given is roofs
+    report = mappers.run("toy", "toy_llm", phase="decode", context=8)
+    again = plot.stall_causes(report)
+    assert [bar.get_width() for bar in again.patches] == [bar.get_width() for bar in causes.patches]
+    assert [again.get_title(loc="left"), plot.roofline(report).get_title(loc="left")] == [
+        causes.get_title(loc="left"), roofs.get_title(loc="left"),
+    ]  # fmt: skip
+    assert plot.sensitivity(found, axes=again) is again
     assert bars._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
 
 
 def test_plots_refuse_what_they_cannot_draw() -> None:
     found = mappers.run("toy", "toy_llm", phase="decode", context=8).explain()
-    with pytest.raises(InputError, match="stall_causes: found"):
-        plot.stall_causes("toy")  # type: ignore[arg-type]
+    report = mappers.run("toy", "toy_llm", phase="decode", context=8)
+    for draw in (plot.stall_causes, plot.roofline):
+        with pytest.raises(InputError, match=f"{draw.__name__}: found"):
+            draw("toy")  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=f"{draw.__name__}: this report came from another process"):
+            draw(replace(report, origin=None))
+    with pytest.raises(InputError, match="roofline: a phase of many steps"):
+        plot.roofline(mappers.run("toy", "toy_llm", phase="generate", prompt=4, tokens=3))
     with pytest.raises(InputError, match="sensitivity: no change of one number changes the time"):
         plot.sensitivity(replace(found, effects=()))
     with pytest.raises(InputError, match="roofline: no op of this run moves bytes through a memory"):

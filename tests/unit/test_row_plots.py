@@ -46,7 +46,7 @@ def legend(axes):
 
 
 def test_the_front_counted_by_hand():
-    (axes,) = plot.pareto(ROWS, x="seconds", y="energy_joules", least=["seconds", "energy_joules"], design=TOY).axes
+    axes = plot.pareto(ROWS, x="seconds", y="energy_joules", least=["seconds", "energy_joules"], design=TOY)
     assert curve(axes.lines[0]) == [(3, 4), (6, 2), (12, 1)]
     done, outside = axes.collections
     assert spots(done) == [(12, 1), (6, 3), (6, 2), (3, 4)]
@@ -58,7 +58,7 @@ def test_the_front_counted_by_hand():
 
 
 def test_the_direction_turns_the_front_and_groups_have_own_colours_and_markers():
-    (axes,) = plot.pareto(ROWS, x="seconds", y="energy_joules", most="seconds", least="energy_joules", by=TABLES).axes
+    axes = plot.pareto(ROWS, x="seconds", y="energy_joules", most="seconds", least="energy_joules", by=TABLES)
     assert curve(axes.lines[0]) == [(12, 1)]
     one, two, _ = axes.collections
     assert (spots(one), spots(two)) == ([(12, 1), (6, 2)], [(6, 3), (3, 4)])
@@ -69,7 +69,7 @@ def test_the_direction_turns_the_front_and_groups_have_own_colours_and_markers()
 
 
 def test_lines_have_a_gap_where_a_point_has_no_figure():
-    (axes,) = plot.sweep_lines(ROWS, x=BANDWIDTH, y="seconds", by=TABLES, design=TOY).axes
+    axes = plot.sweep_lines(ROWS, x=BANDWIDTH, y="seconds", by=TABLES, design=TOY)
     assert [curve(line) for line in axes.lines] == [[(1, 12), (2, 6), (4, 3)], [(1, 6), (2, 3), (4, None)]]
     assert legend(axes) == ["1", "2", "outside a limit"]
     assert spots(axes.collections[0]) == [(4, 3)]
@@ -81,7 +81,7 @@ def test_lines_have_a_gap_where_a_point_has_no_figure():
 
 
 def test_without_a_design_text_stands_side_by_side():
-    (axes,) = plot.sweep_lines(ROWS, x=BANDWIDTH, y="seconds", by=TABLES).axes
+    axes = plot.sweep_lines(ROWS, x=BANDWIDTH, y="seconds", by=TABLES)
     assert curve(axes.lines[0]) == [(0, 12), (1, 6), (2, 3)]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1 MB/s", "2 MB/s", "4 MB/s"]
     assert axes.get_xscale() == "linear"
@@ -90,10 +90,10 @@ def test_without_a_design_text_stands_side_by_side():
 def test_a_value_without_limit_stands_beside_the_others():
     rows = [Row({"fifos.long": depth}, {"cycles": n}) for n, depth in enumerate(["inf", 6, 3], start=1)]
     rows.append(Row({"fifos.long": "inf", "b": 1}, {"cycles": 9}, status="outside"))
-    axes = plot.sweep_lines(rows[:3], x="fifos.long", y="cycles", design=TOY).axes[0]
+    axes = plot.sweep_lines(rows[:3], x="fifos.long", y="cycles", design=TOY)
     assert curve(axes.lines[0]) == [(0, 3), (1, 2), (2, 1)]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["3", "6", "inf"]
-    axes = plot.sweep_lines(rows[1:], x="fifos.long", y="cycles", design=TOY).axes[0]
+    axes = plot.sweep_lines(rows[1:], x="fifos.long", y="cycles", design=TOY)
     assert spots(axes.collections[0]) == [(2, 9)]
 
 
@@ -104,13 +104,13 @@ def test_a_value_without_limit_stands_beside_the_others():
 )  # fmt: skip
 def test_an_axis_is_logarithmic_only_where_values_ask_for_it(values, scale):
     rows = [Row({"context": value}, {"cycles": value}) for value in values]
-    (axes,) = plot.sweep_lines(rows, x="context", y="cycles").axes
+    axes = plot.sweep_lines(rows, x="context", y="cycles")
     assert axes.get_xscale() == scale
     assert axes.get_yscale() == ("log" if values[0] and values[-1] / values[0] > 100 else "linear")
 
 
 def test_cells_equal_the_rows_and_the_refused_are_hatched():
-    axes, bar = plot.heat_map(ROWS, x=BANDWIDTH, y=TABLES, value="seconds", design=TOY).axes
+    axes, bar = plot.heat_map(ROWS, x=BANDWIDTH, y=TABLES, value="seconds", design=TOY).figure.axes
     mesh, outside = axes.collections
     assert mesh.get_array().tolist() == [[12, 6, 3], [6, 3, None]]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "2", "4"]
@@ -128,7 +128,7 @@ def test_cells_equal_the_rows_and_the_refused_are_hatched():
 
 def test_cells_of_values_that_cannot_be_read_or_lie_far_apart():
     rows = [row("1 MB/s", 1, 1), row("2 MB/s", 1, 1000), Row({BANDWIDTH: "fast", TABLES: 1}, status="refused")]
-    axes, _ = plot.heat_map(rows, x=BANDWIDTH, y=TABLES, value="seconds", design=TOY).axes
+    axes, _ = plot.heat_map(rows, x=BANDWIDTH, y=TABLES, value="seconds", design=TOY).figure.axes
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "2", "fast"]
     assert isinstance(axes.collections[0].norm, LogNorm)
     assert axes.patches[0].get_xy() == (1.5, -0.5)
@@ -136,13 +136,12 @@ def test_cells_of_values_that_cannot_be_read_or_lie_far_apart():
 
 def test_many_cells_have_no_numbers_and_few_ticks():
     rows = [Row({"a": a, "b": b}, {"cycles": a * b}) for a, b in product(range(1, 31), range(1, 31))]
-    axes, _ = plot.heat_map(rows, x="a", y="b", value="cycles").axes
+    axes, _ = plot.heat_map(rows, x="a", y="b", value="cycles").figure.axes
     assert not axes.texts
     assert len(axes.get_xticks()) <= 12
 
 
-def importance_of(figure):
-    (axes,) = figure.axes
+def importance_of(axes):
     names = [text.get_text() for text in axes.get_yticklabels()]
     return axes, dict(zip(names, [bar.get_width() / 100 for bar in axes.patches], strict=True))
 
@@ -194,9 +193,8 @@ def test_a_sweep_is_drawn_as_it_is(name):
         "toy", "toy_llm", phase="decode", over={BANDWIDTH: ["1 B/cycle", "2 B/cycle"], "context": [3, 9, 1000]},
         least=["seconds", "read_bytes.ddr"],
     )  # fmt: skip
-    figure = SWEPT[name](swept)
-    figure.canvas.draw()
-    axes = figure.axes[0]
+    axes = SWEPT[name](swept)
+    axes.figure.canvas.draw()
     assert axes.get_title(loc="left").startswith("toy: ")
     done = {(one.settings[BANDWIDTH], one.settings["context"]): one["seconds"] for one in swept if one.status == "done"}
     if name == "lines":
@@ -266,7 +264,7 @@ def test_a_refused_sweep_names_the_settings_that_vary_besides():
     rows = [Row({"a": a, "b": b, "c": c}, {"seconds": 1}) for a, b, c in product((1, 2), repeat=3)]
     told = "heat_map: 2 rows have a = 1, b = 1, but a cell shows one; besides varies c: give rows in which it has one value"
     assert refusal(plot.heat_map, rows, x="a", y="b", value="seconds") == told
-    axes, _ = plot.heat_map([one for one in rows if one["c"] == 2], x="a", y="b", value="seconds").axes
+    axes, _ = plot.heat_map([one for one in rows if one["c"] == 2], x="a", y="b", value="seconds").figure.axes
     assert axes.collections[0].get_array().count() == 4
 
 

@@ -335,8 +335,7 @@ def test_what_does_not_fit_is_refused_with_demand_and_capacity(changes: dict[str
 
 def test_the_floor_plan_shows_stages_and_the_loads_of_links() -> None:
     _, report = ran("plasticine", "llama2_7b", "decode", 300)
-    figure = plot.floorplan(report, "layers")
-    (axes,) = figure.axes
+    axes = plot.floorplan(report, "layers")
     layers = next(section for section in report.placed if section.name == "layers")
     assert layers.floor is not None
     assert len(axes.patches) == len(layers.floor.computing) + len(layers.floor.holding)
@@ -345,7 +344,7 @@ def test_the_floor_plan_shows_stages_and_the_loads_of_links() -> None:
     assert len(links.get_segments()) == len(layers.floor.loads)
     assert "llama2_7b on plasticine: layers, 17 stages" in axes.get_title(loc="left")
     assert f"{max(layers.floor.loads.values()):,.0f} B" in axes.get_xlabel()
-    assert plot.floorplan(report).axes[0].get_title(loc="left") == axes.get_title(loc="left")
+    assert plot.floorplan(report).get_title(loc="left") == axes.get_title(loc="left")
     with pytest.raises(archsim.InputError, match="no section 'layer' on a mesh"):
         plot.floorplan(report, "layer")
     with pytest.raises(archsim.InputError, match="no section '' on a mesh"):

@@ -60,10 +60,14 @@ def test_a_timeline_counted_by_hand():
     assert [text.get_text() for text in axes.texts] == ["load gemm", "gemm", "load gemm", "gemm"]
 
 
-def test_shares_of_columns_add_up_to_the_cycles_of_the_report():
-    report = mappers.run("systolic_two_level", archsim.load_workload("gemm:512x512x512"))
+@pytest.mark.parametrize("servers", [1, 3])
+def test_shares_of_columns_add_up_to_the_cycles_of_the_report(servers):
+    design = archsim.load_design("systolic_two_level").with_({"units.dram.count": servers})
+    report = mappers.run(design, archsim.load_workload("gemm:512x512x512"))
+    assert report.units["dram"].count == servers
     axes = plot.timeline(report)
-    assert "a column is 151 cycles; its heights are shares of that time" in axes.get_title(loc="left")
+    wide = -(-report.cycles // 1000)
+    assert f"a column is {wide} cycles; its heights are shares of that time" in axes.get_title(loc="left")
     for name, of in drawn(axes).items():
         unit = report.units[name]
         for cause in ("busy", "starved", "blocked", "idle"):

@@ -1,6 +1,6 @@
-"""Figures drawn with matplotlib: where the time of a run goes, and what a sweep found. The only place that draws.
+"""Pictures drawn with matplotlib: where the time of a run goes, and what a sweep found. The only place that draws.
 
-Each function returns a matplotlib Figure, which a notebook shows and `figure.savefig("name.pdf")` keeps. Those that
+Each function returns matplotlib Axes, which a notebook shows and `axes.figure.savefig("name.pdf")` keeps. Those that
 draw rows take a Sweep, or any rows and the design that says which units their settings have.
 """
 

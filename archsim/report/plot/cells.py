@@ -9,7 +9,7 @@ import numpy as np
 
 from archsim.design.design import Design
 from archsim.errors import InputError, quoted
-from archsim.report.plot.drawing import GREY, PALE, WIDE, empty, name_ticks, set_title
+from archsim.report.plot.drawing import GREY, PALE, WIDE, name_ticks, picture, set_title
 from archsim.report.plot.points import OUTSIDE, Points, cross_out, ordered, points_of, scaled
 from archsim.report.rows.row import Row
 from archsim.report.rows.table import Column
@@ -17,13 +17,12 @@ from archsim.report.rows.table import Column
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
-    from matplotlib.figure import Figure
 
 MOST_NUMBERS = (10, 16)  # columns and rows whose cells still have room for their number
 COLOURS = "viridis"  # as dark as it is small, for any colour vision and in print
 
 
-def heat_map(rows: Iterable[Row], *, x: str, y: str, value: str, design: Design | None = None) -> Figure:
+def heat_map(rows: Iterable[Row], *, x: str, y: str, value: str, design: Design | None = None) -> Axes:
     """The figure `value` as the colour of a cell, for each pair of values of the settings `x` and `y`.
 
     Few cells have their number too. A hatched cell has no figure: its point was refused or did not end. A grey cross is
@@ -41,14 +40,14 @@ def heat_map(rows: Iterable[Row], *, x: str, y: str, value: str, design: Design 
     columns, lines = ordered(across.keys), ordered(up.keys)
     cells = [(columns.index(a), lines.index(b)) for a, b in zip(across.keys, up.keys, strict=True)]
     drawn = [i for i in range(len(cells)) if points.ran(i) and shade.numbers[i] is not None]
-    figure, axes = empty(min(7.0, 1.9 + 0.42 * len(lines)))
+    axes = picture(min(7.0, 1.9 + 0.42 * len(lines)))
     scale, label = scaled(shade, drawn)
     table = np.full((len(lines), len(columns)), np.nan)
     for i in drawn:
         table[cells[i][1], cells[i][0]] = (shade.numbers[i] or 0) / scale
     few = len(columns) <= MOST_NUMBERS[0] and len(lines) <= MOST_NUMBERS[1]
     mesh = _mesh(axes, table, rims=few)
-    figure.colorbar(mesh, ax=axes, label=label)
+    axes.figure.colorbar(mesh, ax=axes, label=label)
     if few:
         _write_numbers(axes, mesh, table)
     has_figure = set(drawn)
@@ -59,8 +58,8 @@ def heat_map(rows: Iterable[Row], *, x: str, y: str, value: str, design: Design 
     _name_values(axes, "y", up, lines)
     set_title(axes, f"{points.name}{value}", _told(points, drawn))
     if axes.get_legend_handles_labels()[1]:
-        figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
-    return figure
+        axes.figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+    return axes
 
 
 def _mesh(axes: Axes, table: np.ndarray, *, rims: bool) -> QuadMesh:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from archsim.design.design import Design
-from archsim.report.plot.drawing import BLUE, empty, name_ticks, set_scale, set_title
+from archsim.report.plot.drawing import BLUE, name_ticks, picture, set_scale, set_title
 from archsim.report.plot.points import (
     OUTSIDE,
     Group,
@@ -24,12 +24,11 @@ from archsim.report.rows.table import Column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
-def lines(by_name: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str) -> Figure:
+def lines(by_name: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str) -> Axes:
     """Lines of (x values, y values) by name over a logarithmic x axis, each value marked."""
-    figure, axes = empty(3.2)
+    axes = picture(3.2)
     for name, (across, up) in by_name.items():
         axes.plot(across, up, marker="o", label=name)
     axes.set_xscale("log", base=2)
@@ -40,10 +39,10 @@ def lines(by_name: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: 
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.legend(frameon=False)
-    return figure
+    return axes
 
 
-def sweep_lines(rows: Iterable[Row], *, x: str, y: str, by: str | None = None, design: Design | None = None) -> Figure:
+def sweep_lines(rows: Iterable[Row], *, x: str, y: str, by: str | None = None, design: Design | None = None) -> Axes:
     """The figure `y` over the setting `x`, a line for each value of the setting `by`.
 
     A line has a gap where a point has no figure; grey crosses are outside a limit. Values of `x` stand side by side
@@ -57,7 +56,7 @@ def sweep_lines(rows: Iterable[Row], *, x: str, y: str, by: str | None = None, d
     groups = groups_of(points, by, BLUE)
     points.refuse_choice([across] + ([points.column(by)] if by else []), "a line")
     drawn = [place for place in range(len(points.rows)) if points.ran(place) and up.numbers[place] is not None]
-    figure, axes = empty(3.6)
+    axes = picture(3.6)
     scale, axes_label = scaled(up, drawn)
     heights = [math.nan] * len(points.rows)
     for place in drawn:
@@ -73,7 +72,7 @@ def sweep_lines(rows: Iterable[Row], *, x: str, y: str, by: str | None = None, d
     axes.set_ylabel(axes_label)
     set_title(axes, f"{points.name}{y} over {x}", points.without(drawn))
     add_legend(axes, by or "")
-    return figure
+    return axes
 
 
 def _spots(axes: Axes, points: Points, across: Column, drawn: Sequence[int]) -> dict[int, float]:

@@ -14,7 +14,6 @@ from archsim.report.rows.number import COUNT, CYCLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 BLUE, DARK, GREY, PALE = "#2f6f9f", "#333333", "#7f7f7f", "#eeeeee"
 # Okabe and Ito's colours, which people with any colour vision tell apart.
@@ -27,16 +26,6 @@ MOST_TICKS = 12
 TITLE_LETTERS = 88
 TICK_LETTERS = 70  # of the names side by side under an axis
 THOUSANDS = {1: "", 10**3: "thousand ", 10**6: "million ", 10**9: "billion ", 10**12: "trillion "}
-
-
-def empty(height: float) -> tuple[Figure, Axes]:
-    """A figure of the usual width with one empty pair of axes."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def picture(height: float, axes: Axes | None = None) -> Axes:

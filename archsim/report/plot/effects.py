@@ -11,20 +11,20 @@ import numpy as np
 
 from archsim.design.design import Design
 from archsim.errors import InputError, quoted
-from archsim.report.plot.drawing import BLUE, GREY, empty, set_title
+from archsim.report.plot.drawing import BLUE, GREY, picture, set_title
 from archsim.report.plot.points import Points, points_of
 from archsim.report.rows.row import Row
 from archsim.report.rows.table import Column, settings_in
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 MOST_BINS = 8
 CHANCE = 0.05  # the share by chance from which on a figure says that it has few rows
 REST = "interactions and rest"
 
 
-def importance(rows: Iterable[Row], *, figure: str, design: Design | None = None) -> Figure:
+def importance(rows: Iterable[Row], *, figure: str, design: Design | None = None) -> Axes:
     """For each setting that varies, the share of a figure's variance that its values explain: its main effect.
 
     share = sum over values v of n_v (m_v - m)^2 / sum over rows of (f - m)^2, where f is the figure of a row, m its
@@ -55,14 +55,14 @@ def importance(rows: Iterable[Row], *, figure: str, design: Design | None = None
     shares = {name: share_explained(levels[name], values) for name in levels}
     bars = sorted(shares.items(), key=lambda pair: pair[1])
     bars.insert(0, (REST, max(0.0, 1 - sum(shares.values()))))
-    drawn, axes = empty(1.1 + 0.42 * len(bars))
+    axes = picture(1.1 + 0.42 * len(bars))
     patches = axes.barh([name for name, _ in bars], [100 * share for _, share in bars], color=BLUE)
     patches[0].set_color(GREY)
     axes.bar_label(patches, [f"{share:.0%}" for _, share in bars], padding=4)
     axes.set_xlim(0, 115)
     axes.set_xlabel("share of its variance that a setting explains alone, %")
     set_title(axes, f"{points.name}what {figure} depends on, over {len(kept):,} points", _doubt(levels, len(kept)))
-    return drawn
+    return axes
 
 
 def share_explained(levels: Sequence[Hashable], values: np.ndarray) -> float:

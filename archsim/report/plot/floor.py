@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from archsim.report.figures import Figures
-from archsim.report.plot.drawing import APART, empty
+from archsim.report.plot.drawing import APART, picture
 from dataflow.errors import InputError, guess, quoted
 from dataflow.floor import Floor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
 
-def floorplan(report: Figures, section: str = "") -> Figure:
+def floorplan(report: Figures, section: str = "") -> Axes:
     """The mesh of a section, by default of the one that takes the most time: stages, streams, and loads of links.
 
     A stage has a colour, and its name where most of its tiles lie; tiles that hold a stream are pale, in the colour of
@@ -28,7 +27,7 @@ def floorplan(report: Figures, section: str = "") -> Figure:
     chosen = placed[section] if section else max(placed.values(), key=lambda one: one.all_cycles)
     floor, stages = chosen.floor, [stage.name for stage in chosen.stages]
     assert floor is not None
-    figure, axes = empty(1.2 + 6.2 * floor.rows / floor.columns)
+    axes = picture(1.2 + 6.2 * floor.rows / floor.columns)
     colours = {stage: APART[i % len(APART)] for i, stage in enumerate(stages)}
     for (row, column), stage in floor.computing.items():
         axes.add_patch(_tile(row, column, colours[stage], 1.0))
@@ -41,7 +40,7 @@ def floorplan(report: Figures, section: str = "") -> Figure:
     axes.set_xlabel(f"{floor.columns} x {floor.rows} tiles; the busiest link carries {most:,.0f} B for each token")
     title = f"{report.model} on {report.design}: {chosen.name}, {len(stages)} stages"
     axes.set_title(title + (f", one of {floor.sockets} sockets" if floor.sockets > 1 else ""), loc="left", fontsize=10)
-    return figure
+    return axes
 
 
 def _tile(row: int, column: int, colour: str, alpha: float) -> Rectangle:

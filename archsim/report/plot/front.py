@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from archsim.design.design import Design
 from archsim.errors import InputError, quoted
-from archsim.report.plot.drawing import BLUE, DARK, empty, set_scale, set_title
+from archsim.report.plot.drawing import BLUE, DARK, picture, set_scale, set_title
 from archsim.report.plot.points import OUTSIDE, Points, add_legend, cross_out, groups_of, points_of, scaled
 from archsim.report.rows.pareto import as_names
 from archsim.report.rows.pareto import pareto as front_of
 from archsim.report.rows.row import Row
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 
 def pareto(
@@ -26,7 +26,7 @@ def pareto(
     least: str | Iterable[str] = (),
     by: str | None = None,
     design: Design | None = None,
-) -> Figure:
+) -> Axes:
     """Every row that is done as a point of two figures or settings, the Pareto front of the two joined by a line.
 
     `most` and `least` say which of `x` and `y` is better when larger or smaller; a Sweep whose goal names both needs
@@ -39,7 +39,7 @@ def pareto(
     points = points_of("pareto", rows, design)
     across, up = points.numbers("x", x), points.numbers("y", y)
     both = [i for i in range(len(points.rows)) if None not in (across.numbers[i], up.numbers[i]) and points.ran(i)]
-    figure, axes = empty(4.2)
+    axes = picture(4.2)
     (x_scale, x_label), (y_scale, y_label) = scaled(across, both), scaled(up, both)
     spots = {i: ((across.numbers[i] or 0) / x_scale, (up.numbers[i] or 0) / y_scale) for i in both}
     done = [i for i in both if points.rows[i].status != OUTSIDE]
@@ -63,7 +63,7 @@ def pareto(
     told = f"{len(front):,} of {len(done):,} points are on the Pareto front"
     set_title(axes, points.name + told, points.without(both))
     add_legend(axes, by or "")
-    return figure
+    return axes
 
 
 def _directions(rows: object, x: str, y: str, most: list[str], least: list[str]) -> tuple[list[str], list[str]]:

@@ -12,7 +12,7 @@ from xml.sax.saxutils import quoteattr
 from dataflow.errors import harmless
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 # No ids that differ from run to run; text as text, which can be searched; names with a dollar sign as they are.
 SETTINGS: Any = {"svg.hashsalt": "archsim", "svg.fonttype": "none", "text.parse_math": False}
@@ -24,20 +24,19 @@ IDS = re.compile(r'(\bid="|url\(#|href="#)')
 STYLE = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>\s*", re.S)
 
 
-def svg_of(draw: Callable[[], Figure], *, name: str) -> str:
-    """The figure that `draw` makes, as an svg element; no id of it is one of a figure of another name.
-
-    Its title is that of its first axes.
-    """
+def svg_of(draw: Callable[[], Axes], *, name: str) -> str:
+    """The axes that `draw` makes, as an svg element with their title; no id of it is one of those of another name."""
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text, for which the reader has fonts
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)
-        figure, written = draw(), io.StringIO()
+        axes, written = draw(), io.StringIO()
+        figure = axes.get_figure(root=True)
+        assert figure is not None, "axes are made in a figure"
         figure.savefig(written, format="svg", metadata=METADATA)
-        title = " ".join(axes.get_title(loc="left") for axes in figure.axes[:1])
+        title = axes.get_title(loc="left")
     text = harmless(written.getvalue())
     whole = STYLE.sub("", text[text.index("<svg") :]).strip()
     short = TAG.sub(lambda tag: LONG.sub(lambda number: f"{float(number[0]):.2f}", tag[0]), whole)

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from archsim.design.design import Design
 from archsim.errors import InputError
 from archsim.explain.explanation import Explanation
-from archsim.explain.ops import OpPoint, RooflineOfOps
-from archsim.explain.stalls import BUSY, DONE, INPUT, MEMORY, ROOM, TURN, Cause, Stalls
+from archsim.explain.ops import OpPoint, RooflineOfOps, roofline_of_ops
+from archsim.explain.stalls import BUSY, DONE, INPUT, MEMORY, ROOM, TURN, Cause
+from archsim.explain.stalls import stalls as stalls_of
 from archsim.explain.text import SMALL, moving, refused
 from archsim.quantity import show
+from archsim.report.figures import Figures
 from archsim.report.plot.drawing import BLUE, COLOURS, MARKERS, in_prefix, picture, set_title
 from archsim.report.plot.points import add_legend
 from dataflow.errors import expect
+from dataflow.schedule import Schedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,11 +57,12 @@ def sensitivity(found: Explanation, *, axes: Axes | None = None) -> Axes:
     return axes
 
 
-def stall_causes(found: Explanation | Stalls, *, axes: Axes | None = None) -> Axes:
-    """A bar for each unit that has work: its time by what it spends it on, which adds up to 100 %."""
-    if not isinstance(found, Explanation | Stalls):
-        expect("stall_causes: found", found, Explanation)
-    stalls = found.stalls if isinstance(found, Explanation) else found
+def stall_causes(found: Explanation | Figures, *, axes: Axes | None = None) -> Axes:
+    """A bar for each unit that has work: its time by what it spends it on, which adds up to 100 %.
+
+    Of a report, which runs once more for it, or of its explanation. Raises InputError for a report without an origin.
+    """
+    stalls = found.stalls if isinstance(found, Explanation) else stalls_of(*_origin_of(found, "stall_causes"))
     used = {unit: of for unit, of in stalls.units.items() if any(cause.kind != DONE for cause in of)}
     names = list(used)[::-1]
     axes = picture(1.2 + 0.3 * len(names), axes)
@@ -76,32 +81,52 @@ def stall_causes(found: Explanation | Stalls, *, axes: Axes | None = None) -> Ax
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of the time, %")
     unused = [unit for unit in stalls.units if unit not in used]
-    of = f" of {found.step}" if isinstance(found, Explanation) and found.step else ""
-    titles = _titles(found) if isinstance(found, Explanation) else []
     without = f"not used: {', '.join(unused)}" if unused else ""
-    set_title(axes, *titles, f"what units spend their time on{of}", without)
+    set_title(axes, *_titles(found), f"what units spend their time on{_step(found)}", without)
     add_legend(axes)
     return axes
 
 
-def _titles(found: Explanation) -> list[str]:
+def _origin_of(report: Figures, what: str) -> tuple[Schedule, Design]:
+    """The schedule and the design of a report. Raises InputError where it has none."""
+    expect(f"{what}: found", report, Figures)
+    if report.origin is None:
+        raise InputError(f"{what}: this report came from another process, without what was run; run it here")
+    return report.origin.schedule, report.origin.design
+
+
+def _titles(found: Explanation | Figures) -> list[str]:
     """The lines of a title: design and model, then the phase with its fields."""
+    if isinstance(found, Figures):
+        return [f"{found.design} · {found.model}", " · ".join(found.phase.title())]
     words = found.title.split(" · ")
     return [" · ".join(words[:2]), " · ".join(words[2:])]
+
+
+def _step(found: Explanation | Figures) -> str:
+    """Which step of a phase of many steps is drawn."""
+    if isinstance(found, Figures):
+        return " in the last step" if found.phase.many_steps else ""
+    return f" of {found.step}" if found.step else ""
 
 
 def _share(causes: Mapping[Cause, int], kind: str) -> float:
     return sum(n for cause, n in causes.items() if cause.kind == kind) / sum(causes.values())
 
 
-def roofline(found: Explanation, *, axes: Axes | None = None) -> Axes:
+def roofline(found: Explanation | Figures, *, axes: Axes | None = None) -> Axes:
     """Ops by their operations per byte and the rate that they reach, under the roofs of the memory and of their units.
 
-    Ops that move no bytes through the memory have no place, and are counted in the title. Raises InputError where no op
-    has one.
+    Of a report or its explanation. Ops that move no bytes through the memory have no place, and are counted in the
+    title. Raises InputError where no op has one, and for a report without an origin or of many steps.
     """
-    expect("roofline: found", found, Explanation)
-    roofs = found.roofline
+    if isinstance(found, Explanation):
+        roofs = found.roofline
+    else:
+        schedule, design = _origin_of(found, "roofline")
+        if found.phase.many_steps:
+            raise InputError("roofline: a phase of many steps has no roofline; take its explanation, or one step")
+        roofs = roofline_of_ops(schedule, design, found.ops)
     drawn = [] if roofs is None else [point for point in roofs.points if point.intensity is not None]
     if roofs is None or not drawn:
         raise InputError("roofline: no op of this run moves bytes through a memory")
@@ -129,7 +154,7 @@ def roofline(found: Explanation, *, axes: Axes | None = None) -> Axes:
     without = sum(len(point.ops) for point in roofs.points) - sum(len(point.ops) for point in drawn)
     told = "dashed: the best that a unit does on these ops; larger marks take more of the time"
     left = f"; {without} ops move no bytes there" if without else ""
-    set_title(axes, " · ".join([*_titles(found), *[f"roofline of {found.step}"] * bool(found.step)]), told + left)
+    set_title(axes, *_titles(found), f"roofline{_step(found)}", told + left)
     add_legend(axes)
     return axes
 
