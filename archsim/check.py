@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from collections.abc import Mapping as Entries
+from fractions import Fraction
 
 from archsim.design.design import Design
 from archsim.design.placement import DEFAULT
 from archsim.design.silicon import Silicon
+from archsim.design.technology import Technology, load_technology
+from archsim.design.use import shown
 from archsim.errors import DesignError, InputError, quoted
 from archsim.files.data_folder import NOUNS, shipped
 from archsim.files.provenance import Fitted
@@ -27,7 +30,11 @@ from dataflow.op import OP_KINDS, OpKind
 from dataflow.phase import Phase, asked_by, flag
 from kernels.selection import ALGORITHMS, rule
 
-LISTS = ("designs", "models", "selections", "mappings", "published", "kinds", "ops", "phases", "rules", "mappers")
+LISTS = (
+    "designs", "models", "selections", "mappings", "published", "technologies", "kinds", "ops", "phases",
+    "rules", "mappers",
+)  # fmt: skip
+
 
 
 def check_file(
@@ -61,6 +68,8 @@ def check_file(
     if "layers" in data or "hidden" in data:
         model = validate(document, Model)
         return [f"{document.path}: model '{model.name}', {model.parameters:,} parameters", *_sources(model.assumed, {})]
+    if "multiply" in data or "sram" in data:
+        return _about_technology(document.path, validate(document, Technology))
     if "algorithm" in data:
         return _about_selection(Selection.read(document))
     if any(key in data for key in ("version", *Choices.model_fields)):
@@ -81,6 +90,15 @@ def _about_selection(selection: Selection) -> list[str]:
     lines = [f"{selection.document.path}: selection '{selection.name}', {selection.algorithm}, {chosen}"]
     lines += [f"  {path} {value}" for path, value in selection.settings.items()]
     return lines + _sources(selection.assumed, selection.fitted)
+
+
+def _about_technology(path: str, technology: Technology) -> list[str]:
+    lines = [f"{path}: technology '{technology.name}', energies of {technology.source}"]
+    for what, table in (("add", technology.add), ("multiply", technology.multiply)):
+        lines.append(f"  {what:<9} " + ", ".join(f"{name} {show(each, 'energy')}" for name, each in table.items()))
+    accesses = {**{f"sram of {size}": each for size, each in technology.sram.items()}, **technology.memories}
+    lines.append("  64 bit    " + ", ".join(f"{name} {show(each, 'energy')}" for name, each in accesses.items()))
+    return lines + _sources(technology.assumed, {})
 
 
 def _about_mapping(mapping: Mapping) -> list[str]:
@@ -120,10 +138,10 @@ def _about_design(design: Design, mappers: Collection[str], mapped: Collection[s
     if design.resources:
         for resource, budget in design.resources.budget.items():
             used = design.used(resource)
-            shown = "not known" if used is None else f"{float(used):,g}"
-            lines.append(f"  {resource:<8} {shown:>10} of {float(budget):,g}")
+            lines.append(f"  {resource:<8} {'not known' if used is None else shown(used):>10} of {shown(budget)}")
+        lines += _about_use(design)
     if design.silicon:
-        lines += _about_silicon(design.silicon)
+        lines += _about_silicon(design.silicon, design.area)
     if design.mapping:
         lines += _about_choices(design.mapping)
     if design.tiers:
@@ -141,10 +159,23 @@ def _about_design(design: Design, mappers: Collection[str], mapped: Collection[s
     return lines + [f"  note: {note}" for note in _notes(design)]
 
 
-def _about_silicon(silicon: Silicon) -> list[str]:
-    area, power = show(silicon.core_area, "area"), show(silicon.core_power, "power")
-    whole, watts = show(silicon.area, "area"), show(silicon.power, "power")
-    lines = [f"  silicon {silicon.cores} cores of {area} and {power}: {whole} and {watts}"]
+def _about_use(design: Design) -> list[str]:
+    """How far the formulas, by which the use of a variant is scaled, are from the build."""
+    found: dict[str, list[str]] = {}
+    for name, resource, factor in design.use.factors() if design.use else ():
+        found.setdefault(name, []).append(f"{resource} {float(factor):.2f}")
+    end = "times its formula, by which variants are scaled"
+    return [f"  built {name:<13} {', '.join(told)} {end}" for name, told in found.items()]
+
+
+def _about_silicon(silicon: Silicon, area: Fraction | None) -> list[str]:
+    each = f"{show(silicon.core_area, 'area')} and {show(silicon.core_power, 'power')}"
+    if area is None:
+        lines = [f"  silicon cores of {each} as published; of this variant the area is not known"]
+    else:
+        cores = area / silicon.core_area
+        whole = f"{show(area, 'area')} and {show(cores * silicon.core_power, 'power')}"
+        lines = [f"  silicon {cores} cores of {each}: {whole}"]
     if silicon.retrieval:
         of_area, of_power = silicon.retrieval_area_share, silicon.retrieval_power_share
         shares = f"{float(of_area):.1%} of the area, {float(of_power):.1%} of the power"
@@ -180,7 +211,8 @@ def _notes(design: Design) -> list[str]:
                 )
     if design.silicon:
         notes += [
-            f"units.{name}.cores: {unit.cores}, silicon.cores: {design.silicon.cores}; area and power are of the latter"
+            f"units.{name}.cores: {unit.cores}, silicon.cores: {design.silicon.cores}; area and power are of the "
+            f"{'former' if name in design.silicon.units else 'latter'}"
             for name, unit in design.of_kind(CoreArray).items()
             if unit.cores != design.silicon.cores
         ]
@@ -222,6 +254,8 @@ def listing(what: str, *, mappers: list[str]) -> list[str]:
         return [f"{name:<28} {load_selection(name).source}" for name in shipped("selections")]
     if what == "mappings":
         return [f"{name:<28} {load_mapping(name).source}" for name in shipped("mappings")]
+    if what == "technologies":
+        return [f"{name:<28} {load_technology(name).source}" for name in shipped("technologies")]
     if what == "published":
         return list(shipped("published"))
     if what == "kinds":

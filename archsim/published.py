@@ -44,7 +44,7 @@ METRICS: dict[str, tuple[str, Callable[[Report, Name, Report | None], float | No
     "bytes_read": ("bytes", lambda report, memory, _: report.bytes_moved(str(memory), "read")),
     "busy_share": ("share", lambda report, unit, _: report.units[str(unit)].utilization),
     "times_launches": ("ratio", lambda report, _, than: _launches(report) / _launches(than) if than else None),
-    "power": ("power", lambda report, *_: None if report.power_watts is None else float(report.power_watts)),
+    "power": ("power", lambda report, *_: report.power_watts),
 }
 # Keys of a point, and the metrics that they stand with.
 NAMED: dict[str, tuple[Metric, ...]] = {

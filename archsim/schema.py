@@ -8,9 +8,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from archsim.design.design import Design, Link
+from archsim.design.energy import Energy
 from archsim.design.placement import PlaceRule
 from archsim.design.resources import Resources
 from archsim.design.silicon import Silicon
+from archsim.design.technology import Technology
 from archsim.errors import InputError
 from archsim.files.data_folder import data_folder, shipped
 from archsim.files.provenance import Fitted
@@ -37,8 +39,10 @@ def places() -> dict[str, type[BaseModel]]:
     """What a schema can be of, by its name: files, their parts, and the kinds of units."""
     return {
         "design": Design, "model": Model, "vision": Vision, "selection": Selection, "mapping": Mapping,
-        "mapping.ops": Entry, "mapping.fuse": Fused, "mapping.room": Room, "published": Published, "sweep": SweepFile,
-        "links": Link, "place": PlaceRule, "resources": Resources, "silicon": Silicon, "fitted": Fitted, **KINDS,
+        "mapping.ops": Entry, "mapping.fuse": Fused, "mapping.room": Room, "published": Published,
+        "technology": Technology, "sweep": SweepFile,
+        "links": Link, "place": PlaceRule, "energy": Energy, "resources": Resources, "silicon": Silicon,
+        "fitted": Fitted, **KINDS,
     }  # fmt: skip
 
 

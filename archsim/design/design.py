@@ -5,24 +5,30 @@ Knows what exists and where each number comes from. Does not know what will run 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from archsim.design.energy import CycleEnergy, Energy, cycle_energy
 from archsim.design.placement import Homes, PathsByRole, PlaceRule, placement_problems
 from archsim.design.resources import Resources, no_unit
 from archsim.design.silicon import Silicon
+from archsim.design.technology import Technology, load_technology, told_of
 from archsim.design.tiers import tier_problems
+from archsim.design.use import Use, parts_of
+from archsim.errors import InputError
 from archsim.files.document import Document, message_at
 from archsim.files.provenance import FROZEN, Fitted, Sourced
-from archsim.files.shipped import found
+from archsim.files.shipped import found, shipped
 from archsim.mapping import FORMER_MAPPERS, Choices, Mapping
 from archsim.quantity import Bits, Count, Frequency, Limit, Watts, parse, show
 from archsim.units import AnyUnit, Unit, any_unit
-from dataflow.errors import PathProblems
+from archsim.units.fifo_memory import fifo_memory
+from archsim.units.fpga import Amounts
+from dataflow.errors import PathProblems, guess
 from dataflow.name import LONGEST_NAME, Name
+from dataflow.op import Work
 from dataflow.overview import counted
 
 
@@ -35,6 +41,11 @@ class Link(BaseModel):
     to: str = Field(description="the unit that empties it")
     depth: Count = Field(description="tokens that it holds")
     token_bits: Bits = Field(description="width of a token")
+
+    def resources(self) -> Amounts:
+        """What its places take of an FPGA; pointers and flags are left out."""
+        places = fifo_memory(self.depth, self.token_bits)
+        return {"lut": places.lut, "ff": 0, "dsp": 0, "bram36": places.bram36, "uram": 0}
 
 
 class Design(Sourced):
@@ -87,10 +98,20 @@ class Design(Sourced):
     )
     resources: Resources | None = Field(None, description="budget and use of an FPGA's resources")
     silicon: Silicon | None = Field(None, description="area and power of the parts of a core of the chip")
-    power: Watts | None = Field(None, description="published power of the whole; without it power is not modelled")
+    power: Watts | None = Field(
+        None, description="published power of the whole as it is; without it, power follows from energies, if given"
+    )
+    technology: str | None = Field(
+        None, description="prices what units without energies of their own count: a shipped name or a path"
+    )
+    energy: Energy | None = Field(
+        None, description="idle power and energy of the cycles of an FPGA's resources, beside the energies of units"
+    )
     approximated: tuple[str, ...] = Field((), description="what it leaves out of its source; every report repeats it")
     assumed: dict[str, str] = Field(default_factory=dict, description="dotted path -> why this number was assumed")
     fitted: dict[str, Fitted] = Field(default_factory=dict, description="dotted path -> the point it was fitted to")
+
+    _prices: Technology | None = PrivateAttr(None)  # of `technology`, read with the design
 
     @model_validator(mode="after")
     def _fits_together(self) -> Design:
@@ -108,7 +129,12 @@ class Design(Sourced):
             for end, unit in (("from", link.from_), ("to", link.to))
         ]
         problems = [(path, no_unit(unit, self.units)) for path, unit in ends if unit not in self.units]
-        problems += self.resources.problems(self.units) if self.resources else []
+        problems += self._misused() if self.resources else []
+        if self.silicon:
+            unknown = [name for name in self.silicon.units if name not in self.units]
+            problems += [("silicon.units", no_unit(name, self.units)) for name in unknown]
+        problems += self._mispriced()
+        problems += self._unknown_technology()
         problems += tier_problems(self.tiers, self.units)
         problems += placement_problems(self.units, self.paths, self.home, self.place, self.tiers)
         if problems:
@@ -131,21 +157,89 @@ class Design(Sourced):
         return (*self.approximated, *self.not_derived())
 
     def not_derived(self) -> tuple[str, ...]:
-        """What does not follow the changes of a variant: published power, and written resources of a changed unit."""
-        changed = [path for path in self._changed if path.startswith(("units.", "clock"))]
-        # Published power is that of the whole design as built, so it follows no unit and no clock.
-        power = ("power is as published and does not follow what was changed, nor does energy",)
-        return (power if self.power is not None and changed and "power" not in self._changed else ()) + tuple(
-            f"resources.used.{unit} is as written and does not follow {path}" for unit, path in self._as_written()
-        )
+        """What does not follow the changes of a variant, or only by a formula that is scaled to the build."""
+        power = ("power is published of the design as it is; of this variant it is not known, nor is energy",)
+        unknown = self.power is not None and self.published_power is None
+        by_table: tuple[str, ...] = () if self._prices is None else (told_of(self._prices),)
+        if self.silicon and self.area is None:
+            by_table += ("area is that of the cores as published; of this variant it is not known",)
+        return (power if unknown else ()) + by_table + (tuple(self.use.caveats()) if self.use else ())
 
-    def _as_written(self) -> Iterator[tuple[str, str]]:
-        """The units that a variant changed and whose use of resources is only written, and the changed path."""
-        written = self.resources.used if self.resources else {}
-        for path in self._changed:
-            for unit in path.split(".")[1:2] if path.startswith("units.") else ():
-                if unit in written and not self.units[unit].resources():
-                    yield unit, path
+    @property
+    def published_power(self) -> Fraction | None:
+        """The power that the source gives; None without one, and of a variant that set other units or another clock."""
+        changed = [path for path in self._changed if path.partition(".")[0] in ("units", "links", "clock")]
+        return None if changed and "power" not in self._changed else self.power
+
+    @property
+    def area(self) -> Fraction | None:
+        """mm^2 of all cores of the chip; None without silicon, and of a variant whose cores are not known."""
+        if self.silicon is None:
+            return None
+        cores = self.silicon.cores_of(self.units, changed=self._changed)
+        return None if cores is None else cores * self.silicon.core_area
+
+    @property
+    def cycle_energy(self) -> CycleEnergy | None:
+        """What a cycle takes beside the actions of units; None where the design gives no `energy`."""
+        if self.energy is None:
+            return None
+        return cycle_energy(self.energy, self.use, self.units, clock_hz=self.clock)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The file of its technology."""
+        if self.technology is None:
+            return {}
+        return {"technology": str(shipped("technologies").get(self.technology, self.technology))}
+
+    def action_joules(self, name: str, work: Work) -> Fraction | None:
+        """Energy of this work on a unit, by its own energies or by the technology; None where they lack something."""
+        unit = self.units[name]
+        if unit.energy or self._prices is None:
+            return unit.energy_joules(work)
+        return self._prices.joules(unit, work)
+
+    def _unknown_technology(self) -> list[tuple[str, str]]:
+        if self.technology is None:
+            return []
+        try:
+            self._prices = load_technology(self.technology)
+            return self._prices.lacks(self.units)
+        except InputError as wrong:
+            return [("technology", str(wrong))]
+
+    def _mispriced(self) -> list[tuple[str, str]]:
+        """Problems of `energy`: beside a published power, and of resources that the FPGA does not have."""
+        if self.energy is None:
+            return []
+        problems = []
+        if self.power is not None:
+            problems.append(("power", "published power and `energy` are two answers; give one of them"))
+        budget = self.resources.budget if self.resources else {}
+        for what in self.energy.cycle:
+            if what not in budget:
+                known = guess(what, budget, otherwise="it has") if budget else "the design has no resources"
+                problems.append((f"energy.cycle.{what}", f"no resource '{what}' in the budget; {known}"))
+        return problems
+
+    @property
+    def use(self) -> Use | None:
+        """What it uses of its FPGA; None without resources."""
+        if self.resources is None:
+            return None
+        found = parts_of(self.resources, self.units, self.links, changed=self._changed, clock_hz=self.clock)
+        return Use(self.resources, tuple(found))
+
+    def _misused(self) -> list[tuple[str, str]]:
+        """Problems of the resources: what the file says of them, and uses beyond the budget."""
+        assert self.resources is not None
+        if problems := self.resources.problems(self.units, self.links):
+            return problems
+        try:
+            return [*self.use.problems()] if self.use else []
+        except PathProblems as unreadable:
+            return unreadable.problems
 
     def own_mapping(self, graph: str) -> Mapping:
         """What the design says of how ops of a graph, or of a model, of this name run; the rest is left open."""
@@ -162,17 +256,8 @@ class Design(Sourced):
         return {name: unit for name, unit in self.units.items() if isinstance(unit, kind)}
 
     def used(self, resource: str) -> Fraction | None:
-        """The amount of the resource that all units and the rest use together; None where it is not known.
-
-        It is not known without resources, and in a variant that changed a unit whose use was only written, by itself or
-        with the rest.
-        """
-        if self.resources is None:
-            return None
-        written = self.resources.used
-        if any(resource in written[unit] or resource in written.get("rest", {}) for unit, _ in self._as_written()):
-            return None
-        return self.resources.total(resource, self.units)
+        """The amount of the resource that all units and the rest use together; None where it is not known (Use)."""
+        return self.use.total(resource) if self.use else None
 
 
 def know_kinds() -> None:

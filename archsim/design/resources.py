@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 from typing import Annotated, Any
 
@@ -43,40 +43,54 @@ class HalfCount:
 Amount = Annotated[Fraction, HalfCount]
 
 
+REST = "rest"
+
+
+class Built(BaseModel):
+    """The parameters of units and links at which the uses of resources were measured."""
+
+    model_config = FROZEN
+
+    units: dict[str, dict[str, Any]] = Field(default_factory=dict, description="unit -> its parameters as built")
+    links: dict[str, dict[str, Any]] = Field(default_factory=dict, description="link -> its depth and width as built")
+
+
 class Resources(BaseModel):
-    """What the FPGA has and what each unit uses of it; `rest` belongs to no unit."""
+    """What the FPGA has, what each unit uses of it as built, and with which parameters; `rest` belongs to no unit."""
 
     model_config = FROZEN
 
     budget: dict[str, Amount] = Field(description="resource -> how much the FPGA has")
-    used: dict[str, dict[str, Amount]] = Field(description="unit, or rest -> resource -> how much it uses")
+    used: dict[str, dict[str, Amount]] = Field(
+        description="unit, or rest -> resource -> how much it uses, as measured with the parameters of `built`"
+    )
+    built: Built = Field(
+        default_factory=Built,
+        description="units and links -> the parameters on which their formulas of resources depend, as built; the use "
+        "of a variant is scaled by the formulas, and is not known of what is left out here and set in a variant",
+    )
 
-    def total(self, resource: str, units: Mapping[str, Unit]) -> Fraction:
-        """The use of the resource by all units and the rest; for a unit the larger of written and derived use."""
-        return sum((self._use(owner, resource, units) for owner in self.used), Fraction(0))
-
-    def _use(self, owner: str, resource: str, units: Mapping[str, Unit]) -> Fraction:
-        written = self.used[owner].get(resource, Fraction(0))
-        derived = units[owner].resources().get(resource, 0) if owner in units else 0
-        # A variant may need more than was written for the original.
-        return max(written, Fraction(derived))
-
-    def problems(self, units: Mapping[str, Unit]) -> list[tuple[str, str]]:
-        """Unknown owners and resources, units left out, and use beyond the budget."""
+    def problems(self, units: Mapping[str, Unit], links: Collection[str]) -> list[tuple[str, str]]:
+        """Unknown owners and resources, and units left out."""
         problems = []
         for owner, uses in self.used.items():
-            if owner != "rest" and owner not in units:
+            if owner != REST and owner not in units:
                 problems.append((f"resources.used.{owner}", f"{no_unit(owner, units)}; or 'rest'"))
             for resource in uses:
                 if resource not in self.budget:
                     known = ", ".join(self.budget)
                     problems.append((f"resources.used.{owner}.{resource}", f"not in the budget, which has: {known}"))
+        for name in self.built.units:
+            if name not in units:
+                problems.append((f"resources.built.units.{name}", no_unit(name, units)))
+        for name in self.built.links:
+            if name not in links:
+                told = f"no link '{name}'; {guess(name, links, otherwise='links are')}"
+                problems.append((f"resources.built.links.{name}", told))
         for name, unit in units.items():
-            if unit.resources() and name not in self.used:
-                problems.append(("resources.used", f"says nothing of '{name}', which uses {unit.resources()}"))
-        for resource, budget in self.budget.items():
-            total = self.total(resource, units)
-            if total > budget:
-                excess = f"{float(total):g} are used and the FPGA has {float(budget):g}; use less or take a larger one"
-                problems.append((f"resources.budget.{resource}", excess))
+            takes = {what: n for what, n in unit.resources().items() if n and what in self.budget}
+            if takes and name not in self.used and REST not in self.used and not unit.off_chip:
+                told = ", ".join(f"{what} {float(n):,g}" for what, n in takes.items())
+                way_out = "give its use, or that of all that is left out, as 'rest'"
+                problems.append(("resources.used", f"says nothing of '{name}', by formula {told}; {way_out}"))
         return problems

@@ -1,13 +1,15 @@
-"""Silicon: area and power of a chip of equal cores, summed over the parts of a core."""
+"""Silicon: area and power of a chip of equal cores, summed over the parts of a core; a variant's follow its cores."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from pydantic import BaseModel, Field, model_validator
 
 from archsim.files.provenance import FROZEN
 from archsim.quantity import Area, Count, Watts
+from archsim.units import Unit
 from dataflow.errors import PathProblems, guess
 
 
@@ -31,6 +33,10 @@ class Silicon(BaseModel):
     cores: Count = Field(description="number of cores of the chip")
     parts: dict[str, Component] = Field(description="part of a core -> its area and power")
     retrieval: tuple[str, ...] = Field((), description="the parts that select which cached keys are fetched")
+    units: tuple[str, ...] = Field(
+        (), description="units that the cores are made of: a variant has as many cores as these say, and its area is "
+        "not known where another of their parameters is set"
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _is_made_of_parts(self) -> Silicon:
@@ -57,15 +63,18 @@ class Silicon(BaseModel):
         """Watts of a core."""
         return sum((part.power for part in self.parts.values()), Fraction(0))
 
-    @property
-    def area(self) -> Fraction:
-        """mm^2 of all cores."""
-        return self.cores * self.core_area
+    def cores_of(self, units: Mapping[str, Unit], *, changed: Iterable[str]) -> int | None:
+        """The cores of a variant that set these paths; None where they, or what a core is made of, are not known.
 
-    @property
-    def power(self) -> Fraction:
-        """Watts of all cores."""
-        return self.cores * self.core_power
+        Each core keeps its parts, its memory among them.
+        """
+        said = {getattr(units[name], "cores", None) for name in self.units} - {None}
+        for path in changed:
+            place, _, rest = path.partition(".")
+            name, _, parameter = rest.partition(".")
+            if place == "units" and (not name or name in self.units) and parameter != "cores":
+                return None
+        return (said.pop() if len(said) == 1 else None) if said else self.cores
 
     @property
     def retrieval_area_share(self) -> Fraction:

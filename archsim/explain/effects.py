@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from archsim.design.design import Design
 from archsim.explain.changes import Change
@@ -10,10 +11,23 @@ from archsim.explain.findings import Binding, Effect
 from archsim.explain.path import CriticalPath
 from archsim.files.document import read
 
+NO_LIMIT = 10**12  # of a resource: no FPGA comes near it
 
-def effect_of(change: Change, seconds: float | None, problem: str | None, *, before: float) -> Effect:
-    """The effect of a change after which a run takes these seconds; None where it is refused, for the problem."""
-    return Effect(change, seconds, None if seconds is None else before / seconds - 1, problem)
+
+def effect_of(
+    change: Change, figures: Mapping[str, Any], problem: str | None, *, before: float, design: Design
+) -> Effect:
+    """The effect of a change after which a run has these figures; none where it is refused, for the problem."""
+    seconds = figures.get("seconds")
+    budget = design.resources.budget if design.resources else {}
+    used = {resource: figures.get(f"resources.{resource}") for resource in budget}
+    beyond = {name: (n, float(budget[name])) for name, n in used.items() if n is not None and n > budget[name]}
+    return Effect(change, seconds, None if seconds is None else before / seconds - 1, problem, beyond)
+
+
+def without_budget(design: Design) -> dict[str, Any]:
+    """The changes of the design with which nothing is beyond its budget, so that what lies beyond it has a time too."""
+    return {f"resources.budget.{name}": NO_LIMIT for name in (design.resources.budget if design.resources else ())}
 
 
 def sorted_effects(effects: Iterable[Effect]) -> tuple[Effect, ...]:

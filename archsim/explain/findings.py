@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from archsim.explain.changes import Change
@@ -15,13 +16,15 @@ from archsim.explain.stalls import Stalls
 class Effect:
     """What a change brings: the seconds that the run then takes, and the old time over that, less 1.
 
-    Both are None where the change is refused, for the `problem`.
+    Both are None where the change is refused, for the `problem`. `beyond`: what it uses of a resource, and the budget,
+    for each of which the design does not have enough.
     """
 
     change: Change
     seconds: float | None
     gain: float | None
     problem: str | None = None
+    beyond: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

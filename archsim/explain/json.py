@@ -37,6 +37,7 @@ def _effect(one: Effect) -> dict[str, Any]:
     return {
         "path": change.path, "way": change.way, "was": change.was, "value": change.value, "seconds": one.seconds,
         "gain": one.gain, "problem": one.problem,
+        "over_budget": {name: {"used": used, "budget": budget} for name, (used, budget) in one.beyond.items()},
     }  # fmt: skip
 
 

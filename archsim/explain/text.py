@@ -45,10 +45,16 @@ def effect_lines(found: Findings) -> list[str]:
     lines += [f"  {'faster by':>9}  {'change':<{wide}}  {'from, to':<24}  {'time':>9}"] if felt else []
     for one in felt:
         then, time = f"{one.change.was} -> {one.change.value}", show(Fraction(one.seconds or 0), "time")
-        lines.append(f"  {one.gain:>+9.1%}  {one.change.path:<{wide}}  {then:<24}  {time:>9}")
+        lines.append(f"  {one.gain:>+9.1%}  {one.change.path:<{wide}}  {then:<24}  {time:>9}{beyond_text(one)}")
     still = [one.change.path for one in found.effects if one.gain is not None and abs(one.gain) < SMALL]
     lines += [f"  nothing   {len(still)} others"] if still else []
     return lines + [f"  refused   {', '.join(paths)}: {why}" for why, paths in refused(found.effects).items()]
+
+
+def beyond_text(one: Effect) -> str:
+    """What a change needs beyond the budget of the FPGA; nothing where it fits, or where its use is not known."""
+    told = [f"{used:,g} of {budget:,g} {name}" for name, (used, budget) in one.beyond.items()]
+    return f"  needs {', '.join(told)}" if told else ""
 
 
 def refused(effects: Iterable[Effect]) -> dict[str, list[str]]:

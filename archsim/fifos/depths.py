@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from archsim.design.depths import DepthSetting
-from archsim.fifos.memory import FifoMemory
+from archsim.units.fifo_memory import FifoMemory
 from dataflow.phase import Phase
 from dataflow.schedule import Schedule
 from dataflow.task import UNLIMITED, Stream

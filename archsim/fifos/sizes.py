@@ -15,11 +15,11 @@ from archsim.design.depths import setting_of
 from archsim.design.design import Design
 from archsim.errors import InputError, quoted
 from archsim.fifos.depths import DEADLOCK, FLOOR, FifoSize, MinimalDepths
-from archsim.fifos.memory import RESOURCES, FifoMemory, fifo_memory
 from archsim.fifos.search import DepthByQueue, DepthTrials, Search
 from archsim.fifos.text import as_json, html, screen
 from archsim.quantity import parse, show
 from archsim.units import Host
+from archsim.units.fifo_memory import RESOURCES, FifoMemory, fifo_memory
 from archsim.workers.pool import check_jobs
 from dataflow.errors import expect
 from dataflow.schedule import Schedule

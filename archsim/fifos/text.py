@@ -7,9 +7,9 @@ from typing import Any
 
 from archsim.design.depths import as_options
 from archsim.fifos.depths import FifoSize, MinimalDepths
-from archsim.fifos.memory import FifoMemory
 from archsim.files.json_text import plain
 from archsim.quantity import show, show_limit
+from archsim.units.fifo_memory import FifoMemory
 from archsim.version import __version__
 from dataflow.overview import Overview
 from dataflow.task import UNLIMITED

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 # What a user calls a file -> the folder of the shipped ones.
-NOUNS = {"design": "", "model": "models", "selection": "selections", "mapping": "mappings", "published": "published"}
+NOUNS = {
+    "design": "", "model": "models", "selection": "selections", "mapping": "mappings", "published": "published",
+    "technology": "technologies",
+}  # fmt: skip
 
 
 def data_folder() -> Path:

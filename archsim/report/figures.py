@@ -32,6 +32,8 @@ class Figures:
     `placed` has the sections whose stages lie side by side, and the tiles of each.
     The ops, streams and sections of a generation are named "prefill: ..." or "decode: ...". An op of the decode steps
     starts in the first step, ends in the last, and is busy in all; a peak is the largest of all steps.
+    `published_watts` is the power that the source gives; `joules` those of all units and, beside them, `idle_joules`
+    that belong to none: None where not known or not modelled.
     The engine ran `firings_run` of the `firings` one by one; the others repeat those exactly. `cold` says that SimPy
     answered while the compiled engine was not compiled on this machine. `files` are the words that `archsim check`
     takes to list what was assumed. `origin` is what was run.
@@ -47,7 +49,9 @@ class Figures:
     cycles: int
     lower_bound_cycles: int
     roofline: tuple[int, str] | None
-    power_watts: Fraction | None
+    published_watts: Fraction | None
+    idle_joules: Fraction | None
+    joules: Fraction | None
     units: Mapping[str, UnitReport]
     traffic: Mapping[str, Mapping[tuple[str, str], int]]
     carried: Mapping[str, Mapping[str, int]]
@@ -114,12 +118,27 @@ class Figures:
 
     @property
     def energy_joules(self) -> float | None:
-        """Published power times time; without one the sum over units, where every busy unit models it; else None."""
-        if self.power_watts is not None:
-            return float(self.power_watts) * self.seconds
-        parts = [u.energy_joules for u in self.units.values() if u.busy_cycles]
-        known = [p for p in parts if p is not None]
-        return float(sum(known)) if parts and len(known) == len(parts) else None
+        """Published power times time; without one the sum over units and what belongs to none, if all are known."""
+        if self.published_watts is not None:
+            return float(self.published_watts) * self.seconds
+        return None if self.joules is None else float(self.joules)
+
+    @property
+    def power_watts(self) -> float | None:
+        """Published power; without one energy over time."""
+        if self.published_watts is not None:
+            return float(self.published_watts)
+        return None if self.energy_joules is None else self.energy_joules / self.seconds
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """The units of which the energy is not known."""
+        return tuple(name for name, unit in self.units.items() if unit.energy_joules is None)
+
+    @property
+    def tokens_per_joule(self) -> float | None:
+        """Tokens of the phase over its energy; None where there are none or no energy is known or taken."""
+        return self.tokens / self.energy_joules if self.tokens is not None and self.energy_joules else None
 
     @property
     def bottleneck(self) -> str:

@@ -55,7 +55,7 @@ def run_files(
         inputs = {name: value.document.data["name"], **inputs}
     named = {
         f"{name}.{key}": {"given": path, "sha256": content_hash(path)}
-        for name, value in read_options.items()
+        for name, value in {**read_options, "design": design}.items()
         for key, path in value.files.items()
     }
     versions = {"archsim": __version__, **{name: version(name) for name in PACKAGES}}

@@ -42,7 +42,7 @@ def as_json(report: Figures) -> dict[str, Any]:
         **plain(report, "lower_bound_cycles"),
         "roofline_cycles": report.roofline and report.roofline[0],
         "roofline_of": report.roofline and report.roofline[1],
-        **plain(report, "bottleneck energy_joules power_watts"),
+        **plain(report, "bottleneck energy_joules idle_joules power_watts tokens_per_joule"),
         "parts": {part["name"]: part["cycles"] for part in rows_of(report, "parts")},
         "units": dict(_unit_json(report, **row) for row in rows_of(report, "units")),
         "memories": {

@@ -152,6 +152,7 @@ def _report(
     if not totals.cycles:
         raise ScheduleError(f"schedule of '{run.schedule.graph.name}': no firing takes a cycle; nothing to report")
     selected, graph = run.schedule.selected, run.schedule.graph
+    joules = totals.energy.joules()
     said = (*design.approximated, *graph.approximated, *totals.approximated)
     report = Report(
         design=design.name,
@@ -164,7 +165,9 @@ def _report(
         cycles=totals.cycles,
         lower_bound_cycles=totals.lower_bound_cycles,
         roofline=None if phase.many_steps else roofline(run, design),
-        power_watts=design.power,
+        published_watts=design.published_power,
+        idle_joules=joules.beside,
+        joules=joules.total,
         units=totals.units(),
         traffic=totals.traffic(),
         carried=totals.carried(),
@@ -193,7 +196,7 @@ def _report(
         steps=tuple(steps),
         origin=Origin(design, run.schedule),
     )
-    broken = list(broken_by_totals(report.units, report.cycles))
+    broken = [*broken_by_totals(report.units, report.cycles), *totals.energy.broken()]
     if broken:
         raise LawBroken("; ".join(broken))
     return report

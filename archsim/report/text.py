@@ -25,8 +25,8 @@ def screen(report: Figures) -> str:
 
 
 def head_lines(report: Figures) -> list[str]:
-    energy, busiest = report.energy_joules, report.units[report.bottleneck]
-    power = "" if report.power_watts is None else f": published power, {show(report.power_watts, 'power')}, x time"
+    """The first lines: what was run, its time, bounds, throughput and energy."""
+    busiest = report.units[report.bottleneck]
     lines = [
         " · ".join([report.design, report.model, *report.phase.title()]),
         f"time        {show(Fraction(report.seconds), 'time')}: {report.cycles:,} cycles at "
@@ -37,7 +37,7 @@ def head_lines(report: Figures) -> list[str]:
         "throughput  " + _throughput(report),
         *_per_token(report),
         *_selected(report),
-        "energy      " + ("not modelled" if energy is None else show(Fraction(energy), "energy") + power),
+        "energy      " + _energy(report),
         f"busiest     {report.bottleneck}, {busiest.busiest_cycles / report.cycles:.0%} of the time",
     ]
     if report.options:
@@ -66,6 +66,27 @@ def _throughput(report: Figures) -> str:
         return f"{report.frames_per_second:.3g} frame/s ({frames} frame{'s' * (frames != 1)}, {tokens} in all)"
     done = report.phase.done.format(tokens=tokens, n=report.tokens)
     return f"{show(Fraction(report.tokens_per_second), 'rate of tokens')} ({done})"
+
+
+def _energy(report: Figures) -> str:
+    """Energy, power and tokens a joule, and where the energy goes or why there is none."""
+    energy, power = report.energy_joules, report.power_watts
+    if energy is None or power is None:
+        lacking = report.unpriced if len(report.unpriced) < len(report.units) else ()
+        return f"not known: no energy of {', '.join(lacking)}" if lacking else "not modelled"
+    per_joule = "" if report.tokens_per_joule is None else f", {report.tokens_per_joule:.3g} token/J"
+    if report.published_watts is not None:
+        return f"{show(Fraction(energy), 'energy')}{per_joule}: published power, {_watts(power)}, x time"
+    parts = {name: float(unit.energy_joules) for name, unit in report.units.items() if unit.energy_joules}
+    parts |= {"idle": float(report.idle_joules)} if report.idle_joules else {}
+    most = sorted(parts.items(), key=lambda part: (-part[1], part[0]))
+    shares = [f"{name} {joules / energy:.0%}" for name, joules in most[:4]]
+    shares += [f"others {sum(joules for _, joules in most[4:]) / energy:.0%}"] if most[4:] else []
+    return f"{show(Fraction(energy), 'energy')}, {_watts(power)} on average{per_joule}: {', '.join(shares)}"
+
+
+def _watts(power: float) -> str:
+    return show(Fraction(power), "power")
 
 
 def _per_token(report: Figures) -> list[str]:

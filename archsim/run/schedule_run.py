@@ -150,10 +150,9 @@ def _read(section: Section, counts: Entries[str, Entries[str, Number]]) -> Calla
 
 
 def _energy(task: Task, design: Design) -> Entries[str | tuple[str, None], int | Fraction]:
-    unit = design.units[task.unit]
     total: int | Fraction = 0
     for item, times in task.work.sums(task.firings).items():
-        joules = unit.energy_joules(item)
+        joules = design.action_joules(task.unit, item)
         # A partial sum would read as a small energy, so one unmodelled work leaves the whole unit without one.
         if joules is None:
             return {(task.unit, None): 1}

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from archsim.design.design import Design
 from archsim.run.capacity import NOWHERE, Held, held
+from archsim.run.energy import EnergySums
 from archsim.run.placed import PlacedSection, placed_sections
 from archsim.run.results import MAPPED, ScheduleRun, SectionRun, of_kind
 from archsim.run.shares import shared
@@ -77,8 +78,6 @@ class _UnitSums:
     served: int = 0
     servers: int = 1
     busiest: int | Fraction = 0
-    energy: int | Fraction = 0
-    modelled: bool = True
     waits: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
@@ -137,6 +136,7 @@ class Totals:
     skipped: dict[str, dict[str, int]] = field(default_factory=dict)  # by reason
     approximated: dict[str, None] = field(default_factory=dict)
     sections: list[tuple[str, int, int]] = field(default_factory=list)
+    energy: EnergySums = field(init=False)
     _units: dict[str, _UnitSums] = field(init=False)
     _traffic: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _active: dict[tuple[str, ...], int] = field(default_factory=dict)
@@ -145,6 +145,7 @@ class Totals:
 
     def __post_init__(self) -> None:
         self._units = {name: _UnitSums() for name in sorted(self.design.units)}
+        self.energy = EnergySums(self.design)
 
     def add(self, run: ScheduleRun, *, label: str = "") -> None:
         """Adds a run that starts where the last one ended."""
@@ -194,11 +195,7 @@ class Totals:
         for name, share in busiest.items():
             self._units[name].busiest += times * share
             self._units[name].servers = max(self._units[name].servers, servers[name])
-        for key, joules in run.energy.sums.items():
-            if isinstance(key, str):
-                self._units[key].energy += times * joules
-            else:
-                self._units[key[0]].modelled = False
+        self.energy.add(run, times)
         _add(self._traffic, run.traffic.sums, times)
         _add(self._active, run.active, times)
 
@@ -220,15 +217,14 @@ class Totals:
 
     def units(self) -> dict[str, UnitReport]:
         """Each unit of the design; one with unlimited servers counts the most that any section uses."""
-        found = {}
+        found, joules = {}, self.energy.joules().units
         for name, sums in self._units.items():
             unit = self.design.units[name]
             count = unit.count if unit.count < UNLIMITED else sums.servers
             # A section's result leaves out servers without a task, which are idle for all of it.
             idle = sums.idle + count * self.cycles - sums.served
-            energy = Fraction(sums.energy) if sums.modelled else None
             found[name] = UnitReport(
-                unit.named_kind, count, sums.busy, sums.starved, sums.blocked, idle, energy, ceil(sums.busiest),
+                unit.named_kind, count, sums.busy, sums.starved, sums.blocked, idle, joules[name], ceil(sums.busiest),
                 sums.waits,
             )  # fmt: skip
         return found

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from archsim.errors import MappingError
 from archsim.quantity import Count
+from archsim.units.fpga import Amounts, multiply_adds
 from archsim.units.unit import Unit, ceil_div, largest_share
 from dataflow.errors import PathProblems
 from dataflow.format import format_named
@@ -101,6 +102,10 @@ class Array(Unit):
         if work.kind != "matmul" or count > 1:  # products of their own go to servers of their own
             return ceil_div(count, servers) * self._product(m, k, n, rate=self._rate(work))
         return self._cycles(largest_share(work, "n", servers))
+
+    def resources(self) -> Amounts:
+        """A DSP for each multiply-add and product that it makes in a cycle; memories beside it have no formula."""
+        return multiply_adds(self.rows * self.columns * max(self.rates.values(), default=1))
 
     def _rate(self, work: Work) -> int:
         """Products that a multiply-add makes in a cycle in the format of this work."""

@@ -23,6 +23,7 @@ class Arrivals(Unit):
 
     kinds = ("arrive",)
     describes = ("times",)
+    off_chip = True
 
     kind: Literal["arrivals"]
     arbitration: Literal["in_order"] = Field("in_order", description="arrivals come one after another")

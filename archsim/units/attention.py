@@ -10,8 +10,11 @@ from typing import Literal
 from pydantic import Field
 
 from archsim.quantity import Count, Cycles
+from archsim.units.fpga import FP16_BITS, Amounts, operators, uram_blocks
 from archsim.units.unit import Unit, ceil_div
 from dataflow.op import Work
+
+SOFTMAX_OPERATORS = 4  # maximum, exp, sum and scale of one head
 
 
 class PrefillAttention(Unit):
@@ -53,6 +56,17 @@ class PrefillAttention(Unit):
         # A group that is not full takes as long as a full one.
         return ceil_div(work.pairs, self.query_parallel) * step
 
+    def resources(self) -> Amounts:
+        """Adders and as many multipliers, those of the exp and rescale loop, and UltraRAM for a row of values.
+
+        The buffers of a group have no formula.
+        """
+        products = self.lanes * self.query_parallel
+        # Multipliers beyond the adders would wait for them; the rescale loop shares its own over its interval.
+        count = self.adders + min(products, self.adders)
+        count += 2 * ceil_div(self.rescale_lanes, self.rescale_interval_cycles)
+        return {**operators(count, FP16_BITS * products), "uram": uram_blocks(1, FP16_BITS * self.lanes)}
+
 
 class DecodeAttention(Unit):
     """Attention of one query in two passes over the cache; the raw scores wait on chip between the passes.
@@ -85,3 +99,11 @@ class DecodeAttention(Unit):
             fills = self.beat_fill_cycles + self.reduce_fill_cycles + self.softmax_fill_cycles
             return work.pairs * (beats + 2 * heads + fills)
         return work.pairs * (heads + beats + self.exp_fill_cycles + self.value_fill_cycles)
+
+    def resources(self) -> Amounts:
+        """A multiplier and an adder for each lane and pass, one softmax, and UltraRAM for the scores that wait."""
+        count = 4 * self.lanes + SOFTMAX_OPERATORS
+        return {
+            **operators(count, FP16_BITS * self.lanes),
+            "uram": uram_blocks(self.score_depth, FP16_BITS * self.lanes),
+        }

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from archsim.quantity import Count
+from archsim.units.fpga import FP16_BITS, Amounts, multiply_adds, operators
 from archsim.units.unit import Unit, ceil_div, pooled
 from dataflow.op import Work, elementwise_kinds
 
@@ -56,3 +57,9 @@ class CoreArray(Unit):
 
     def _gang(self, work: Work, servers: int) -> Fraction | int:
         return pooled(self, servers, "cores")._cycles(work)
+
+    def resources(self) -> Amounts:
+        """A DSP for each multiply-add of a tree, and the operators of the lanes; memories have no formula."""
+        products, lanes = multiply_adds(self.cores * self.trees * self.inputs), self.cores * self.lanes
+        on_lanes = operators(lanes, FP16_BITS * lanes)
+        return {resource: products[resource] + on_lanes[resource] for resource in products}

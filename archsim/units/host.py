@@ -21,6 +21,7 @@ class Host(Unit):
 
     kinds = ("matmul",)
     describes = ("measured_macs",)
+    off_chip = True
 
     kind: Literal["host"]
     measured_macs: Count = Field(description="multiply-adds of the measured run")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil
 from typing import Literal
 
 from pydantic import Field
 
 from archsim.quantity import MacsPerCycle
+from archsim.units.fpga import Amounts, multiply_adds
 from archsim.units.unit import Unit, pooled
 from dataflow.op import Work
 
@@ -28,3 +30,7 @@ class MatmulArray(Unit):
 
     def _gang(self, work: Work, servers: int) -> Fraction:
         return pooled(self, servers, "macs_per_cycle")._cycles(work)
+
+    def resources(self) -> Amounts:
+        """A DSP for each multiply-add of a cycle; memories beside it have no formula."""
+        return multiply_adds(ceil(self.macs_per_cycle))

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from archsim.quantity import Bytes, BytesPerCycle, CycleFraction, show
+from archsim.units.fpga import Amounts
 from archsim.units.unit import Unit, largest_share
 from dataflow.errors import PathProblems
 from dataflow.op import Work
@@ -50,6 +51,7 @@ class Memory(Carrier):
     """
 
     kinds = ("read", "write", "gather")
+    off_chip = True
 
     kind: Literal["memory"]
     capacity: Bytes = Field(description="bytes that one server holds")
@@ -58,6 +60,10 @@ class Memory(Carrier):
         description="bytes for keys and values of the newest tokens; older ones are evicted to the tier beyond; "
         "without it, all bytes that the weights leave free",
     )
+    cells: str | None = Field(
+        None, description="what it is made of, by which a technology prices its bytes: sram, or a memory of its table"
+    )
+    bank: Bytes | None = Field(None, description="bytes of a bank of sram, of which an access costs; else its capacity")
 
     @model_validator(mode="after")
     def _holds_its_region(self) -> Memory:
@@ -93,3 +99,7 @@ class Channel(Carrier):
 
     def _gang(self, work: Work, servers: int) -> Fraction:
         return self._cycles(largest_share(work, "bytes", servers))
+
+    def resources(self) -> Amounts:
+        """A LUT for each bit of a cycle, as of a port; the memory for requests in flight has no formula."""
+        return {"lut": ceil(8 * self.bandwidth), "dsp": 0, "uram": 0}

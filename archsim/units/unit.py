@@ -34,6 +34,7 @@ class Unit(BaseModel):
     kinds: ClassVar[tuple[str, ...]] = ()
     # Parameters of which more is no more hardware: how data lie, the width of a number, what was measured.
     describes: ClassVar[tuple[str, ...]] = ()
+    off_chip: ClassVar[bool] = False  # what lies outside the FPGA takes none of it, unless a design says so
 
     count: Limit = Field(1, description="identical servers of this unit; each serves one firing at a time")
     arbitration: Literal["in_order", "first_come", "placed"] = Field(
@@ -112,8 +113,11 @@ class Unit(BaseModel):
             return None
         return sum((n * self.energy[what] for what, n in counts.items()), Fraction(0))  # type: ignore[index]
 
-    def resources(self) -> dict[str, int]:
-        """Resources that follow from the parameters, named as in the design's budget; empty if none do."""
+    def resources(self) -> dict[str, int | Fraction]:
+        """What one server takes of an FPGA by formula, by resource as budgets name it; what is no key has no formula.
+
+        A formula says how the use changes with the parameters. How large it is, a design's measured build says.
+        """
         return {}
 
 

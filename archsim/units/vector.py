@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from archsim.quantity import Count, Cycles
+from archsim.units.fpga import FP16_BITS, Amounts, operators
 from archsim.units.unit import Unit, ceil_div, largest_share, only, pooled
-from dataflow.op import Work, elementwise_kinds
+from dataflow.op import OP_KINDS, Work, elementwise_kinds, work
+
+
+@cache
+def operations(kind: str) -> int:
+    """Arithmetic that an element of this op kind takes.
+
+    >>> operations("rope"), operations("embedding")
+    (3, 0)
+    """
+    one = work(kind, **dict.fromkeys(OP_KINDS[kind].extents, 1))
+    return sum(n for what, n in one.counts().items() if what in ("flop", "exp"))
 
 
 class Vector(Unit):
@@ -44,6 +57,11 @@ class Vector(Unit):
     def _gang(self, work: Work, servers: int) -> int:
         return pooled(self, servers, "lanes")._cycles(work)
 
+    def resources(self) -> Amounts:
+        """In each lane the operators of every op kind that it does, none shared, in FP16."""
+        count = self.lanes * sum(operations(kind) for kind in self.ops)
+        return {**operators(count, FP16_BITS * self.lanes), "bram36": 0, "uram": 0}
+
 
 class Norm(Unit):
     """Row-wise norms in two passes over the row: a sum of squares, a root, then scaling (and the running abs-max).
@@ -66,3 +84,7 @@ class Norm(Unit):
 
     def _gang(self, work: Work, servers: int) -> int:
         return self._cycles(largest_share(work, "rows", servers))
+
+    def resources(self) -> Amounts:
+        """In each lane the operators of a norm; the row that waits for its second pass has no formula."""
+        return {**operators(self.lanes * operations("rmsnorm"), FP16_BITS * self.lanes), "uram": 0}

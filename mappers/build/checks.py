@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from archsim.design.design import Design
 from archsim.errors import MappingError
-from archsim.fifos.memory import bytes_on_chip
 from archsim.mapping import Mapping
 from archsim.run.capacity import NOWHERE, QUEUES, Held, held, overfull
+from archsim.units.fifo_memory import bytes_on_chip
 from dataflow.graph import Graph
 from dataflow.role import LEARNED, Role
 from dataflow.schedule import Schedule

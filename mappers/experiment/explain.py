@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from archsim.errors import InputError
 from archsim.explain.changes import changes_of
-from archsim.explain.effects import binding_of, effect_of, sorted_effects
+from archsim.explain.effects import binding_of, effect_of, sorted_effects, without_budget
 from archsim.explain.explanation import Explanation
 from archsim.explain.ops import roofline_of_ops
 from archsim.explain.path import critical_path
@@ -47,14 +47,15 @@ def explain(
     _check_same(report, next(run_points(_plan(request, ({},)))).row)
     if jobs is None:
         jobs = cores() if len(changes) * (time.monotonic() - began) > WORTH_PROCESSES else 1
-    plan = _plan(request, tuple({change.path: change.value} for change in changes))
+    beyond = without_budget(design)
+    plan = _plan(request, tuple({**beyond, change.path: change.value} for change in changes))
     rows = {}
     for done in run_points(plan, jobs=jobs):
         rows[done.place] = done.row
         if progress:
             progress(f"{len(rows)} of {len(changes)} changes simulated")
     effects = sorted_effects(
-        effect_of(change, rows[place]["seconds"], rows[place].problem, before=report.seconds)
+        effect_of(change, rows[place].figures, rows[place].problem, before=report.seconds, design=design)
         for place, change in enumerate(changes)
     )
     path = critical_path(schedule, design)

@@ -18,6 +18,7 @@ from archsim.errors import InputError, quoted
 from archsim.files.contents import code_hash, content_hash
 from archsim.files.json_text import json_line
 from archsim.files.provenance import Sourced
+from archsim.files.shipped import shipped
 from archsim.mapping import load_mapping
 from archsim.report.folder import graph_text
 from archsim.selection.selection import load_selection
@@ -29,6 +30,7 @@ from mappers.mapper import Mapper
 from mappers.registry import MAPPING
 
 CODE = "the code of archsim"
+TECHNOLOGY = "technology"  # of a design, names a file
 RECORDINGS = ("recording", "recorded_selection")  # keys of a selection that name files
 ORDERED = ("ops",)  # keys whose entries have an order: of a mapping's entries the first that names an op counts
 
@@ -68,12 +70,14 @@ class Keys:
         return self._read[path, value]
 
     def _recordings(self, opened: Entries[str, Any]) -> dict[str, str | None]:
-        """The contents of the recordings that any selection of the point names, by their paths."""
+        """The contents of the files that the design or any selection of the point names, by their paths."""
         request = self.request
         of_mapper = request.mapper.options().values() if isinstance(request.mapper, Mapper) else ()
-        objects = (request.selection, *request.options.values(), *of_mapper, *opened.values())
+        objects = (request.design, request.selection, *request.options.values(), *of_mapper, *opened.values())
         files = [path for one in objects if isinstance(one, Sourced) for path in one.files.values()]
         files += [path for name in RECORDINGS if isinstance(path := opened.get(SELECTION_PREFIX + name), str)]
+        if isinstance(name := opened.get(TECHNOLOGY), str):
+            files.append(str(shipped("technologies").get(name, name)))
         return {path: content_hash(path) for path in files}
 
 

@@ -87,8 +87,8 @@ def drawn(design, model, points, over, **fields):
 
 def test_a_sweep_of_the_table_lookup_accelerator(benchmark):
     over = {
-        "units.tlmm.num_tables": [7, 14, 28, 42, 56, 84], "units.tlmm.readers_per_table": [4, 8, 16, 32],
-        "units.tlmm.group_size": [3, 6], "links.int8.depth": {"from": 2, "to": 64},
+        "units.tlmm.num_tables": [7, 14, 21, 28, 35, 42], "units.tlmm.readers_per_table": [4, 8, 12, 16],
+        "links.int8.depth": {"from": 2, "to": 64},
         "links.accumulators.depth": {"from": 1, "to": 16}, "units.ddr.bandwidth": {"from": "4 GB/s", "to": "34 GB/s"},
     }  # fmt: skip
     rows = benchmark.pedantic(

@@ -47,13 +47,13 @@ def test_a_number_that_was_set_is_not_fitted_when_its_variant_is_read_again(tmp_
     assert lines(first, *told) == lines(again, *told)
     assert lines(again, "set") == [f"set         {OVERHEAD}: by this variant, not by the source"]
     assert OVERHEAD not in "".join(lines(again, "fitted"))
-    assert any("power is as published and does not follow" in line for line in lines(again, "simplified"))
+    assert lines(first, "energy") == lines(again, "energy")
     assert f"  assumed {OVERHEAD}: set in this variant\n" in said(capsys, "check", saved)
 
 
 def test_what_is_set_is_said_whatever_it_was_before():
     design = load_design("tellme_kv260")
-    sourced = design.with_({"units.tlmm.num_tables": 56})
+    sourced = design.with_({"units.tlmm.num_tables": 14})
     assert sourced.assumptions() == {**design.assumptions(), "units.tlmm.num_tables": "set in this variant"}
     assert sourced.fits() == design.fits()
     whole = design.with_({"units.ddr": design.document.data["units"]["ddr"]})

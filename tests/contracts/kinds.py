@@ -25,7 +25,8 @@ PRICES = {what: n for n, what in enumerate(("mac", "exp", "flop", "read", "writt
 # Fields that no cycles and no resources show, with the reason.
 ELSEWHERE = {
     "decode_attention": {"score_depth": "a limit, by which mappers refuse"},
-    "memory": dict.fromkeys(("capacity", "cache_region"), "a limit, by which mappers refuse"),
+    "memory": {**dict.fromkeys(("capacity", "cache_region"), "a limit, by which mappers refuse"),
+               "bank": "what an access costs by a technology"},
     "memory_tile": {"capacity": "a limit, by which mappers refuse", "element_bits": "the width of a vector"},
     "mesh": dict.fromkeys(("rows", "columns"), "where mappers place tiles"),
     "prefill_attention": {"max_context": "a limit, by which mappers refuse"},

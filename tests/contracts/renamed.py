@@ -37,9 +37,12 @@ def _named(data: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     for key in ("assumed", "fitted"):
         found[key] = {path(written): why for written, why in data.get(key, {}).items()}
     if "resources" in data:
-        found["resources"] = {**data["resources"], "used": every(data["resources"]["used"])}
+        built = data["resources"].get("built", {})
+        units = {names[name]: parameters for name, parameters in built.get("units", {}).items()}
+        used = every(data["resources"]["used"])
+        found["resources"] = {**data["resources"], "used": used, "built": {**built, "units": units}}
     if "silicon" in data:
-        found["silicon"] = data["silicon"]
+        found["silicon"] = {**data["silicon"], "units": every(data["silicon"].get("units", []))}
     return found
 
 

@@ -1,1 +1,1 @@
-3 simulate tellme_kv260 bitnet_b158_large --phase decode --context 8 --set links.int8.depth=10000000000000000
+3 simulate tellme_kv260 bitnet_b158_large --phase decode --context 8 --set links.int8.depth=10000000000000000 --set 'resources.used={rest: {}}'

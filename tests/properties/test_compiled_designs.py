@@ -25,7 +25,7 @@ BITNET, TOY_LLM = load_model("bitnet_b158_large"), load_model("toy_llm")
 LOOKUP, TOY, MACHINE = load_design("tellme_kv260"), load_design("toy"), load_design("streaming_machine")
 VARIANTS: dict[str, dict[str, Any]] = {
     "as shipped": {},
-    "56 tables": {"units.tlmm.num_tables": 56},
+    "42 tables": {"units.tlmm.num_tables": 42},
     "14 tables": {"units.tlmm.num_tables": 14},
     "two inputs a table": {"units.tlmm.group_size": 2, "units.weight_buffer.word_bits": "168 bit",
                            "units.loader.vectors_per_beat": 4, "resources.budget.uram": 84},

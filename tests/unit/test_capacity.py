@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 import archsim
 import mappers
 from archsim import Design, MappingError, ScheduleError
-from archsim.fifos.memory import bytes_on_chip
 from archsim.files.document import read_text
 from archsim.run.capacity import NOWHERE, QUEUES, held, overfull
+from archsim.units.fifo_memory import bytes_on_chip
 from dataflow import FORMATS, OP_KINDS, Graph, Schedule, Tensor, phase_named
 from dataflow.mask import EVERY_KEY, Mask
 from dataflow.op import work

@@ -20,7 +20,7 @@ RUNS = {
 def test_caveats_stand_in_every_form(design, model, asked, selection) -> None:
     on, network = archsim.load_design(design), archsim.load_model(model)
     if design == "tellme_kv260":
-        on = on.with_({"units.tlmm.num_tables": 56})
+        on = on.with_({"units.tlmm.num_tables": 14})
     chosen = {} if selection is None else {"selection": archsim.load_selection(selection)}
     report = mappers.run(on, network, **asked, **chosen)
     assert report.caveats

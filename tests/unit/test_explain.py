@@ -14,6 +14,7 @@ import archsim
 import mappers
 from archsim import Design, InputError, load_design
 from archsim.explain.changes import Change, changes_of
+from archsim.explain.effects import without_budget
 from archsim.explain.explanation import Explanation
 from archsim.explain.ops import roofline_of_ops
 from archsim.explain.stalls import BUSY, MEMORY, ROOM, Cause
@@ -109,10 +110,24 @@ def test_each_line_of_the_table_is_what_a_run_of_its_own_says() -> None:
 
 def run_alone(design: Design, path: str, value: Any) -> float | None:
     try:
-        variant = design.with_({path: value})
+        variant = design.with_({**without_budget(design), path: value})
         return mappers.run(variant, "bitnet_b158_large", phase="decode", context=64).seconds
     except InputError:
         return None
+
+
+def test_what_needs_more_than_the_fpga_has_is_told_with_its_gain() -> None:
+    design = load_design("tellme_kv260")
+    found = {one.change.path: one for one in
+             mappers.run(design, "bitnet_b158_large", phase="decode", context=64).explain(jobs=1).effects}  # fmt: skip
+    tables, buffer = found["units.tlmm.num_tables"], found["units.weight_buffer.regions"]
+    assert tables.gain is not None
+    assert set(tables.beyond) == {"lut"}
+    assert buffer.beyond == {"uram": (108.0, 64.0)}
+    assert found["units.ddr.bandwidth"].beyond == {}
+    for one in (tables, buffer):
+        with pytest.raises(InputError, match=f"{one.beyond[next(iter(one.beyond))][0]:g} are used"):
+            design.with_({one.change.path: one.change.value})
 
 
 def test_processes_find_the_same() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import archsim.fifos.memory
-from archsim.fifos.memory import FifoMemory, bram18_blocks, fifo_memory, srl_luts
+import archsim.units.fifo_memory
+from archsim.units.fifo_memory import FifoMemory, bram18_blocks, fifo_memory, srl_luts
 
 HALF = [(16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36)]
 WHOLE = [(32768, 1), (16384, 2), (8192, 4), (4096, 9), (2048, 18), (1024, 36), (512, 72)]
@@ -83,7 +83,7 @@ def test_what_is_wider_than_a_word_lies_in_several() -> None:
 
 
 def test_the_examples_of_the_docstrings() -> None:
-    assert doctest.testmod(archsim.fifos.memory).failed == 0
+    assert doctest.testmod(archsim.units.fifo_memory).failed == 0
 
 
 def test_sums_and_how_they_read() -> None:

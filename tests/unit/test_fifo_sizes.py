@@ -16,9 +16,9 @@ from archsim import Deadlock, Design, FifoSizes, InputError, load_design, load_m
 from archsim.engine import run
 from archsim.engine.flat import flatten
 from archsim.fifos.depths import DEADLOCK, FLOOR
-from archsim.fifos.memory import FifoMemory
 from archsim.fifos.search import DepthTrials
 from archsim.fifos.text import LEGEND
+from archsim.units.fifo_memory import FifoMemory
 from dataflow import UNLIMITED, Graph, Pattern, Schedule, Section, Stream, Task, every, sequence, work
 
 Ends = dict[str, int | Pattern[int]]

@@ -9,6 +9,7 @@ import yaml
 from archsim import DesignError, load_design
 from archsim.check import check_file
 from archsim.design.design import Design
+from archsim.report.rows.row import resources_of
 from archsim.units import Channel, Memory
 from dataflow import work
 
@@ -83,14 +84,28 @@ def test_a_core_is_the_sum_of_its_parts(engine: Design) -> None:
 
 def test_a_chip_is_its_cores() -> None:
     """8 x 1.89 = 15.12 as printed; 48 x 1.89 = 90.72, printed 90.57: 1.886875 a core, which 1.89 is a rounding of."""
-    edge, server = (load_design(name).silicon for name in ENGINES)
-    assert edge is not None
+    chips = [load_design(name) for name in ENGINES]
+    assert [chip.area for chip in chips] == [Fraction("15.12"), Fraction("90.72")]
+    server = chips[1].silicon
     assert server is not None
-    assert edge.area == Fraction("15.12")
-    assert server.area == Fraction("90.72")
     assert abs(Fraction("90.57") / 48 - server.core_area) < HALF_DIGIT
     assert 48 * (server.core_area - HALF_DIGIT) < Fraction("90.57") < 48 * (server.core_area + HALF_DIGIT)
-    assert edge.power == 8 * edge.core_power == Fraction("20.87544")
+    assert 8 * server.core_power == Fraction("20.87544")  # both have the same core
+
+
+def test_an_area_follows_the_cores_and_nothing_else() -> None:
+    """Twice the cores twice the area; where units disagree, or a core is made otherwise, nobody knows it."""
+    engine, cored = load_design("vrex8"), ("lxe", "hcu", "wtu", "kvmu")
+    assert engine.with_({f"units.{name}.cores": 16 for name in cored}).area == Fraction("30.24")
+    assert engine.with_({"units.pcie.bandwidth": "8 GB/s", "clock": "1 GHz"}).area == Fraction("15.12")
+    told = "area is that of the cores as published; of this variant it is not known"
+    for changes in ({"units.lxe.cores": 16}, {"units.lxe.trees": 32}, {"units.buffer.capacity": "6 MiB"}):
+        variant = engine.with_(changes)
+        assert variant.area is None
+        assert told in variant.not_derived()
+        assert resources_of(variant)["area_mm2"] is None
+    assert resources_of(engine)["area_mm2"] == 15.12
+    assert load_design("toy").area is None
 
 
 def test_the_retrieval_engine_is_two_percent_of_a_core(engine: Design) -> None:
@@ -121,6 +136,9 @@ def test_check_notes_that_silicon_does_not_follow_the_cores(tmp_path: Any) -> No
     data = load_design("vrex8").document.data
     path = tmp_path / "other.yaml"
     path.write_text(yaml.safe_dump({**data, "silicon": {**data["silicon"], "cores": 4}}))
+    notes = [line for line in check_file(str(path), mappers=("retrieval",)) if "note:" in line]
+    assert notes == ["  note: units.lxe.cores: 8, silicon.cores: 4; area and power are of the former"]
+    path.write_text(yaml.safe_dump({**data, "silicon": {**data["silicon"], "cores": 4, "units": []}}))
     notes = [line for line in check_file(str(path), mappers=("retrieval",)) if "note:" in line]
     assert notes == ["  note: units.lxe.cores: 8, silicon.cores: 4; area and power are of the latter"]
 

@@ -24,7 +24,7 @@ Figure = float | int | str | None
 OF_A_RUN = {
     "cycles": "cycles", "seconds": "s", "tokens_per_second": "token/s", "decode_tokens_per_second": "token/s",
     "frames_per_second": "frame/s", "ttft_seconds": "s", "tpot_seconds": "s", "energy_joules": "J", "power_watts": "W",
-    "lower_bound_cycles": "cycles",
+    "tokens_per_joule": "token/J", "lower_bound_cycles": "cycles",
 }  # fmt: skip
 OF_A_SELECTION = {
     "kept": "share", "hit_rate": "share", "hit_bytes": "B", "miss_bytes": "B", "mass_recall": "share",
@@ -32,10 +32,10 @@ OF_A_SELECTION = {
 }  # fmt: skip
 ROOFLINE, BOTTLENECK = "roofline_cycles", "bottleneck"
 OF_A_UNIT, OF_A_MEMORY = {"utilization": "share"}, {"read_bytes": "B", "written_bytes": "B"}
-RESOURCES = "resources"
+RESOURCES, SHARES, AREA = "resources", "budget_share", "area_mm2"
 LONGEST_BITS = 200
-WHOLE_NAMES = {**OF_A_RUN, ROOFLINE: "cycles", **OF_A_SELECTION, BOTTLENECK: ""}
-FIRST_WORDS = {**OF_A_UNIT, **OF_A_MEMORY, RESOURCES: "count"}
+WHOLE_NAMES = {**OF_A_RUN, ROOFLINE: "cycles", **OF_A_SELECTION, BOTTLENECK: "", AREA: "mm^2"}
+FIRST_WORDS = {**OF_A_UNIT, **OF_A_MEMORY, RESOURCES: "count", SHARES: "share"}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -127,8 +127,7 @@ def figures_of(report: Figures) -> dict[str, Figure]:
     """The figures of a report, by name."""
     chosen = report.selected
     return {
-        **{name: getattr(report, name) for name in OF_A_RUN if name != "power_watts"},
-        "power_watts": None if report.power_watts is None else float(report.power_watts),
+        **{name: getattr(report, name) for name in OF_A_RUN},
         ROOFLINE: report.roofline and report.roofline[0],
         **{name: None if chosen is None else getattr(chosen, name) for name in OF_A_SELECTION},
         BOTTLENECK: report.bottleneck,
@@ -139,10 +138,16 @@ def figures_of(report: Figures) -> dict[str, Figure]:
 
 
 def resources_of(design: Design) -> dict[str, Figure]:
-    """What the design uses of each resource of its budget; None where that is not known."""
-    budget = design.resources.budget if design.resources else ()
-    used = {resource: design.used(resource) for resource in budget}
-    return {f"{RESOURCES}.{resource}": None if n is None else float(n) for resource, n in used.items()}
+    """What the design uses of each resource of its budget, its share of that, and area; None where not known."""
+    use, budget = design.use, design.resources.budget if design.resources else {}
+    used = {resource: use.total(resource) if use else None for resource in budget}
+    shares = {name: n / budget[name] if n is not None and budget[name] else None for name, n in used.items()}
+    area: dict[str, Figure] = {AREA: None if design.area is None else float(design.area)} if design.silicon else {}
+    return area | {
+        f"{word}.{resource}": None if n is None else float(n)
+        for word, amounts in ((RESOURCES, used), (SHARES, shares))
+        for resource, n in amounts.items()
+    }
 
 
 def measures_of(design: Design, labels: Iterable[str]) -> tuple[str, ...]:

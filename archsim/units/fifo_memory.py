@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from archsim.units.unit import ceil_div
 
@@ -68,6 +69,8 @@ def bytes_on_chip(budget: Mapping[str, Fraction]) -> int | None:
     return int(sum(BITS_OF.get(resource, 0) * amount for resource, amount in budget.items()) // 8)
 
 
+# Cached, because the variants of a sweep share most of their FIFOs.
+@lru_cache(maxsize=1 << 12)
 def bram18_blocks(depth: int, bits: int) -> int:
     """The fewest halves of block RAM for a FIFO, over every way to cut its width into columns of one shape each.
 

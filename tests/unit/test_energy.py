@@ -1,0 +1,239 @@
+"""The energy of a run, counted by hand where every action takes 1 pJ, and what makes the power of a variant follow."""
+
+import hashlib
+import json
+from fractions import Fraction
+
+import pytest
+
+import archsim
+import mappers
+from archsim.design.energy import CycleEnergy
+from archsim.design.technology import load_technology
+from archsim.files.shipped import shipped
+from archsim.report.folder import write_folder
+from archsim.report.json import as_json
+from archsim.run.laws import LawBroken
+from dataflow import decode, prefill, work
+
+PJ = Fraction(1, 10**12)
+TOY, LLM = archsim.load_design("toy"), archsim.load_model("toy_llm")
+PRICES = {
+    "units.mm.energy": {"mac": "1 pJ", "exp": "1 pJ"}, "units.vec.energy": {"flop": "1 pJ", "exp": "1 pJ"},
+    "units.ddr.energy": {"read": "1 pJ", "written": "1 pJ"},
+}  # fmt: skip
+PRICED = TOY.with_(PRICES)
+# An FPGA of which mm uses 6 LUTs, vec 2, and nobody 3.
+FPGA = {"budget": {"lut": 100}, "used": {"mm": {"lut": 6}, "vec": {"lut": 2}, "rest": {"lut": 3}}}
+CYCLES = {"idle": "1 W", "cycle": {"lut": "1 J"}, "waiting": 0.25}
+TELLME, BITNET = archsim.load_design("tellme_kv260"), archsim.load_model("bitnet_b158_large")
+
+
+def run(design, context=4):
+    return mappers.run(design, LLM, phase="decode", context=context)
+
+
+@pytest.mark.parametrize("graph", [decode(LLM, context=4), prefill(LLM, prompt=3)])
+def test_every_action_counts_once(graph):
+    """A pJ for each multiply-add, operation and exp of the graph, and for each byte that the memory moves."""
+    report = archsim.simulate(mappers.lower(graph, PRICED), PRICED)
+    counts = graph.counts()
+    moved = report.bytes_moved("ddr", "read") + report.bytes_moved("ddr", "written")
+    assert report.joules == PJ * (counts["mac"] + counts["flop"] + counts.get("exp", 0) + moved)
+    assert report.units["ddr"].energy_joules == PJ * moved
+    assert (report.idle_joules, report.unpriced) == (None, ())
+    assert report.power_watts == pytest.approx(float(report.joules) / report.seconds)
+    assert report.tokens_per_joule == pytest.approx(report.tokens / float(report.joules))
+
+
+def test_idle_power_flows_all_the_time():
+    busy, idle = run(PRICED), run(PRICED.with_({"energy": {"idle": "2 W"}}))
+    assert idle.idle_joules == 2 * Fraction(idle.cycles, 10**6)
+    assert idle.joules == busy.joules + idle.idle_joules
+    assert idle.units == busy.units
+
+
+def test_an_fpga_takes_its_cycles_by_what_each_unit_uses():
+    """A LUT takes 1 J in a busy cycle and 0.25 J in another; what belongs to no unit always waits."""
+    design = TOY.with_({"units.ddr.energy": {"read": "0 J", "written": "0 J"}, "resources": FPGA, "energy": CYCLES})
+    report = run(design)
+    for name, luts in (("mm", 6), ("vec", 2)):
+        busy = report.units[name].busy_cycles
+        assert report.units[name].energy_joules == luts * (busy + Fraction(report.cycles - busy, 4))
+    assert report.idle_joules == Fraction(report.cycles, 10**6) + Fraction(3 * report.cycles, 4)
+    assert report.joules == report.idle_joules + sum(unit.energy_joules for unit in report.units.values())
+
+
+def test_a_unit_outside_without_energies_leaves_the_whole_without_one():
+    report = run(TOY.with_({"resources": FPGA, "energy": CYCLES}))
+    assert (report.energy_joules, report.power_watts, report.tokens_per_joule) == (None, None, None)
+    assert report.unpriced == ("ddr",)
+    assert "energy      not known: no energy of ddr" in str(report)
+
+
+def test_actions_and_cycles_of_a_unit_add_up():
+    priced = {**PRICES, "resources": FPGA, "energy": CYCLES}
+    both, cycles = run(TOY.with_(priced)), run(TOY.with_({**priced, "units.mm.energy": {}}))
+    assert both.units["mm"].energy_joules - cycles.units["mm"].energy_joules == run(PRICED).units["mm"].energy_joules
+
+
+def test_the_energy_of_sections_is_that_of_units(monkeypatch):
+    """The law that every run is checked against, broken on purpose."""
+    right = CycleEnergy.of_all
+    monkeypatch.setattr(CycleEnergy, "of_all", lambda self, busy, cycles: right(self, busy, cycles) + PJ)
+    with pytest.raises(LawBroken, match=r"energy: .* J by units, .* J by sections"):
+        run(PRICED.with_({"energy": {"idle": "1 W"}}))
+
+
+def on_tellme(changes=None, **phase):
+    design = TELLME.with_(changes) if changes else TELLME
+    return mappers.run(design, BITNET, **(phase or {"phase": "decode", "context": 64}))
+
+
+def test_the_published_power_at_its_conditions():
+    report = on_tellme()
+    assert report.power_watts == pytest.approx(4.8, abs=0.005)
+    assert report.published_watts is None
+    assert "4.80 W on average" in str(report)
+
+
+def test_the_power_of_the_build_by_hand():
+    """idle + bytes + LUTs, DSPs and blocks: those of a unit while it is busy in full, all others at half."""
+    report = on_tellme()
+    each = {"lut": Fraction(8, 100), "dsp": Fraction(5), "uram": Fraction(15)}
+    waits = sum(TELLME.used(what) * price for what, price in each.items()) / 2
+    joules = Fraction("2.32") * report.cycles / 250_000_000 + PJ * waits * report.cycles
+    moved = report.bytes_moved("ddr", "read") + report.bytes_moved("ddr", "written")
+    joules += Fraction("162.5") * PJ * moved
+    use = TELLME.use
+    for name, unit in report.units.items():
+        if use.has(name):
+            own = sum(use.own(name, what) * price for what, price in each.items())
+            joules += PJ * own * unit.busy_cycles / 2
+    assert report.joules == joules
+
+
+def test_a_faster_clock_takes_more_power_and_the_same_energy_for_an_action():
+    slow, fast = on_tellme(), on_tellme({"clock": "300 MHz"})
+    assert fast.power_watts > slow.power_watts
+    assert fast.seconds < slow.seconds
+    assert fast.units["ddr"].energy_joules == slow.units["ddr"].energy_joules
+    twice = on_tellme({"clock": "500 MHz"})
+    assert twice.units["prefill_attention"].energy_joules == twice.cycles * Fraction(
+        slow.units["prefill_attention"].energy_joules, slow.cycles
+    )  # it waits in a decode step, so that its energy goes by cycles
+
+
+def test_more_hardware_takes_more_power_where_it_brings_nothing():
+    """42 tables take as long as 28, because an index vector of weights is of 84 inputs."""
+    built, more = on_tellme(), on_tellme({"units.tlmm.num_tables": 42})
+    assert more.cycles == built.cycles
+    assert more.tokens_per_joule < built.tokens_per_joule
+
+
+@pytest.mark.parametrize("changes", [{"units.tlmm.takes_per_cycle": 2}, {"units.norm.count": 2}])
+def test_power_is_not_known_where_a_use_is_not(changes):
+    report = on_tellme(changes)
+    assert (report.power_watts, report.energy_joules, report.tokens_per_joule) == (None, None, None)
+    assert any("not known: no formula follows" in told for told in report.caveats)
+
+
+def test_published_power_is_that_of_the_design_as_it_is():
+    engine = archsim.load_design("vrex8")
+    assert engine.published_power == 35
+    assert engine.with_({"units.pcie.bandwidth": "8 GB/s"}).published_power is None
+    assert engine.with_({"units.pcie.bandwidth": "8 GB/s", "power": "30 W"}).published_power == 30
+
+
+def test_every_form_has_the_same_energy():
+    report = on_tellme()
+    (row,) = mappers.sweep(TELLME, BITNET, phase="decode", over={"context": [64]})
+    data = as_json(report)
+    for name in ("energy_joules", "power_watts", "tokens_per_joule"):
+        assert row[name] == data[name] == getattr(report, name)
+    assert data["idle_joules"] == float(report.idle_joules)
+    assert data["units"]["tlmm"]["energy_joules"] == float(report.units["tlmm"].energy_joules)
+    line = next(line for line in str(report).splitlines() if line.startswith("energy"))
+    assert line.endswith("5.25 token/J: idle 51%, ddr 20%, elementwise 8%, prefill_attention 5%, others 15%")
+    assert line in report._repr_html_()
+    assert row["budget_share.lut"] == 98_303 / 117_120
+
+
+def test_speed_and_energy_are_two_goals():
+    over = {"units.tlmm.num_tables": [14, 28], "units.tlmm.readers_per_table": [8, 16], "clock": ["250 MHz", "300 MHz"],
+            "units.ddr.bandwidth": ["17.1 GB/s", "25 GB/s"]}  # fmt: skip
+    goals = ["tokens_per_second", "tokens_per_joule"]
+    swept = mappers.sweep("tellme_kv260", "bitnet_b158_large", phase="decode", context=512, over=over, most=goals)
+    front = swept.pareto()
+    assert len(front) > 1
+    assert max(front, key=lambda row: row[goals[0]]) is not max(front, key=lambda row: row[goals[1]])
+
+
+# A technology: what an action takes by the process ----------------------------------------------------------------
+
+SEVEN = load_technology("7nm")
+CHIP = archsim.load_design("tpu_v4i")
+
+
+def test_a_product_by_its_format():
+    """An int8 product of 2 x 3 x 4 is 24 multiplies of 0.07 pJ and additions in int32 of 0.03 pJ; bf16 adds in fp32."""
+    mxu = CHIP.units["mxu"]
+    asked = {"m": 2, "k": 3, "n": 4}
+    assert SEVEN.joules(mxu, work("matmul", None, "int8", **asked)) == 24 * PJ * Fraction("0.1")
+    assert SEVEN.joules(mxu, work("matmul", None, "bf16", **asked)) == 24 * PJ * Fraction("0.59")
+    assert SEVEN.joules(mxu, work("matmul", **asked)) is None
+    assert load_technology("45nm").joules(mxu, work("matmul", None, "bf16", **asked)) is None
+
+
+@pytest.mark.parametrize(
+    ("memory", "of_64_bit"),
+    [
+        ({"cells": "hbm2"}, "350"),
+        ({"cells": "sram", "bank": "8 KiB"}, "7.5"), ({"cells": "sram", "bank": "9 KiB"}, "8.5"),
+        ({"cells": "sram"}, "14"), ({"cells": "sram", "bank": "2 MiB"}, None), ({}, None),
+    ],
+)  # fmt: skip
+def test_bytes_by_the_memory(memory, of_64_bit):
+    unit = TOY.with_({f"units.ddr.{key}": value for key, value in memory.items()}).units["ddr"]
+    expected = None if of_64_bit is None else 3 * PJ * Fraction(of_64_bit)
+    assert SEVEN.joules(unit, work("read", bytes=24)) == expected
+
+
+def test_a_run_on_a_chip_by_hand():
+    """A gemm's multiply-adds at 0.59 pJ and its bytes at the HBM's 43.75 and the banks' 1.75 pJ."""
+    report = mappers.run(CHIP, archsim.load_workload("gemm:256x256x256"))
+    hbm, cmem = (sum(report.bytes_moved(name, way) for way in ("read", "written")) for name in ("hbm", "cmem"))
+    joules = 256**3 * Fraction("0.59") + hbm * Fraction("43.75") + cmem * Fraction("1.75")
+    assert report.joules == PJ * joules
+    assert any("technology '7nm'; control, wires, clocks" in told for told in report.caveats)
+
+
+def test_what_the_table_lacks_leaves_the_whole_without_energy():
+    report = mappers.run(CHIP.with_({"units.hbm.cells": None}), archsim.load_workload("gemm:64x64x64"))
+    assert (report.energy_joules, report.unpriced) == (None, ("hbm",))
+    own = {"units.hbm.cells": None, "units.hbm.energy": {"read": "1 pJ", "written": "1 pJ"}}
+    assert mappers.run(CHIP.with_(own), archsim.load_workload("gemm:64x64x64")).energy_joules is not None
+
+
+def test_a_stored_row_and_a_folder_depend_on_the_technology(tmp_path, monkeypatch):
+    """A row whose technology's file has changed runs anew; the manifest of a run has the file's hash."""
+    monkeypatch.chdir(tmp_path)
+    own, store = tmp_path / "own.yaml", tmp_path / "rows.db"
+    text = shipped("technologies")["7nm"].read_text()
+    own.write_text(text.replace("hbm2: 350 pJ", "hbm2: 300 pJ"))
+
+    def joules():
+        chip = CHIP.with_({"technology": str(own)})
+        asked = {"over": {"units.vector.lanes": [1024]}, "store": str(store), "resume": store.exists()}
+        (row,) = mappers.sweep(chip, archsim.load_workload("gemm:64x64x64"), **asked)
+        return row["energy_joules"]
+
+    before = joules()
+    own.write_text(text)
+    assert joules() > before
+    design = CHIP.with_({"technology": str(own)})
+    report = mappers.run(design, archsim.load_workload("gemm:64x64x64"))
+    graph = archsim.load_workload("gemm:64x64x64")
+    write_folder(str(tmp_path / "out"), report, design, model=graph, inputs={"design": "tpu_v4i", "model": "gemm"})
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["inputs"]["design.technology"]["sha256"] == hashlib.sha256(text.encode()).hexdigest()
