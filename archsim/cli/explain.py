@@ -19,6 +19,10 @@ def explain(
         typer.Option(parser=whole, metavar="<int>", help="processes at once; all cores where it is worth it"),
     ] = None,
     json_: JsonOption = False,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="writes the report and its explanation as one page of HTML")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="writes the page over another file")] = False,
     with_: WithOption = None,
 ) -> None:
     """Explains why a run takes its time.
@@ -26,13 +30,21 @@ def explain(
     Simulates it again with each number of the design doubled or halved; prints what that brings, the critical path,
     stalls by cause and the roofline of ops.
     """
+    from archsim.report.save import check_page, save_page
     from archsim.workers.pool import check_jobs
     from mappers import explain as explained
     from mappers import run
 
     if jobs is not None:
         check_jobs(jobs)  # before a simulation that may take long
+    if html is not None:
+        check_page(html, force=force, where="--html")
     design, model, run_of = loaded(asked)
     report = run(design, model, progress=told_now_and_then(), **run_of)
     found = explained(report, jobs=jobs, progress=told_now_and_then())
-    say(json_text(found.as_json()) if json_ else found)
+    try:
+        if html is not None:
+            save_page(report, html, where="--html", why=found)
+            say(f"wrote {html}", err=True)
+    finally:  # a page that cannot be written takes no explanation away
+        say(json_text(found.as_json()) if json_ else found)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from archsim.explain.findings import Findings
 from archsim.explain.json import as_json
-from archsim.explain.text import screen
+from archsim.explain.tables import tables
+from archsim.explain.text import head_lines, limit_lines, screen
+from dataflow.overview import Overview
 
 
 class Explanation(Findings):
@@ -22,7 +23,13 @@ class Explanation(Findings):
         return f"<Explanation {self.title}: {len(self.effects)} changes, {self.binding.unit} binds>"
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(screen(self))}</pre>"
+        blocks = [Overview(tuple(head_lines(self)))]
+        blocks += [
+            Overview((of.caption,), of.names, of.rows, numeric=tuple(name in of.numbers for name in of.names))
+            for of in tables(self)
+            if of.rows
+        ]
+        return "".join(block.html() for block in (*blocks, Overview(tuple(limit_lines(self)))))
 
     def as_json(self) -> dict[str, Any]:
         """As plain data, which JSON has."""

@@ -18,11 +18,13 @@ MOST_POINTS = 20
 
 def screen(found: Findings) -> str:
     """The explanation as text."""
-    blocks = [_head(found), effect_lines(found), _path(found), _stalls(found), _roofline(found), _honesty(found)]
+    blocks = [head_lines(found), effect_lines(found), _path(found), _stalls(found), _roofline(found)]
+    blocks.append(limit_lines(found))
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _head(found: Findings) -> list[str]:
+def head_lines(found: Findings) -> list[str]:
+    """What was run, its time, and what binds it."""
     time = f"time        {show(Fraction(found.seconds), 'time')}: {found.cycles:,} cycles at "
     return [found.title, time + show(found.clock_hz, "frequency"), binding_line(found)]
 
@@ -81,20 +83,21 @@ def _path(found: Findings) -> list[str]:
     of = f" of {found.step}" if found.step else ""
     lines = [f"critical path{of}: the chain of firings that the time is made of, each cycle once"]
     for unit, n in found.path.by_unit().items():
-        tasks = {
-            stretch.task + (" (latency)" if stretch.what == "latency" else ""): cycles
-            for stretch, cycles in found.path.stretches.items()
-            if stretch.unit == unit
-        }
         if n / found.path.cycles >= LEAST_SHARE:
-            lines.append(f"  {unit:<18} {n / found.path.cycles:>6.1%}  {_largest(tasks, found.path.cycles)}".rstrip())
+            lines.append(f"  {unit:<18} {n / found.path.cycles:>6.1%}  {path_text(found, unit)}".rstrip())
     if found.path.unseen:
         lines.append(f"  {found.path.unseen / found.path.cycles:.1%} of the time is not looked at: too many firings")
     return lines
 
 
-def _largest(parts: Mapping[str, int], total: int) -> str:
-    """The largest parts with their shares of the total, and how much the others have together."""
+def path_text(found: Findings, unit: str) -> str:
+    """The tasks of a unit with most of the path, and the share that its others have together."""
+    total = found.path.cycles
+    parts = {
+        stretch.task + (" (latency)" if stretch.what == "latency" else ""): cycles
+        for stretch, cycles in found.path.stretches.items()
+        if stretch.unit == unit
+    }
     order = sorted(parts.items(), key=lambda item: (-item[1], item[0]))
     shown = [(name, n) for name, n in order[:MOST_TASKS] if n / total >= LEAST_SHARE]
     rest = sum(parts.values()) - sum(n for _, n in shown)
@@ -152,6 +155,7 @@ def _point(point: OpPoint, roofs: RooflineOfOps, clock_hz: Fraction) -> str:
     return f"  {point.name:<34} {point.unit:<18} {intensity:>8} {rate:>13} {roofs.reached(point):>6.0%} {roof}"
 
 
-def _honesty(found: Findings) -> list[str]:
+def limit_lines(found: Findings) -> list[str]:
+    """What is simplified, as the text of the report says."""
     return [f"simplified  {caveat}" for caveat in found.caveats]
 

@@ -84,9 +84,12 @@ class Report(Figures):
         """The text that `archsim simulate --json` prints, without what was asked on the command line."""
         return report_json(self)
 
-    def page(self) -> str:
-        """One page of HTML that needs nothing else: summary, plots, tables, assumptions, and what is simplified."""
-        return page(self)
+    def page(self, *, why: Explanation | None = None) -> str:
+        """One page of HTML that needs nothing else: summary, plots, tables, assumptions, and what is simplified.
+
+        With its explanation, `why=report.explain()`, it also says what to change.
+        """
+        return page(self, why)
 
     def save(self, path: str | os.PathLike[str], *, table: str | None = None) -> None:
         """Writes a .json or .html file of the whole report, or a .csv, .parquet or .json file of one table.

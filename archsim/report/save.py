@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from archsim.errors import InputError
+from archsim.explain.explanation import Explanation
 from archsim.files.json_text import json_text
 from archsim.files.whole import check_place
 from archsim.report.figures import Figures
@@ -69,9 +70,9 @@ def check_page(given: str, *, force: bool, where: str) -> None:
         raise InputError(f"{where} {given!r}: {told}")
 
 
-def save_page(report: Figures, path: str, *, where: str) -> None:
-    """Writes the page of a report. Raises InputError where it cannot be written."""
-    write_text(path, page(report), where=where)
+def save_page(report: Figures, path: str, *, where: str, why: Explanation | None = None) -> None:
+    """Writes the page of a report, with what explains it. Raises InputError where it cannot be written."""
+    write_text(path, page(report, why), where=where)
 
 
 def _table(report: Figures, name: str, *, where: str) -> tuple[Sequence[str], list[dict[str, Any]]]:

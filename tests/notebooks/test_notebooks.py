@@ -18,6 +18,7 @@ SMALL = {
     "groups_under_a_budget": "GROUPS, TABLES, PROMPT, CONTEXT = [2, 3, 6, 7], [14, 28, 56], 64, 64",
     "retrieval_codesign": "CONTEXT, RATIOS, DISTANCES, LINKS = 2_000, [0.1, 0.5], [5, 7], [4, 8]",
     "streaming_attention": "N, ROWS = 24, 2",
+    "why_it_is_slow": "CONTEXT = 64",
 }
 
 

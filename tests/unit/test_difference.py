@@ -1,5 +1,6 @@
 """archsim.diff of reports and designs, and the values that differ between two documents."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,9 @@ def test_two_reports():
     fast = TOY.with_({"units.mm.macs_per_cycle": 4})
     a, b = mappers.run(TOY, "toy_llm", **RUN), mappers.run(fast, "toy_llm", **RUN)
     told = diff(a, b)
-    assert told.inputs == {"set.units.mm.macs_per_cycle": (None, "set in this variant")}
+    assert told.inputs == {"design.units.mm.macs_per_cycle": (1, 4)}
+    elsewhere = diff(a, replace(b, origin=None))  # a report from another process knows the path alone
+    assert elsewhere.inputs == {"set.units.mm.macs_per_cycle": (None, "set in this variant")}
     (time,) = [one for one in told.changed or () if one.name == "time"]
     assert (time.a, time.b, time.ratio) == (a.seconds, b.seconds, b.seconds / a.seconds)
     assert "results" in str(told)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from html import unescape
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from archsim.explain.effects import without_budget
 from archsim.explain.explanation import Explanation
 from archsim.explain.ops import roofline_of_ops
 from archsim.explain.stalls import BUSY, MEMORY, ROOM, Cause
-from archsim.explain.text import LEAST_SHARE, SMALL
+from archsim.explain.text import LEAST_SHARE, SMALL, cause_text, moving, refused
 from archsim.report import plot
 from archsim.units import KINDS
 from dataflow import attention
@@ -266,7 +267,12 @@ def test_text_and_json_say_the_same() -> None:
     for caveat in report.caveats:
         assert caveat in text
         assert caveat in data["approximated"]
-    assert str(found) in found._repr_html_().replace("&gt;", ">").replace("&#x27;", "'").replace("&quot;", '"')
+    html = unescape(found._repr_html_())
+    for told in (*report.caveats, *map(cause_text, found.stalls.units.values()), *refused(found.effects)):
+        assert told in html
+    for one in moving(found.effects):
+        assert one.change.path in html
+        assert f"{one.gain:+.1%}" in html
 
 
 def test_what_cannot_be_explained_is_refused() -> None:

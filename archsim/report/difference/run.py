@@ -63,10 +63,12 @@ class Run:
 
 
 def run_of_report(name: str, report: Figures) -> Run:
-    """The run of a report."""
+    """The run of a report, with the whole design where it was run here."""
     summary = summary_of(as_json(report), path=name)
     chosen = report.options.get("selection")
     data = {"selection": chosen.document.data} if isinstance(chosen, Sourced) else {}
+    if report.origin is not None:
+        data["design"] = report.origin.design.document.data
     return Run(name, {**summary.inputs(None), **data}, summary)
 
 

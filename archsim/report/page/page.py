@@ -10,14 +10,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from archsim.explain.explanation import Explanation
+from archsim.explain.tables import tables
+from archsim.explain.text import head_lines as explained
 from archsim.files.overview import written
 from archsim.files.provenance import Sourced
 from archsim.quantity import show
 from archsim.report.figures import Figures
 from archsim.report.folder import PACKAGES
 from archsim.report.page.html import lines, paragraph, section, table, text
-from archsim.report.page.plots import plots
+from archsim.report.page.plots import plot_of, plots
 from archsim.report.placed_text import placed_lines
+from archsim.report.plot.why import sensitivity
 from archsim.report.tables import TABLES, TEXTS, rows_of
 from archsim.report.text import head_lines, limits, longest_wait, tiling_lines
 from archsim.run.capacity import NOWHERE
@@ -46,11 +50,12 @@ MEANINGS = {
 }
 
 
-def page(report: Figures) -> str:
-    """The whole page; equal reports give equal text."""
+def page(report: Figures, why: Explanation | None = None) -> str:
+    """The whole page, with what explains the report where that is given; equal reports give equal text."""
     title, *facts = head_lines(report)
     body = [
         section("Summary", lines(facts, caption="The run in short")),
+        *(_why(why) if why else ()),
         *plots(report),
         *(section(name.capitalize(), _table(report, name)) for name in ("units", "parts", "traffic")),
         section("Held in memories", _held(report)),
@@ -64,6 +69,15 @@ def page(report: Figures) -> str:
     ]
     heading = f"<h1>{escaped(title)}</h1>"
     return "\n".join([*_head(title), heading, *filter(None, body), "</main>", "</body>", "</html>", ""])
+
+
+def _why(found: Explanation) -> Iterator[str]:
+    """What binds the run, what changes would bring as a plot and a table, then why it takes its time."""
+    _, _, binding = explained(found)
+    told = lines([binding], caption="What binds the run")
+    first, *others = (table(of.caption, of.names, of.rows, numbers=of.numbers) for of in tables(found))
+    yield section("What to change", told, plot_of(sensitivity, found), first, *others[:1])
+    yield section("Why it takes that long", *others[1:])
 
 
 def is_page(path: Path) -> bool:

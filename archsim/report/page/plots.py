@@ -33,8 +33,12 @@ PLOTS: tuple[tuple[str, Callable[[Any], Axes]], ...] = (
 def plots(report: Figures) -> Iterator[str]:
     """A section of the page for each plot."""
     for heading, draw in PLOTS:
-        try:
-            drawn = svg_of(partial(draw, report), name=draw.__name__)
-        except InputError:
-            continue
-        yield section(heading, f"<figure>{drawn}</figure>")
+        yield section(heading, plot_of(draw, report))
+
+
+def plot_of(draw: Callable[[Any], Axes], of: Any) -> str:
+    """What a function draws of a report or its explanation; nothing where there is nothing to show."""
+    try:
+        return f"<figure>{svg_of(partial(draw, of), name=draw.__name__)}</figure>"
+    except InputError:
+        return ""

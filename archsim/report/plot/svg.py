@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # No ids that differ from run to run; text as text, which can be searched; names with a dollar sign as they are.
 SETTINGS: Any = {"svg.hashsalt": "archsim", "svg.fonttype": "none", "text.parse_math": False}
 METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+DPI = 160  # of what is drawn as a picture inside
 # Places to a hundredth of a point, which nobody sees; with six decimals a plot of many lines takes a third more.
 TAG, LONG = re.compile(r"<[^>]*>"), re.compile(r"(?<![\w.])-?[0-9]+\.[0-9]{3,}")
 IDS = re.compile(r'(\bid="|url\(#|href="#)')
@@ -27,6 +28,7 @@ STYLE = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>\s*", re.S)
 def svg_of(draw: Callable[[], Axes], *, name: str) -> str:
     """The axes that `draw` makes, as an svg element with their title; no id of it is one of those of another name."""
     import matplotlib
+    from matplotlib.patches import StepPatch
 
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text, for which the reader has fonts
@@ -35,7 +37,9 @@ def svg_of(draw: Callable[[], Axes], *, name: str) -> str:
         axes, written = draw(), io.StringIO()
         figure = axes.get_figure(root=True)
         assert figure is not None, "axes are made in a figure"
-        figure.savefig(written, format="svg", metadata=METADATA)
+        for patch in figure.findobj(StepPatch):
+            patch.set_rasterized(True)  # a thousand steps take a hundred times the bytes of their picture
+        figure.savefig(written, format="svg", metadata=METADATA, dpi=DPI)
         title = axes.get_title(loc="left")
     text = harmless(written.getvalue())
     whole = STYLE.sub("", text[text.index("<svg") :]).strip()

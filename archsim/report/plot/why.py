@@ -149,12 +149,14 @@ def roofline(found: Explanation | Figures, *, axes: Axes | None = None) -> Axes:
                      s=_sizes(mine, roofs), color=colour, marker=marker, edgecolor="white", linewidth=0.5,
                      label=unit, zorder=3)  # fmt: skip
     axes.set(xscale="log", yscale="log", xlim=(low, high))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,g}")
     axes.set_xlabel(f"operations per byte of {roofs.memory}")
     axes.set_ylabel(f"rate, {unit_name}")
     without = sum(len(point.ops) for point in roofs.points) - sum(len(point.ops) for point in drawn)
-    told = "dashed: the best that a unit does on these ops; larger marks take more of the time"
-    left = f"; {without} ops move no bytes there" if without else ""
-    set_title(axes, *_titles(found), f"roofline{_step(found)}", told + left)
+    left = f"{without} ops move no bytes there" if without else ""
+    set_title(axes, *_titles(found), f"roofline{_step(found)}; larger marks take more of the time",
+              "dashed: the best that a unit does on these ops", left)  # fmt: skip
     add_legend(axes)
     return axes
 
