@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +13,7 @@ import typer
 from archsim.cli.run_words import Asked, loaded
 from archsim.cli.terminal import say, told_now_and_then
 from archsim.cli.words import JobsOption, JsonOption, WithOption
+from archsim.errors import InputError
 from archsim.files.json_text import json_text
 
 
@@ -43,6 +46,7 @@ def simulate(
     from archsim.report.trace import check_trace
     from mappers import run
 
+    refuse_same_place({"--output": output, "--html": html, "--trace": trace})
     if output is not None:
         check_folder(output, force=force)  # before a simulation that may take long
     if html is not None:
@@ -66,6 +70,19 @@ def simulate(
             say(f"wrote {trace}: {report.trace(trace, window=trace_window)}", err=True)
     finally:  # a folder that cannot be written takes no report away, and a report that cannot be printed no folder
         say(json_text({**as_json(report), "asked": asked.as_json()}) if json_ else report)
+
+
+def refuse_same_place(places: dict[str, str | None]) -> None:
+    """Raises InputError where two options write to one place, so that one would take the other's."""
+    taken: dict[str, str] = {}
+    for option, given in places.items():
+        if given is None:
+            continue
+        with suppress(OSError, ValueError):  # of a name that no file can have, which its own check refuses
+            given = os.path.realpath(given)
+        first = taken.setdefault(given, option)
+        if first != option:
+            raise InputError(f"{option} {places[option]}: {first} writes there too; name another place")
 
 
 def hashes(files: list[str] | None) -> dict[str, str]:

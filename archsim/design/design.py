@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from archsim.design.energy import CycleEnergy, Energy, cycle_energy
 from archsim.design.placement import Homes, PathsByRole, PlaceRule, placement_problems
-from archsim.design.resources import Resources, no_unit
+from archsim.design.resources import KNOWN, Resources, no_unit
 from archsim.design.silicon import Silicon
 from archsim.design.technology import Technology, load_technology, told_of
 from archsim.design.tiers import tier_problems
@@ -168,7 +168,7 @@ class Design(Sourced):
     @property
     def published_power(self) -> Fraction | None:
         """The power that the source gives; None without one, and of a variant that set other units or another clock."""
-        changed = [path for path in self._changed if path.partition(".")[0] in ("units", "links", "clock")]
+        changed = [path for path in self._altered if path.partition(".")[0] in ("units", "links", "clock")]
         return None if changed and "power" not in self._changed else self.power
 
     @property
@@ -176,7 +176,7 @@ class Design(Sourced):
         """mm^2 of all cores of the chip; None without silicon, and of a variant whose cores are not known."""
         if self.silicon is None:
             return None
-        cores = self.silicon.cores_of(self.units, changed=self._changed)
+        cores = self.silicon.cores_of(self.units, changed=self._altered)
         return None if cores is None else cores * self.silicon.core_area
 
     @property
@@ -228,7 +228,7 @@ class Design(Sourced):
         """What it uses of its FPGA; None without resources."""
         if self.resources is None:
             return None
-        found = parts_of(self.resources, self.units, self.links, changed=self._changed, clock_hz=self.clock)
+        found = parts_of(self.resources, self.units, self.links, clock_hz=self.clock)
         return Use(self.resources, tuple(found))
 
     def _misused(self) -> list[tuple[str, str]]:
@@ -254,6 +254,15 @@ class Design(Sourced):
     def of_kind(self, kind: type[Unit]) -> dict[str, Any]:
         """The units of this kind by name."""
         return {name: unit for name, unit in self.units.items() if isinstance(unit, kind)}
+
+    def uses(self) -> dict[str, tuple[Fraction | None, Fraction]]:
+        """What it uses of each resource of its FPGA, None where that is not known, and the budget; the known first."""
+        use = self.use
+        if use is None:
+            return {}
+        budget = use.resources.budget
+        order = [*(what for what in KNOWN if what in budget), *sorted(set(budget) - set(KNOWN))]
+        return {what: (use.total(what), budget[what]) for what in order}
 
     def used(self, resource: str) -> Fraction | None:
         """The amount of the resource that all units and the rest use together; None where it is not known (Use)."""

@@ -11,7 +11,7 @@ from pydantic_core import core_schema
 
 from archsim.files.provenance import FROZEN
 from archsim.units import Unit
-from dataflow.errors import guess
+from dataflow.errors import PathProblems, guess, quoted
 
 
 def no_unit(name: str, units: Mapping[str, Any]) -> str:
@@ -44,15 +44,42 @@ Amount = Annotated[Fraction, HalfCount]
 
 
 REST = "rest"
+KNOWN = ("lut", "ff", "dsp", "bram36", "uram")  # what kinds have formulas of, whether or not a budget has it
+
+
+def taken(path: str, part: Any, budget: Collection[str]) -> Mapping[str, int | Fraction]:
+    """What a unit or link takes by its formula. Raises PathProblems where that gives no exact amounts of resources."""
+    found = part.resources()
+    says = f"resources() of kind '{getattr(part, 'kind', 'link')}' gives"
+    if not isinstance(found, Mapping):
+        told = f"{says} {quoted(found)}; expected a mapping of resources to amounts, such as {{'lut': 8}}"
+        raise PathProblems([(path, told)])
+    names, problems = dict.fromkeys([*budget, *KNOWN]), []
+    for what, n in found.items():
+        if what not in names:
+            meant = guess(str(what), names, otherwise="resources are")
+            problems.append((path, f"{says} an amount of {quoted(what)}, which is no resource; {meant}"))
+        # type() and not isinstance, because a bool is an int in Python.
+        elif (type(n) is not int and not isinstance(n, Fraction)) or n < 0:
+            told = f"{says} {quoted(n)} of '{what}'; expected an int or a Fraction of zero or more, which are exact"
+            problems.append((path, told))
+    if problems:
+        raise PathProblems(problems)
+    return found
 
 
 class Built(BaseModel):
-    """The parameters of units and links at which the uses of resources were measured."""
+    """The units and links as they were when the uses of resources were measured, in the words of the design."""
 
     model_config = FROZEN
 
     units: dict[str, dict[str, Any]] = Field(default_factory=dict, description="unit -> its parameters as built")
-    links: dict[str, dict[str, Any]] = Field(default_factory=dict, description="link -> its depth and width as built")
+    links: dict[str, dict[str, Any]] = Field(default_factory=dict, description="link -> its parameters as built")
+
+    @property
+    def said(self) -> bool:
+        """True where it says anything."""
+        return bool(self.units or self.links)
 
 
 class Resources(BaseModel):
@@ -66,9 +93,14 @@ class Resources(BaseModel):
     )
     built: Built = Field(
         default_factory=Built,
-        description="units and links -> the parameters on which their formulas of resources depend, as built; the use "
-        "of a variant is scaled by the formulas, and is not known of what is left out here and set in a variant",
+        description="every unit and link on the chip -> all its parameters as built, defaults apart; what differs from "
+        "them is scaled by the formulas, and its use is not known where no formula reads what differs, or where it is "
+        "not said here",
     )
+
+    def measured(self, resource: str) -> Fraction:
+        """What all together used as measured."""
+        return sum((uses.get(resource, Fraction(0)) for uses in self.used.values()), Fraction(0))
 
     def problems(self, units: Mapping[str, Unit], links: Collection[str]) -> list[tuple[str, str]]:
         """Unknown owners and resources, and units left out."""
@@ -88,7 +120,12 @@ class Resources(BaseModel):
                 told = f"no link '{name}'; {guess(name, links, otherwise='links are')}"
                 problems.append((f"resources.built.links.{name}", told))
         for name, unit in units.items():
-            takes = {what: n for what, n in unit.resources().items() if n and what in self.budget}
+            try:
+                formula = taken(f"units.{name}", unit, self.budget)
+            except PathProblems as wrong:
+                problems += wrong.problems
+                continue
+            takes = {what: n for what, n in formula.items() if n and what in self.budget}
             if takes and name not in self.used and REST not in self.used and not unit.off_chip:
                 told = ", ".join(f"{what} {float(n):,g}" for what, n in takes.items())
                 way_out = "give its use, or that of all that is left out, as 'rest'"

@@ -1,14 +1,14 @@
-"""How much of an FPGA a design uses: what was measured on a build, scaled by the formulas of what a variant changed.
+"""How much of an FPGA a design uses: what was measured on a build, scaled by the formulas of what differs from it.
 
-A unit or link at the parameters of `resources.built` uses what is written, exactly. Of another one
-use = measured x formula(now) / formula(as built), rounded up: one factor for each unit and resource. What a unit uses
-of a resource that is not written for it lies in `rest`, which changes by the difference of the formulas. Where no
-formula follows, or `built` does not say a parameter that was set, the use is not known.
+A unit or link is compared with itself as `resources.built` says it, value by value. If all are equal, it uses what is
+written, exactly. If those differ that its formula reads, use = measured x formula(now) / formula(as built), rounded up:
+one factor for each unit and resource. What a unit uses of a resource that is not written for it lies in `rest`, which
+changes by the difference of the formulas. If anything else differs, or `built` does not say it, the use is not known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -17,21 +17,21 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from archsim.design.resources import REST, Resources
-from archsim.units import Unit
+from archsim.design.resources import REST, Resources, taken
+from archsim.units import KINDS, Unit
+from archsim.units.watched import parameters_read
 from dataflow.errors import PathProblems, guess
 
 Amounts = Mapping[str, int | Fraction]
-NEUTRAL = ("energy",)  # parameters of a unit that change nothing of its structure
 
 
 class Part(NamedTuple):
-    """A unit or link: what it takes by formula, now and as built, and the paths set that `built` does not say."""
+    """A unit or link: what it takes by formula, now and as built, and why its use is not known."""
 
     path: str
     now: Amounts
     then: Amounts
-    unsaid: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -41,24 +41,18 @@ class Part(NamedTuple):
     @property
     def as_built(self) -> bool:
         """True where it uses what was measured."""
-        return not self.unsaid and self.now == self.then
+        return not self.unknown and self.now == self.then
 
     def knows(self, resource: str) -> bool:
         """True where its use of the resource follows."""
-        return self.as_built or (not self.unsaid and resource in self.now)
+        return self.as_built or (not self.unknown and resource in self.now)
 
 
 def parts_of(
-    resources: Resources,
-    units: Mapping[str, Unit],
-    links: Mapping[str, BaseModel],
-    *,
-    changed: Iterable[str],
-    clock_hz: Fraction,
+    resources: Resources, units: Mapping[str, Unit], links: Mapping[str, BaseModel], *, clock_hz: Fraction
 ) -> list[Part]:
     """The units and links that use the FPGA. Raises PathProblems for a value of `built` that cannot be read."""
-    paths = list(changed)
-    there: dict[str, tuple[Any, dict[str, Any] | None]] = {
+    there: dict[str, tuple[BaseModel, dict[str, Any] | None]] = {
         f"units.{name}": (unit, resources.built.units.get(name))
         for name, unit in units.items()
         if not unit.off_chip or name in resources.used
@@ -67,50 +61,79 @@ def parts_of(
     found, problems = [], list[tuple[str, str]]()
     for path, (part, built) in there.items():
         try:
-            then = part if built is None else as_built(part, built, where=f"resources.built.{path}", clock_hz=clock_hz)
+            found.append(_part(path, part, built, budget=resources.budget, clock_hz=clock_hz))
         except PathProblems as unreadable:
             problems += unreadable.problems
-            continue
-        now = part.resources()
-        unsaid = tuple(_unsaid(path, built or {}, paths))
-        found.append(Part(path, now, now if then is part else then.resources(), unsaid))
     if problems:
         raise PathProblems(problems)
     return found
 
 
-def _unsaid(path: str, built: Mapping[str, Any], changed: Iterable[str]) -> Iterator[str]:
-    """The paths that a variant set of a part, of which nobody says what they were as built."""
-    for one in changed:
-        whole, below = f"{path}.".startswith(f"{one}."), one.startswith(f"{path}.")
-        if whole or (below and one[len(path) + 1 :].partition(".")[0] not in (*built, *NEUTRAL)):
-            yield one
+def _part(
+    path: str, part: Any, built: Mapping[str, Any] | None, *, budget: Collection[str], clock_hz: Fraction
+) -> Part:  # fmt: skip
+    now = taken(path, part, budget)
+    if built is None:
+        return Part(path, now, now, (f"resources.built does not say {path}",))
+    if "kind" in built and built["kind"] != part.named_kind and built["kind"] in KINDS:
+        return Part(path, now, now, (f"no formula follows {path}.kind",))
+    then = as_built(part, built, where=f"resources.built.{path}", clock_hz=clock_hz)
+    structure = {key: name for key, name in _parameters(part).items() if name not in NEUTRAL}
+    fields = type(part).model_fields
+    lacking = [key for key, name in structure.items() if key not in built and fields[name].is_required()]
+    other = [key for key, name in structure.items() if getattr(part, name) != getattr(then, name)]
+    if _places(part) != _places(then):
+        other.append("arbitration")
+    read = parameters_read(part) | parameters_read(then) if other else frozenset()
+    unknown = [f"resources.built does not say {path}.{key}" for key in lacking]
+    unknown += [f"no formula follows {path}.{key}" for key in other if structure.get(key) not in read]
+    return Part(path, now, taken(f"resources.built.{path}", then, budget), tuple(unknown))
 
 
-def as_built(part: BaseModel, built: Mapping[str, Any], *, where: str, clock_hz: Fraction) -> Any:
-    """The unit or link with the parameters of `built`. Raises PathProblems for a key or value that it does not take."""
-    names = {field.alias or name: name for name, field in type(part).model_fields.items() if name != "kind"}
-    read, problems = {}, []
+# Of these a change takes no hardware. `energy` is a price of what happens. `arbitration` is the order in which firings
+# take a unit that is there anyway, whose control no formula counts; but see _places.
+NEUTRAL = ("energy", "arbitration")
+
+
+def _places(part: Any) -> bool:
+    """True where every task has a server of its own, which takes hardware for each."""
+    return getattr(part, "arbitration", "") == "placed"
+
+
+def _parameters(part: BaseModel) -> dict[str, str]:
+    """The parameters of a unit or link as files name them, and their fields."""
+    return {field.alias or name: name for name, field in type(part).model_fields.items()}
+
+
+def as_built(part: Any, built: Mapping[str, Any], *, where: str, clock_hz: Fraction) -> Any:
+    """The unit or link with the parameters of `built`, else their defaults, and the present ones without a default.
+
+    Raises PathProblems for a key or value that it does not take.
+    """
+    kind: type[BaseModel] = type(part)
+    names, read, problems = _parameters(part), {}, []
     for key, value in built.items():
         if key not in names:
             problems.append((f"{where}.{key}", f"no such parameter; {guess(key, names, otherwise='there are')}"))
             continue
         try:
-            adapter = _reader(type(part), names[key])
+            adapter = _reader(kind, names[key])
             read[names[key]] = adapter.validate_python(value, context={"clock_hz": clock_hz})
         except ValidationError as error:
             told = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
             problems.append((f"{where}.{key}", told))
     if problems:
         raise PathProblems(problems)
-    return part.model_copy(update=read)
+    optional = {name: field for name, field in kind.model_fields.items() if not field.is_required()}
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in optional.items()}
+    return part.model_copy(update={**defaults, **read})
 
 
 # Cached, because every variant of a sweep reads the same few parameters.
 @lru_cache(maxsize=1 << 10)
 def _reader(kind: type[BaseModel], name: str) -> TypeAdapter[Any]:
     field = kind.model_fields[name]
-    annotated: Any = Annotated[field.annotation, *field.metadata]
+    annotated: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
     return TypeAdapter(annotated)
 
 
@@ -169,7 +192,7 @@ class Use:
         part = next(part for part in self.parts if part.path == f"units.{name}")
         if resource in self.resources.used.get(name, {}):
             return self.of(name, resource)
-        if part.unsaid or resource not in part.now:
+        if part.unknown or resource not in part.now:
             return None
         written, found = self.resources.used.get(REST, {}).get(resource, Fraction(0)), self._found(resource)
         return part.now[resource] * min(Fraction(1), written / found) if found else Fraction(part.now[resource])
@@ -188,7 +211,7 @@ class Use:
     def problems(self) -> Iterator[tuple[str, str]]:
         """Uses beyond the budget."""
         for resource, budget in self.resources.budget.items():
-            total = self.total(resource)
+            total = self.total(resource) if self.resources.built.said else self.resources.measured(resource)
             if total is not None and total > budget:
                 yield f"resources.budget.{resource}", self._excess(resource, total, budget)
 
@@ -204,16 +227,21 @@ class Use:
         return f"{shown(total)} are used{of_them} and the FPGA has {shown(budget)}; use less or take a larger one"
 
     def caveats(self) -> Iterator[str]:
-        """What is not known of a variant and why, and what is scaled."""
+        """What is not known and why, and what is scaled."""
+        if not self.resources.built.said:
+            told = "resources.built does not say with which parameters it was measured"
+            yield f"the use of {', '.join(self.resources.budget)} is not known: {told}"
+            return
         lacking: dict[str, list[str]] = {}
         for resource in self.resources.budget:
             if self.total(resource) is None:
                 for part in self.parts:
                     if not part.knows(resource):
-                        lacking.setdefault(part.unsaid[0] if part.unsaid else part.path, []).append(resource)
-        for path, names in lacking.items():
-            yield f"the use of {', '.join(names)} is not known: no formula follows {path}"
-        changed = {part.name: part for part in self.parts if not part.as_built and not part.unsaid}
+                        why = part.unknown[0] if part.unknown else f"no formula follows {part.path}"
+                        lacking.setdefault(why, []).append(resource)
+        for why, names in lacking.items():
+            yield f"the use of {', '.join(names)} is not known: {why}"
+        changed = {part.name: part for part in self.parts if not part.as_built and not part.unknown}
         scaled = [
             f"{resource} of {name} (alone off by a factor of {float(factor):.2f} as built)"
             for name, resource, factor in self.factors()

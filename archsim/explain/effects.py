@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from archsim.design.design import Design
+from archsim.errors import DesignError
 from archsim.explain.changes import Change
 from archsim.explain.findings import Binding, Effect
 from archsim.explain.path import CriticalPath
-from archsim.files.document import read
+from archsim.files.shipped import found
 
 NO_LIMIT = 10**12  # of a resource: no FPGA comes near it
 
@@ -22,7 +24,8 @@ def effect_of(
     budget = design.resources.budget if design.resources else {}
     used = {resource: figures.get(f"resources.{resource}") for resource in budget}
     beyond = {name: (n, float(budget[name])) for name, n in used.items() if n is not None and n > budget[name]}
-    return Effect(change, seconds, None if seconds is None else before / seconds - 1, problem, beyond)
+    unknown = tuple(name for name, n in used.items() if n is None and seconds is not None)
+    return Effect(change, seconds, None if seconds is None else before / seconds - 1, problem, beyond, unknown)
 
 
 def without_budget(design: Design) -> dict[str, Any]:
@@ -50,6 +53,7 @@ def written_at_line(design: Design, path: str) -> str:
     if path in design.changed():
         return "this variant"
     if not document.lines and document.given:
-        document = read(document.given) if document.given.endswith(".yaml") else document
+        with suppress(DesignError):  # of a file that is no YAML, or gone, no line is known
+            document = found(document.given, "", "design")
     line = document.line(path)
     return f"{document.path}:{line}" if line else document.path

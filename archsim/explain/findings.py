@@ -17,7 +17,7 @@ class Effect:
     """What a change brings: the seconds that the run then takes, and the old time over that, less 1.
 
     Both are None where the change is refused, for the `problem`. `beyond`: what it uses of a resource, and the budget,
-    for each of which the design does not have enough.
+    for each of which the design does not have enough. `unknown`: the resources of which nobody knows what it uses.
     """
 
     change: Change
@@ -25,6 +25,7 @@ class Effect:
     gain: float | None
     problem: str | None = None
     beyond: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Findings:
 
     `effects` are sorted, the largest gain first and what is refused last. `stalls`, `path` and `roofline` are those of
     the schedule, of a phase of many steps the last, which `step` then names; effects are those of the whole phase.
+    `limits` are the lines in which the text of the report says what it leaves out and assumes.
     """
 
     title: str
@@ -57,6 +59,7 @@ class Findings:
     stalls: Stalls
     roofline: RooflineOfOps | None
     caveats: tuple[str, ...]
+    limits: tuple[str, ...] = ()
     step: str = ""
 
     @property

@@ -29,6 +29,7 @@ def as_json(found: Findings) -> dict[str, Any]:
         },
         "roofline": found.roofline and _roofline(found.roofline),
         "approximated": list(found.caveats),
+        "limits": list(found.limits),
     }  # fmt: skip
 
 
@@ -37,6 +38,7 @@ def _effect(one: Effect) -> dict[str, Any]:
     return {
         "path": change.path, "way": change.way, "was": change.was, "value": change.value, "seconds": one.seconds,
         "gain": one.gain, "problem": one.problem,
+        "use_not_known": list(one.unknown),
         "over_budget": {name: {"used": used, "budget": budget} for name, (used, budget) in one.beyond.items()},
     }  # fmt: skip
 
@@ -50,6 +52,7 @@ def _roofline(roofs: RooflineOfOps) -> dict[str, Any]:
             {
                 "ops": list(point.ops), "kind": point.kind, "unit": point.unit, "operations": point.operations,
                 "bytes": point.bytes, "cycles": float(point.cycles), "reached": roofs.reached(point),
+                "peak_operations_per_cycle": float(point.peak),
                 "bound_by": roofs.memory if roofs.is_bound_by_memory(point) else point.unit,
             }
             for point in roofs.points

@@ -1,32 +1,34 @@
 """The roofline of each op: its operations and bytes, the rate that it reached, and what its unit and memory allow.
 
-Knows an op's work, the bytes that tasks move for it, and when it ran. Does not know why it took so long.
+Knows an op's work, the stored tensors that it must read, and when it ran. Does not know why it took so long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import NamedTuple
 
 from archsim.design.design import Design
 from archsim.run.totals import OpReport
 from archsim.units import Memory, Unit
-from dataflow.op import Work
+from dataflow.graph import Op
+from dataflow.op import OP_KINDS, Work
+from dataflow.op import work as work_of
+from dataflow.role import Role
 from dataflow.schedule import Schedule
-from dataflow.section import Section
-from dataflow.task import UNLIMITED, Task
+from dataflow.task import UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
 class OpPoint:
-    """Ops that are alike: their unit, the operations and bytes of one, and the mean cycles of one.
+    """Ops that are alike: their unit, the operations and bytes of one, the mean cycles of one, and its unit's peak.
 
-    Operations are 2 for a multiply-add, 1 for what else the work counts. `bytes` pass `RooflineOfOps.memory`. The
-    cycles are those from the first start to the last end of the tasks that compute the op, or those that the memory
-    works for it, whichever are more: its weights may come before.
+    Operations are 2 for a multiply-add, 1 for what else the work counts. `bytes` are those of the stored tensors that
+    an op must read: weights, cached keys and values. The cycles are those from the first start to the last end of the
+    tasks that compute the op, or those that the memory takes for its bytes in one stretch, whichever are more: weights
+    may come before their op. `peak` is the operations per cycle of all servers of the unit with this op alone.
     """
 
     ops: tuple[str, ...]
@@ -35,6 +37,7 @@ class OpPoint:
     operations: int
     bytes: int
     cycles: Fraction
+    peak: Fraction
 
     @property
     def name(self) -> str:
@@ -43,7 +46,7 @@ class OpPoint:
 
     @property
     def intensity(self) -> float | None:
-        """Operations per byte; None where no bytes pass the memory."""
+        """Operations per byte; None where no bytes must be read."""
         return self.operations / self.bytes if self.bytes else None
 
     @property
@@ -54,20 +57,26 @@ class OpPoint:
 
 @dataclass(frozen=True, slots=True)
 class RooflineOfOps:
-    """The points of all ops that compute and take time, with the roofs over them.
+    """The points of all ops that compute and take time, with the roof of the memory that is busy longest.
 
-    `bandwidth` is the peak of `memory` in bytes per cycle. `peaks` has for each unit the operations per cycle of all
-    its servers at the op that it does fastest, taken alone.
+    `bandwidth` is the peak of `memory` in bytes per cycle.
     """
 
     memory: str
     bandwidth: Fraction
-    peaks: Mapping[str, Fraction]
     points: tuple[OpPoint, ...]
 
+    @property
+    def peaks(self) -> dict[str, Fraction]:
+        """Of each unit the operations per cycle at the op that it does fastest."""
+        found: dict[str, Fraction] = {}
+        for point in self.points:
+            found[point.unit] = max(found.get(point.unit, Fraction(0)), point.peak)
+        return found
+
     def attainable(self, point: OpPoint) -> float:
-        """Operations per cycle under both roofs."""
-        peak = float(self.peaks[point.unit])
+        """Operations per cycle under both roofs: that of the memory, and that of its unit with this op."""
+        peak = float(point.peak)
         return peak if point.intensity is None else min(peak, point.intensity * float(self.bandwidth))
 
     def reached(self, point: OpPoint) -> float:
@@ -76,7 +85,7 @@ class RooflineOfOps:
 
     def is_bound_by_memory(self, point: OpPoint) -> bool:
         """True where the memory's roof is the lower one."""
-        return point.intensity is not None and point.intensity * float(self.bandwidth) < float(self.peaks[point.unit])
+        return point.intensity is not None and point.intensity * float(self.bandwidth) < float(point.peak)
 
 
 def operations(work: Work) -> int:
@@ -90,80 +99,66 @@ def operations(work: Work) -> int:
     return 2 * counts.get("mac", 0) + counts.get("flop", 0) + counts.get("exp", 0)
 
 
-def roofline_of_ops(schedule: Schedule, design: Design, ops: Iterable[OpReport]) -> RooflineOfOps | None:
-    """The roofline of the memory that moves most bytes, with the ops at their times; None without a memory or an op."""
-    moved = {name: _moved_for_ops(schedule, design.units[name], name) for name in design.of_kind(Memory)}
-    if not moved:
+def roofline_of_ops(
+    schedule: Schedule, design: Design, ops: Iterable[OpReport], *, busy: Mapping[str, int]
+) -> RooflineOfOps | None:
+    """The roofline under the memory that is busy longest, with the ops at their times; None without a memory or an op.
+
+    `busy` has the busy cycles of each unit, of a server on average.
+    """
+    memories = [name for name in design.of_kind(Memory) if busy.get(name)]
+    if not memories:
         return None
-    memory = max(moved, key=lambda name: sum(one.bytes for one in moved[name].values()))
-    alike: dict[tuple[str, str, int, int], dict[str, int]] = {}
-    peaks: dict[str, Fraction] = {}
-    for op in ops:
-        work, there = schedule.graph.ops[op.name].work, moved[memory].get(op.name, _Moved(0, 0))
-        done, cycles = operations(work), max(op.end_cycle - op.start_cycle, ceil(there.cycles))
-        if done and cycles:
-            alike.setdefault((op.kind, op.unit, done, round(there.bytes)), {})[op.name] = cycles
-            peaks[op.unit] = max(peaks.get(op.unit, Fraction(0)), _alone(work, op, design))
-    points = tuple(
-        OpPoint(tuple(cycles), kind, unit, done, n, Fraction(sum(cycles.values()), len(cycles)))
-        for (kind, unit, done, n), cycles in alike.items()
-    )
+    memory = max(memories, key=lambda name: busy[name])
     bandwidth = design.units[memory].carries_per_cycle or Fraction(0)
-    return RooflineOfOps(memory, bandwidth, peaks, points) if points else None
+    alike: dict[tuple[str, str, int, int, Fraction], dict[str, int]] = {}
+    must_read = _MustRead(schedule)
+    for op in ops:
+        of = schedule.graph.ops[op.name]
+        done, size = operations(of.work), must_read.bytes(of)
+        cycles = max(op.end_cycle - op.start_cycle, _taken(design.units[memory], size))
+        if done and cycles:
+            alike.setdefault((op.kind, op.unit, done, size, _alone(of.work, op, design)), {})[op.name] = cycles
+    points = tuple(
+        OpPoint(tuple(cycles), kind, unit, done, size, Fraction(sum(cycles.values()), len(cycles)), peak)
+        for (kind, unit, done, size, peak), cycles in alike.items()
+    )
+    return RooflineOfOps(memory, bandwidth, points) if points else None
 
 
-class _Moved(NamedTuple):
-    """Bytes that a memory moves for an op, and the cycles that this takes all its servers."""
+class _MustRead:
+    """The bytes of stored tensors that ops must read: each once, without what a window or a selection leaves out."""
 
-    bytes: Fraction | int
-    cycles: Fraction | int
+    def __init__(self, schedule: Schedule) -> None:
+        self.graph, chosen = schedule.graph, schedule.selected
+        windowed = any(op.work.mask and op.work.mask.window for op in self.graph.ops.values())
+        self.not_read = self.graph.rows_not_read() if windowed else {}
+        self.kept = 1.0 if chosen is None else chosen.kept
+
+    def _operands(self, op: Op) -> Iterator[str]:
+        """The inputs of an op, those of free ops in the place of what they make: these only say where things lie."""
+        for name in op.inputs:
+            maker = self.graph.ops.get(name)  # an op's output carries the op's name
+            if maker is not None and OP_KINDS[maker.kind].free:
+                yield from self._operands(maker)
+            elif maker is None:
+                yield name
+
+    def bytes(self, op: Op) -> int:
+        """Bytes of the operands of an op that no op of the graph makes."""
+        total = 0
+        for name in dict.fromkeys(self._operands(op)):
+            tensor = self.graph.tensors[name]
+            if tensor.role.multiplied:
+                rows, *others = tensor.shape
+                size = tensor.format.bytes((rows - self.not_read.get(name, 0), *others))
+                total += round(size * self.kept) if tensor.role == Role.CACHE else size
+        return total
 
 
-def _moved_for_ops(schedule: Schedule, memory: Unit, name: str) -> dict[str, _Moved]:
-    """What a memory moves for each op; that of a task which serves several ops is shared equally."""
-    found: dict[str, _Moved] = {}
-    for section in schedule.sections:
-        near = _Neighbours(section)
-        for task in section.tasks:
-            counts = task.counts() if task.unit == name else {}
-            moved = counts.get("read", 0) + counts.get("written", 0)
-            ops = near.ops(task) if moved else []
-            if not ops:
-                continue
-            held = sum(memory.cycles(item) * times for item, times in task.work.sums(task.firings).items())
-            share = _Moved(Fraction(moved, len(ops)), Fraction(held, len(ops) * memory.count))
-            for repetitions in ops:
-                for op in repetitions:
-                    before = found.get(op, _Moved(0, 0))
-                    found[op] = _Moved(before.bytes + share.bytes, before.cycles + share.cycles)
-    return found
-
-
-class _Neighbours:
-    """Which ops a task works for: its own, or those of the nearest tasks that its tokens go to, or come from."""
-
-    def __init__(self, section: Section) -> None:
-        self.tasks = {task.name: task for task in section.tasks}
-        self.after: dict[str, list[str]] = {name: [] for name in self.tasks}
-        self.before: dict[str, list[str]] = {name: [] for name in self.tasks}
-        for producer, consumers in section.ends.values():
-            self.after[producer] += consumers
-            for name in consumers:
-                self.before[name].append(producer)
-
-    def ops(self, task: Task) -> list[tuple[str, ...]]:
-        """The ops by repetition, one entry for each that it serves."""
-        return self._nearest(task, self.after) or self._nearest(task, self.before)
-
-    def _nearest(self, task: Task, next_to: Mapping[str, list[str]]) -> list[tuple[str, ...]]:
-        near, seen = [task.name], {task.name}
-        while near:
-            found = [served.ops for name in near for served in self.tasks[name].serves]
-            if found:
-                return list(dict.fromkeys(found))
-            near = [name for name in dict.fromkeys(x for one in near for x in next_to[one]) if name not in seen]
-            seen.update(near)
-        return []
+def _taken(memory: Unit, size: int) -> int:
+    """Cycles that all servers of a memory take to read so many bytes."""
+    return ceil(Fraction(memory.cycles(work_of("read", bytes=size)), memory.count)) if size else 0
 
 
 def _alone(work: Work, op: OpReport, design: Design) -> Fraction:

@@ -52,7 +52,7 @@ def _effects(found: Findings) -> Table:
 def _roofline(found: Findings, of: str) -> Table:
     roofs = found.roofline
     assert roofs is not None
-    names = ("ops", "unit", f"operations per byte of {roofs.memory}", "rate reached", "of its roof", "which is that of")
+    names = ("ops", "unit", f"operations per byte by {roofs.memory}", "rate reached", "of its roof", "which is that of")
     rows = []
     for point in sorted(roofs.points, key=lambda point: -point.cycles * len(point.ops))[:MOST_POINTS]:
         intensity = "-" if point.intensity is None else f"{point.intensity:.3g}"

@@ -32,7 +32,8 @@ def head_lines(found: Findings) -> list[str]:
 def binding_line(found: Findings) -> str:
     """The unit that binds, and the line of the design that sets it."""
     binding = found.binding
-    line = f"binding     {binding.unit}, {binding.share:.0%} of the critical path"
+    of = f" of {found.step}, the last step" if found.step else ""
+    line = f"binding     {binding.unit}, {binding.share:.0%} of the critical path{of}"
     if binding.effect is None or binding.effect.gain is None:
         return f"{line}; no change of one of its numbers makes the run faster"
     change, gain = binding.effect.change, binding.effect.gain
@@ -48,6 +49,10 @@ def effect_lines(found: Findings) -> list[str]:
     for one in felt:
         then, time = f"{one.change.was} -> {one.change.value}", show(Fraction(one.seconds or 0), "time")
         lines.append(f"  {one.gain:>+9.1%}  {one.change.path:<{wide}}  {then:<24}  {time:>9}{beyond_text(one)}")
+    unknown = [one for one in felt if one.unknown]
+    if unknown:
+        names = ", ".join(dict.fromkeys(name for one in unknown for name in one.unknown))
+        lines.append(f"  what {len(unknown)} of these use of the FPGA's {names} is not known in full")
     still = [one.change.path for one in found.effects if one.gain is not None and abs(one.gain) < SMALL]
     lines += [f"  nothing   {len(still)} others"] if still else []
     return lines + [f"  refused   {', '.join(paths)}: {why}" for why, paths in refused(found.effects).items()]
@@ -139,7 +144,7 @@ def _roofline(found: Findings) -> list[str]:
     bandwidth = show(roofs.bandwidth * found.clock_hz, "rate of bytes")
     of = f" of {found.step}" if found.step else ""
     lines = [
-        f"roofline of ops{of}: operations for each byte of {roofs.memory} ({bandwidth}), and the rate reached",
+        f"roofline of ops{of}: operations for each stored byte that an op must read, by {roofs.memory} ({bandwidth})",
         f"  {'ops':<34} {'unit':<18} {'op/B':>8} {'reached':>13} {'of its roof':>12}",
     ]
     order = sorted(roofs.points, key=lambda point: -point.cycles * len(point.ops))
@@ -156,6 +161,6 @@ def _point(point: OpPoint, roofs: RooflineOfOps, clock_hz: Fraction) -> str:
 
 
 def limit_lines(found: Findings) -> list[str]:
-    """What is simplified, as the text of the report says."""
-    return [f"simplified  {caveat}" for caveat in found.caveats]
+    """What the report leaves out, simplifies and assumes, as its text says."""
+    return list(found.limits)
 

@@ -60,12 +60,25 @@ class Sourced(Overviewed, BaseModel):
     rows: ClassVar[tuple[str, str, tuple[str, ...]]]
 
     _document: Document = PrivateAttr()
+    _origin: Any = PrivateAttr(None)  # of a variant what was read from the file; None of what was read itself
 
     @property
     def _changed(self) -> tuple[str, ...]:
         """The paths that this variant, or the one whose written form was read, has set."""
         paths = [path for path, why in vars(self)["assumed"].items() if why == SET]
         return tuple(path for path in paths if not any(path.startswith(f"{other}.") for other in paths))
+
+    @property
+    def _altered(self) -> tuple[str, ...]:
+        """The paths that this variant has set to other values than its file has; all set ones where that is not known.
+
+        Values are compared as read, so that 0.8 GHz is 800 MHz and a default is what it stands for.
+        """
+        origin: Sourced | None = self._origin
+        if origin is None:
+            return self._changed
+        before = origin._altered
+        return tuple(path for path in self._changed if path in before or _value(self, path) != _value(origin, path))
 
     @classmethod
     def read(cls, document: Document) -> Self:
@@ -117,7 +130,9 @@ class Sourced(Overviewed, BaseModel):
         exist and for a value that cannot be right.
         """
         document = edited(self._document, changes, opens=self.opens)
-        return self.read(replace(document, data=_said_to_be_set(document.data, changes)))
+        variant = self.read(replace(document, data=_said_to_be_set(document.data, changes)))
+        variant._origin = self._origin or self
+        return variant
 
     def changed(self) -> dict[str, Any]:
         """The values that this variant has set, by path."""
@@ -175,3 +190,16 @@ def _exists(data: Any, path: str) -> bool:
             return False
         data = inside(data, key)
     return True
+
+
+def _value(read: Any, path: str) -> Any:
+    """The value that was read at a dotted path; None where there is none."""
+    for key in path.split("."):
+        if isinstance(read, BaseModel):
+            names = {field.alias or name: name for name, field in type(read).model_fields.items()}
+            read = getattr(read, names.get(key, key), None)
+        elif isinstance(read, Mapping):
+            read = read.get(key)
+        else:
+            read = read[int(key)] if isinstance(read, tuple) and key.isdigit() and int(key) < len(read) else None
+    return read

@@ -50,6 +50,8 @@ class Figures:
     lower_bound_cycles: int
     roofline: tuple[int, str] | None
     published_watts: Fraction | None
+    resources: Mapping[str, tuple[Fraction | None, Fraction]]
+    area: Fraction | None
     idle_joules: Fraction | None
     joules: Fraction | None
     units: Mapping[str, UnitReport]
@@ -131,6 +133,11 @@ class Figures:
         return None if self.energy_joules is None else self.energy_joules / self.seconds
 
     @property
+    def area_mm2(self) -> float | None:
+        """Area of the chip's cores; None where the design gives none or it is not known of the variant."""
+        return None if self.area is None else float(self.area)
+
+    @property
     def unpriced(self) -> tuple[str, ...]:
         """The units of which the energy is not known."""
         return tuple(name for name, unit in self.units.items() if unit.energy_joules is None)
@@ -141,9 +148,14 @@ class Figures:
         return self.tokens / self.energy_joules if self.tokens is not None and self.energy_joules else None
 
     @property
+    def busiest(self) -> dict[str, int]:
+        """The busy cycles of each unit: of a server on average, where tasks are placed of the busiest one."""
+        return {name: unit.busiest_cycles for name, unit in self.units.items()}
+
+    @property
     def bottleneck(self) -> str:
         """The unit that is busy for the largest share of the time; where tasks are placed, by its busiest server."""
-        return max(self.units, key=lambda name: self.units[name].busiest_cycles)
+        return max(self.units, key=self.busiest.__getitem__)
 
     @property
     def caveats(self) -> tuple[str, ...]:

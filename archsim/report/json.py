@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from archsim.files.json_text import plain
@@ -42,7 +43,8 @@ def as_json(report: Figures) -> dict[str, Any]:
         **plain(report, "lower_bound_cycles"),
         "roofline_cycles": report.roofline and report.roofline[0],
         "roofline_of": report.roofline and report.roofline[1],
-        **plain(report, "bottleneck energy_joules idle_joules power_watts tokens_per_joule"),
+        **plain(report, "bottleneck energy_joules idle_joules power_watts tokens_per_joule area_mm2"),
+        "resources": {what: _use_json(*amounts) for what, amounts in report.resources.items()},
         "parts": {part["name"]: part["cycles"] for part in rows_of(report, "parts")},
         "units": dict(_unit_json(report, **row) for row in rows_of(report, "units")),
         "memories": {
@@ -76,6 +78,10 @@ def as_json(report: Figures) -> dict[str, Any]:
         **plain(report, "assumed fitted firings firings_run engine"),
         "version": __version__,
     }
+
+
+def _use_json(used: Fraction | None, budget: Fraction) -> dict[str, float | None]:
+    return {"used": None if used is None else float(used), "budget": float(budget)}
 
 
 def _placed_json(section: PlacedSection) -> dict[str, Any]:

@@ -169,6 +169,8 @@ def _report(
         lower_bound_cycles=totals.lower_bound_cycles,
         roofline=None if phase.many_steps else roofline(run, design),
         published_watts=design.published_power,
+        resources=design.uses(),
+        area=design.area,
         idle_joules=joules.beside,
         joules=joules.total,
         units=totals.units(),

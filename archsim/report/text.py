@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from fractions import Fraction
 
+from archsim.design.use import shown
 from archsim.files.provenance import SET
 from archsim.quantity import show
 from archsim.report.figures import Figures
@@ -38,6 +39,7 @@ def head_lines(report: Figures) -> list[str]:
         *_per_token(report),
         *_selected(report),
         "energy      " + _energy(report),
+        *_resources(report),
         f"busiest     {report.bottleneck}, {busiest.busiest_cycles / report.cycles:.0%} of the time",
     ]
     if report.options:
@@ -83,6 +85,19 @@ def _energy(report: Figures) -> str:
     shares = [f"{name} {joules / energy:.0%}" for name, joules in most[:4]]
     shares += [f"others {sum(joules for _, joules in most[4:]) / energy:.0%}"] if most[4:] else []
     return f"{show(Fraction(energy), 'energy')}, {_watts(power)} on average{per_joule}: {', '.join(shares)}"
+
+
+def _resources(report: Figures) -> list[str]:
+    """What the design uses of its FPGA, and what of it is not known; nothing without an FPGA."""
+    told = [
+        f"{shown(used)} {what}" + (f" ({float(used / budget):.0%})" if budget else "")
+        for what, (used, budget) in report.resources.items()
+        if used is not None
+    ]
+    unknown = [what for what, (used, _) in report.resources.items() if used is None]
+    parts = [f"{', '.join(told)} of the FPGA"] if told else []
+    parts += [f"not known: {', '.join(unknown)}"] if unknown else []
+    return ["resources   " + "; ".join(parts)] if parts else []
 
 
 def _watts(power: float) -> str:

@@ -16,7 +16,9 @@ from archsim.report.origin import EXPLAINED_BY, Origin
 from archsim.report.report import Report, simulate
 from archsim.report.rows.goal import Goal
 from archsim.report.rows.row import Row
+from archsim.report.text import limits
 from archsim.workers.pool import check_jobs, cores
+from dataflow.errors import expect
 from dataflow.phase import Phase, field_types
 from mappers.experiment.plan import Plan
 from mappers.experiment.request import SweepRequest
@@ -34,6 +36,7 @@ def explain(
 
     Raises InputError where the report's schedule is not the one that a mapper makes of its graph.
     """
+    expect("explain: report", report, Report)
     if jobs is not None:
         check_jobs(jobs)
     origin = report.origin
@@ -60,12 +63,13 @@ def explain(
     )
     path = critical_path(schedule, design)
     step = schedule.graph.phase.title() if report.phase.many_steps else ()
-    ops = report.ops if not step else simulate(schedule, design).ops
+    last = report if not step else simulate(schedule, design)
     return Explanation(
         title=" · ".join([report.design, report.model, *report.phase.title()]),
         cycles=report.cycles, clock_hz=report.clock_hz, effects=effects,
         binding=binding_of(path, effects, design), path=path, stalls=stalls(schedule, design),
-        roofline=roofline_of_ops(schedule, design, ops), caveats=report.caveats, step=", ".join(step),
+        roofline=roofline_of_ops(schedule, design, last.ops, busy=last.busiest), caveats=report.caveats,
+        limits=tuple(limits(report)), step=", ".join(step),
     )  # fmt: skip
 
 

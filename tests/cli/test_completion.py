@@ -107,7 +107,7 @@ def test_the_version_has_one_home(capsys):
     assert version("archsim") == __version__, "install it anew"
 
 
-COMMANDS = ["check", "simulate", "map", "size-fifos", "sweep", "compare", "diff", "list", "show", "schema"]
+COMMANDS = ["check", "simulate", "explain", "map", "size-fifos", "sweep", "compare", "diff", "list", "show", "schema"]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)], ids=" ".join)

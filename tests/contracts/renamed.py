@@ -40,7 +40,8 @@ def _named(data: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
         built = data["resources"].get("built", {})
         units = {names[name]: parameters for name, parameters in built.get("units", {}).items()}
         used = every(data["resources"]["used"])
-        found["resources"] = {**data["resources"], "used": used, "built": {**built, "units": units}}
+        built = {"units": units, "links": every(built.get("links", {}))}
+        found["resources"] = {**data["resources"], "used": used, "built": built}
     if "silicon" in data:
         found["silicon"] = {**data["silicon"], "units": every(data["silicon"].get("units", []))}
     return found

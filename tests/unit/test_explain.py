@@ -127,7 +127,7 @@ def test_what_needs_more_than_the_fpga_has_is_told_with_its_gain() -> None:
     assert buffer.beyond == {"uram": (108.0, 64.0)}
     assert found["units.ddr.bandwidth"].beyond == {}
     for one in (tables, buffer):
-        with pytest.raises(InputError, match=f"{one.beyond[next(iter(one.beyond))][0]:g} are used"):
+        with pytest.raises(InputError, match=f"{one.beyond[next(iter(one.beyond))][0]:,g} are used"):
             design.with_({one.change.path: one.change.value})
 
 
@@ -203,17 +203,35 @@ def test_rates_of_ops_lie_under_their_roofs() -> None:
     ):
         report = mappers.run(name, model, **phase)  # type: ignore[arg-type]
         assert report.origin is not None
-        roofs = roofline_of_ops(report.origin.schedule, report.origin.design, report.ops)
+        roofs = roofline_of_ops(report.origin.schedule, report.origin.design, report.ops, busy=report.busiest)
         assert roofs is not None
+        assert roofs.memory == max(report.traffic, key=lambda memory: report.units[memory].busiest_cycles)
         for point in roofs.points:
             assert 0 < roofs.reached(point) <= 1 + 1e-9, f"{name}: {point}"
+            if point.kind == "matmul" and name == "a100" and point.ops[0] != "lm_head":  # 64 rows of bf16 weights
+                assert point.intensity == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "context"),
+    [("a100", "llama2_7b", 64), ("sn40l", "llama3_8b", 512), ("agx_orin", "videollm_online_8b", 512)],
+)
+def test_ops_read_together_what_the_memory_brings(name: str, model: str, context: int) -> None:
+    """Weights, cache and LM head, each once; what comes besides are norms, rows of the embedding and activations."""
+    report = mappers.run(name, model, phase="decode", context=context)
+    assert report.origin is not None
+    roofs = roofline_of_ops(report.origin.schedule, report.origin.design, report.ops, busy=report.busiest)
+    assert roofs is not None
+    traffic = report.traffic[roofs.memory]
+    stored = sum(traffic.get(("read", role), 0) for role in ("weight", "cache", "lm_head", "norm"))
+    assert sum(len(point.ops) * point.bytes for point in roofs.points) == pytest.approx(stored, rel=1e-3)
 
 
 def test_the_roofline_of_a_product_by_hand() -> None:
     """8 x 8 x 8: 1,024 operations with 128 B of weights in 512 cycles; the array does 2 in a cycle, ddr brings 1 B."""
     report = mappers.run("toy", "gemm:8x8x8")
     assert report.origin is not None
-    roofs = roofline_of_ops(report.origin.schedule, TOY, report.ops)
+    roofs = roofline_of_ops(report.origin.schedule, TOY, report.ops, busy=report.busiest)
     assert roofs is not None
     (point,) = roofs.points
     assert (point.operations, point.bytes, point.unit) == (1024, 128, "mm")
@@ -249,6 +267,14 @@ def test_numbers_are_changed_as_they_are_written() -> None:
     }  # fmt: skip
 
 
+def test_the_line_of_a_number_is_that_of_its_file_also_for_a_variant() -> None:
+    variant = TOY.with_({"units.vec.lanes": 64})
+    found = mappers.run(variant, "toy_llm", phase="decode", context=8).explain()
+    assert found.binding.effect is not None
+    path = found.binding.effect.change.path
+    assert found.binding.where == f"designs/toy.yaml:{TOY.document.line(path)}"
+
+
 def test_text_and_json_say_the_same() -> None:
     report = mappers.run("tellme_kv260", "bitnet_b158_large", phase="decode", context=64)
     found = report.explain(jobs=1)
@@ -278,6 +304,8 @@ def test_text_and_json_say_the_same() -> None:
 def test_what_cannot_be_explained_is_refused() -> None:
     report = mappers.run("toy", "toy_llm", phase="decode", context=8)
     assert report.origin is not None
+    with pytest.raises(InputError, match="explain: report"):
+        mappers.explain("toy")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="jobs: expected a whole number"):
         report.explain(jobs=0)
     with pytest.raises(InputError, match="explain: no mapper made the schedule of this report"):
@@ -301,7 +329,7 @@ def test_plots_draw_what_the_explanation_says() -> None:
         by_unit[bar.get_y()] = by_unit.get(bar.get_y(), 0) + bar.get_width()
     assert list(by_unit.values()) == pytest.approx([100] * len(found.stalls.units), abs=0.2)
     roofs = plot.roofline(found)
-    assert roofs.get_xlabel() == "operations per byte of ddr"
+    assert roofs.get_xlabel() == "operations per byte that must come from ddr"
     assert roofs.get_ylabel().startswith("rate, ")
     report = mappers.run("toy", "toy_llm", phase="decode", context=8)
     again = plot.stall_causes(report)
@@ -325,5 +353,5 @@ def test_plots_refuse_what_they_cannot_draw() -> None:
         plot.roofline(mappers.run("toy", "toy_llm", phase="generate", prompt=4, tokens=3))
     with pytest.raises(InputError, match="sensitivity: no change of one number changes the time"):
         plot.sensitivity(replace(found, effects=()))
-    with pytest.raises(InputError, match="roofline: no op of this run moves bytes through a memory"):
+    with pytest.raises(InputError, match="roofline: no op of this run reads a stored tensor"):
         plot.roofline(mappers.run("systolic_array", "gemm:8x8x8").explain())

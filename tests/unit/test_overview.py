@@ -93,9 +93,9 @@ def test_every_shipped_file_shows_its_numbers_as_written(folder, name):
 
 
 def test_a_variant_shows_what_was_set(objects):
-    variant = objects["design"].with_({"units.tlmm.num_tables": 56})
-    assert "set         units.tlmm.num_tables=56" in str(variant).splitlines()
-    assert any(row[0] == "tlmm" and "num_tables 56" in row[2] for row in cells(variant._repr_html_()))
+    variant = objects["design"].with_({"units.tlmm.num_tables": 42})
+    assert "set         units.tlmm.num_tables=42" in str(variant).splitlines()
+    assert any(row[0] == "tlmm" and "num_tables 42" in row[2] for row in cells(variant._repr_html_()))
     assert all(f"simplified  {told}" in str(variant) for told in variant.not_derived())
     assert variant.not_derived()
 

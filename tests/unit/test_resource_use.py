@@ -1,5 +1,6 @@
 """What a design uses of its FPGA: as measured at the build, by formula beyond it, else not known."""
 
+import copy
 from fractions import Fraction
 from math import ceil
 
@@ -10,6 +11,7 @@ from archsim import DesignError
 from archsim.files.document import read_text, write
 from archsim.units import KINDS
 from archsim.units.fpga import adder_luts, adder_tree_luts, multiplexer_luts, table_luts
+from archsim.units.watched import parameters_read
 from tests.contracts import kinds as contract
 
 TELLME = archsim.load_design("tellme_kv260")
@@ -81,6 +83,83 @@ def test_what_takes_nothing_of_the_chip_changes_no_use(change):
     assert used(change) == SHIPPED
 
 
+# Every number of what lies on the chip, and the unit's other parameters that a file may say.
+NUMBERS = [
+    (place, name, key, value)
+    for place in ("units", "links")
+    for name, part in getattr(TELLME, place).items()
+    if not getattr(part, "off_chip", False)
+    for key, value in {"count": 1, "latency_cycles": 0, **TELLME.at(f"{place}.{name}")}.items()
+    if (place == "units" or key not in ("count", "latency_cycles")) and any(c.isdigit() for c in str(value))
+    and not isinstance(value, list)
+]  # fmt: skip
+
+
+def edited(place, name, **parameters):
+    """The design of a file in which this part has other parameters, edited by hand."""
+    data = copy.deepcopy(LARGE.document.data)
+    data["assumed"] = {path: why for path, why in data["assumed"].items() if why != "set in this variant"}
+    data[place].setdefault(name, {}).update(parameters)
+    return archsim.Design.read(read_text(write(data)))
+
+
+def test_all_numbers_are_asked_below():
+    assert len(NUMBERS) == 87
+    assert {name for _, name, _, _ in NUMBERS} == {*TELLME.units, *TELLME.links} - {"ddr", "host"}
+
+
+@pytest.mark.parametrize("place, name, key, value", NUMBERS, ids=lambda one: str(one))
+def test_no_number_of_the_chip_changes_without_a_word(place, name, key, value):
+    """Twice the number, written by hand: each use is None or follows the formula, and the text says which."""
+    more = " ".join([str(2 * int(str(value).split()[0]) or 1), *str(value).split()[1:]])
+    design = edited(place, name, **{key: int(more) if more.isdigit() else more})
+    part, before = getattr(design, place)[name], getattr(LARGE, place)[name]
+    if key in parameters_read(before):
+        now, then = part.resources(), before.resources()
+        for resource, amount in used(design=design).items():
+            if amount == SHIPPED[resource]:
+                assert now == then or now[resource] == then[resource]
+            elif amount is None:
+                assert now != then
+    else:
+        assert set(used(design=design).values()) == {None}
+        assert f"no formula follows {place}.{name}.{key}" in design.not_derived()[0]
+    assert used({f"{place}.{name}.{key}": value}) == SHIPPED
+    assert LARGE.with_({f"{place}.{name}.{key}": value}).not_derived() == ()
+
+
+def test_what_nobody_says_how_it_was_built_is_not_known():
+    """A new unit and link, a unit that `built` leaves out, a parameter that it leaves out, and another kind."""
+    vector = {"kind": "vector", "ops": ["mul"], "lanes": 1000}
+    link = {"from": "reader", "to": "norm", "depth": 2, "token_bits": "8 bit"}
+    built = {path: value for path, value in TELLME.at("resources.built.units").items() if path != "norm"}
+    for changes, told in (
+        ({"units.extra": vector}, "resources.built does not say units.extra"),
+        ({"links.extra": link}, "resources.built does not say links.extra"),
+        ({"resources.built.units": built}, "resources.built does not say units.norm"),
+        ({"resources.built.units.norm": {"kind": "norm"}}, "resources.built does not say units.norm.lanes"),
+        ({"units.norm": {"kind": "vector", "ops": ["rmsnorm"], "lanes": 16}}, "no formula follows units.norm.kind"),
+        ({"links.operand.to": "norm"}, "no formula follows links.operand.to"),
+        ({"units.norm.arbitration": "placed"}, "no formula follows units.norm.arbitration"),
+        ({"resources.built": {}}, "resources.built does not say with which parameters it was measured"),
+    ):
+        variant = LARGE.with_(changes)
+        assert set(used(design=variant).values()) == {None}, changes
+        assert variant.not_derived() == (f"the use of lut, ff, dsp, bram36, uram is not known: {told}",)
+
+
+def test_values_are_compared_as_read():
+    assert used({"units.reader.bandwidth": "8 GB/s", "units.loader.port_bits": "256 bit"}) == SHIPPED
+    assert used({"units.norm.arbitration": "first_come", "units.norm.energy": {"flop": "1 pJ"}}) == SHIPPED
+
+
+def test_the_formula_of_a_subclass_is_watched_too():
+    """What a property or a method of the kind reads counts, and what nothing reads does not."""
+    assert {"group_size", "activation_bits"} < parameters_read(TELLME.units["tlmm"])
+    assert "takes_per_cycle" not in parameters_read(TELLME.units["tlmm"])
+    assert parameters_read(TELLME.links["int8"]) == {"depth", "token_bits"}
+
+
 def test_a_link_takes_what_its_places_take():
     """400 places of 8 bit are half a block RAM; the eight shift registers of 16 places go."""
     assert used({"links.int8.depth": 400}) == {**SHIPPED, "lut": 98_303 - 8, "bram36": 99.0}
@@ -143,3 +222,24 @@ def test_more_of_anything_takes_no_less(kind, field):
             continue  # a FIFO moves from LUTs to block RAM as it grows
         amounts = [one[resource] for one in found]
         assert amounts == sorted(amounts), resource
+
+
+AMOUNTS = "expected an int or a Fraction of zero or more, which are exact"
+
+
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        (None, "nothing; expected a mapping of resources to amounts, such as {'lut': 8}"),
+        ({"lut": 1.5}, f"1.5 of 'lut'; {AMOUNTS}"),
+        ({"lut": -1}, f"-1 of 'lut'; {AMOUNTS}"),
+        ({"lut": True}, f"true of 'lut'; {AMOUNTS}"),
+        ({"lut": "many"}, f"'many' of 'lut'; {AMOUNTS}"),
+        ({"luts": 1}, "an amount of 'luts', which is no resource; did you mean 'lut'?"),
+    ],
+)
+def test_a_formula_of_a_kind_that_gives_no_amounts_is_refused(monkeypatch, given, told):
+    monkeypatch.setattr(KINDS["norm"], "resources", lambda self: given)
+    with pytest.raises(DesignError) as raised:
+        archsim.load_design("tellme_kv260")
+    assert str(raised.value).endswith(f"units.norm: resources() of kind 'norm' gives {told}")

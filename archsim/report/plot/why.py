@@ -117,8 +117,8 @@ def _share(causes: Mapping[Cause, int], kind: str) -> float:
 def roofline(found: Explanation | Figures, *, axes: Axes | None = None) -> Axes:
     """Ops by their operations per byte and the rate that they reach, under the roofs of the memory and of their units.
 
-    Of a report or its explanation. Ops that move no bytes through the memory have no place, and are counted in the
-    title. Raises InputError where no op has one, and for a report without an origin or of many steps.
+    Of a report or its explanation. Ops that need no stored bytes have no place, and are counted in the title. Raises
+    InputError where no op has one, and for a report without an origin or of many steps.
     """
     if isinstance(found, Explanation):
         roofs = found.roofline
@@ -126,10 +126,10 @@ def roofline(found: Explanation | Figures, *, axes: Axes | None = None) -> Axes:
         schedule, design = _origin_of(found, "roofline")
         if found.phase.many_steps:
             raise InputError("roofline: a phase of many steps has no roofline; take its explanation, or one step")
-        roofs = roofline_of_ops(schedule, design, found.ops)
+        roofs = roofline_of_ops(schedule, design, found.ops, busy=found.busiest)
     drawn = [] if roofs is None else [point for point in roofs.points if point.intensity is not None]
     if roofs is None or not drawn:
-        raise InputError("roofline: no op of this run moves bytes through a memory")
+        raise InputError("roofline: no op of this run reads a stored tensor through a memory")
     axes = picture(4.4, axes)
     hertz, bandwidth = float(found.clock_hz), float(roofs.bandwidth)
     units = list(dict.fromkeys(point.unit for point in drawn))
@@ -151,10 +151,10 @@ def roofline(found: Explanation | Figures, *, axes: Axes | None = None) -> Axes:
     axes.set(xscale="log", yscale="log", xlim=(low, high))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:,g}")
-    axes.set_xlabel(f"operations per byte of {roofs.memory}")
+    axes.set_xlabel(f"operations per byte that must come from {roofs.memory}")
     axes.set_ylabel(f"rate, {unit_name}")
     without = sum(len(point.ops) for point in roofs.points) - sum(len(point.ops) for point in drawn)
-    left = f"{without} ops move no bytes there" if without else ""
+    left = f"{without} ops read no stored tensor" if without else ""
     set_title(axes, *_titles(found), f"roofline{_step(found)}; larger marks take more of the time",
               "dashed: the best that a unit does on these ops", left)  # fmt: skip
     add_legend(axes)

@@ -139,9 +139,9 @@ def figures_of(report: Figures) -> dict[str, Figure]:
 
 def resources_of(design: Design) -> dict[str, Figure]:
     """What the design uses of each resource of its budget, its share of that, and area; None where not known."""
-    use, budget = design.use, design.resources.budget if design.resources else {}
-    used = {resource: use.total(resource) if use else None for resource in budget}
-    shares = {name: n / budget[name] if n is not None and budget[name] else None for name, n in used.items()}
+    uses = design.uses()
+    used = {resource: n for resource, (n, _) in uses.items()}
+    shares = {name: n / budget if n is not None and budget else None for name, (n, budget) in uses.items()}
     area: dict[str, Figure] = {AREA: None if design.area is None else float(design.area)} if design.silicon else {}
     return area | {
         f"{word}.{resource}": None if n is None else float(n)
