@@ -20,11 +20,6 @@ class Starts:
     cycles: tuple[np.ndarray, ...]
     ranks: tuple[np.ndarray, ...]
 
-    def of(self, task: int, firing: int) -> int | None:
-        """When a firing of a task, counted from 0, starts; None where that is not known."""
-        place = firing - self.first[task]
-        return int(self.cycles[task][place]) if place >= 0 else None
-
 
 class Latest:
     """Gathers the starts of firings in the order in which they start, and keeps the last `most`, or some more."""
