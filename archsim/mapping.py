@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from archsim.files.document import Document, write
@@ -26,9 +26,11 @@ from dataflow.name import Name
 from dataflow.op import OP_KINDS
 from dataflow.overview import counted
 
+PART = r"([0-9]{1,4})/([0-9]{1,4})"
+
 
 def _part(value: Any, _: Fraction | None) -> Fraction:
-    written = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", value) if isinstance(value, str) else None
+    written = re.fullmatch(PART, value) if isinstance(value, str) else None
     if value in (1, "1") and not isinstance(value, bool):
         return Fraction(1)
     if written and 0 < int(written[1]) <= int(written[2]):
@@ -36,7 +38,10 @@ def _part(value: Any, _: Fraction | None) -> Fraction:
     raise InputError(f"expected a part such as 1/3, above 0 and at most 1, got {quoted(value)}")
 
 
-Part = Annotated[Fraction, Written("part", "1/3", _part, 1)]
+PART_SCHEMA = {
+    "anyOf": [{"type": "string", "pattern": f"^(1|{PART})$"}, {"const": 1}], "unit": "part", "examples": ["1/3", 1],
+}  # fmt: skip
+Part = Annotated[Fraction, Written("part", "1/3", _part, 1), WithJsonSchema(PART_SCHEMA)]
 
 
 Ahead = Literal["op", "next_op"]

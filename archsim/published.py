@@ -9,14 +9,14 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from archsim.errors import DesignError
 from archsim.files.shipped import found
 from archsim.files.validate import validate
-from archsim.quantity import parse
+from archsim.quantity import parse, text_of
 from archsim.report.report import Report
 from dataflow.errors import InputError, PathProblems
 from dataflow.models.phases import PHASES, phase_named
@@ -54,6 +54,26 @@ NAMED: dict[str, tuple[Metric, ...]] = {
 # Dimensions without a physical unit -> (an example of how the value is printed, its scale).
 PLAIN = {"share": ("48 %", 0.01), "ratio": ("7.3 x", 1.0), "rate of frames": ("8.3 frame/s", 1.0)}
 PLAIN_NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{0,30})?")  # not isdigit, which takes the digits of every script
+
+
+def _text_of(dimension: str) -> dict[str, Any]:
+    """The JSON Schema of a printed value, as `value_of` reads it."""
+    if dimension not in PLAIN:
+        return text_of(dimension, positive=True)
+    example = PLAIN[dimension][0]
+    taken = rf"^(?=[0-9.]*[1-9]){PLAIN_NUMBER.pattern} {re.escape(example.split()[1])}$"
+    return {"type": "string", "pattern": taken, "patternErrorMessage": f"expected a {dimension} such as '{example}'"}
+
+
+def _values_by_metric(schema: dict[str, Any]) -> None:
+    """Says to editors how the value of each metric is written."""
+    schema["allOf"] = [
+        {
+            "if": {"properties": {"metric": {"const": metric}}, "required": ["metric"]},
+            "then": {"properties": {"value": _text_of(dimension)}},
+        }
+        for metric, (dimension, _) in METRICS.items()
+    ]
 
 
 def value_of(text: str, dimension: str) -> float:
@@ -116,7 +136,7 @@ class Than(BaseModel):
 class Point(BaseModel):
     """One printed number and the run that it is compared with."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_values_by_metric)
 
     metric: Metric = Field(description="what was printed")
     op: str | None = Field(None, description="the op whose time op_seconds is")

@@ -4,52 +4,18 @@ Knows the units of the field and the types that a YAML field can have. Does no a
 each is a plain int or Fraction in the base unit that the field's name or type says.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
-from functools import cache
 from math import ceil
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic_core import CoreSchema, core_schema
 
+from archsim.quantity_units import SCALED, WRITTEN, factor, pattern, unit_in
 from dataflow.errors import InputError, quoted
 from dataflow.task import UNLIMITED
-
-if TYPE_CHECKING:
-    import pint
-
-PREFIXES = {
-    "p": Fraction(1, 10**12), "n": Fraction(1, 10**9), "u": Fraction(1, 10**6), "m": Fraction(1, 1000), "": Fraction(1),
-    "k": Fraction(10**3), "M": Fraction(10**6), "G": Fraction(10**9), "T": Fraction(10**12),
-    "Ki": Fraction(2**10), "Mi": Fraction(2**20), "Gi": Fraction(2**30), "Ti": Fraction(2**40),
-}  # fmt: skip
-# Only what the field prints: with every prefix allowed on every unit, '250 mHz' would be read without a word.
-ALLOWED = {
-    "s": ("p", "n", "u", "m", ""),
-    "Hz": ("", "k", "M", "G"),
-    "bit": ("", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"),
-    "B": ("", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"),
-    "W": ("u", "m", "", "k"),
-    "J": ("p", "n", "u", "m", ""),
-    "cycle": ("",),
-    "MAC": ("", "k", "M", "G", "T"),
-    "FLOP": ("", "k", "M", "G", "T"),
-    "OP": ("", "k", "M", "G", "T"),
-    "token": ("", "k", "M", "G", "T"),
-}
-DERIVED = {"Hz": "1 / s", "B": "8 * bit"}
-# Units whose scale is no prefix: an area scales by the square of its length.
-SCALED = {"mm2": ("mm2", Fraction(1)), "um2": ("mm2", Fraction(1, 10**6))} | {
-    prefix + unit: (unit, PREFIXES[prefix]) for unit, prefixes in ALLOWED.items() for prefix in prefixes
-}
-SPELLINGS = {"µ": "u", "μ": "u", "²": "2", "^2": "2"}
-PLURALS = {"bits": "bit", "bytes": "B", "byte": "B", "cycles": "cycle", "tokens": "token", "MACs": "MAC"}
-# Digits are bounded, so that no short text such as 1e999999999 becomes a fraction that fills the memory.
-WRITTEN = re.compile(r"([+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,2})?)\s*(\S.*)")
-UNIT = re.compile(r"([A-Za-z]+2?)(?:\s*/\s*([A-Za-z]+2?))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,76 +71,17 @@ def parse(text: object, dimension: str, *, clock_hz: Fraction | None = None) -> 
     """
     wanted = DIMENSIONS[dimension]
     found = WRITTEN.fullmatch(text.strip()) if isinstance(text, str) else None
-    unit = _unit(found[2], text) if found else None
-    factor, cycles = _factor(unit, wanted.base) if unit else (None, 0)
-    if found is None or factor is None:
+    unit = unit_in(found[2], text) if found else None
+    scale, cycles = factor(unit, wanted.base) if unit else (None, 0)
+    if found is None or scale is None:
         raise InputError(f"{wanted.expected()}, got {quoted(text)}")
     if cycles and clock_hz is None:
         raise InputError(f"{quoted(text)} needs the clock of the design, which is missing or could not be read")
-    value = Fraction(found[1]) * factor * (clock_hz or Fraction(1)) ** cycles
+    value = Fraction(found[1]) * scale * (clock_hz or Fraction(1)) ** cycles
     if value < 0 or (value == 0 and wanted.positive):
         least = " above zero" if wanted.positive else " of zero or more"
         raise InputError(f"{wanted.expected(least=least)}, got {quoted(text)}")
     return value
-
-
-def _unit(text: str, whole: object) -> tuple[str, str] | None:
-    """The names above and below the bar; None for text that is no unit. Raises InputError for an unknown name."""
-    for there, here in SPELLINGS.items():
-        text = text.replace(there, here)
-    found = UNIT.fullmatch(text)
-    if found is None:
-        return None
-    above, below = (PLURALS.get(name, name) for name in (found[1], found[2] or ""))
-    for name in (above, below):
-        if name and name not in SCALED:
-            raise InputError(f"unknown unit {name!r} in {quoted(whole)}; {_unit_advice(name)}")
-    return above, below
-
-
-def _unit_advice(name: str) -> str:
-    if name == "KB":
-        return "write 'KiB' for 1024 bytes or 'kB' for 1000 bytes"
-    if re.fullmatch(r"[kKmMgGtT]b", name):
-        prefix = "k" if name[0] in "kK" else name[0].upper()
-        return f"write '{prefix}bit' for bits or '{prefix}B' for bytes"
-    alike = [known for known in SCALED if known.casefold() == name.casefold()]
-    if len(alike) == 1:
-        return f"did you mean {alike[0]!r}?"
-    return "known units: " + ", ".join([*ALLOWED, "mm^2"]) + " with the usual prefixes"
-
-
-@cache
-def _registry() -> "pint.UnitRegistry":
-    # pint's own registry takes 0.4 s to load and knows units that we want refused; ours takes 5 ms. The import of pint
-    # itself takes 0.3 s, hence here and not above.
-    import pint
-
-    registry: pint.UnitRegistry = pint.UnitRegistry(None, non_int_type=Fraction)
-    for unit in [*ALLOWED, "mm2"]:
-        registry.define(f"{unit} = {DERIVED.get(unit, f'[{unit}]')}")
-    for name, (unit, scale) in SCALED.items():
-        if name != unit:
-            registry.define(f"{name} = {scale.numerator} / {scale.denominator} * {unit}")
-    return registry
-
-
-@cache
-def _factor(unit: tuple[str, str], base: str) -> tuple[Fraction | None, int]:
-    """The factor from unit to base and the power of the clock that it also needs; None if their dimensions differ."""
-    registry = _registry()
-
-    def amount(above: str, below: str) -> Any:
-        return registry.Quantity(Fraction(1), registry.UnitsContainer({above: 1} | ({below: -1} if below else {})))
-
-    wanted = amount(*base.split("/")) if "/" in base else amount(base, "")
-    given, clock = amount(*unit), amount("cycle", "s")
-    # 0 comes first: what is in the wanted unit already never depends on the clock.
-    for cycles in (0, 1, -1):
-        ratio = given * clock**cycles / wanted
-        if ratio.dimensionless:
-            return Fraction(ratio.to_root_units().magnitude), cycles
-    return None, 0
 
 
 def _whole(text: object, dimension: str) -> int:
@@ -204,6 +111,7 @@ class Written:
     example: str | int
     reads: Callable[[Any, Fraction | None], Fraction | int]
     other: str | int | None = None
+    dimension: str = ""  # of text that is a quantity
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         def read(value: Any, info: core_schema.ValidationInfo) -> Fraction | int:
@@ -216,9 +124,9 @@ class Written:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
         examples = [one for one in (self.example, self.other) if one is not None]
         # A word such as inf stands for itself; other text is a number and a unit.
+        text = text_of(self.dimension) if self.dimension else {"type": "string"}
         types = [
-            self._whole() if isinstance(one, int) else {"const": one} if one.isalpha() else {"type": "string"}
-            for one in examples
+            self._whole() if isinstance(one, int) else {"const": one} if one.isalpha() else text for one in examples
         ]
         taken = {"anyOf": types} if len(types) > 1 else types[0]
         return {**taken, "unit": self.unit, "examples": examples}
@@ -230,6 +138,13 @@ class Written:
         except InputError:
             return {"type": "integer", "minimum": 1}
         return {"type": "integer", "minimum": 0}
+
+
+def text_of(dimension: str, *, positive: bool = False) -> dict[str, Any]:
+    """The JSON Schema of text that `parse` reads, of amounts above zero if so asked, with what editors say of other."""
+    wanted = DIMENSIONS[dimension]
+    taken = pattern(wanted.base, positive=positive or wanted.positive)
+    return {"type": "string", "pattern": taken, "patternErrorMessage": wanted.expected()}
 
 
 def written_in(annotation: Any, metadata: Iterable[Any] = ()) -> Written | None:
@@ -256,29 +171,31 @@ def _cycles_time(value: Any, clock_hz: Fraction | None) -> Fraction:
     return parse(value, "cycles", clock_hz=clock_hz)
 
 
-Frequency = Annotated[Fraction, Written("Hz", "250 MHz", lambda value, _: parse(value, "frequency"))]
-Bytes = Annotated[int, Written("B", "36 KiB", lambda value, _: _whole(value, "bytes"))]
-Bits = Annotated[int, Written("bit", "512 bit", lambda value, _: _whole(value, "bits"))]
-Area = Annotated[Fraction, Written("mm^2", "2.5 mm^2", lambda value, _: parse(value, "area"))]
-Watts = Annotated[Fraction, Written("W", "4.8 W", lambda value, _: parse(value, "power"))]
-Joules = Annotated[Fraction, Written("J", "20 pJ", lambda value, _: parse(value, "energy"))]
-BytesPerCycle = Annotated[
-    Fraction, Written("B/cycle", "17.1 GB/s", lambda value, clock: parse(value, "bytes per cycle", clock_hz=clock))
+def _quantity(unit: str, example: str, dimension: str) -> Written:
+    return Written(unit, example, lambda value, clock: parse(value, dimension, clock_hz=clock), dimension=dimension)
+
+
+Frequency = Annotated[Fraction, _quantity("Hz", "250 MHz", "frequency")]
+Bytes = Annotated[int, Written("B", "36 KiB", lambda value, _: _whole(value, "bytes"), dimension="bytes")]
+Bits = Annotated[int, Written("bit", "512 bit", lambda value, _: _whole(value, "bits"), dimension="bits")]
+Area = Annotated[Fraction, _quantity("mm^2", "2.5 mm^2", "area")]
+Watts = Annotated[Fraction, _quantity("W", "4.8 W", "power")]
+Joules = Annotated[Fraction, _quantity("J", "20 pJ", "energy")]
+BytesPerCycle = Annotated[Fraction, _quantity("B/cycle", "17.1 GB/s", "bytes per cycle")]
+MacsPerCycle = Annotated[
+    Fraction, Written("MAC/cycle", "336 GMAC/s", _macs_per_cycle, 1024, dimension="MACs per cycle")
 ]
-MacsPerCycle = Annotated[Fraction, Written("MAC/cycle", "336 GMAC/s", _macs_per_cycle, 1024)]
-FlopsPerCycle = Annotated[
-    Fraction, Written("FLOP/cycle", "1.2 TFLOP/s", lambda value, clock: parse(value, "FLOPs per cycle", clock_hz=clock))
-]
-OpsPerCycle = Annotated[
-    Fraction, Written("OP/cycle", "50 MOP/s", lambda value, clock: parse(value, "OPs per cycle", clock_hz=clock))
-]
+FlopsPerCycle = Annotated[Fraction, _quantity("FLOP/cycle", "1.2 TFLOP/s", "FLOPs per cycle")]
+OpsPerCycle = Annotated[Fraction, _quantity("OP/cycle", "50 MOP/s", "OPs per cycle")]
 Count = Annotated[int, Written("count", 28, lambda value, _: _bare(value, noun="a count", example=28, least=1))]
 Limit = Annotated[int, Written("count, or inf", 28, lambda value, _: _limit(value), "inf")]
 Cycles = Annotated[
     int, Written("cycles", 12, lambda value, _: _bare(value, noun="a number of cycles", example=12, least=0))
 ]
-CyclesTime = Annotated[int, Written("cycles", "60 ns", lambda value, clock: ceil(_cycles_time(value, clock)), 15)]
-CycleFraction = Annotated[Fraction, Written("cycles, exact", "28 ns", _cycles_time, 15)]
+CyclesTime = Annotated[
+    int, Written("cycles", "60 ns", lambda value, clock: ceil(_cycles_time(value, clock)), 15, dimension="cycles")
+]
+CycleFraction = Annotated[Fraction, Written("cycles, exact", "28 ns", _cycles_time, 15, dimension="cycles")]
 
 
 def show_limit(value: int) -> str:

@@ -14,7 +14,7 @@ FILES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.p
 HOMES = {
     "simpy": ("archsim/engine/simpy_engine.py",),
     "yaml": ("archsim/files/document.py",),
-    "pint": ("archsim/quantity.py",),
+    "pint": ("archsim/quantity_units.py",),
     "typer": ("archsim/cli/",),
     "rich": ("archsim/report/",),
     "sqlite3": ("mappers/experiment/store.py",),
@@ -46,8 +46,9 @@ WITHIN = {
         "models", "numeric",
     ),
     "archsim": (
-        "version", "engine_names", "quantity", "errors", "files", "workers", "mapping", "units", "design", "importers",
-        "selection", "engine", "run", "explain", "report", "fifos", "published", "sweep_file", "schema", "check", "cli",
+        "version", "engine_names", "quantity_units", "quantity", "errors", "files", "workers", "mapping", "units",
+        "design", "importers", "selection", "engine", "run", "explain", "report", "fifos", "published", "sweep_file",
+        "schema", "check", "cli",
         "__main__",
     ),
     "mappers": (

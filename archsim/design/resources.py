@@ -37,7 +37,7 @@ class HalfCount:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        return {"type": "number", "unit": "count, in halves", "examples": [98.5]}
+        return {"type": "number", "minimum": 0, "multipleOf": 0.5, "unit": "count, in halves", "examples": [98.5]}
 
 
 Amount = Annotated[Fraction, HalfCount]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 
@@ -15,7 +15,7 @@ from archsim.errors import InputError
 from archsim.files.provenance import FROZEN
 from archsim.files.shipped import found
 from archsim.files.validate import validate
-from archsim.quantity import Joules, parse
+from archsim.quantity import Joules, parse, text_of
 from archsim.units import Memory, Unit
 from dataflow.name import Name
 from dataflow.op import Work
@@ -33,6 +33,10 @@ def _a_size(text: str) -> str:
     return text
 
 
+def _sizes_as_names(schema: dict[str, Any]) -> None:
+    schema["propertyNames"] = text_of("bytes")
+
+
 class Technology(BaseModel):
     """Energies of a process: of adds and multiplies by format, and of accesses of 64 bit by kind of memory."""
 
@@ -45,7 +49,8 @@ class Technology(BaseModel):
     flop: Joules | None = Field(None, description="energy of an operation of a lane; without it, not modelled")
     exp: Joules | None = Field(None, description="energy of an exponential; without it, not modelled")
     sram: dict[Annotated[str, AfterValidator(_a_size)], Joules] = Field(
-        default_factory=dict, description="size of a bank -> energy of an access; between two the larger"
+        default_factory=dict, description="size of a bank -> energy of an access; between two the larger",
+        json_schema_extra=_sizes_as_names,
     )
     memories: dict[str, Joules] = Field(default_factory=dict, description="kind of memory -> energy of an access")
     assumed: dict[str, str] = Field(default_factory=dict, description="dotted path -> why this number was assumed")

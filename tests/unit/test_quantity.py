@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 from archsim.errors import InputError, MappingError
 from archsim.quantity import (
     DIMENSIONS,
-    SCALED,
     Bits,
     Bytes,
     BytesPerCycle,
@@ -26,6 +25,7 @@ from archsim.quantity import (
     parse,
     show,
 )
+from archsim.quantity_units import SCALED
 
 CLOCK = Fraction(250_000_000)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from archsim.quantity import SCALED
+from archsim.quantity_units import SCALED
 from archsim.report.rows.number import COUNT, CYCLES
 
 if TYPE_CHECKING:
