@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -48,7 +49,12 @@ def places() -> dict[str, type[BaseModel]]:
 
 def json_schema(path: str | None) -> dict[str, Any]:
     """The same for editors: JSON Schema, in the draft that they read. Units are told apart by `kind`."""
-    return {"$schema": "http://json-schema.org/draft-07/schema#", **_tidied(schema_of(path).model_json_schema())}
+    tidy = _tidied(schema_of(path).model_json_schema())
+    found = _or_null(tidy, tidy.get("$defs", {}))
+    needed = set(_references(found))
+    parts = {name: part for name, part in found.get("$defs", {}).items() if f"#/$defs/{name}" in needed}
+    told = {**found, "$defs": parts} if parts else _without(found, "$defs")
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **told}
 
 
 def _tidied(schema: Any) -> Any:
@@ -72,6 +78,35 @@ def _tidied(schema: Any) -> Any:
         elif word != "title" and (word, value) != ("additionalProperties", True):
             tidy[word] = _tidied(value)
     return {"const": tidy.pop("const"), **_without(tidy, "type", "enum")} if "const" in tidy else tidy
+
+
+def _or_null(schema: Any, parts: dict[str, Any]) -> Any:
+    """The schema with one type, of its own or nothing, where it has a choice of a type and of nothing.
+
+    Of a choice a checker says that the whole fits nothing; of one type it says which value inside is wrong.
+    """
+    if isinstance(schema, list):
+        return [_or_null(one, parts) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    match schema.get("anyOf"):
+        case [dict(one), {"type": "null"}]:
+            one = parts[one["$ref"].rpartition("/")[2]] if "$ref" in one else one
+            if isinstance(one.get("type"), str):
+                words = {"enum": [*one["enum"], None]} if "enum" in one else {}
+                schema = {**one, **_without(schema, "anyOf"), **words, "type": [one["type"], "null"]}
+    return {word: _or_null(value, parts) for word, value in schema.items()}
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """Every $ref of a schema."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("$ref"), str):
+            yield schema["$ref"]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for one in schema:
+            yield from _references(one)
 
 
 def _without(schema: dict[str, Any], *words: str) -> dict[str, Any]:

@@ -8,11 +8,19 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+from archsim.design.design import Design
+from archsim.design.technology import Technology
+from archsim.errors import InputError
 from archsim.files.data_folder import NOUNS, data_folder, shipped
+from archsim.files.document import read_text, write
 from archsim.files.json_text import json_text
 from archsim.files.shipped import found
+from archsim.files.validate import validate
 from archsim.mapping import Mapping
+from archsim.published import Published
 from archsim.schema import json_schema
+from archsim.selection.selection import Selection
+from dataflow.models.model import Model
 
 ERRORS = Path(__file__).parents[1] / "errors"
 FILES = [(kind, name) for kind, folder in NOUNS.items() for name in shipped(folder)]
@@ -102,3 +110,40 @@ def test_a_shipped_file_names_its_schema_in_its_first_line(kind: str, name: str)
     said, _, named = path.read_text().partition("\n")[0].partition("=")
     assert said == "# yaml-language-server: $schema"
     assert (path.parent / named).resolve() == (data_folder() / "schemas" / f"{kind}.json").resolve()
+
+
+READERS: dict[str, Any] = {
+    "design": Design.read, "mapping": Mapping.read, "selection": Selection.read,
+    "published": lambda document: validate(document, Published), "model": lambda document: validate(document, Model),
+    "technology": lambda document: validate(document, Technology),
+}  # fmt: skip
+# A wrong value inside a part that a file may leave out, or that may be nothing.
+NESTED = [
+    ("design", "tellme_kv260", "energy.waiting", 2), ("design", "tellme_kv260", "energy.idle", "1 J"),
+    ("design", "tellme_kv260", "energy.cycle.lut", "-1 pJ"), ("design", "tellme_kv260", "clock", "250 Mhz"),
+    ("design", "tellme_kv260", "resources.budget.lut", -1), ("design", "vrex8", "silicon.cores", 0),
+    ("design", "vrex8", "units.dram.bandwidth", "19.2 GB"), ("design", "a100", "mapping.buffers", 0),
+    ("model", "videollm_online_8b", "vision.layers", 0), ("published", "sn40l", "points.decode_bytes.batch", 0),
+    ("selection", "resv_published", "stream.temporal", 2), ("technology", "7nm", "flop", "1 W"),
+    ("mapping", "gemm_4096", "ops.gemm.buffers", 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name", "path", "wrong"), NESTED)
+def test_a_wrong_value_is_told_at_its_own_place(kind: str, name: str, path: str, wrong: object) -> None:
+    data = data_of(kind, name)
+    *above, key = path.split(".")
+    holder = data
+    for step in above:
+        holder = holder.setdefault(step, {})
+    holder[key] = wrong
+    assert [told.partition(": ")[0] for told in problems(kind, data)] == [path]
+    with pytest.raises(InputError) as refused:
+        READERS[kind](read_text(write(data), path="f.yaml"))
+    assert [told.split(": ")[1] for told in refused.value.problems] == [path]
+
+
+def test_what_may_be_left_out_may_be_nothing() -> None:
+    data = data_of("design", "vrex8")
+    assert problems("design", {**data, "silicon": None, "resources": None, "energy": None}) == []
+    assert problems("design", {**data, "silicon": 3}) == ["silicon: 3 is not of type 'object', 'null'"]
