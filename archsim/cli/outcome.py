@@ -100,6 +100,9 @@ def _fault_of_extension(error: Exception) -> str:
     """Where a file of --with raised the error; nothing where archsim did."""
     from mappers.extend import FILES
 
-    frames = traceback.extract_tb(error.__traceback__)
-    within = [frame for frame in frames if str(Path(frame.filename).resolve()) in FILES]
-    return f"--with {within[-1].filename}:{within[-1].lineno}: {type(error).__name__}: {error}" if within else ""
+    for fault in filter(None, (error.__cause__, error)):
+        frames = traceback.extract_tb(fault.__traceback__)
+        within = [frame for frame in frames if str(Path(frame.filename).resolve()) in FILES]
+        if within:
+            return f"--with {within[-1].filename}:{within[-1].lineno}: {type(fault).__name__}: {fault}"
+    return ""

@@ -207,7 +207,7 @@ class Design(Sourced):
             self._prices = load_technology(self.technology)
             return self._prices.lacks(self.units)
         except InputError as wrong:
-            return [("technology", str(wrong))]
+            return [("technology", problem) for problem in wrong.problems]
 
     def _mispriced(self) -> list[tuple[str, str]]:
         """Problems of `energy`: beside a published power, and of resources that the FPGA does not have."""

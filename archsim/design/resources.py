@@ -11,6 +11,7 @@ from pydantic_core import core_schema
 
 from archsim.files.provenance import FROZEN
 from archsim.units import Unit
+from archsim.units.watched import computed
 from dataflow.errors import PathProblems, guess, quoted
 
 
@@ -24,7 +25,7 @@ def _half_count(value: Any) -> Fraction:
         return value
     # type() and not isinstance, because a bool is an int in Python.
     if type(value) not in (int, float) or value < 0 or (2 * value) % 1:
-        raise ValueError(f"expected a count of zero or more, in halves, such as 98.5, got {value!r}")
+        raise ValueError(f"expected a count of zero or more, in halves, such as 98.5, got {quoted(value)}")
     return Fraction(value)
 
 
@@ -49,7 +50,7 @@ KNOWN = ("lut", "ff", "dsp", "bram36", "uram")  # what kinds have formulas of, w
 
 def taken(path: str, part: Any, budget: Collection[str]) -> Mapping[str, int | Fraction]:
     """What a unit or link takes by its formula. Raises PathProblems where that gives no exact amounts of resources."""
-    found = part.resources()
+    found = computed(part)
     says = f"resources() of kind '{getattr(part, 'kind', 'link')}' gives"
     if not isinstance(found, Mapping):
         told = f"{says} {quoted(found)}; expected a mapping of resources to amounts, such as {{'lut': 8}}"

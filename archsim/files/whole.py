@@ -44,6 +44,8 @@ def check_place(given: str, *, where: str) -> Path:
 def _place(given: str | os.PathLike[str], told: str) -> Path:
     if "\0" in os.fspath(given):
         raise InputError(f"{told}: a name cannot hold a null character")
+    if not os.fspath(given):
+        raise InputError(f"{told}: expected the name of a file")
     # A link leads to the file that is to be replaced.
     path = Path(os.path.realpath(given))
     if path.is_dir():

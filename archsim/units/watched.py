@@ -1,4 +1,4 @@
-"""Which parameters of a unit or link its formula of resources reads, found by watching it compute."""
+"""The formula of resources of a unit or link: what it gives, and which parameters it reads, found by watching it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from dataflow.errors import InputError
+
+
+def computed(part: Any) -> Any:
+    """What `resources()` of this unit or link gives.
+
+    Raises RuntimeError for a ValueError of the formula, which pydantic would take for a mistake in the file it reads.
+    """
+    try:
+        return part.resources()
+    except InputError:
+        raise
+    except (ValueError, AssertionError) as fault:
+        raise RuntimeError(f"resources() of {type(part).__name__}: {type(fault).__name__}: {fault}") from fault
+
 
 def parameters_read(part: BaseModel) -> frozenset[str]:
     """The fields that `resources()` of this unit or link reads."""
@@ -14,7 +29,7 @@ def parameters_read(part: BaseModel) -> frozenset[str]:
     watched = part.model_copy()
     object.__setattr__(watched, "__class__", kind)
     seen.clear()
-    watched.resources()  # type: ignore[attr-defined]
+    computed(watched)
     return frozenset(seen) & frozenset(type(part).model_fields)
 
 

@@ -200,6 +200,27 @@ def test_a_published_point_of_a_phase_of_a_file(tmp_path, said):
     assert "phase verify takes --drafts: " in said("check", path, *CAPPED, status=WRONG).err
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("return {'lut': 1 // 0}", "ZeroDivisionError: integer division or modulo by zero"),
+        ("raise ValueError('no logarithm of 0')", "ValueError: no logarithm of 0"),
+        ("assert self.lanes < 0, 'lanes'", "AssertionError: lanes"),
+        ("return {'lut': self.width}", "AttributeError: 'TopKSorter' object has no attribute 'width'"),
+    ],
+)
+@pytest.mark.parametrize("method", ["resources(self)", "_cycles(self, work)"])
+def test_a_fault_in_the_code_of_a_kind_is_told_at_its_line(method, body, told, tmp_path, said):
+    head, end = Path(FILES["top_k_sorter"]).read_text().split("\n\n\nextend(kinds")
+    kind, design = tmp_path / "kind.py", tmp_path / "design.yaml"
+    kind.write_text(f"{head}\n\n    def {method}:\n        {body}\n\n\nextend(kinds{end}")
+    shipped = Path(f"{HERE}/sorting_retrieval.yaml").read_text()
+    design.write_text(f"{shipped}\nresources: {{budget: {{lut: 1}}, used: {{rest: {{lut: 0}}}}}}\n")
+    line = kind.read_text().splitlines().index(f"        {body}") + 1
+    words = ["simulate", design, *SORTED[2:], "--with", kind]
+    assert said(*words, status=WRONG).err.splitlines()[-1] == f"--with {kind}:{line}: {told}"
+
+
 def test_the_contracts_run_on_them():
     words = [word for file in FILES.values() for word in ("--with", file)]
     names = "top_k_sorter or softcap or verify or row_blocks or recent_and_strided"

@@ -7,7 +7,7 @@ from math import ceil
 import pytest
 
 import archsim
-from archsim import DesignError
+from archsim import DesignError, InputError
 from archsim.files.document import read_text, write
 from archsim.units import KINDS
 from archsim.units.fpga import adder_luts, adder_tree_luts, multiplexer_luts, table_luts
@@ -243,3 +243,32 @@ def test_a_formula_of_a_kind_that_gives_no_amounts_is_refused(monkeypatch, given
     with pytest.raises(DesignError) as raised:
         archsim.load_design("tellme_kv260")
     assert str(raised.value).endswith(f"units.norm: resources() of kind 'norm' gives {told}")
+
+
+def failing(fault: Exception):
+    def resources(self):
+        raise fault
+
+    return resources
+
+
+@pytest.mark.parametrize("fault", [ValueError("no logarithm of 0"), AssertionError("at least one lane")])
+@pytest.mark.parametrize("use", [archsim.load_design, lambda name: TELLME.with_({"clock": "200 MHz"})])
+def test_a_fault_of_a_formula_is_no_mistake_of_the_file(monkeypatch, fault, use):
+    """pydantic takes both for a mistake of what it reads; every other exception passes through it."""
+    monkeypatch.setattr(KINDS["norm"], "resources", failing(fault))
+    with pytest.raises(RuntimeError, match=rf"^resources\(\) of Norm: {type(fault).__name__}: {fault}$") as raised:
+        use("tellme_kv260")
+    assert raised.value.__cause__ is fault
+
+
+def test_a_fault_of_a_formula_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(KINDS["norm"], "resources", failing(ZeroDivisionError("by zero")))
+    with pytest.raises(ZeroDivisionError):
+        archsim.load_design("tellme_kv260")
+
+
+def test_what_a_formula_refuses_is_a_problem_of_the_design(monkeypatch):
+    monkeypatch.setattr(KINDS["norm"], "resources", failing(InputError("units.norm: no such FPGA")))
+    with pytest.raises(DesignError, match=r"units.norm: no such FPGA$"):
+        archsim.load_design("tellme_kv260")

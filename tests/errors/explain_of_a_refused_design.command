@@ -1,0 +1,1 @@
+2 explain over_budget.yaml toy_llm --phase decode --context 3
