@@ -5,7 +5,9 @@ Where nothing fits what is typed, the shell offers files, so that paths are comp
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 Offer = Callable[[str], list[str]]
@@ -37,8 +39,11 @@ def runs_and_designs() -> Offer:
     def known() -> list[str]:
         from archsim.files.folder import MANIFEST
 
-        here = [path for path in Path.cwd().iterdir() if path.suffix == ".json" or (path / MANIFEST).is_file()]
-        return [*_names(""), *sorted(path.name for path in here)]
+        here: list[str] = []
+        with suppress(OSError):  # of a folder that is gone or that nobody may read
+            names = sorted(os.listdir())
+            here = [name for name in names if name.endswith(".json") or os.path.isfile(Path(name, MANIFEST))]
+        return [*_names(""), *here]
 
     return fitting(known)
 

@@ -7,10 +7,12 @@ import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
 from archsim.cli import DONE, WRONG, main
+from archsim.cli.complete import runs_and_designs
 from archsim.engine_names import NAMES
 from archsim.files.data_folder import NOUNS, shipped
 from archsim.version import __version__
@@ -54,6 +56,22 @@ def at_tab(line: str, *, cwd: Path | None = None, shell: str = "bash") -> list[s
 )
 def test_names_are_completed(line, offered):
     assert at_tab(line) == offered
+
+
+def test_where_nothing_can_be_read_shipped_names_are_completed(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert runs_and_designs()("") == list(shipped())
+    Path("run.json").write_text("{}")
+    Path("dir.of", "inside").mkdir(parents=True)
+    assert runs_and_designs()("") == [*shipped(), "run.json"]
+    rmtree(tmp_path)
+    assert runs_and_designs()("") == list(shipped())
+    monkeypatch.setattr(os, "listdir", failing)
+    assert runs_and_designs()("to") == ["toy", "toy_retrieval"]
+
+
+def failing(*_: object) -> None:
+    raise PermissionError
 
 
 def test_the_script_of_bash_calls_that():
