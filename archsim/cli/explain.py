@@ -30,7 +30,9 @@ def explain(
     Simulates it again with each number of the design doubled or halved; prints what that brings, the critical path,
     stalls by cause and the roofline of ops.
     """
-    from archsim.report.save import check_page, save_page
+    from archsim.files.whole import check_place
+    from archsim.report.page.page import PAGE
+    from archsim.report.save import save_page
     from archsim.workers.pool import check_jobs
     from mappers import explain as explained
     from mappers import run
@@ -38,13 +40,13 @@ def explain(
     if jobs is not None:
         check_jobs(jobs)  # before a simulation that may take long
     if html is not None:
-        check_page(html, force=force, where="--html")
+        check_place(html, where="--html", over=None if force else PAGE)
     design, model, run_of = loaded(asked)
     report = run(design, model, progress=told_now_and_then(), **run_of)
     found = explained(report, jobs=jobs, progress=told_now_and_then())
     try:
         if html is not None:
-            save_page(report, html, where="--html", why=found)
+            save_page(report, html, where="--html", over=None if force else PAGE, why=found)
             say(f"wrote {html}", err=True)
     finally:  # a page that cannot be written takes no explanation away
         say(json_text(found.as_json()) if json_ else found)

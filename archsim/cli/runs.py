@@ -40,9 +40,11 @@ def simulate(
     Prints time, throughput, stalls, traffic and energy.
     """
     from archsim.files.folder import check_folder, write_files
+    from archsim.files.whole import check_place
     from archsim.report.folder import run_files
     from archsim.report.json import as_json
-    from archsim.report.save import check_page, save_page
+    from archsim.report.page.page import PAGE
+    from archsim.report.save import save_page
     from archsim.report.trace import check_trace
     from mappers import run
 
@@ -50,7 +52,7 @@ def simulate(
     if output is not None:
         check_folder(output, force=force)  # before a simulation that may take long
     if html is not None:
-        check_page(html, force=force, where="--html")
+        check_place(html, where="--html", over=None if force else PAGE)
     design, model, run_of = loaded(asked)
     check_trace(trace, trace_window, design.clock, force=force)
     report = run(design, model, progress=told_now_and_then(), **run_of)
@@ -64,10 +66,10 @@ def simulate(
             write_files(output, files, force=force)
             say(f"wrote {', '.join(files)} to {output}", err=True)
         if html is not None:
-            save_page(report, html, where="--html")
+            save_page(report, html, where="--html", over=None if force else PAGE)
             say(f"wrote {html}", err=True)
         if trace is not None:
-            say(f"wrote {trace}: {report.trace(trace, window=trace_window)}", err=True)
+            say(f"wrote {trace}: {report.trace(trace, window=trace_window, force=force)}", err=True)
     finally:  # a folder that cannot be written takes no report away, and a report that cannot be printed no folder
         say(json_text({**as_json(report), "asked": asked.as_json()}) if json_ else report)
 

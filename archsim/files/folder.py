@@ -30,6 +30,8 @@ def check_folder(given: str, *, force: bool) -> Path:
     where = f"--output {given}" if given.isprintable() else f"--output {given!r}"
     if not given:
         raise InputError("--output: expected the name of a folder, got ''")
+    if given == "-":
+        raise InputError("--output -: stdout is for the report; name a folder")
     folder = Path(os.path.abspath(given))
     try:
         with suppress(FileNotFoundError, NotADirectoryError):

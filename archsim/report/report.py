@@ -48,20 +48,20 @@ class Report(Figures):
     def _repr_html_(self) -> str:
         return html(self)
 
-    def trace(self, path: str | os.PathLike[str], *, window: Window | None = None) -> str:
+    def trace(self, path: str | os.PathLike[str], *, window: Window | None = None, force: bool = False) -> str:
         """Writes a timeline of units, ops, tokens and FIFOs, which ui.perfetto.dev shows; returns what is in it.
 
         `window` is START..END or a pair, in cycles or times; without one the first repetition of each section is in it,
         or so much of that as viewers take. Of a phase of many steps the last step is shown; its times count from its
-        start. Raises InputError as write_trace.
+        start. The file takes the place of an earlier trace, with `force` of any file. Raises InputError as write_trace.
         """
         from archsim.report.trace import write_trace
 
         if not self.phase.many_steps or self.origin is None:
-            return write_trace(self, path, window=window)
+            return write_trace(self, path, window=window, force=force)
         last = simulate(self.origin.schedule, self.origin.design, engine=self.engine)
         step = f"of the last step, from cycle {self.cycles - last.cycles:,} of {self.cycles:,} on"
-        return write_trace(last, path, window=window, step=step)
+        return write_trace(last, path, window=window, force=force, step=step)
 
     def explain(self, *, jobs: int | None = None) -> Explanation:
         """Why the run takes its time, and what each number of the design, doubled or halved, would bring.
@@ -91,13 +91,14 @@ class Report(Figures):
         """
         return page(self, why)
 
-    def save(self, path: str | os.PathLike[str], *, table: str | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], *, table: str | None = None, force: bool = False) -> None:
         """Writes a .json or .html file of the whole report, or a .csv, .parquet or .json file of one table.
 
-        The file is whole or not there, and takes the place of one of its name: `save("ops.csv", table="ops")`. Raises
-        InputError for another suffix or table, a place that cannot be written, and missing libraries.
+        The file is whole or not there: `save("ops.csv", table="ops")`. It takes the place of one that an earlier save
+        wrote, with `force` of any file. Raises InputError for a file of others, another suffix or table, a place that
+        cannot be written, and missing libraries.
         """
-        save(self, path, table=table)
+        save(self, path, table=table, force=force)
 
 
 def simulate(schedule: Schedule, design: Design, *, engine: str = "auto") -> Report:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from archsim.errors import InputError
 from archsim.explain.explanation import Explanation
 from archsim.files.json_text import json_text
-from archsim.files.whole import check_place
+from archsim.files.whole import Kind
 from archsim.report.figures import Figures
 from archsim.report.frame import check_pandas, frame_of
 from archsim.report.json import as_json
-from archsim.report.page.page import is_page, page
+from archsim.report.page.page import PAGE, page
+from archsim.report.saved_files import REPORT, TABLE
 from archsim.report.table_file import csv_text, form_of, write_parquet, write_text
 from archsim.report.tables import TABLES, TEXTS, table_named
 
@@ -37,11 +38,11 @@ def table_frame(report: Figures, table: str, *, where: str = "to_frame") -> Data
     return frame_of(rows, columns, TEXTS)
 
 
-def save(report: Figures, path: str | os.PathLike[str], *, table: str | None = None) -> None:
+def save(report: Figures, path: str | os.PathLike[str], *, table: str | None = None, force: bool = False) -> None:
     """Writes the report, or one table of it, to a file of the form that its suffix names; whole or not at all.
 
-    Raises InputError for another suffix, a table that is unknown or not named, a place that cannot be written, and
-    libraries that are missing.
+    It takes the place of a file that an earlier save wrote, and with `force` of any. Raises InputError for a file of
+    others, another suffix, a table that is unknown or not named, a place that cannot be written, and missing libraries.
     """
     form = form_of(path, FORMS if table is None else OF_A_TABLE, where=WHERE)
     named = f"{WHERE} {os.fspath(path)!r}"
@@ -50,29 +51,19 @@ def save(report: Figures, path: str | os.PathLike[str], *, table: str | None = N
         told = f"a {form} file holds one table; name it, such as {some}; tables are: {', '.join(TABLES)}"
         raise InputError(f"{named}: {told}")
     if table is None:
-        write_text(path, page(report) if form == ".html" else report_json(report) + "\n", where=WHERE)
+        kind, text = (PAGE, page(report)) if form == ".html" else (REPORT, report_json(report) + "\n")
+        write_text(path, text, where=WHERE, over=None if force else kind)
     elif form == ".parquet":
-        write_parquet(path, table_frame(report, table, where=named), where=WHERE)
+        write_parquet(path, table_frame(report, table, where=named), where=WHERE, over=None if force else TABLE)
     else:
         columns, rows = _table(report, table, where=named)
         text = csv_text(rows, columns) if form == ".csv" else json_text(rows) + "\n"
-        write_text(path, text, where=WHERE)
+        write_text(path, text, where=WHERE, over=None if force else TABLE)
 
 
-def check_page(given: str, *, force: bool, where: str) -> None:
-    """Raises InputError, before a run that may take long, where a page cannot be written or would replace another file.
-
-    It takes the place of an earlier page, and with `force` of any file.
-    """
-    path = check_place(given, where=where)
-    if path.exists() and not force and not is_page(path):
-        told = "is there already and no page of archsim; name another file, or give --force to write over it"
-        raise InputError(f"{where} {given!r}: {told}")
-
-
-def save_page(report: Figures, path: str, *, where: str, why: Explanation | None = None) -> None:
-    """Writes the page of a report, with what explains it. Raises InputError where it cannot be written."""
-    write_text(path, page(report, why), where=where)
+def save_page(report: Figures, path: str, *, where: str, over: Kind | None, why: Explanation | None = None) -> None:
+    """Writes the page of a report, with what explains it. Raises InputError as whole_file."""
+    write_text(path, page(report, why), where=where, over=over)
 
 
 def _table(report: Figures, name: str, *, where: str) -> tuple[Sequence[str], list[dict[str, Any]]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archsim.errors import InputError, quoted
-from archsim.files.whole import whole_file
+from archsim.files.whole import Kind, whole_file
 from archsim.report.frame import INSTALL
 
 if TYPE_CHECKING:
@@ -37,17 +37,30 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def write_text(path: str | os.PathLike[str], text: str, *, where: str) -> None:
-    """Writes a file of this text. Raises InputError where it cannot be written."""
-    with whole_file(path, where=where) as part:
+def write_text(path: str | os.PathLike[str], text: str, *, where: str, over: Kind | None = None) -> None:
+    """Writes a file of this text. Raises InputError as whole_file."""
+    with whole_file(path, where=where, over=over) as part:
         # Half a character, which no UTF-8 has, is written as Python writes it.
         part.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def write_parquet(path: str | os.PathLike[str], frame: DataFrame, *, where: str) -> None:
-    """Writes a Parquet file. Raises InputError where it cannot be written, or pyarrow is not installed."""
-    with whole_file(path, where=where) as part:
-        try:
+def write_parquet(path: str | os.PathLike[str], frame: DataFrame, *, where: str, over: Kind | None = None) -> None:
+    """Writes a Parquet file. Raises InputError as whole_file, and where pyarrow is not installed."""
+    try:
+        with whole_file(path, where=where, over=over) as part:
             frame.to_parquet(part, engine="pyarrow")
-        except ImportError:
-            raise InputError(f"{where}: .parquet needs pyarrow, which is not installed; {INSTALL}") from None
+    except ImportError:
+        raise InputError(f"{where}: .parquet needs pyarrow, which is not installed; {INSTALL}") from None
+
+
+def columns_in(path: Path) -> tuple[str, ...]:
+    """The names of the columns of a .csv or .parquet file; none where it is no such file. Raises ImportError."""
+    if path.suffix.lower() == ".csv":
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return tuple(file.readline().rstrip("\n").split(","))
+    import pyarrow.parquet
+
+    try:
+        return tuple(pyarrow.parquet.read_schema(path).names)
+    except pyarrow.ArrowInvalid:
+        return ()

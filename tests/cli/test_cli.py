@@ -73,11 +73,10 @@ def test_a_trace_is_written_beside_the_report(tmp_path, capsys):
     assert told.err == f"wrote {path}: all firings of the first repetition of each section; later ones are equal\n"
     trace, report = json.loads(path.read_text()), json.loads(told.out)
     assert trace["otherData"]["cycles"] == report["cycles"]
-    assert "is there already; give --force" in said(capsys, *DECODE, "--trace", str(path), status=WRONG).err
-    part = said(capsys, *DECODE, "--trace", str(path), "--force", "--trace-window", "10..30 us").err
+    part = said(capsys, *DECODE, "--trace", str(path), "--trace-window", "10..30 us").err  # over the earlier trace
     assert part == f"wrote {path}: all firings of cycles 10 to 30\n"
     # What is wrong with a window of a run is known after the run, whose report is not lost.
-    late = said(capsys, *DECODE, "--trace", str(path), "--force", "--trace-window", "1 s..", status=WRONG)
+    late = said(capsys, *DECODE, "--trace", str(path), "--trace-window", "1 s..", status=WRONG)
     assert late.out.startswith("toy")
     assert late.err == "trace: window: begins at cycle 1,000,000; the run ends at cycle 726 (726 us)\n"
 

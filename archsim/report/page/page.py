@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +14,7 @@ from archsim.explain.tables import tables
 from archsim.explain.text import head_lines as explained
 from archsim.files.overview import written
 from archsim.files.provenance import Sourced
+from archsim.files.whole import Kind
 from archsim.quantity import show
 from archsim.report.figures import Figures
 from archsim.report.folder import PACKAGES
@@ -80,11 +80,12 @@ def _why(found: Explanation) -> Iterator[str]:
     yield section("Why it takes that long", *others[1:])
 
 
-def is_page(path: Path) -> bool:
-    """True for a file that is the page of a report."""
-    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+def _is_page(path: Path) -> bool:
+    with open(path, encoding="utf-8", errors="replace") as file:
         return GENERATOR in file.read(FIRST)
-    return False
+
+
+PAGE = Kind("page", _is_page)
 
 
 def _head(title: str) -> Iterator[str]:

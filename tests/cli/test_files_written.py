@@ -1,4 +1,4 @@
-"""The page of --html: written whole, in place of no other file unless forced, and never at the cost of the report."""
+"""The files of --html and --trace: whole, in place of no other file unless forced, never at the cost of the report."""
 
 import os
 import stat
@@ -31,19 +31,25 @@ def test_the_report_is_printed_and_the_page_written(here, capsys):
     assert (here / "page.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def test_a_page_takes_the_place_of_an_earlier_one_and_of_no_other_file(here, capsys):
-    said(capsys, "--html", "page.html")
-    first = (here / "page.html").read_bytes()
-    said(capsys, "--html", "page.html")
-    assert (here / "page.html").read_bytes() == first
-    for mine in ("", "mine", "<!DOCTYPE html>\n<title>mine</title>"):
-        (here / "mine.html").write_text(mine)
-        captured = said(capsys, "--html", "mine.html", status=WRONG)
+@pytest.fixture(params=[("--html", "page"), ("--trace", "trace")], ids=lambda param: param[0])
+def written(request):
+    return request.param
+
+
+def test_a_file_takes_the_place_of_an_earlier_one_and_of_no_other(written, here, capsys):
+    option, kind = written
+    said(capsys, option, "its.own")
+    first = (here / "its.own").read_bytes()
+    said(capsys, option, "its.own")
+    assert (here / "its.own").read_bytes() == first
+    for mine in ("", "mine", "<!DOCTYPE html>\n<title>mine</title>", '{"traceEvents": []}'):
+        (here / "mine").write_text(mine)
+        captured = said(capsys, option, "mine", status=WRONG)
         assert captured.out == "", "before anything is simulated"
-        assert "is there already and no page of archsim" in captured.err
-        assert (here / "mine.html").read_text() == mine
-    said(capsys, "--html", "mine.html", "--force")
-    assert (here / "mine.html").read_bytes() == first
+        assert f"is there already and no {kind} of archsim; name another file, or give --force" in captured.err
+        assert (here / "mine").read_text() == mine
+    said(capsys, option, "mine", "--force")
+    assert (here / "mine").read_bytes() == first
 
 
 def test_it_goes_beside_json_and_a_folder(here, capsys):
@@ -64,29 +70,29 @@ def test_a_page_that_cannot_be_written_takes_no_report_away(here, capsys, monkey
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_a_pipe_or_a_device_is_left_alone(force, here, capsys):
+def test_a_pipe_or_a_device_is_left_alone(written, force, here, capsys):
     os.mkfifo(here / "pipe")
     for name in ("pipe", "/dev/null"):
-        captured = said(capsys, "--html", name, *force, status=WRONG)
+        captured = said(capsys, written[0], name, *force, status=WRONG)
         assert captured.out == ""
-        assert captured.err == f"--html {name!r}: cannot be written: is a device or a pipe; name a file\n"
+        assert captured.err == f"{written[0]} {name!r}: cannot be written: is a device or a pipe; name a file\n"
     assert stat.S_ISFIFO((here / "pipe").stat().st_mode)
 
 
-def test_a_link_leads_to_the_page_that_it_names(here, capsys):
-    said(capsys, "--html", "page.html")
-    (here / "link.html").symlink_to("page.html")
-    (here / "other.html").symlink_to("mine.txt")
-    said(capsys, "--html", "link.html")
-    assert (here / "link.html").is_symlink()
+def test_a_link_leads_to_the_file_that_it_names(written, here, capsys):
+    said(capsys, written[0], "its.own")
+    (here / "link").symlink_to("its.own")
+    (here / "other").symlink_to("mine.txt")
+    said(capsys, written[0], "link")
+    assert (here / "link").is_symlink()
     (here / "mine.txt").write_text("mine")
-    said(capsys, "--html", "other.html", status=WRONG)
+    said(capsys, written[0], "other", status=WRONG)
     assert (here / "mine.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["", "\0.html", "n" * 300])
-def test_names_that_no_file_can_have(name, here, capsys):
-    captured = said(capsys, "--html", name, status=WRONG)
+@pytest.mark.parametrize("name", ["", "-", "\0.html", "n" * 300, "no_folder/file"])
+def test_names_that_no_file_can_have(written, name, here, capsys):
+    captured = said(capsys, written[0], name, status=WRONG)
     assert captured.out == ""
     assert "cannot be written" in captured.err
     assert os.listdir(here) == []

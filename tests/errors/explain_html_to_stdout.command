@@ -1,0 +1,1 @@
+2 explain toy toy_llm --phase decode --context 3 --html -

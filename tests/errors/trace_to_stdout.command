@@ -1,0 +1,1 @@
+2 simulate toy toy_llm --phase decode --context 3 --trace -
