@@ -145,7 +145,13 @@ def test_every_nanosecond_is_read_again():
             assert 1000 * int(text.partition(".")[0]) + int(1000 * float("0." + text.partition(".")[2])) == ns
 
 
-@pytest.mark.parametrize("hertz", [10**6, 250 * 10**6, 800 * 10**6, 10**9, 1050 * 10**6, 1410 * 10**6, 1600 * 10**6])
+CLOCKS = [
+    10**6, 250 * 10**6, 800 * 10**6, 10**9, 1050 * 10**6, 1410 * 10**6, 1600 * 10**6, 10**12, 10**12 + 1, 3 * 10**12,
+    10**15, 7 * 10**15,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("hertz", CLOCKS)
 def test_every_cycle_has_a_place_of_its_own(hertz):
     axis = Axis(Fraction(hertz))
     for start in (0, 10**12):
@@ -153,6 +159,20 @@ def test_every_cycle_has_a_place_of_its_own(hertz):
         assert all(a < b for a, b in pairwise(places))
         exact = Fraction(10**9 * axis.stretched, hertz)
         assert all(0 <= cycle * exact - place < 1 for cycle, place in enumerate(places, start))
+
+
+@pytest.mark.parametrize(
+    "hertz, told",
+    [
+        (10**9, "the time"),
+        (10**9 + 1, "1000 times the time: a nanosecond is a picosecond"),
+        (10**12, "1000 times the time: a nanosecond is a picosecond"),
+        (10**12 + 1, "1000000 times the time: a nanosecond is a femtosecond"),
+        (10**15 + 1, "1000000000 times the time: a nanosecond is less than a femtosecond"),
+    ],
+)
+def test_the_axis_says_how_long_it_is(hertz, told):
+    assert Axis(Fraction(hertz)).told == told
 
 
 @pytest.mark.parametrize("design", RUNS)

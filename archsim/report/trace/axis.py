@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 GIGAHERTZ = 10**9
+UNITS = {10**3: "a picosecond", 10**6: "a femtosecond"}
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
     """Cycles as microseconds with three decimals, rounded down to a nanosecond.
 
-    Above 1 GHz the axis is 1000 times as long as the time, so that no cycle is rounded away: then each cycle still has
-    a place of its own, and equal cycles have equal places.
+    Above 1 GHz the axis is 1000 times as long as the time, above 1 THz a million times and so on, so that no cycle is
+    rounded away: each cycle still has a place of its own.
     """
 
     clock_hz: Fraction
@@ -21,7 +22,10 @@ class Axis:
     @property
     def stretched(self) -> int:
         """How many times as long as the time the axis is."""
-        return 1 if self.clock_hz <= GIGAHERTZ else 1000
+        times = 1
+        while self.clock_hz > GIGAHERTZ * times:
+            times *= 1000
+        return times
 
     def nanoseconds(self, cycle: int) -> int:
         """The place of a cycle."""
@@ -30,7 +34,10 @@ class Axis:
     @property
     def told(self) -> str:
         """What it shows."""
-        return "1000 times the time: a nanosecond is a picosecond" if self.stretched > 1 else "the time"
+        if self.stretched == 1:
+            return "the time"
+        nanosecond = UNITS.get(self.stretched, "less than a femtosecond")
+        return f"{self.stretched} times the time: a nanosecond is {nanosecond}"
 
 
 def microseconds(nanoseconds: int) -> str:
