@@ -14,7 +14,7 @@ from archsim.design.placement import PlaceRule
 from archsim.design.resources import Resources
 from archsim.design.silicon import Silicon
 from archsim.design.technology import Technology
-from archsim.errors import InputError
+from archsim.errors import InputError, quoted
 from archsim.files.data_folder import data_folder, shipped
 from archsim.files.provenance import Fitted
 from archsim.mapping import Entry, Fused, Mapping, Room
@@ -23,17 +23,38 @@ from archsim.quantity import written_in
 from archsim.selection.selection import Selection
 from archsim.sweep_file import SweepFile
 from archsim.units import KINDS
+from dataflow.errors import guess
 from dataflow.models.model import Model
 from dataflow.models.vision import Vision
 
 
 def schema_of(path: str | None) -> type[BaseModel]:
     """The pydantic model behind a path: a design without one, a model, published, a kind, units.<kind>, links …"""
-    known = places()
-    name = (path or "design").removeprefix("units.")
+    known, name = places(), path or "design"
+    if (kind := name.removeprefix("units.")) in KINDS:
+        name = kind
     if name not in known:
-        raise InputError(f"no schema of '{path}'; there are: {', '.join(known)}")
+        raise InputError(f"no schema of {quoted(path)}; {_way_to(name, known)}")
     return known[name]
+
+
+def _way_to(path: str, known: dict[str, type[BaseModel]]) -> str:
+    """What to ask for in place of a path that has no schema of its own."""
+    of, _, rest = path.partition(".")
+    kind = rest.partition(".")[0]
+    if of == "units" and kind in KINDS:
+        of, path = kind, rest
+    if of == "units":
+        kinds = guess(kind, KINDS, otherwise="kinds are")
+        return f"units.KIND takes a kind of unit, as designs give by `kind`; {kinds}"
+    place = next((place for place in sorted(known, key=len, reverse=True) if path.startswith(f"{place}.")), "design")
+    keys = [field.alias or name for name, field in known[place].model_fields.items()]
+    key = (path.removeprefix(f"{place}.") if place != "design" or of == "design" else path).partition(".")[0]
+    if key in keys:
+        return f"'{key}' is a key of '{place}', which `archsim schema {place}` lists"
+    if "." in path:
+        return f"'{place}' has no key {quoted(key)}; {guess(key, keys, otherwise='its keys are')}"
+    return guess(path, known, otherwise="there are")
 
 
 def places() -> dict[str, type[BaseModel]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,13 +39,20 @@ def show(
     files = {noun: shipped(folder) for noun, folder in NOUNS.items()}
     nouns = [noun for noun in NOUNS if name in files[noun]]
     if of is not None and of not in nouns and nouns:
-        told = f"there is no {of} of this name; give --of {' or --of '.join(nouns)}"
+        told = f"there is no {of} file of this name; give --of {' or --of '.join(nouns)}"
         raise InputError(f"show {name} --of {of}: {told}")
     if not nouns:
-        known = dict.fromkeys(name for noun in files if of in (None, noun) for name in files[noun])
-        raise InputError(f"no shipped file {quoted(name)}; {guess(name, known, otherwise='shipped are')}")
+        raise InputError(f"no shipped {f'{of} ' if of else ''}file {quoted(name)}; {_known(name, of, files)}")
     noun = of or nouns[0]
     for other in nouns:
         if other != noun:
             say(f"{name}: the {noun}; --of {other} prints the file of that name under {other}", err=True)
     sys.stdout.write(text_to_start_from(files[noun][name]))
+
+
+def _known(name: str, of: str | None, files: Mapping[str, Mapping[str, Path]]) -> str:
+    """A hint for an unknown name: the one close to it, or those of each kind."""
+    names = [known for noun in files if of in (None, noun) for known in files[noun]]
+    kinds = [f"{NOUNS[noun] or 'designs'}: {', '.join(files[noun])}" for noun in files if of in (None, noun)]
+    close = guess(name, dict.fromkeys(names), otherwise="")
+    return close if close.startswith("did you mean") else f"there are {'; '.join(kinds)}"

@@ -16,6 +16,12 @@ from dataflow.selection_summary import SelectionSummary
 from dataflow.tiling import Tiling
 
 
+def expect_report(what: str, given: object, *, kinds: str = "a Report") -> None:
+    """Raises InputError where an object is given that is none of these kinds; users know Figures as Report."""
+    if not isinstance(given, Figures):
+        raise InputError(f"{what}: expected {kinds}, got {quoted(given)}")
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Figures:
     """The totals of a run.

@@ -72,11 +72,12 @@ class Report(Figures):
         if not EXPLAINED_BY:
             raise InputError("explain: no mapper is known; import mappers first")
         return EXPLAINED_BY[0](self, jobs)
-    def to_frame(self, table: str) -> DataFrame:
+
+    def to_frame(self, table: str = "") -> DataFrame:
         """A pandas DataFrame of one table: "units", "ops", "parts" or "traffic".
 
         Numbers are numbers, with the unit in the column's name; energy that is not modelled is NaN. Raises InputError
-        for another table, and where pandas is not installed (the extra `tables`).
+        for another table or none, and where pandas is not installed (the extra `tables`).
         """
         return table_frame(self, table)
 
@@ -89,6 +90,8 @@ class Report(Figures):
 
         With its explanation, `why=report.explain()`, it also says what to change.
         """
+        if why is not None:
+            expect("page: why", why, Explanation)
         return page(self, why)
 
     def save(self, path: str | os.PathLike[str], *, table: str | None = None, force: bool = False) -> None:

@@ -61,6 +61,8 @@ TABLES = {
 
 def table_named(name: object, *, where: str) -> Table:
     """The table of this name. Raises InputError, which begins with `where`."""
+    if name in ("", None):
+        raise InputError(f"{where}: no table is named; tables are: {', '.join(TABLES)}")
     if not isinstance(name, str) or name not in TABLES:
         hint = guess(name if isinstance(name, str) else "", TABLES, otherwise="tables are")
         raise InputError(f"{where}: no table {quoted(name)}; {hint}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from numbers import Integral
 
 from archsim.engine import ENGINES
 from archsim.errors import InputError, quoted
@@ -45,15 +46,25 @@ def read_window(given: Window, clock_hz: Fraction, *, what: str) -> tuple[int, i
     """
     ends = given.split("..") if isinstance(given, str) else given
     if not isinstance(ends, list | tuple) or len(ends) != 2:
-        raise InputError(f"{what}: {EXPECTED}; got {quoted(given)}")
+        raise InputError(f"{what}: {EXPECTED}; got {_shown(given)}")
     start, end = (_cycles(one, clock_hz, given, what) for one in ends)
     first, last = int(start or 0), None if end is None else -int(-end // 1)
     if last is not None and last <= first:
-        raise InputError(f"{what}: {quoted(given)} ends at cycle {last:,}, not after its start, cycle {first:,}")
+        raise InputError(f"{what}: {_shown(given)} ends at cycle {last:,}, not after its start, cycle {first:,}")
     return first, last
 
 
+def _shown(given: object) -> str:
+    """The window as a message shows it, a pair with both ends."""
+    if not isinstance(given, list | tuple):
+        return quoted(given)
+    ends = ["None" if one is None else quoted(one) for one in given[:4]] + ["…"] * (len(given) > 4)
+    return f"({', '.join(ends)})"
+
+
 def _cycles(written: int | str | None, clock_hz: Fraction, given: Window, what: str) -> Fraction | None:
+    if isinstance(written, bool) or not isinstance(written, Integral | str | None):
+        raise InputError(f"{what}: {EXPECTED}; got {_shown(given)}")
     text = str("" if written is None else written).strip()
     if not text:
         return None
@@ -62,7 +73,7 @@ def _cycles(written: int | str | None, clock_hz: Fraction, given: Window, what: 
     try:
         return parse(text, "cycles", clock_hz=clock_hz)
     except InputError as error:
-        raise InputError(f"{what}: {EXPECTED}; got {quoted(given)}: {error}") from None
+        raise InputError(f"{what}: {EXPECTED}; got {_shown(given)}: {error}") from None
 
 
 def within(window: tuple[int, int | None], timeline: Timeline, clock_hz: Fraction, *, what: str) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
-from archsim.cli import DONE, main
+from archsim.cli import DONE, WRONG, main
 from archsim.files.data_folder import NOUNS, shipped
 from archsim.schema import json_schema
 
@@ -47,3 +47,9 @@ def test_what_is_shown_is_a_start(tmp_path, capsys, monkeypatch):
     Path("mine.yaml").write_text(capsys.readouterr().out.replace("name: toy\n", "name: mine\n"))
     assert main(["check", "mine.yaml"]) == DONE
     assert "design 'mine'" in capsys.readouterr().out
+
+
+def test_an_unknown_name_is_answered_by_the_names_of_each_kind(capsys):
+    assert main(["show", "zzz"]) == WRONG
+    kinds = [f"{folder or 'designs'}: {', '.join(shipped(folder))}" for folder in NOUNS.values()]
+    assert capsys.readouterr().err == f"no shipped file 'zzz'; there are {'; '.join(kinds)}\n"

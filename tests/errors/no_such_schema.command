@@ -1,1 +1,1 @@
-2 schema tpu
+2 schema zzz

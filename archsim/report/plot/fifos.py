@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archsim.errors import InputError, quoted
-from archsim.report.figures import Figures
+from archsim.report.figures import Figures, expect_report
 from archsim.report.plot.columns import edges_of, ranges_in
 from archsim.report.plot.drawing import DARK, in_prefix, picture, set_title, steps
 from archsim.report.plot.timeline import column_told, name_rows, titles
 from archsim.report.window import Window, part_of_run, timeline_of
 from archsim.run.timeline import Stretch
 from archsim.run.tokens import places_taken
-from dataflow.errors import expect, guess
+from dataflow.errors import guess
 from dataflow.task import UNLIMITED, Stream
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def fifo_occupancy(
 
     Raises InputError for names that are not there, too many of them, and as `timeline`.
     """
-    expect("fifo_occupancy: report", report, Figures)
+    expect_report("fifo_occupancy: report", report)
     what = "fifo_occupancy"
     found, told = part_of_run(timeline_of(report, what=what), section, window, report.clock_hz, what=what)
     known = _filled(found)

@@ -11,12 +11,11 @@ import numpy as np
 
 from archsim.engine.flat import FlatUnit
 from archsim.engine.recording import BLOCKED, STARVED
-from archsim.report.figures import Figures
+from archsim.report.figures import Figures, expect_report
 from archsim.report.plot.columns import edges_of, sums_in
 from archsim.report.plot.drawing import in_prefix, picture, set_title, steps
 from archsim.report.window import Window, part_of_run, timeline_of
 from archsim.run.timeline import Stretch
-from dataflow.errors import expect
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +50,7 @@ def timeline(report: Figures, *, section: str = "", window: Window | None = None
 
     Raises InputError for a section or a window that is none, and a report without an origin.
     """
-    expect("timeline: report", report, Figures)
+    expect_report("timeline: report", report)
     found, told = part_of_run(timeline_of(report, what="timeline"), section, window, report.clock_hz, what="timeline")
     edges = edges_of(found[0].start, found[-1].end)
     rows = _rows(found, edges)

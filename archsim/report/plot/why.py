@@ -16,7 +16,7 @@ from archsim.explain.stalls import BUSY, DONE, INPUT, MEMORY, ROOM, TURN, Cause
 from archsim.explain.stalls import stalls as stalls_of
 from archsim.explain.text import SMALL, moving, refused
 from archsim.quantity import show
-from archsim.report.figures import Figures
+from archsim.report.figures import Figures, expect_report
 from archsim.report.plot.drawing import BLUE, COLOURS, MARKERS, in_prefix, picture, set_title
 from archsim.report.plot.points import add_legend
 from dataflow.errors import expect
@@ -89,7 +89,7 @@ def stall_causes(found: Explanation | Figures, *, axes: Axes | None = None) -> A
 
 def _origin_of(report: Figures, what: str) -> tuple[Schedule, Design]:
     """The schedule and the design of a report. Raises InputError where it has none."""
-    expect(f"{what}: found", report, Figures)
+    expect_report(f"{what}: found", report, kinds="a Report or an Explanation")
     if report.origin is None:
         raise InputError(f"{what}: this report came from another process, without what was run; run it here")
     return report.origin.schedule, report.origin.design

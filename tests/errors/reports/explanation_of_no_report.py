@@ -1,0 +1,3 @@
+import mappers
+
+mappers.explain("toy")

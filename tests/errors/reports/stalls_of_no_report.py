@@ -1,0 +1,3 @@
+from archsim.report import plot
+
+plot.stall_causes(["toy"])

@@ -1,0 +1,1 @@
+2 schema tabel_lookup

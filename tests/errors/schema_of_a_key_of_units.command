@@ -1,0 +1,1 @@
+2 schema units.table_lookup.num_tables

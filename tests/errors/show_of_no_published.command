@@ -1,0 +1,1 @@
+2 show toy_llm --of published
