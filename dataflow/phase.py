@@ -80,7 +80,10 @@ class Phase:
 
     def title(self) -> list[str]:
         """The name, and what is asked, as the heading of a report."""
-        asked = self.facts() if type(self) is not Phase else {}  # a graph that is no phase was asked for nothing
+        values = self.values()
+        beyond = {name: values[name] for name in NOT_FACTS if name in values}
+        # Keys of the first mapping give the order. A graph that is no phase was asked for nothing.
+        asked = {**dict.fromkeys(("prompt", "context")), **beyond, **self.facts()} if type(self) is not Phase else {}
         return [self.name, *(f"{name} {value}" for name, value in asked.items() if value)]
 
 

@@ -30,6 +30,7 @@ class Figures:
     bytes per memory, direction and role of the tensor, and `carried` per channel and role. `held` has what lies in each
     memory when most does, by role, and under "" what lies in none. `parts` splits the cycles by kind of work under way;
     kinds that overlap get equal shares; `under_way` has the cycles of each kind in full.
+    `mapped` counts the ops on units; `free` those that need none, such as views, by kind.
     `selected` says which cached keys the last step attends to; `recomputed_for` says what the work beyond the graph is,
     and `skipped` has the work that is left out by its reason. `peaks` has for each stream the most places taken, its
     depth and the bytes of a token; `sections` has name, repetitions and the cycles of one run. `prefill_cycles` is None
@@ -69,6 +70,7 @@ class Figures:
     sections: tuple[tuple[str, int, int], ...]
     peaks: Mapping[str, tuple[int, int, int]]
     mapped: int
+    free: Mapping[str, int]
     tilings: tuple[Tiling, ...]
     placed: tuple[PlacedSection, ...]
     approximated: tuple[str, ...]

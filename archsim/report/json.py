@@ -71,7 +71,7 @@ def as_json(report: Figures) -> dict[str, Any]:
             for name, (peak, depth, size) in report.peaks.items()
         },
         "coverage": {
-            **plain(report, "mapped approximated recomputed"),
+            **plain(report, "mapped free approximated recomputed"),
             "skipped": _summed(report.skipped),
             "skipped_for": {reason: dict(counts) for reason, counts in report.skipped.items()},
         },

@@ -186,6 +186,7 @@ def _report(
         sections=tuple(totals.sections),
         peaks=totals.peaks(),
         mapped=totals.mapped,
+        free=totals.free,
         tilings=run.schedule.tilings,
         placed=tuple(totals.placed()),
         approximated=(*said, *design.not_derived(), *_reordered(run, design)),

@@ -209,8 +209,8 @@ def _traffic(report: Figures) -> list[str]:
             continue
         for way in ("read", "written"):
             roles = {role: n for (w, role), n in cells.items() if w == way}
-            inside = ", ".join(f"{role} {n:,}" for role, n in sorted(roles.items(), key=lambda item: -item[1]))
-            lines.append(f"{memory} {way:<8} {sum(roles.values()):>13,} B: {inside or 'none'}")
+            shown = {role: f"{n:,}" for role, n in sorted(roles.items(), key=lambda item: -item[1])}
+            lines.append(_amount(f"{memory} {way:<8}", f"{sum(roles.values()):>13,} B", shown or {"none": ""}))
         lines += _held(report, memory, f"{memory} {'holds':<8}")
     # Only where a selection fetches over channels does their rate say something that busy time does not.
     for channel, by_role in report.carried.items() if report.selected else ():
@@ -245,9 +245,14 @@ def _held(report: Figures, memory: str, title: str) -> list[str]:
         return []
     total = sum(contents.values())
     most = sorted(contents.items(), key=lambda item: -item[1])
-    inside = ", ".join(f"{role} {'without limit' if n >= UNLIMITED else f'{n:,}'}" for role, n in most)
-    shown = f"{'no limit':>15}" if total >= UNLIMITED else f"{total:>13,} B"
-    return [f"{title} {shown}: {inside}"]
+    inside = {role: "without limit" if n >= UNLIMITED else f"{n:,}" for role, n in most}
+    return [_amount(title, f"{'no limit':>15}" if total >= UNLIMITED else f"{total:>13,} B", inside)]
+
+
+def _amount(title: str, total: str, by_role: Mapping[str, str]) -> str:
+    """A line of bytes: the total, then the parts by role; the total alone where nothing has a role."""
+    parts = ", ".join(f"{role or 'of no role'} {n}".rstrip() for role, n in by_role.items())
+    return f"{title} {total}" if [*by_role] == [""] else f"{title} {total}: {parts}"
 
 
 def _places(report: Figures, unused: list[str]) -> list[str]:
@@ -268,7 +273,8 @@ def _counted(counts: Mapping[str, int]) -> str:
 def limits(report: Figures) -> list[str]:
     extra = _counted(report.recomputed)
     beyond = f"{extra} ({report.recomputed_for})" if extra else "none"
-    lines = [f"coverage    all {report.mapped} ops mapped; work beyond the graph: {beyond}"]
+    free = f"needing no unit: {sum(report.free.values())} ({', '.join(report.free)}); " if report.free else ""
+    lines = [f"coverage    all {report.mapped} ops mapped; {free}work beyond the graph: {beyond}"]
     lines += [f"left out    {_counted(counts)}: {reason}" for reason, counts in report.skipped.items()]
     lines += [f"simplified  {item}" for item in report.approximated]
     changed = [path for path, why in report.assumed.items() if why == SET]

@@ -131,6 +131,7 @@ class Totals:
     firings: int = 0
     firings_run: int = 0
     mapped: int = 0
+    free: dict[str, int] = field(default_factory=dict)  # ops that need no unit, by kind
     recomputed: dict[str, int] = field(default_factory=dict)
     recomputed_for: dict[str, None] = field(default_factory=dict)
     skipped: dict[str, dict[str, int]] = field(default_factory=dict)  # by reason
@@ -163,6 +164,8 @@ class Totals:
                     self._held[memory] = inside
             self.sections.append((label + section.name, section.repeat, section_run.result.cycles))
         self.mapped += int(run.asked.sums.get(MAPPED, 0))
+        kinds = [name for name, kind in OP_KINDS.items() if kind.free]
+        _add(self.free, {name: int(n) for name in kinds if (n := run.asked.sums.get(of_kind(name), 0))}, 1)
         _add(self.recomputed, run.schedule.recomputed, 1)
         if run.schedule.recomputed:
             self.recomputed_for[run.schedule.recomputed_for] = None

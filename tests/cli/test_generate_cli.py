@@ -47,7 +47,7 @@ def test_what_a_phase_has_not_is_null(phase, none, capsys):
 
 def test_the_text_says_time_to_first_token_and_per_token(capsys):
     text = said(capsys, *GENERATE).out
-    assert "toy · toy_llm · generate · prompt 2 · batch 1" in text
+    assert "toy · toy_llm · generate · prompt 2 · tokens 4 · batch 1" in text
     assert "(4 tokens made, the prefill's time included)" in text
     first, then = text.splitlines()[4:6]
     assert first.startswith("first token ")

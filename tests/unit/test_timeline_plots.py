@@ -167,7 +167,7 @@ def test_what_cannot_be_drawn(draw, case):
 
 
 def test_what_is_no_report_or_no_stream():
-    with pytest.raises(InputError, match="timeline: report: expected a Figures, got 'toy'"):
+    with pytest.raises(InputError, match="timeline: report: expected a Report, got 'toy'"):
         plot.timeline("toy")
     with pytest.raises(InputError, match="fifo_occupancy: this report came from another process"):
         plot.fifo_occupancy(replace(tiles(), origin=None))
