@@ -7,6 +7,7 @@ import pytest
 
 import mappers
 from archsim.errors import InputError
+from reports import report_of
 
 OTHERS = {
     "nothing": b"",
@@ -24,7 +25,7 @@ OTHERS = {
 
 @pytest.fixture(scope="module")
 def report():
-    return mappers.run("toy", "toy_llm", phase="decode", context=4)
+    return report_of("toy")
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,13 @@ import os
 import re
 import shutil
 import subprocess
-from functools import cache
 from html import unescape
 from pathlib import Path
 
 import pytest
 
-import mappers
 from archsim.report.page.page import POLICY
-from archsim.report.report import Report
+from reports import report_of
 
 BROWSER = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 OPTIONS = (
@@ -25,18 +23,8 @@ OPTIONS = (
 )  # fmt: skip
 # What the browser says of itself in a container without a desktop names no console.
 CONSOLE = re.compile(r"CONSOLE|Refused to|net::ERR", re.I)
-RUNS = {
-    "table look-up": ("tellme_kv260", "bitnet_b158_large", {"phase": "decode", "context": 4}),
-    "on a mesh": ("sn40l", "llama3_8b", {"phase": "decode", "context": 100}),
-    "a selection": ("vrex8", "videollm_online_8b", {"phase": "frame", "context": 300, "selection": "resv_published"}),
-}
+RUNS = ("tables and a fit", "on a mesh", "a selection")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium is installed (apt-get install chromium)")
-
-
-@cache
-def report_of(name: str) -> Report:
-    design, model, asked = RUNS[name]
-    return mappers.run(design, model, **asked)
 
 
 def opened(path: Path, width: int) -> str:
@@ -92,7 +80,7 @@ def test_plots_have_a_size_and_nothing_runs_out_of_the_window(name, width, tmp_p
 
 def test_a_script_in_a_page_would_be_heard_of(tmp_path):
     """The check of the console can fail: a page may run nothing and load nothing, and the browser says so."""
-    page = report_of("table look-up").page()
+    page = report_of("tables and a fit").page()
     for number, bad in enumerate(("<script>1</script>", '<img src="https://example.org/a.png" alt="">')):
         path = tmp_path / f"{number}.html"
         path.write_text(page.replace("</body>", bad + "</body>"))

@@ -13,22 +13,8 @@ from archsim.errors import InputError
 from archsim.report.page.plots import PLOTS
 from archsim.report.plot.parts import time_by_part
 from archsim.report.plot.svg import svg_of
-from archsim.report.report import Report
 from archsim.report.tables import TABLES
-
-RUNS = {
-    "toy": ("toy", "toy_llm", {"phase": "decode", "context": 4}),
-    "a generation": ("toy", "toy_llm", {"phase": "generate", "prompt": 4, "tokens": 3}),
-    "on a mesh": ("sn40l", "llama3_8b", {"phase": "decode", "context": 100}),
-    "tables and a fit": ("tellme_kv260", "bitnet_b158_large", {"phase": "decode", "context": 4}),
-    "a selection": ("vrex8", "videollm_online_8b", {"phase": "frame", "context": 300, "selection": "resv_published"}),
-}
-
-
-@cache
-def report_of(name: str) -> Report:
-    design, model, asked = RUNS[name]
-    return mappers.run(design, model, **asked)
+from reports import RUNS, report_of
 
 
 @cache

@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from fractions import Fraction
-from functools import cache
 
 import pandas
 import pytest
@@ -18,19 +17,7 @@ from archsim.errors import InputError
 from archsim.report.json import as_json
 from archsim.report.report import Report
 from archsim.report.tables import TABLES, TEXTS, rows_of
-
-RUNS = {
-    "toy": ("toy", "toy_llm", {"phase": "decode", "context": 4}),
-    "a generation": ("toy", "toy_llm", {"phase": "generate", "prompt": 4, "tokens": 3}),
-    "placed servers": ("sn40l", "llama3_8b", {"phase": "decode", "context": 100}),
-    "channels": ("vrex8", "videollm_online_8b", {"phase": "frame", "context": 300, "selection": "resv_published"}),
-}
-
-
-@cache
-def report_of(name: str) -> Report:
-    design, model, asked = RUNS[name]
-    return mappers.run(design, model, **asked)
+from reports import RUNS, report_of
 
 
 @pytest.fixture(params=RUNS)

@@ -95,20 +95,23 @@ def _results(a: Summary, b: Summary) -> Iterator[Figure]:
         "frames": ("rate of frames", "frames_per_second"), "energy": ("energy", "energy_joules"),
         "busiest": (WORD, "bottleneck"), "roofline of": (WORD, "roofline_of"),
     }  # fmt: skip
-    for name, (kind, key) in rows.items():
-        yield Figure(GROUPS[0], name, kind, getattr(a, key), getattr(b, key))
+    yield from _of_each(a, b, rows)
     steps = {"first token": ("time", "ttft_seconds"), "each token then": ("time", "tpot_seconds"),
              "tokens then": ("rate of tokens", "decode_tokens_per_second")}  # fmt: skip
-    for name, (kind, key) in steps.items():
-        yield Figure(GROUPS[0], name, kind, *(getattr(run, key) if run.has_steps else None for run in (a, b)))
+    yield from _of_each(a if a.has_steps else None, b if b.has_steps else None, steps)
     yield Figure(GROUPS[0], "bound", "time", a.lower_bound_cycles / a.clock_hz, b.lower_bound_cycles / b.clock_hz)
     yield Figure(GROUPS[0], "roofline", "time", _time(a.roofline_cycles, a), _time(b.roofline_cycles, b))
     chosen = {
         "cached keys kept": (SHARE, "kept"), "of these near": (SHARE, "hit_rate"), "mass kept": (SHARE, "mass_recall"),
         "output error": ("number", "output_error"),
     }  # fmt: skip
-    for name, (kind, key) in chosen.items():
-        yield Figure(GROUPS[0], name, kind, getattr(a.selected, key, None), getattr(b.selected, key, None))
+    yield from _of_each(a.selected, b.selected, chosen)
+
+
+def _of_each(a: object, b: object, rows: Mapping[str, tuple[str, str]]) -> Iterator[Figure]:
+    """The results of these names, each with its kind and its attribute of both; None of a side that is None."""
+    for name, (kind, key) in rows.items():
+        yield Figure(GROUPS[0], name, kind, *(None if of is None else getattr(of, key) for of in (a, b)))
 
 
 def _time(cycles: float | None, run: Summary) -> float | None:

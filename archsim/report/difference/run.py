@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from archsim.errors import DesignError, InputError, quoted
 from archsim.files.document import Document, file_text, read_text
 from archsim.files.folder import MANIFEST, sha256
 from archsim.files.provenance import Sourced
 from archsim.files.validate import validate
-from archsim.report.difference.summary import READ, Summary, summary_of
+from archsim.report.difference.summary import Read, Summary, summary_of
 from archsim.report.figures import Figures
 from archsim.report.folder import DESIGN, SELECTION, SUMMARY
 from archsim.report.json import as_json
@@ -25,22 +25,16 @@ LARGEST_JSON = 256 * 2**20  # bytes; reports of many ops have some MiB
 WRITE = "name a folder that `archsim simulate ... --output DIR` wrote"
 
 
-class _Input(BaseModel):
-    model_config = READ
-
+class _Input(Read):
     given: str
     sha256: str | None
 
 
-class _Output(BaseModel):
-    model_config = READ
-
+class _Output(Read):
     sha256: str
 
 
-class _Manifest(BaseModel):
-    model_config = READ
-
+class _Manifest(Read):
     inputs: dict[str, _Input]
     outputs: dict[str, _Output]
     versions: dict[str, str]

@@ -12,42 +12,39 @@ from archsim.files.document import Document
 from archsim.files.provenance import SET
 from archsim.files.validate import validate
 
-READ = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 # Far above any run: what is larger cannot be drawn as a ratio.
 Whole = Annotated[int, Field(ge=0, le=10**30)]
 Amount = Annotated[float, Field(ge=0, le=1e30)]
 PRINT = "name a file that `archsim simulate ... --json` printed, or print it again"
 
 
-class UnitShare(BaseModel):
-    """The share of its time that a unit is busy."""
+class Read(BaseModel):
+    """What is read of JSON that archsim wrote; other keys are let be."""
 
-    model_config = READ
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class UnitShare(Read):
+    """The share of its time that a unit is busy."""
 
     utilization: Amount
 
 
-class MemoryBytes(BaseModel):
+class MemoryBytes(Read):
     """What a memory reads and writes."""
-
-    model_config = READ
 
     read_bytes: Whole
     written_bytes: Whole
 
 
-class ChannelBytes(BaseModel):
+class ChannelBytes(Read):
     """What a channel moves."""
-
-    model_config = READ
 
     moved_bytes: Whole
 
 
-class Selected(BaseModel):
+class Selected(Read):
     """What a selection keeps, finds near, and costs in quality."""
-
-    model_config = READ
 
     kept: Amount
     hit_rate: Amount | None
@@ -55,10 +52,8 @@ class Selected(BaseModel):
     output_error: Amount | None
 
 
-class Summary(BaseModel):
+class Summary(Read):
     """The inputs and figures of a run, under the keys of `simulate --json`."""
-
-    model_config = READ
 
     design: str
     model: str
