@@ -1,0 +1,1 @@
+2 diff toy bare_clock.yaml
