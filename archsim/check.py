@@ -10,7 +10,7 @@ from archsim.design.design import Design
 from archsim.design.placement import DEFAULT
 from archsim.design.silicon import Silicon
 from archsim.design.technology import Technology, load_technology
-from archsim.design.use import shown
+from archsim.design.use_told import factors, shown
 from archsim.errors import DesignError, InputError, quoted
 from archsim.files.data_folder import NOUNS, shipped
 from archsim.files.provenance import Fitted
@@ -162,7 +162,7 @@ def _about_design(design: Design, mappers: Collection[str], mapped: Collection[s
 def _about_use(design: Design) -> list[str]:
     """How far the formulas, by which the use of a variant is scaled, are from the build."""
     found: dict[str, list[str]] = {}
-    for name, resource, factor in design.use.factors() if design.use else ():
+    for name, resource, factor in factors(design.use) if design.use else ():
         found.setdefault(name, []).append(f"{resource} {float(factor):.2f}")
     end = "times its formula, by which variants are scaled"
     return [f"  built {name:<13} {', '.join(told)} {end}" for name, told in found.items()]
@@ -209,13 +209,16 @@ def _notes(design: Design) -> list[str]:
                     f"units.{engine}.num_tables: {lookup.num_tables} tables take {lookup.block_inputs} inputs, index "
                     f"vectors of units.{name} hold {loader.block_inputs}; tables that fill no whole vector stay idle"
                 )
-    if design.silicon:
+    if design.silicon and design.silicon.cores is not None:
         notes += [
-            f"units.{name}.cores: {unit.cores}, silicon.cores: {design.silicon.cores}; area and power are of the "
-            f"{'former' if name in design.silicon.units else 'latter'}"
+            f"units.{name}.cores: {unit.cores}, silicon.cores: {design.silicon.cores}; area and power are of the latter"
             for name, unit in design.of_kind(CoreArray).items()
             if unit.cores != design.silicon.cores
         ]
+    if design.built is None and (design.power is not None or design.silicon):
+        what = "power" if design.power is not None else "silicon"
+        told = "nothing says what was built, so that an edit of this file by hand keeps it; list it under `built`"
+        notes.append(f"{what}: {told}")
     for i, placing in enumerate(design.place):
         kinds = placing.kinds or design.units[placing.unit].does
         if not any(sum(kind in unit.does for unit in design.units.values()) > 1 for kind in kinds):

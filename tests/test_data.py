@@ -9,9 +9,10 @@ import pytest
 
 import archsim
 from archsim.check import check_file
+from archsim.design.built import Built
 from archsim.design.design import Design
 from archsim.design.energy import Energy
-from archsim.design.resources import Built, Resources
+from archsim.design.resources import Resources
 from archsim.design.silicon import Component, Silicon
 from archsim.design.technology import Technology
 from archsim.files.data_folder import shipped

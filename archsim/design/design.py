@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from archsim.design.built import Built, Compared, compared
 from archsim.design.energy import CycleEnergy, Energy, cycle_energy
 from archsim.design.placement import Homes, PathsByRole, PlaceRule, placement_problems
 from archsim.design.resources import KNOWN, Resources, no_unit
@@ -17,6 +18,7 @@ from archsim.design.silicon import Silicon
 from archsim.design.technology import Technology, load_technology, told_of
 from archsim.design.tiers import tier_problems
 from archsim.design.use import Use, parts_of
+from archsim.design.use_told import beyond_budget, caveats
 from archsim.errors import InputError
 from archsim.files.document import Document, message_at
 from archsim.files.provenance import FROZEN, Fitted, Sourced
@@ -99,8 +101,12 @@ class Design(Sourced):
     resources: Resources | None = Field(None, description="budget and use of an FPGA's resources")
     silicon: Silicon | None = Field(None, description="area and power of the parts of a core of the chip")
     power: Watts | None = Field(
-        None, description="published power of the whole as it is; without it, power follows from energies, if given"
+        None, description="published power of the whole as built; without it, power follows from energies, if given"
     )
+    built: Built | None = Field(
+        None, description="clock, units and links of what was measured: power, area and uses of resources are theirs, "
+        "and what of them does not follow a difference is not known"
+    )  # fmt: skip
     technology: str | None = Field(
         None, description="prices what units without energies of their own count: a shipped name or a path"
     )
@@ -111,7 +117,10 @@ class Design(Sourced):
     assumed: dict[str, str] = Field(default_factory=dict, description="dotted path -> why this number was assumed")
     fitted: dict[str, Fitted] = Field(default_factory=dict, description="dotted path -> the point it was fitted to")
 
-    _prices: Technology | None = PrivateAttr(None)  # of `technology`, read with the design
+    # Made with the design, because every run asks for them several times.
+    _prices: Technology | None = PrivateAttr(None)
+    _compared: dict[str, Compared] = PrivateAttr(default_factory=dict)  # with `built`
+    _use: Use | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Design:
@@ -129,10 +138,8 @@ class Design(Sourced):
             for end, unit in (("from", link.from_), ("to", link.to))
         ]
         problems = [(path, no_unit(unit, self.units)) for path, unit in ends if unit not in self.units]
-        problems += self._misused() if self.resources else []
-        if self.silicon:
-            unknown = [name for name in self.silicon.units if name not in self.units]
-            problems += [("silicon.units", no_unit(name, self.units)) for name in unknown]
+        problems += self._misbuilt()
+        problems += self.silicon.problems(self.units) if self.silicon else []
         problems += self._mispriced()
         problems += self._unknown_technology()
         problems += tier_problems(self.tiers, self.units)
@@ -158,26 +165,44 @@ class Design(Sourced):
 
     def not_derived(self) -> tuple[str, ...]:
         """What does not follow the changes of a variant, or only by a formula that is scaled to the build."""
-        power = ("power is published of the design as it is; of this variant it is not known, nor is energy",)
-        unknown = self.power is not None and self.published_power is None
-        by_table: tuple[str, ...] = () if self._prices is None else (told_of(self._prices),)
-        if self.silicon and self.area is None:
-            by_table += ("area is that of the cores as published; of this variant it is not known",)
-        return (power if unknown else ()) + by_table + (tuple(self.use.caveats()) if self.use else ())
+        told = [] if self._prices is None else [told_of(self._prices)]
+        if self.power is not None and self.published_power is None:
+            path = self._altered_from_built[0]
+            told.append(f"power is published of what was built; with another {path} neither power nor energy is known")
+        if isinstance(self._cores, str):
+            told.append(f"area is published of what was built; {self._cores}")
+        if self.built and self.clock > self.built.clock:
+            clock, built = show(self.clock, "frequency"), show(self.built.clock, "frequency")
+            told.append(f"the clock of {clock} is above the {built} that was built; no model says whether it is met")
+        if self.use:
+            told += caveats(self.use, built=self.built is not None)
+        return tuple(told)
+
+    @property
+    def _altered_from_built(self) -> tuple[str, ...]:
+        """The paths in which clock, units and links differ from what was built, or are not said of it.
+
+        Where nothing is said of what was built, those that this variant has set to other values than its file has.
+        """
+        if self.built is None:
+            return tuple(path for path in self._altered if path.partition(".")[0] in ("units", "links", "clock"))
+        clock = () if self.clock == self.built.clock else ("clock",)
+        return (*clock, *(path for each in self._compared.values() for path in (*each.unsaid, *each.differs)))
 
     @property
     def published_power(self) -> Fraction | None:
-        """The power that the source gives; None without one, and of a variant that set other units or another clock."""
-        changed = [path for path in self._altered if path.partition(".")[0] in ("units", "links", "clock")]
-        return None if changed and "power" not in self._changed else self.power
+        """The power that the source gives, or that a variant sets; None without one, and of what differs from built."""
+        return None if self._altered_from_built and "power" not in self._changed else self.power
 
     @property
     def area(self) -> Fraction | None:
         """mm^2 of all cores of the chip; None without silicon, and of a variant whose cores are not known."""
-        if self.silicon is None:
-            return None
-        cores = self.silicon.cores_of(self.units, changed=self._altered)
-        return None if cores is None else cores * self.silicon.core_area
+        return self._cores * self.silicon.core_area if self.silicon and isinstance(self._cores, int) else None
+
+    @property
+    def _cores(self) -> int | str | None:
+        """The cores of its silicon, or why they are not known; None without silicon."""
+        return self.silicon.cores_of(self.units, changed=self._altered_from_built) if self.silicon else None
 
     @property
     def cycle_energy(self) -> CycleEnergy | None:
@@ -210,14 +235,15 @@ class Design(Sourced):
             return [("technology", problem) for problem in wrong.problems]
 
     def _mispriced(self) -> list[tuple[str, str]]:
-        """Problems of `energy`: beside a published power, and of resources that the FPGA does not have."""
-        if self.energy is None:
-            return []
+        """Problems of power and energies: two answers, and resources that the FPGA does not have."""
         problems = []
         if self.power is not None:
-            problems.append(("power", "published power and `energy` are two answers; give one of them"))
+            energies = [f"units.{name}.energy" for name, unit in self.units.items() if unit.energy]
+            energies += [name for name in ("energy", "technology") if getattr(self, name) is not None]
+            if energies:
+                problems.append(("power", f"published power and `{energies[0]}` are two answers; give one of them"))
         budget = self.resources.budget if self.resources else {}
-        for what in self.energy.cycle:
+        for what in self.energy.cycle if self.energy else ():
             if what not in budget:
                 known = guess(what, budget, otherwise="it has") if budget else "the design has no resources"
                 problems.append((f"energy.cycle.{what}", f"no resource '{what}' in the budget; {known}"))
@@ -226,20 +252,21 @@ class Design(Sourced):
     @property
     def use(self) -> Use | None:
         """What it uses of its FPGA; None without resources."""
-        if self.resources is None:
-            return None
-        found = parts_of(self.resources, self.units, self.links, clock_hz=self.clock)
-        return Use(self.resources, tuple(found))
+        return self._use
 
-    def _misused(self) -> list[tuple[str, str]]:
-        """Problems of the resources: what the file says of them, and uses beyond the budget."""
-        assert self.resources is not None
-        if problems := self.resources.problems(self.units, self.links):
+    def _misbuilt(self) -> list[tuple[str, str]]:
+        """Problems of what was built and of the resources: what the file says of them, and uses beyond the budget."""
+        problems = [*self.built.misnamed(self.units, self.links)] if self.built else []
+        problems += self.resources.problems(self.units) if self.resources else []
+        if problems:
             return problems
         try:
-            return [*self.use.problems()] if self.use else []
+            self._compared = compared(self.built, self.units, self.links, clock_hz=self.clock)
+            if self.resources:
+                self._use = Use(self.resources, parts_of(self._compared.values(), self.resources))
         except PathProblems as unreadable:
             return unreadable.problems
+        return [*beyond_budget(self._use, built=self.built is not None)] if self._use else []
 
     def own_mapping(self, graph: str) -> Mapping:
         """What the design says of how ops of a graph, or of a model, of this name run; the rest is left open."""

@@ -38,7 +38,7 @@ class Energy(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class CycleEnergy:
-    """Joules of a design in a cycle: idle, of each unit that is busy, and of what belongs to no unit.
+    """Joules of a design in a cycle: idle, of each unit that is busy, and of the rest of the FPGA, which no unit uses.
 
     `waiting` is the share of a unit's that it takes in the other cycles. Units outside the chip are not there. None
     stands for what is not known.
@@ -55,15 +55,15 @@ class CycleEnergy:
         return None if each is None else each * (busy + self.waiting * (cycles - busy))
 
     def of_all(self, busy: Mapping[str, Fraction], cycles: int) -> Fraction:
-        """Joules of all units that are known, and beside them; `busy` has the busy cycles of a server on average."""
+        """Joules of idle power, the rest and the units that are known; `busy` has a server's cycles on average."""
         known = {name: each for name, each in self.busy.items() if each is not None}
         waits = sum(known.values(), self.rest or Fraction(0))
         extra = sum((known[name] * n for name, n in busy.items() if n and name in known), Fraction(0))
         return cycles * (self.idle + self.waiting * waits) + (1 - self.waiting) * extra
 
-    def beside(self, cycles: int) -> Fraction | None:
-        """Joules that belong to no unit."""
-        return None if self.rest is None else cycles * (self.idle + self.waiting * self.rest)
+    def of_rest(self, cycles: int) -> Fraction | None:
+        """Joules of the resources that belong to no unit, which waits all the time."""
+        return None if self.rest is None else cycles * self.waiting * self.rest
 
 
 def cycle_energy(
@@ -74,7 +74,7 @@ def cycle_energy(
     rest: Fraction | None = Fraction(0)
     if use is not None and energy.cycle:
         for name in units:
-            if use.has(name):
+            if use.unit(name):
                 busy[name] = _priced({what: use.own(name, what) for what in energy.cycle}, energy.cycle)
         left = {what: _less(use.total(what), [use.own(name, what) for name in busy]) for what in energy.cycle}
         rest = _priced(left, energy.cycle)

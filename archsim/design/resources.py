@@ -69,41 +69,32 @@ def taken(path: str, part: Any, budget: Collection[str]) -> Mapping[str, int | F
     return found
 
 
-class Built(BaseModel):
-    """The units and links as they were when the uses of resources were measured, in the words of the design."""
-
-    model_config = FROZEN
-
-    units: dict[str, dict[str, Any]] = Field(default_factory=dict, description="unit -> its parameters as built")
-    links: dict[str, dict[str, Any]] = Field(default_factory=dict, description="link -> its parameters as built")
-
-    @property
-    def said(self) -> bool:
-        """True where it says anything."""
-        return bool(self.units or self.links)
-
-
 class Resources(BaseModel):
-    """What the FPGA has, what each unit uses of it as built, and with which parameters; `rest` belongs to no unit."""
+    """What the FPGA has, and what each unit uses of it as built; `rest` belongs to no unit."""
 
     model_config = FROZEN
 
     budget: dict[str, Amount] = Field(description="resource -> how much the FPGA has")
     used: dict[str, dict[str, Amount]] = Field(
-        description="unit, or rest -> resource -> how much it uses, as measured with the parameters of `built`"
+        description="unit, or rest -> resource -> how much it uses, as measured with the parameters of `built`; what "
+        "differs from them is scaled by the formulas, and its use is not known where no formula reads what differs"
     )
-    built: Built = Field(
-        default_factory=Built,
-        description="every unit and link on the chip -> all its parameters as built, defaults apart; what differs from "
-        "them is scaled by the formulas, and its use is not known where no formula reads what differs, or where it is "
-        "not said here",
-    )
+
+    @property
+    def owners(self) -> list[str]:
+        """The units of which a use is written."""
+        return [name for name in self.used if name != REST]
+
+    def written(self, path: str) -> Mapping[str, Fraction]:
+        """The uses that are written for a unit or link; of links none are."""
+        place, _, name = path.partition(".")
+        return self.used.get(name, {}) if place == "units" else {}
 
     def measured(self, resource: str) -> Fraction:
         """What all together used as measured."""
         return sum((uses.get(resource, Fraction(0)) for uses in self.used.values()), Fraction(0))
 
-    def problems(self, units: Mapping[str, Unit], links: Collection[str]) -> list[tuple[str, str]]:
+    def problems(self, units: Mapping[str, Unit]) -> list[tuple[str, str]]:
         """Unknown owners and resources, and units left out."""
         problems = []
         for owner, uses in self.used.items():
@@ -113,13 +104,6 @@ class Resources(BaseModel):
                 if resource not in self.budget:
                     known = ", ".join(self.budget)
                     problems.append((f"resources.used.{owner}.{resource}", f"not in the budget, which has: {known}"))
-        for name in self.built.units:
-            if name not in units:
-                problems.append((f"resources.built.units.{name}", no_unit(name, units)))
-        for name in self.built.links:
-            if name not in links:
-                told = f"no link '{name}'; {guess(name, links, otherwise='links are')}"
-                problems.append((f"resources.built.links.{name}", told))
         for name, unit in units.items():
             try:
                 formula = taken(f"units.{name}", unit, self.budget)

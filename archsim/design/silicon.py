@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from pydantic import BaseModel, Field, model_validator
 
+from archsim.design.resources import no_unit
 from archsim.files.provenance import FROZEN
 from archsim.quantity import Area, Count, Watts
 from archsim.units import Unit
@@ -30,12 +31,12 @@ class Silicon(BaseModel):
 
     model_config = FROZEN
 
-    cores: Count = Field(description="number of cores of the chip")
+    cores: Count | None = Field(None, description="number of cores of the chip, where none of `units` says it")
     parts: dict[str, Component] = Field(description="part of a core -> its area and power")
     retrieval: tuple[str, ...] = Field((), description="the parts that select which cached keys are fetched")
     units: tuple[str, ...] = Field(
         (), description="units that the cores are made of: a variant has as many cores as these say, and its area is "
-        "not known where another of their parameters is set"
+        "not known where another of their parameters differs; without them, where any unit differs"
     )  # fmt: skip
 
     @model_validator(mode="after")
@@ -53,6 +54,18 @@ class Silicon(BaseModel):
             raise PathProblems(problems)
         return self
 
+    def problems(self, units: Mapping[str, Unit]) -> list[tuple[str, str]]:
+        """Problems with the units of a design: names that it lacks, and cores that are said twice or not at all."""
+        if unknown := [name for name in self.units if name not in units]:
+            return [("silicon.units", no_unit(name, units)) for name in unknown]
+        cores = {name: getattr(units[name], "cores", None) for name in self.units}
+        said = ", ".join(f"{name} {n}" for name, n in cores.items() if n is not None)
+        if said and self.cores is not None:
+            return [("silicon.cores", f"{self.cores}, which the units say too ({said}); leave it out")]
+        if not said and self.cores is None:
+            return [("silicon.cores", "missing, and no unit of `silicon.units` says how many cores it has")]
+        return []
+
     @property
     def core_area(self) -> Fraction:
         """mm^2 of a core."""
@@ -63,18 +76,21 @@ class Silicon(BaseModel):
         """Watts of a core."""
         return sum((part.power for part in self.parts.values()), Fraction(0))
 
-    def cores_of(self, units: Mapping[str, Unit], *, changed: Iterable[str]) -> int | None:
-        """The cores of a variant that set these paths; None where they, or what a core is made of, are not known.
+    def cores_of(self, units: Mapping[str, Unit], *, changed: Iterable[str]) -> int | str:
+        """The cores of a chip in which these paths are not as built, or why they are not known.
 
         Each core keeps its parts, its memory among them.
         """
-        said = {getattr(units[name], "cores", None) for name in self.units} - {None}
         for path in changed:
             place, _, rest = path.partition(".")
             name, _, parameter = rest.partition(".")
-            if place == "units" and (not name or name in self.units) and parameter != "cores":
-                return None
-        return (said.pop() if len(said) == 1 else None) if said else self.cores
+            made_of_it = place == "units" and (not name or not self.units or name in self.units)
+            if made_of_it and not (name in self.units and parameter == "cores"):
+                return f"with another {path} it is not known"
+        said = {cores for name in self.units if (cores := getattr(units[name], "cores", None)) is not None}
+        if len(said) > 1:
+            return f"it is not known, because its units have {' and '.join(map(str, sorted(said)))} cores"
+        return said.pop() if said else self.cores or 0
 
     @property
     def retrieval_area_share(self) -> Fraction:

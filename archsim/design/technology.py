@@ -97,5 +97,3 @@ def told_of(technology: Technology) -> str:
     """What a report says of energies that are from a table."""
     left_out = "control, wires, clocks, leakage and operands that are used in place are not counted"
     return f"energies of arithmetic and memories are those of technology '{technology.name}'; {left_out}"
-
-

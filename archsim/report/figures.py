@@ -39,8 +39,8 @@ class Figures:
     `placed` has the sections whose stages lie side by side, and the tiles of each.
     The ops, streams and sections of a generation are named "prefill: ..." or "decode: ...". An op of the decode steps
     starts in the first step, ends in the last, and is busy in all; a peak is the largest of all steps.
-    `published_watts` is the power that the source gives; `joules` those of all units and, beside them, `idle_joules`
-    that belong to none: None where not known or not modelled.
+    `published_watts` is the power that the source gives; `joules` those of all units and, beside them, `idle_joules` of
+    idle power and `rest_joules` of resources that no unit uses: None where not known, and `energy_missing` says why.
     The engine ran `firings_run` of the `firings` one by one; the others repeat those exactly. `cold` says that SimPy
     answered while the compiled engine was not compiled on this machine. `files` are the words that `archsim check`
     takes to list what was assumed. `origin` is what was run.
@@ -60,7 +60,9 @@ class Figures:
     resources: Mapping[str, tuple[Fraction | None, Fraction]]
     area: Fraction | None
     idle_joules: Fraction | None
+    rest_joules: Fraction | None
     joules: Fraction | None
+    energy_missing: str
     units: Mapping[str, UnitReport]
     traffic: Mapping[str, Mapping[tuple[str, str], int]]
     carried: Mapping[str, Mapping[str, int]]
@@ -128,7 +130,7 @@ class Figures:
 
     @property
     def energy_joules(self) -> float | None:
-        """Published power times time; without one the sum over units and what belongs to none, if all are known."""
+        """Published power times time; without one the sum over units, rest and idle power, if all are known."""
         if self.published_watts is not None:
             return float(self.published_watts) * self.seconds
         return None if self.joules is None else float(self.joules)
@@ -144,11 +146,6 @@ class Figures:
     def area_mm2(self) -> float | None:
         """Area of the chip's cores; None where the design gives none or it is not known of the variant."""
         return None if self.area is None else float(self.area)
-
-    @property
-    def unpriced(self) -> tuple[str, ...]:
-        """The units of which the energy is not known."""
-        return tuple(name for name, unit in self.units.items() if unit.energy_joules is None)
 
     @property
     def tokens_per_joule(self) -> float | None:

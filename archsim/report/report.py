@@ -21,6 +21,7 @@ from archsim.report.page.page import page
 from archsim.report.save import report_json, save, table_frame
 from archsim.report.text import html, screen
 from archsim.report.window import Window
+from archsim.run.energy import why_unknown
 from archsim.run.laws import LawBroken, broken_by_totals
 from archsim.run.results import ScheduleRun
 from archsim.run.roofline import roofline
@@ -175,8 +176,10 @@ def _report(
         published_watts=design.published_power,
         resources=design.uses(),
         area=design.area,
-        idle_joules=joules.beside,
+        idle_joules=joules.idle,
+        rest_joules=joules.rest,
         joules=joules.total,
+        energy_missing=why_unknown(joules, design),
         units=totals.units(),
         traffic=totals.traffic(),
         carried=totals.carried(),

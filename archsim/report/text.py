@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from fractions import Fraction
 
-from archsim.design.use import shown
+from archsim.design.use_told import shown
 from archsim.files.provenance import SET
 from archsim.quantity import show
 from archsim.report.figures import Figures
@@ -74,13 +74,15 @@ def _energy(report: Figures) -> str:
     """Energy, power and tokens a joule, and where the energy goes or why there is none."""
     energy, power = report.energy_joules, report.power_watts
     if energy is None or power is None:
-        lacking = report.unpriced if len(report.unpriced) < len(report.units) else ()
-        return f"not known: no energy of {', '.join(lacking)}" if lacking else "not modelled"
+        return f"not known: {report.energy_missing}"
     per_joule = "" if report.tokens_per_joule is None else f", {report.tokens_per_joule:.3g} token/J"
     if report.published_watts is not None:
         return f"{show(Fraction(energy), 'energy')}{per_joule}: published power, {_watts(power)}, x time"
-    parts = {name: float(unit.energy_joules) for name, unit in report.units.items() if unit.energy_joules}
-    parts |= {"idle": float(report.idle_joules)} if report.idle_joules else {}
+    beside = {"idle": report.idle_joules, "the rest of the FPGA": report.rest_joules}
+    units = {
+        name + ("" if unit.busy_cycles else " (not used)"): unit.energy_joules for name, unit in report.units.items()
+    }
+    parts = {name: float(joules) for name, joules in (units | beside).items() if joules}
     most = sorted(parts.items(), key=lambda part: (-part[1], part[0]))
     shares = [f"{name} {joules / energy:.0%}" for name, joules in most[:4]]
     shares += [f"others {sum(joules for _, joules in most[4:]) / energy:.0%}"] if most[4:] else []

@@ -17,14 +17,32 @@ from dataflow.task import UNLIMITED
 
 @dataclass(frozen=True, slots=True)
 class Joules:
-    """The energy of runs: of each unit, and beside them of what belongs to none; None where it is not known.
+    """The energy of runs: of each unit, and beside them of idle power and of the resources that no unit uses.
 
-    `total` is None where a unit that was busy, or that waits at an energy, has none; never a part of the whole.
+    `missing` says why the energy of a unit is not known, or that of the rest (""). `total` is None where anything is
+    missing that was busy or that takes energy while it waits; never a part of the whole.
     """
 
     units: Mapping[str, Fraction | None]
-    beside: Fraction | None
+    idle: Fraction | None
+    rest: Fraction | None
+    missing: Mapping[str, str]
     total: Fraction | None
+
+
+GIVES_NONE = "the design gives no energy for its work"
+
+
+def why_unknown(joules: Joules, design: Design) -> str:
+    """Why energy and power of a run are not known; "" where they are."""
+    if design.power is not None:
+        return "" if design.published_power is not None else "power is published of what was built, and this differs"
+    if design.energy is design.technology is None and not any(unit.energy for unit in design.units.values()):
+        return "the design gives neither power nor energies"
+    of_reason: dict[str, list[str]] = {}
+    for name, why in joules.missing.items():
+        of_reason.setdefault(why, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {why}" if any(names) else why for why, names in of_reason.items())
 
 
 @dataclass(slots=True)
@@ -65,27 +83,37 @@ class EnergySums:
             found[server.of] = found.get(server.of, Fraction(0)) + cycles
         return found
 
-    def _of_unit(self, name: str) -> Fraction | None:
-        priced = self._cycle is not None and name in self._cycle.busy
-        # A unit whose cycles have an energy needs none for its actions.
-        expected = self.design.units[name].energy or self.design.technology
-        if name in self._lacking and (not priced or expected):
-            return None
-        actions = Fraction(0) if name in self._lacking else self._actions.get(name, Fraction(0))
-        if self._cycle is None or not priced:
-            return actions
+    def _of_unit(self, name: str) -> Fraction | str:
+        """Joules of a unit, or why they are not known.
+
+        A unit whose cycles are priced, as an FPGA's are, needs no energy for its actions; where it is given all the
+        same, both add up.
+        """
+        unpriced = name in self._lacking
+        if self._cycle is None or name not in self._cycle.busy:
+            return GIVES_NONE if unpriced else self._actions.get(name, Fraction(0))
+        if unpriced and (self.design.units[name].energy or self.design.technology):
+            return GIVES_NONE
         cycles = self._cycle.of_unit(name, self._busy.get(name, Fraction(0)), self._cycles)
-        return None if cycles is None else cycles + actions
+        if cycles is None:
+            part = self.design.use.unit(name) if self.design.use else None
+            return part.unknown[0] if part and part.unknown else f"no formula follows units.{name}"
+        return cycles + (0 if unpriced else self._actions.get(name, Fraction(0)))
 
     def joules(self) -> Joules:
         """The energy of all sections."""
-        units = {name: self._of_unit(name) for name in sorted(self.design.units)}
-        beside = None if self._cycle is None else self._cycle.beside(self._cycles)
-        priced = () if self._cycle is None else self._cycle.busy
-        parts = [units[name] for name in units if name in self._active or name in priced]
-        parts += [] if self._cycle is None else [beside]
+        found = {name: self._of_unit(name) for name in sorted(self.design.units)}
+        units = {name: None if isinstance(each, str) else each for name, each in found.items()}
+        needed = {*self._active, *(self._cycle.busy if self._cycle else ())}
+        missing = {name: why for name, why in found.items() if isinstance(why, str) and name in needed}
+        idle, rest = None, None
+        if self._cycle is not None:
+            idle, rest = self._cycle.idle * self._cycles, self._cycle.of_rest(self._cycles)
+            if rest is None and not missing:
+                missing[""] = "what the rest of the FPGA uses is not known"
+        parts = [units[name] for name in units if name in needed] + [each for each in (idle, rest) if each is not None]
         known = [part for part in parts if part is not None]
-        return Joules(units, beside, sum(known, Fraction(0)) if parts and len(known) == len(parts) else None)
+        return Joules(units, idle, rest, missing, None if missing or not parts else sum(known, Fraction(0)))
 
     def broken(self) -> Iterator[str]:
         """The broken law: the energy of all units and what belongs to none is that of all sections."""

@@ -37,11 +37,11 @@ def _named(data: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     for key in ("assumed", "fitted"):
         found[key] = {path(written): why for written, why in data.get(key, {}).items()}
     if "resources" in data:
-        built = data["resources"].get("built", {})
-        units = {names[name]: parameters for name, parameters in built.get("units", {}).items()}
-        used = every(data["resources"]["used"])
-        built = {"units": units, "links": every(built.get("links", {}))}
-        found["resources"] = {**data["resources"], "used": used, "built": built}
+        found["resources"] = {**data["resources"], "used": every(data["resources"]["used"])}
+    if "built" in data:
+        built = data["built"]
+        units = {names[name]: parameters for name, parameters in built["units"].items()}
+        found["built"] = {**built, "units": units, "links": every(built.get("links", {}))}
     if "silicon" in data:
         found["silicon"] = {**data["silicon"], "units": every(data["silicon"].get("units", []))}
     return found

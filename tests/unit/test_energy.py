@@ -8,6 +8,8 @@ import pytest
 
 import archsim
 import mappers
+from archsim import DesignError
+from archsim.check import check_file
 from archsim.design.energy import CycleEnergy
 from archsim.design.technology import load_technology
 from archsim.files.document import read_text, write
@@ -26,8 +28,8 @@ PRICES = {
 PRICED = TOY.with_(PRICES)
 # An FPGA of which mm uses 6 LUTs, vec 2, and nobody 3.
 FPGA = {
-    "budget": {"lut": 100}, "used": {"mm": {"lut": 6}, "vec": {"lut": 2}, "rest": {"lut": 3}},
-    "built": {"units": {name: TOY.at(f"units.{name}") for name in ("mm", "vec")}},
+    "resources": {"budget": {"lut": 100}, "used": {"mm": {"lut": 6}, "vec": {"lut": 2}, "rest": {"lut": 3}}},
+    "built": {"clock": "1 MHz", "units": {name: TOY.at(f"units.{name}") for name in ("mm", "vec")}},
 }  # fmt: skip
 CYCLES = {"idle": "1 W", "cycle": {"lut": "1 J"}, "waiting": 0.25}
 TELLME, BITNET = archsim.load_design("tellme_kv260"), archsim.load_model("bitnet_b158_large")
@@ -45,7 +47,7 @@ def test_every_action_counts_once(graph):
     moved = report.bytes_moved("ddr", "read") + report.bytes_moved("ddr", "written")
     assert report.joules == PJ * (counts["mac"] + counts["flop"] + counts.get("exp", 0) + moved)
     assert report.units["ddr"].energy_joules == PJ * moved
-    assert (report.idle_joules, report.unpriced) == (None, ())
+    assert (report.idle_joules, report.rest_joules, report.energy_missing) == (None, None, "")
     assert report.power_watts == pytest.approx(float(report.joules) / report.seconds)
     assert report.tokens_per_joule == pytest.approx(report.tokens / float(report.joules))
 
@@ -59,24 +61,27 @@ def test_idle_power_flows_all_the_time():
 
 def test_an_fpga_takes_its_cycles_by_what_each_unit_uses():
     """A LUT takes 1 J in a busy cycle and 0.25 J in another; what belongs to no unit always waits."""
-    design = TOY.with_({"units.ddr.energy": {"read": "0 J", "written": "0 J"}, "resources": FPGA, "energy": CYCLES})
+    design = TOY.with_({"units.ddr.energy": {"read": "0 J", "written": "0 J"}, **FPGA, "energy": CYCLES})
     report = run(design)
     for name, luts in (("mm", 6), ("vec", 2)):
         busy = report.units[name].busy_cycles
         assert report.units[name].energy_joules == luts * (busy + Fraction(report.cycles - busy, 4))
-    assert report.idle_joules == Fraction(report.cycles, 10**6) + Fraction(3 * report.cycles, 4)
-    assert report.joules == report.idle_joules + sum(unit.energy_joules for unit in report.units.values())
+    assert report.idle_joules == Fraction(report.cycles, 10**6)
+    assert report.rest_joules == Fraction(3 * report.cycles, 4)
+    of_units = sum(unit.energy_joules for unit in report.units.values())
+    assert report.joules == report.idle_joules + report.rest_joules + of_units
 
 
 def test_a_unit_outside_without_energies_leaves_the_whole_without_one():
-    report = run(TOY.with_({"resources": FPGA, "energy": CYCLES}))
+    report = run(TOY.with_({**FPGA, "energy": CYCLES}))
     assert (report.energy_joules, report.power_watts, report.tokens_per_joule) == (None, None, None)
-    assert report.unpriced == ("ddr",)
-    assert "energy      not known: no energy of ddr" in str(report)
+    told = "ddr: the design gives no energy for its work"
+    assert f"energy      not known: {told}" in str(report)
+    assert report.energy_missing == as_json(report)["energy_missing"] == told
 
 
 def test_actions_and_cycles_of_a_unit_add_up():
-    priced = {**PRICES, "resources": FPGA, "energy": CYCLES}
+    priced = {**PRICES, **FPGA, "energy": CYCLES}
     both, cycles = run(TOY.with_(priced)), run(TOY.with_({**priced, "units.mm.energy": {}}))
     assert both.units["mm"].energy_joules - cycles.units["mm"].energy_joules == run(PRICED).units["mm"].energy_joules
 
@@ -111,7 +116,7 @@ def test_the_power_of_the_build_by_hand():
     joules += Fraction("162.5") * PJ * moved
     use = TELLME.use
     for name, unit in report.units.items():
-        if use.has(name):
+        if use.unit(name):
             own = sum(use.own(name, what) * price for what, price in each.items())
             joules += PJ * own * unit.busy_cycles / 2
     assert report.joules == joules
@@ -162,11 +167,55 @@ def test_a_variant_equal_to_its_file_keeps_power_and_area(changes):
         assert same.not_derived() == engine.not_derived()
 
 
-def test_a_saved_variant_no_longer_says_what_its_file_had():
-    saved = read_text(write(archsim.load_design("vrex8").with_({"clock": "800 MHz"}).document.data))
-    again = archsim.Design.read(saved)
-    assert again.published_power is None
-    assert again.with_({"clock": "800 MHz"}).published_power is None
+def by_hand(design, **edits):
+    """The design of a file that says these values at dotted paths; nothing in it tells that they were edited."""
+    edited = design.with_({path.replace("__", "."): value for path, value in edits.items()}).document.data
+    assumed = {path: why for path, why in edited["assumed"].items() if why != "set in this variant"}
+    return archsim.Design.read(read_text(write({**edited, "assumed": assumed})))
+
+
+@pytest.mark.parametrize("name", ["vrex8", "vrex48", "agx_orin", "a100"])
+def test_published_power_does_not_outlive_an_edit_by_hand(name):
+    """Each number of each unit, and the clock, changed in the file: power is not known, and the reason is told."""
+    design = archsim.load_design(name)
+    numbers = {f"units.{unit}.{key}" for unit in design.units for key in design.at(f"units.{unit}")} | {"clock"}
+    asked = 0
+    for path in sorted(numbers):
+        number, _, unit = str(design.at(path)).partition(" ")
+        if not number.replace(".", "").isdigit():
+            continue
+        times = 0.5 if path.endswith("cache_region") else 2  # which is a part of the memory
+        other = by_hand(design, **{path: f"{times * float(number):g} {unit}" if unit else 2 * int(number)})
+        told = f"power is published of what was built; with another {path} neither power nor energy is known"
+        assert (other.is_variant, other.published_power) == (False, None)
+        assert told in other.not_derived()
+        assert by_hand(other, **{path: design.at(path)}).published_power == design.power
+        asked += 1
+    assert asked > 15
+
+
+def test_without_what_was_built_power_is_that_of_the_file_and_not_of_its_variants(tmp_path):
+    design = by_hand(archsim.load_design("vrex8"), built=None)
+    assert design.published_power == 35
+    assert design.with_({"clock": "800 MHz"}).published_power == 35
+    assert design.with_({"clock": "1 GHz"}).published_power is None
+    saved = archsim.Design.read(read_text(write(design.with_({"clock": "1 GHz"}).document.data)))
+    assert saved.published_power is None
+    (tmp_path / "own.yaml").write_text(write(design.document.data))
+    notes = check_file(str(tmp_path / "own.yaml"), mappers=("retrieval",))
+    assert any(note.startswith("  note: power: nothing says what was built") for note in notes)
+
+
+def test_a_clock_above_the_build_is_told():
+    told = "the clock of 300 MHz is above the 250 MHz that was built; no model says whether it is met"
+    assert told in on_tellme({"clock": "300 MHz"}).caveats
+    assert not any("clock" in each for clock in ("250 MHz", "200 MHz") for each in on_tellme({"clock": clock}).caveats)
+
+
+def test_two_answers_about_power_are_refused():
+    for second in ({"technology": "7nm"}, {"units.lxe.energy": {"mac": "1 pJ"}}, {"energy": {"idle": "1 W"}}):
+        with pytest.raises(DesignError, match=r"power: published power and `.*` are two answers; give one of them"):
+            archsim.load_design("vrex8").with_(second)
 
 
 def test_every_form_has_the_same_energy():
@@ -178,7 +227,7 @@ def test_every_form_has_the_same_energy():
     assert data["idle_joules"] == float(report.idle_joules)
     assert data["units"]["tlmm"]["energy_joules"] == float(report.units["tlmm"].energy_joules)
     line = next(line for line in str(report).splitlines() if line.startswith("energy"))
-    assert line.endswith("5.25 token/J: idle 51%, ddr 20%, elementwise 8%, prefill_attention 5%, others 15%")
+    assert line.endswith("5.25 token/J: idle 48%, ddr 20%, elementwise 8%, prefill_attention (not used) 5%, others 18%")
     assert line.removeprefix("energy").strip() in report._repr_html_()
     assert row["budget_share.lut"] == 98_303 / 117_120
 
@@ -234,7 +283,7 @@ def test_a_run_on_a_chip_by_hand():
 
 def test_what_the_table_lacks_leaves_the_whole_without_energy():
     report = mappers.run(CHIP.with_({"units.hbm.cells": None}), archsim.load_workload("gemm:64x64x64"))
-    assert (report.energy_joules, report.unpriced) == (None, ("hbm",))
+    assert (report.energy_joules, report.energy_missing) == (None, "hbm: the design gives no energy for its work")
     own = {"units.hbm.cells": None, "units.hbm.energy": {"read": "1 pJ", "written": "1 pJ"}}
     assert mappers.run(CHIP.with_(own), archsim.load_workload("gemm:64x64x64")).energy_joules is not None
 

@@ -132,16 +132,16 @@ def test_what_nobody_says_how_it_was_built_is_not_known():
     """A new unit and link, a unit that `built` leaves out, a parameter that it leaves out, and another kind."""
     vector = {"kind": "vector", "ops": ["mul"], "lanes": 1000}
     link = {"from": "reader", "to": "norm", "depth": 2, "token_bits": "8 bit"}
-    built = {path: value for path, value in TELLME.at("resources.built.units").items() if path != "norm"}
+    built = {path: value for path, value in TELLME.at("built.units").items() if path != "norm"}
     for changes, told in (
-        ({"units.extra": vector}, "resources.built does not say units.extra"),
-        ({"links.extra": link}, "resources.built does not say links.extra"),
-        ({"resources.built.units": built}, "resources.built does not say units.norm"),
-        ({"resources.built.units.norm": {"kind": "norm"}}, "resources.built does not say units.norm.lanes"),
+        ({"units.extra": vector}, "built does not say units.extra"),
+        ({"links.extra": link}, "built does not say links.extra"),
+        ({"built.units": built}, "built does not say units.norm"),
+        ({"built.units.norm": {"kind": "norm"}}, "built does not say units.norm.lanes"),
         ({"units.norm": {"kind": "vector", "ops": ["rmsnorm"], "lanes": 16}}, "no formula follows units.norm.kind"),
         ({"links.operand.to": "norm"}, "no formula follows links.operand.to"),
         ({"units.norm.arbitration": "placed"}, "no formula follows units.norm.arbitration"),
-        ({"resources.built": {}}, "resources.built does not say with which parameters it was measured"),
+        ({"built": None}, "built does not say with which parameters it was measured"),
     ):
         variant = LARGE.with_(changes)
         assert set(used(design=variant).values()) == {None}, changes

@@ -1,14 +1,15 @@
 """The KV-retrieval engines and the GPUs beside them: what follows exactly from their YAML, against what is printed."""
 
+import re
 from fractions import Fraction
 from typing import Any
 
 import pytest
-import yaml
 
 from archsim import DesignError, load_design
 from archsim.check import check_file
 from archsim.design.design import Design
+from archsim.files.document import write
 from archsim.report.rows.row import resources_of
 from archsim.units import Channel, Memory
 from dataflow import work
@@ -44,7 +45,7 @@ def test_cores_are_the_same_number_everywhere(engine: Design) -> None:
     units: list[Any] = [engine.units[name] for name in ("lxe", "hcu", "wtu", "kvmu")]
     assert [unit.cores for unit in units] == [cores] * 4
     assert engine.silicon is not None
-    assert engine.silicon.cores == cores
+    assert engine.area == cores * engine.silicon.core_area
     buffer: Any = engine.units["buffer"]
     assert buffer.capacity == cores * 384 * KIB
 
@@ -98,12 +99,15 @@ def test_an_area_follows_the_cores_and_nothing_else() -> None:
     engine, cored = load_design("vrex8"), ("lxe", "hcu", "wtu", "kvmu")
     assert engine.with_({f"units.{name}.cores": 16 for name in cored}).area == Fraction("30.24")
     assert engine.with_({"units.pcie.bandwidth": "8 GB/s", "clock": "1 GHz"}).area == Fraction("15.12")
-    told = "area is that of the cores as published; of this variant it is not known"
-    for changes in ({"units.lxe.cores": 16}, {"units.lxe.trees": 32}, {"units.buffer.capacity": "6 MiB"}):
-        variant = engine.with_(changes)
-        assert variant.area is None
-        assert told in variant.not_derived()
-        assert resources_of(variant)["area_mm2"] is None
+    with_another = "area is published of what was built; with another {} it is not known"
+    for path, value in (("units.lxe.trees", 32), ("units.buffer.capacity", "6 MiB")):
+        assert engine.with_({path: value}).area is None
+        assert with_another.format(path) in engine.with_({path: value}).not_derived()
+    variant = engine.with_({"units.lxe.cores": 16})
+    assert "; it is not known, because its units have 8 and 16 cores" in "".join(variant.not_derived())
+    assert resources_of(variant)["area_mm2"] is None
+    whole = engine.with_({"silicon.units": [], "silicon.cores": 8})
+    assert (whole.area, whole.with_({"units.kvmu.cores": 16}).area) == (engine.area, None)
     assert resources_of(engine)["area_mm2"] == 15.12
     assert load_design("toy").area is None
 
@@ -132,13 +136,16 @@ def test_check_shows_the_silicon_and_the_tiers() -> None:
     assert not [line for line in lines if "note:" in line]
 
 
-def test_check_notes_that_silicon_does_not_follow_the_cores(tmp_path: Any) -> None:
-    data = load_design("vrex8").document.data
+def test_cores_are_said_once(tmp_path: Any) -> None:
+    engine = load_design("vrex8")
+    for changes, told in (
+        ({"silicon.cores": 16}, "16, which the units say too (lxe 8, hcu 8, wtu 8, kvmu 8); leave it out"),
+        ({"silicon.units": []}, "missing, and no unit of `silicon.units` says how many cores it has"),
+    ):
+        with pytest.raises(DesignError, match=re.escape(f"silicon.cores: {told}")):
+            engine.with_(changes)
     path = tmp_path / "other.yaml"
-    path.write_text(yaml.safe_dump({**data, "silicon": {**data["silicon"], "cores": 4}}))
-    notes = [line for line in check_file(str(path), mappers=("retrieval",)) if "note:" in line]
-    assert notes == ["  note: units.lxe.cores: 8, silicon.cores: 4; area and power are of the former"]
-    path.write_text(yaml.safe_dump({**data, "silicon": {**data["silicon"], "cores": 4, "units": []}}))
+    path.write_text(write(engine.with_({"silicon.units": [], "silicon.cores": 4}).document.data))
     notes = [line for line in check_file(str(path), mappers=("retrieval",)) if "note:" in line]
     assert notes == ["  note: units.lxe.cores: 8, silicon.cores: 4; area and power are of the latter"]
 
