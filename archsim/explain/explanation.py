@@ -7,7 +7,7 @@ from typing import Any
 from archsim.explain.findings import Findings
 from archsim.explain.json import as_json
 from archsim.explain.tables import tables
-from archsim.explain.text import head_lines, limit_lines, screen
+from archsim.explain.text import head_lines, screen
 from dataflow.overview import Overview
 
 
@@ -29,7 +29,7 @@ class Explanation(Findings):
             for of in tables(self)
             if of.rows
         ]
-        return "".join(block.html() for block in (*blocks, Overview(tuple(limit_lines(self)))))
+        return "".join(block.html() for block in (*blocks, Overview(self.limits)))
 
     def as_json(self) -> dict[str, Any]:
         """As plain data, which JSON has."""

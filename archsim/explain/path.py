@@ -1,7 +1,17 @@
 """The critical path: firings and latencies of which each begins when the one before ends, from start to end of a run.
 
-Follows the section back from its end. The lengths add up to the cycles of the section, so that each cycle of the run
-has one thing that it was needed for. Knows no formula of time: an engine says when firings start.
+The lengths add up to the cycles of the section, so that each cycle of the run has one thing that it was needed for.
+Knows no formula of time: an engine says when firings start, and a firing holds its unit for cycles that are written.
+
+A firing starts in the cycle in which the last thing that it lacked came to be. That is, in this order where several
+came in the same cycle: its input (another firing gave the token), room for its output (a consumer took one), or its
+unit (the firing before it ended). The path goes back from the firing that ends last, each time to that one. So of
+
+    load      0-10, 10-20, 20-30         to a stream of depth 2
+    compute        10-14, 20-24, 30-34
+
+the last compute waited for the third load (20-30), which waited for its unit, and so on to cycle 0: `load` has 30
+cycles of the path and `compute` 4. Of 14 cycles (10-24, 24-38, 38-52), each waits for its unit: 10 and 42.
 """
 
 from __future__ import annotations
@@ -135,20 +145,21 @@ class _Walk:
         """Enters the firings that a task waited for at the other end of a stream, where none is entered yet.
 
         A firing needs as many tokens moved at the other end as it and those before it move at its own, plus `beside`;
-        they are moved when the firing there is `done`.
+        they are moved when the firing there is `done`. It waited for that one if it started in the same cycle.
         """
         (stream, other, way), (task, own_way) = awaited, waiting
         there, here = self._of(other), self._of(task)
-        ended = np.argsort(self.ends[there], kind="stable")  # of several servers a later firing may end first
-        begun, moved = self._moved(other, stream, way)
-        by_end = begun + np.cumsum(moved[ended])
-        own, each = self._moved(task, stream, own_way)
-        needed = own + np.cumsum(each) + beside
-        if not len(ended):
+        if there.start == there.stop:
             return
-        source = there.start + ended[np.minimum(np.searchsorted(by_end, needed), len(ended) - 1)]
-        fits = (each > 0) & (needed > begun) & (done[source] == self.starts[here]) & (found[here] < 0)
-        found[here] = np.where(fits, source, found[here])
+        moved_before, moved = self._moved(other, stream, way)
+        ended = np.argsort(self.ends[there], kind="stable")  # of several servers a later firing may end first
+        moved_by_end = moved_before + np.cumsum(moved[ended])
+        own_before, own = self._moved(task, stream, own_way)
+        needed = own_before + np.cumsum(own) + beside
+        first_enough = np.minimum(np.searchsorted(moved_by_end, needed), len(ended) - 1)
+        source = there.start + ended[first_enough]
+        waited = (own > 0) & (needed > moved_before) & (done[source] == self.starts[here])
+        found[here] = np.where(waited & (found[here] < 0), source, found[here])
 
     def _moved(self, task: int, stream: int, way: Way) -> tuple[int, np.ndarray]:
         """Tokens that a task has moved before its first known firing, and in each from there on."""
@@ -163,16 +174,16 @@ class _Walk:
     def _enter_turns(self, found: np.ndarray, unit: FlatUnit) -> None:
         """Enters the firing of the unit that ended as another began, the last before it, where none is entered yet."""
         firings = self._in_order(unit)
-        # Cycles as places among the ends, so that a cycle and a rank make one number.
-        ends, dense = np.unique(self.ends[firings], return_inverse=True)
-        many = len(firings)
-        keys = dense * many + np.arange(many)
+        ends, end_of = np.unique(self.ends[firings], return_inverse=True)
+        place = np.arange(len(firings))
+        # End and place of a firing as one number. The one wanted is the last below (start, place) of the waiting one.
+        keys = end_of * len(firings) + place
         order = np.argsort(keys)
-        at = np.searchsorted(ends, self.starts[firings])
-        last = np.searchsorted(keys[order], at * many + np.arange(many)) - 1
+        start_of = np.searchsorted(ends, self.starts[firings])
+        last = np.searchsorted(keys[order], start_of * len(firings) + place) - 1
         source = firings[order[np.maximum(last, 0)]]
-        fits = (last >= 0) & (self.ends[source] == self.starts[firings])
-        found[firings] = np.where((found[firings] < 0) & fits, source, found[firings])
+        waited = (last >= 0) & (self.ends[source] == self.starts[firings])
+        found[firings] = np.where(waited & (found[firings] < 0), source, found[firings])
 
     def _enter_same(self, found: np.ndarray) -> None:
         """Enters, where firings began as soon as the one before on another server, what that one waited for."""

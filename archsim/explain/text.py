@@ -19,7 +19,7 @@ MOST_POINTS = 20
 def screen(found: Findings) -> str:
     """The explanation as text."""
     blocks = [head_lines(found), effect_lines(found), _path(found), _stalls(found), _roofline(found)]
-    blocks.append(limit_lines(found))
+    blocks.append(list(found.limits))
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -143,24 +143,19 @@ def _roofline(found: Findings) -> list[str]:
         return []
     bandwidth = show(roofs.bandwidth * found.clock_hz, "rate of bytes")
     of = f" of {found.step}" if found.step else ""
+    order = sorted(roofs.points, key=lambda point: -point.cycles * len(point.ops))
+    wide = max((len(point.name) for point in order[:MOST_POINTS]), default=0)
     lines = [
         f"roofline of ops{of}: operations for each stored byte that an op must read, by {roofs.memory} ({bandwidth})",
-        f"  {'ops':<34} {'unit':<18} {'op/B':>8} {'reached':>13} {'of its roof':>12}",
+        f"  {'ops':<{wide}} {'unit':<18} {'op/B':>8} {'reached':>13} {'of its roof':>12}",
     ]
-    order = sorted(roofs.points, key=lambda point: -point.cycles * len(point.ops))
-    lines += [_point(point, roofs, found.clock_hz) for point in order[:MOST_POINTS]]
+    lines += [_point(point, roofs, found.clock_hz, wide) for point in order[:MOST_POINTS]]
     left = order[MOST_POINTS:]
     return lines + ([f"  and {sum(len(one.ops) for one in left):,} shorter ops"] if left else [])
 
 
-def _point(point: OpPoint, roofs: RooflineOfOps, clock_hz: Fraction) -> str:
+def _point(point: OpPoint, roofs: RooflineOfOps, clock_hz: Fraction, wide: int) -> str:
     intensity = "-" if point.intensity is None else f"{point.intensity:.3g}"
     rate = show(Fraction(point.rate) * clock_hz, "rate of OP")
     roof = roofs.memory if roofs.is_bound_by_memory(point) else point.unit
-    return f"  {point.name:<34} {point.unit:<18} {intensity:>8} {rate:>13} {roofs.reached(point):>6.0%} {roof}"
-
-
-def limit_lines(found: Findings) -> list[str]:
-    """What the report leaves out, simplifies and assumes, as its text says."""
-    return list(found.limits)
-
+    return f"  {point.name:<{wide}} {point.unit:<18} {intensity:>8} {rate:>13} {roofs.reached(point):>6.0%} {roof}"

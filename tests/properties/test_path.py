@@ -86,6 +86,13 @@ def test_a_slow_consumer_is_the_path(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("compute, made, used", [(4, 30, 4), (14, 10, 42)])
+def test_the_example_of_the_module(engine: str, compute: int, made: int, used: int) -> None:
+    found = path_of(pair(2, 10, compute, 3), on(u={}, v={}), engine=engine)
+    assert found.by_unit() == {unit: n for unit, n in (("u", made), ("v", used))}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_with_one_place_making_and_using_alternate(engine: str) -> None:
     """Each of four rounds makes a token in 2 cycles, which is seen 3 later, and uses it in 5."""
     found = path_of(pair(1, 2, 5, 4), on(u={"latency_cycles": 3}, v={}), engine=engine)
