@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from collections.abc import Mapping as Entries
-from fractions import Fraction
 
 from archsim.design.design import Design
 from archsim.design.placement import DEFAULT
@@ -141,7 +140,7 @@ def _about_design(design: Design, mappers: Collection[str], mapped: Collection[s
             lines.append(f"  {resource:<8} {'not known' if used is None else shown(used):>10} of {shown(budget)}")
         lines += _about_use(design)
     if design.silicon:
-        lines += _about_silicon(design.silicon, design.area)
+        lines += _about_silicon(design.silicon, design.cores)
     if design.mapping:
         lines += _about_choices(design.mapping)
     if design.tiers:
@@ -168,14 +167,13 @@ def _about_use(design: Design) -> list[str]:
     return [f"  built {name:<13} {', '.join(told)} {end}" for name, told in found.items()]
 
 
-def _about_silicon(silicon: Silicon, area: Fraction | None) -> list[str]:
+def _about_silicon(silicon: Silicon, cores: int | str | None) -> list[str]:
     each = f"{show(silicon.core_area, 'area')} and {show(silicon.core_power, 'power')}"
-    if area is None:
-        lines = [f"  silicon cores of {each} as published; of this variant the area is not known"]
-    else:
-        cores = area / silicon.core_area
-        whole = f"{show(area, 'area')} and {show(cores * silicon.core_power, 'power')}"
+    if isinstance(cores, int):
+        whole = f"{show(cores * silicon.core_area, 'area')} and {show(cores * silicon.core_power, 'power')}"
         lines = [f"  silicon {cores} cores of {each}: {whole}"]
+    else:
+        lines = [f"  silicon cores of {each} as published; {cores}"]
     if silicon.retrieval:
         of_area, of_power = silicon.retrieval_area_share, silicon.retrieval_power_share
         shares = f"{float(of_area):.1%} of the area, {float(of_power):.1%} of the power"

@@ -169,8 +169,8 @@ class Design(Sourced):
         if self.power is not None and self.published_power is None:
             path = self._altered_from_built[0]
             told.append(f"power is published of what was built; with another {path} neither power nor energy is known")
-        if isinstance(self._cores, str):
-            told.append(f"area is published of what was built; {self._cores}")
+        if isinstance(self.cores, str):
+            told.append(f"area is published of the cores that were built; {self.cores}")
         if self.built and self.clock > self.built.clock:
             clock, built = show(self.clock, "frequency"), show(self.built.clock, "frequency")
             told.append(f"the clock of {clock} is above the {built} that was built; no model says whether it is met")
@@ -197,10 +197,10 @@ class Design(Sourced):
     @property
     def area(self) -> Fraction | None:
         """mm^2 of all cores of the chip; None without silicon, and of a variant whose cores are not known."""
-        return self._cores * self.silicon.core_area if self.silicon and isinstance(self._cores, int) else None
+        return self.cores * self.silicon.core_area if self.silicon and isinstance(self.cores, int) else None
 
     @property
-    def _cores(self) -> int | str | None:
+    def cores(self) -> int | str | None:
         """The cores of its silicon, or why they are not known; None without silicon."""
         return self.silicon.cores_of(self.units, changed=self._altered_from_built) if self.silicon else None
 

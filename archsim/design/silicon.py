@@ -86,10 +86,10 @@ class Silicon(BaseModel):
             name, _, parameter = rest.partition(".")
             made_of_it = place == "units" and (not name or not self.units or name in self.units)
             if made_of_it and not (name in self.units and parameter == "cores"):
-                return f"with another {path} it is not known"
+                return f"with another {path} their number is not known"
         said = {cores for name in self.units if (cores := getattr(units[name], "cores", None)) is not None}
         if len(said) > 1:
-            return f"it is not known, because its units have {' and '.join(map(str, sorted(said)))} cores"
+            return f"their number is not known, because units have {' and '.join(map(str, sorted(said)))}"
         return said.pop() if said else self.cores or 0
 
     @property

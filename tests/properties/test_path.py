@@ -89,7 +89,7 @@ def test_a_slow_consumer_is_the_path(engine: str) -> None:
 @pytest.mark.parametrize("compute, made, used", [(4, 30, 4), (14, 10, 42)])
 def test_the_example_of_the_module(engine: str, compute: int, made: int, used: int) -> None:
     found = path_of(pair(2, 10, compute, 3), on(u={}, v={}), engine=engine)
-    assert found.by_unit() == {unit: n for unit, n in (("u", made), ("v", used))}
+    assert found.by_unit() == {"u": made, "v": used}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
