@@ -14,7 +14,7 @@ from archsim.explain.explanation import Explanation
 from archsim.explain.ops import OpPoint, RooflineOfOps, roofline_of_ops
 from archsim.explain.stalls import BUSY, DONE, INPUT, MEMORY, ROOM, TURN, Cause
 from archsim.explain.stalls import stalls as stalls_of
-from archsim.explain.text import SMALL, moving, refused
+from archsim.explain.text import SMALL, beyond_text, moving, refused
 from archsim.quantity import show
 from archsim.report.figures import Figures, expect_report
 from archsim.report.plot.drawing import BLUE, COLOURS, MARKERS, in_prefix, picture, set_title
@@ -45,9 +45,11 @@ def sensitivity(found: Explanation, *, axes: Axes | None = None) -> Axes:
     axes = picture(0.9 + 0.3 * len(shown), axes)
     gains = [100 * (one.gain or 0) for one in shown]
     colours, hatches = zip(*((BLUE, "") if gain > 0 else (COLOURS[1], "//") for gain in gains), strict=True)
-    bars = axes.barh([one.change.path for one in shown], gains, color=colours, hatch=hatches)
-    labels = [f"{gain:+.1f} %  {one.change.was} → {one.change.value}" for gain, one in zip(gains, shown, strict=True)]
-    axes.bar_label(bars, labels, padding=4, fontsize=8)
+    axes.barh([one.change.path for one in shown], gains, color=colours, hatch=hatches)
+    for place, (gain, one) in enumerate(zip(gains, shown, strict=True)):
+        label = f"{gain:+.1f} %  {one.change.was} → {one.change.value}{beyond_text(one)}"
+        # Of a loss too on the right, because the names stand on the left.
+        axes.annotate(label, (max(0, gain), place), (4, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_xlim(1.6 * min(0, *gains), 1.6 * max(0, *gains))
     axes.set_xlabel("faster by, %; each change alone, simulated again")
     left = len(felt) - len(shown)
