@@ -44,7 +44,7 @@ def binding_of(path: CriticalPath, effects: Iterable[Effect], design: Design) ->
     own = [one for one in effects if one.change.path.startswith(f"units.{unit}.") and (one.gain or 0) > 0]
     best = max(own, key=lambda one: one.gain or 0, default=None)
     where = None if best is None else written_at_line(design, best.change.path)
-    return Binding(unit, cycles / path.cycles, best, where)
+    return Binding(unit, cycles / (path.cycles - path.unseen), best, where)
 
 
 def written_at_line(design: Design, path: str) -> str:

@@ -30,7 +30,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """The unit with most of the critical path, its share of it, and the change of that unit that would bring most.
+    """The unit with most of the critical path, as far as that was looked at, its share of it, and its best change.
 
     `where` is the line of the number in its file; None where no change of the unit brings anything.
     """
@@ -46,7 +46,8 @@ class Findings:
     """Why a run takes its cycles.
 
     `effects` are sorted, the largest gain first and what is refused last. `stalls`, `path` and `roofline` are those of
-    the schedule, of a phase of many steps the last, which `step` then names; effects are those of the whole phase.
+    the schedule, of a phase of many steps those of the one that `step` names, the last of the kind of step that takes
+    most of the time, `step_share` of it; effects are those of the whole phase.
     `limits` are the lines in which the text of the report says what it leaves out and assumes.
     """
 
@@ -61,6 +62,7 @@ class Findings:
     caveats: tuple[str, ...]
     limits: tuple[str, ...] = ()
     step: str = ""
+    step_share: float = 1.0
 
     @property
     def seconds(self) -> float:

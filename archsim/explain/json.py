@@ -18,7 +18,7 @@ def as_json(found: Findings) -> dict[str, Any]:
             "effect": binding.effect and _effect(binding.effect),
         },
         "effects": [_effect(one) for one in found.effects],
-        "step": found.step or None,
+        "step": found.step or None, "step_share": found.step_share if found.step else None,
         "critical_path": {
             "cycles": found.path.cycles, "unseen_cycles": found.path.unseen,
             "stretches": [{**stretch._asdict(), "cycles": n} for stretch, n in found.path.stretches.items()],

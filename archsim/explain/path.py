@@ -16,6 +16,7 @@ cycles of the path and `compute` 4. Of 14 cycles (10-24, 24-38, 38-52), each wai
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -29,7 +30,7 @@ from archsim.engine.starts import Starts
 from dataflow.pattern import total
 from dataflow.schedule import Schedule
 
-MOST_FIRINGS = 4_000_000  # of a section that are looked at, its last ones: 2 s and 300 MB
+MOST_FIRINGS = 24_000_000  # of a section that are looked at, its last ones: some 20 s and 2 GB
 
 What = Literal["busy", "latency"]
 Way = Literal["takes", "gives"]
@@ -81,17 +82,17 @@ class _Walk:
     """The known firings of a section, numbered task by task, and for each the one whose end let it start."""
 
     def __init__(self, flat: Flat, known: Starts) -> None:
-        self.flat, self.known = flat, known
+        self.flat, self.first = flat, known.first
         self.counts = [len(cycles) for cycles in known.cycles]
         self.offsets = np.cumsum([0, *self.counts])
         self.starts, self.ranks = np.concatenate(known.cycles), np.concatenate(known.ranks)
-        held = [self._each(t, [(run.cycles, run.count) for run in task.runs]) for t, task in enumerate(flat.tasks)]
-        self.ends = self.starts + np.concatenate(held)
-        gives = [
-            self._each(t, [(bool(run.gives), run.count) for run in task.runs]) for t, task in enumerate(flat.tasks)
-        ]
-        latencies = [flat.units[task.unit].latency_cycles for task in flat.tasks]
-        self.seen = self.ends + np.concatenate(gives) * np.repeat(latencies, self.counts)  # when its tokens can be seen
+        self.ends, self.seen = self.starts.copy(), self.starts.copy()  # of seen: when its tokens can be seen
+        for t, task in enumerate(flat.tasks):
+            latency, own = flat.units[task.unit].latency_cycles, self._of(t)
+            self.ends[own] += self._each(t, [(run.cycles, run.count) for run in task.runs])
+            self.seen[own] = self.ends[own]
+            if latency:
+                self.seen[own] += latency * self._each(t, [(int(bool(run.gives)), run.count) for run in task.runs])
         self.cycles = int(self.seen.max())
 
     def _of(self, task: int) -> slice:
@@ -100,16 +101,17 @@ class _Walk:
     def _each(self, task: int, runs: Sequence[tuple[int, int]]) -> np.ndarray:
         """The value of each known firing of a task, of which one period has these runs of values."""
         values, counts = np.array(runs, dtype=np.int64).T
-        at = (self.known.first[task] + np.arange(self.counts[task])) % counts.sum()
+        at = (self.first[task] + np.arange(self.counts[task])) % counts.sum()
         return values[np.searchsorted(np.cumsum(counts), at, side="right")]
 
     def path(self) -> tuple[dict[Stretch, int], int]:
         """The stretches of the path with their cycles, and the cycles before the first firing of it that is known."""
-        before, firing = self._before().tolist(), int(np.argmax(self.seen))
-        steps = [firing]
+        before = self._before().data  # a memoryview, as a list would take 36 bytes a firing
+        firing = int(np.argmax(self.seen))
+        steps = array("q", [firing])
         while (firing := before[firing]) >= 0:
             steps.append(firing)
-        on = np.array(steps)
+        on = np.frombuffer(steps, dtype=np.int64)
         tasks = np.searchsorted(self.offsets, on, side="right") - 1
         busy = np.bincount(tasks, self.ends[on] - self.starts[on], minlength=len(self.counts))
         # Between the end of a firing and the start that waited for it lies a latency, or nothing.
@@ -164,7 +166,7 @@ class _Walk:
     def _moved(self, task: int, stream: int, way: Way) -> tuple[int, np.ndarray]:
         """Tokens that a task has moved before its first known firing, and in each from there on."""
         pattern = self.flat.tasks[task].tokens(stream, way)
-        return total(pattern, self.known.first[task]), self._each(task, pattern.runs)
+        return total(pattern, self.first[task]), self._each(task, pattern.runs)
 
     def _in_order(self, unit: FlatUnit) -> np.ndarray:
         """The known firings of a unit in the order in which they began."""

@@ -32,8 +32,9 @@ def head_lines(found: Findings) -> list[str]:
 def binding_line(found: Findings) -> str:
     """The unit that binds, and the line of the design that sets it."""
     binding = found.binding
-    of = f" of {found.step}, the last step" if found.step else ""
-    line = f"binding     {binding.unit}, {binding.share:.0%} of the critical path{of}"
+    of = f" of {found.step} (such steps take {found.step_share:.0%} of the time)" if found.step else ""
+    part = f"the last {1 - found.path.unseen / found.path.cycles:.0%} of " if found.path.unseen else ""
+    line = f"binding     {binding.unit}, {binding.share:.0%} of {part}the critical path{of}"
     if binding.effect is None or binding.effect.gain is None:
         return f"{line}; no change of one of its numbers makes the run faster"
     change, gain = binding.effect.change, binding.effect.gain
@@ -91,7 +92,8 @@ def _path(found: Findings) -> list[str]:
         if n / found.path.cycles >= LEAST_SHARE:
             lines.append(f"  {unit:<18} {n / found.path.cycles:>6.1%}  {path_text(found, unit)}".rstrip())
     if found.path.unseen:
-        lines.append(f"  {found.path.unseen / found.path.cycles:.1%} of the time is not looked at: too many firings")
+        unseen = found.path.unseen / found.path.cycles
+        lines.append(f"  {unseen:.1%} of the time is not looked at, because too many firings lie there")
     return lines
 
 

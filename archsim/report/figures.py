@@ -93,6 +93,14 @@ class Figures:
     origin: Origin | None = field(default=None, compare=False)
 
     @property
+    def step(self) -> str:
+        """Of a phase of many steps the one that timeline, stalls and explanation show; "" of others.
+
+        It is the last of the kind of step, such as prefill or decode, that takes most of the time.
+        """
+        return ", ".join(self.origin.schedule.graph.phase.title()) if self.phase.many_steps and self.origin else ""
+
+    @property
     def seconds(self) -> float:
         """Time of the whole."""
         return float(self.cycles / self.clock_hz)

@@ -16,7 +16,7 @@ from archsim.engine.machine_code_folder import CLOCK, is_compiled
 from archsim.engine.memo import Memo
 from archsim.explain.explanation import Explanation
 from archsim.report.figures import Figures
-from archsim.report.origin import EXPLAINED_BY, Origin
+from archsim.report.origin import EXPLAINED_BY, Origin, origin_of
 from archsim.report.page.page import page
 from archsim.report.save import report_json, save, table_frame
 from archsim.report.text import html, screen
@@ -53,16 +53,16 @@ class Report(Figures):
         """Writes a timeline of units, ops, tokens and FIFOs, which ui.perfetto.dev shows; returns what is in it.
 
         `window` is START..END or a pair, in cycles or times; without one the first repetition of each section is in it,
-        or so much of that as viewers take. Of a phase of many steps the last step is shown; its times count from its
-        start. The file takes the place of an earlier trace, with `force` of any file. Raises InputError as write_trace.
+        or so much of that as viewers take. Of a phase of many steps it shows `step`, whose times count from its start.
+        The file takes the place of an earlier trace, with `force` of any file. Raises InputError as write_trace.
         """
         from archsim.report.trace import write_trace
 
         if not self.phase.many_steps or self.origin is None:
             return write_trace(self, path, window=window, force=force)
-        last = simulate(self.origin.schedule, self.origin.design, engine=self.engine)
-        step = f"of the last step, from cycle {self.cycles - last.cycles:,} of {self.cycles:,} on"
-        return write_trace(last, path, window=window, force=force, step=step)
+        shown = simulate(self.origin.schedule, self.origin.design, engine=self.engine)
+        step = f"of {self.step}, from cycle {self.origin.begins:,} of {self.cycles:,} on"
+        return write_trace(shown, path, window=window, force=force, step=step)
 
     def explain(self, *, jobs: int | None = None) -> Explanation:
         """Why the run takes its time, and what each number of the design, doubled or halved, would bring.
@@ -146,10 +146,12 @@ def _report(
     prefill_cycles: int | None = None
     steps: list[tuple[int, int]] = []
     run: ScheduleRun | None = None
+    origins: dict[str, Origin] = {}  # by the kind of step
     for schedule in schedules:
         expect("schedules", schedule, Schedule)
         run = run_schedule(schedule, design, engine=engine, memo=memo)
         own = schedule.graph.phase
+        origins[own.name] = origin_of(run, design, begins=totals.cycles, before=origins.get(own.name))
         totals.add(run, label=f"{own.name}: " if labelled else "")
         if own.first_token:
             prefill_cycles = run.cycles
@@ -207,7 +209,7 @@ def _report(
         cold=engine == "simpy" and not is_compiled(CLOCK),
         prefill_cycles=prefill_cycles,
         steps=tuple(steps),
-        origin=Origin(design, run.schedule),
+        origin=max(origins.values(), key=lambda origin: origin.alike),
     )
     broken = [*broken_by_totals(report.units, report.cycles), *totals.energy.broken()]
     if broken:

@@ -19,7 +19,7 @@ EXPECTED = "expected START..END in cycles or times, such as 1000..2000, '1.5 ms.
 
 
 def timeline_of(report: Figures, *, what: str) -> Timeline:
-    """The timeline of a report's run; of a phase of many steps that of the last one.
+    """The timeline of a report's run; of a phase of many steps that of its `step`.
 
     Raises InputError, which begins with `what`, for a report that has not kept what it is of.
     """
@@ -29,10 +29,8 @@ def timeline_of(report: Figures, *, what: str) -> Timeline:
             f"{what}: this report came from another process, without its design and schedule; run the point here, with "
             "mappers.run, and ask that report"
         )
-    # Of many steps the report has the sections of all, one after another.
-    own = report.sections[len(report.sections) - len(origin.schedule.sections) :]
     engine = report.engine if report.engine in ENGINES else "auto"
-    return Timeline(origin.schedule, origin.design, [cycles for _, _, cycles in own], engine)
+    return Timeline(origin.schedule, origin.design, list(origin.sections), engine)
 
 
 def read_window(given: Window, clock_hz: Fraction, *, what: str) -> tuple[int, int | None]:

@@ -61,15 +61,16 @@ def explain(
         effect_of(change, rows[place].figures, rows[place].problem, before=report.seconds, design=design)
         for place, change in enumerate(changes)
     )
+    if progress:
+        progress("the critical path is followed")
     path = critical_path(schedule, design)
-    step = schedule.graph.phase.title() if report.phase.many_steps else ()
-    last = report if not step else simulate(schedule, design)
+    own = simulate(schedule, design) if report.step else report
     return Explanation(
         title=" · ".join([report.design, report.model, *report.phase.title()]),
         cycles=report.cycles, clock_hz=report.clock_hz, effects=effects,
         binding=binding_of(path, effects, design), path=path, stalls=stalls(schedule, design),
-        roofline=roofline_of_ops(schedule, design, last.ops, busy=last.busiest), caveats=report.caveats,
-        limits=tuple(limits(report)), step=", ".join(step),
+        roofline=roofline_of_ops(schedule, design, own.ops, busy=own.busiest), caveats=report.caveats,
+        limits=tuple(limits(report)), step=report.step, step_share=origin.alike / report.cycles,
     )  # fmt: skip
 
 

@@ -187,8 +187,8 @@ def run(
     told = _announced(first, schedules, tokens // chosen.batch, progress)
     report = simulate_steps(told, design, phase=chosen, engine=engine)
     assert report.origin is not None
-    last = replace(report.origin.schedule, maker=mapper)
-    return replace(report, origin=replace(report.origin, schedule=last, model=model))
+    shown = replace(report.origin.schedule, maker=mapper)
+    return replace(report, origin=replace(report.origin, schedule=shown, model=model))
 
 
 def _simulated(graph: Graph, design: Design, mapper: Mapper, engine: str) -> Report:

@@ -15,9 +15,10 @@ import archsim
 import mappers
 from archsim import Design, InputError, load_design
 from archsim.explain.changes import Change, changes_of
-from archsim.explain.effects import without_budget
+from archsim.explain.effects import binding_of, without_budget
 from archsim.explain.explanation import Explanation
 from archsim.explain.ops import roofline_of_ops
+from archsim.explain.path import CriticalPath, Stretch
 from archsim.explain.stalls import BUSY, MEMORY, ROOM, Cause
 from archsim.explain.text import LEAST_SHARE, SMALL, cause_text, moving, refused
 from archsim.report import plot
@@ -183,14 +184,35 @@ def _seconds(variant: Any, path: str, value: Any, report: Any) -> float | None:
         return None
 
 
-def test_of_many_steps_the_whole_time_is_explained_and_the_rest_is_of_the_last_step() -> None:
-    report = mappers.run("toy", "toy_llm", phase="generate", prompt=4, tokens=3)
+@pytest.mark.parametrize(
+    "prompt, tokens, step", [(4, 8, "decode, context 11, batch 1"), (24, 3, "prefill, prompt 24, context 24, batch 1")]
+)
+def test_of_many_steps_the_whole_time_is_explained_and_the_rest_is_of_the_kind_of_step_that_takes_most(
+    prompt: int, tokens: int, step: str
+) -> None:
+    asked = {"phase": "generate", "prompt": prompt, "tokens": tokens}
+    report = mappers.run("toy", "toy_llm", **asked)
     found = report.explain()
     assert found.cycles == report.cycles
-    assert found.step == "decode, context 6, batch 1"
-    assert "critical path of decode, context 6" in str(found)
-    faster = mappers.run(TOY.with_({"clock": "2 MHz"}), "toy_llm", phase="generate", prompt=4, tokens=3)
+    prefill, decode = report.prefill_cycles, sum(cycles for _, cycles in report.steps)
+    assert found.step == report.step == step
+    assert found.step_share == max(prefill, decode) / report.cycles
+    told = f"of the critical path of {step} (such steps take {found.step_share:.0%} of the time)"
+    assert told in str(found)
+    assert found.as_json()["step_share"] == found.step_share
+    alone = prefill if prefill > decode else report.steps[-1][1]
+    assert found.path.cycles == found.stalls.cycles == alone
+    faster = mappers.run(TOY.with_({"clock": "2 MHz"}), "toy_llm", **asked)
     assert gains(found)["clock"] == pytest.approx(report.seconds / faster.seconds - 1)
+
+
+def test_of_a_path_that_is_not_followed_to_its_start_the_rest_is_told() -> None:
+    found = mappers.run("toy", "toy_llm", phase="decode", context=8).explain()
+    path = CriticalPath(100, {Stretch("ddr", "a", "busy"): 18, Stretch("mm", "b", "busy"): 6}, unseen=76)
+    found = replace(found, path=path, binding=binding_of(path, found.effects, TOY))
+    assert found.binding.share == 18 / 24
+    assert "binding     ddr, 75% of the last 24% of the critical path; set by" in str(found)
+    assert "  76.0% of the time is not looked at, because too many firings lie there" in str(found)
 
 
 def test_rates_of_ops_lie_under_their_roofs() -> None:

@@ -100,12 +100,14 @@ def test_many_placed_tasks_are_shown_by_unit():
     assert {"pcu: final_norm", "pcu: lm_head", "hbm"} <= set(tasks)
 
 
-def test_of_many_steps_the_last_is_drawn():
-    report = mappers.run("toy", "toy_llm", phase="generate", prompt=4, tokens=4)
+@pytest.mark.parametrize("prompt, tokens, kind", [(4, 8, "decode"), (24, 3, "prefill")])
+def test_of_many_steps_one_of_the_kind_that_takes_most_is_drawn(prompt, tokens, kind):
+    report = mappers.run("toy", "toy_llm", phase="generate", prompt=prompt, tokens=tokens)
     axes = plot.timeline(report, window="..")
-    alone = mappers.run("toy", "toy_llm", phase="decode", context=report.steps[-1][0])
-    assert axes.get_xlim() == (0, alone.cycles)
-    assert "the last step of generate" in axes.get_title(loc="left")
+    end = axes.get_xlim()[1] * {"time, us": 1, "time, ms": 1000}[axes.get_xlabel()]  # at 1 MHz
+    assert end == (report.prefill_cycles if kind == "prefill" else report.steps[-1][1])
+    assert report.step.startswith(kind)
+    assert f"{report.step} of generate" in axes.get_title(loc="left")
 
 
 def test_places_counted_by_hand():

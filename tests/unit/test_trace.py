@@ -321,11 +321,15 @@ def test_a_window_of_too_much_says_what_would_do():
     assert 0 < cycles < timeline.end
 
 
-def test_of_many_steps_the_last_is_shown(tmp_path):
-    report = mappers.run("toy", "toy_llm", phase="generate", prompt=4, tokens=4)
-    alone = mappers.run("toy", "toy_llm", phase="decode", context=report.steps[-1][0])
+@pytest.mark.parametrize(
+    "prompt, tokens, step", [(4, 8, {"phase": "decode", "context": 11}), (24, 3, {"phase": "prefill", "prompt": 24})]
+)
+def test_of_many_steps_one_of_the_kind_that_takes_most_is_shown(tmp_path, prompt, tokens, step):
+    report = mappers.run("toy", "toy_llm", phase="generate", prompt=prompt, tokens=tokens)
+    alone = mappers.run("toy", "toy_llm", **step)
     trace, told = traced(report, tmp_path)
-    assert told.endswith(f", of the last step, from cycle {report.cycles - alone.cycles:,} of {report.cycles:,} on")
+    begins = 0 if step["phase"] == "prefill" else report.cycles - alone.cycles
+    assert told.endswith(f", of {report.step}, from cycle {begins:,} of {report.cycles:,} on")
     assert trace["otherData"]["cycles"] == alone.cycles
     assert trace["traceEvents"][1:] == traced(alone, tmp_path)[0]["traceEvents"][1:]
 

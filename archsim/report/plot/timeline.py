@@ -78,7 +78,7 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
 
 def titles(report: Figures, told: str) -> list[str]:
     """The first lines of a title: the run, and which part of it is drawn."""
-    step = "the last step of " if report.phase.many_steps else ""
+    step = f"{report.step} of " if report.step else ""
     return [f"{report.model} on {report.design}: {step}{' '.join(report.phase.title())}", told]
 
 

@@ -107,9 +107,7 @@ def _titles(found: Explanation | Figures) -> list[str]:
 
 def _step(found: Explanation | Figures) -> str:
     """Which step of a phase of many steps is drawn."""
-    if isinstance(found, Figures):
-        return " in the last step" if found.phase.many_steps else ""
-    return f" of {found.step}" if found.step else ""
+    return f" in {found.step}" if found.step else ""
 
 
 def _share(causes: Mapping[Cause, int], kind: str) -> float:
