@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from archsim.design.built import Built
 from archsim.design.design import Design, Link
 from archsim.design.energy import Energy
 from archsim.design.placement import PlaceRule
@@ -63,7 +64,7 @@ def places() -> dict[str, type[BaseModel]]:
         "design": Design, "model": Model, "vision": Vision, "selection": Selection, "mapping": Mapping,
         "mapping.ops": Entry, "mapping.fuse": Fused, "mapping.room": Room, "published": Published,
         "technology": Technology, "sweep": SweepFile,
-        "links": Link, "place": PlaceRule, "energy": Energy, "resources": Resources, "silicon": Silicon,
+        "links": Link, "place": PlaceRule, "energy": Energy, "resources": Resources, "built": Built, "silicon": Silicon,
         "fitted": Fitted, **KINDS,
     }  # fmt: skip
 
