@@ -153,7 +153,7 @@ def _about_design(design: Design, mappers: Collection[str], mapped: Collection[s
     for name, link in design.links.items():
         lines.append(f"  link {name:<14} {link.from_} > {link.to}: {link.depth} x {link.token_bits} bit")
     lines += [f"  FIFOs {name:<13} {show_limit(depth)} tokens deep" for name, depth in design.fifos.items()]
-    lines += [f"  simplified {told}" for told in design.approximated]
+    lines += [f"  simplified {told}" for told in design.simplified()]
     lines += _sources(design.assumed, design.fitted)
     return lines + [f"  note: {note}" for note in _notes(design)]
 
@@ -173,7 +173,7 @@ def _about_silicon(silicon: Silicon, cores: int | str | None) -> list[str]:
         whole = f"{show(cores * silicon.core_area, 'area')} and {show(cores * silicon.core_power, 'power')}"
         lines = [f"  silicon {cores} cores of {each}: {whole}"]
     else:
-        lines = [f"  silicon cores of {each} as published; {cores}"]
+        lines = [f"  silicon cores of {each} as published; how many there are is not known, as {cores}"]
     if silicon.retrieval:
         of_area, of_power = silicon.retrieval_area_share, silicon.retrieval_power_share
         shares = f"{float(of_area):.1%} of the area, {float(of_power):.1%} of the power"
@@ -213,10 +213,6 @@ def _notes(design: Design) -> list[str]:
             for name, unit in design.of_kind(CoreArray).items()
             if unit.cores != design.silicon.cores
         ]
-    if design.built is None and (design.power is not None or design.silicon):
-        what = "power" if design.power is not None else "silicon"
-        told = "nothing says what was built, so that an edit of this file by hand keeps it; list it under `built`"
-        notes.append(f"{what}: {told}")
     for i, placing in enumerate(design.place):
         kinds = placing.kinds or design.units[placing.unit].does
         if not any(sum(kind in unit.does for unit in design.units.values()) > 1 for kind in kinds):

@@ -5,7 +5,7 @@ Published power, area and uses of an FPGA are of these. Does not know what follo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from archsim.files.provenance import FROZEN
 from archsim.quantity import Frequency
 from archsim.units import KINDS
-from dataflow.errors import PathProblems, guess
+from dataflow.errors import PathProblems, guess, quoted
 
 # Of these a change takes no hardware. `energy` is a price of what happens. `arbitration` is the order in which firings
 # take a unit that is there anyway, whose control no formula counts; but see _has_own_servers.
@@ -25,20 +25,23 @@ NEUTRAL = ("energy", "arbitration")
 class Compared(NamedTuple):
     """A unit or link beside itself as built.
 
-    `built` is None where that is not said, or another kind was built. `differs` has the parameters of other values and
-    their fields; `unsaid` the part itself, or those of its parameters that `built` leaves out and that have no default.
+    `now` is None where it was built and is no longer there; `built` is None where `built` does not say it, or says
+    another kind. `differs` has the parameters of other values and their fields; `unsaid` the part itself, or those of
+    its parameters that `built` leaves out and that have no default.
     """
 
     path: str
-    now: Any
+    now: Any | None
     built: Any | None
     differs: Mapping[str, str]
     unsaid: tuple[str, ...]
 
-    @property
-    def same(self) -> bool:
-        """True where it is as it was built."""
-        return not self.differs and not self.unsaid
+    def told(self) -> Iterator[tuple[str, str]]:
+        """Each path in which it is not known to be as built, and in words what is the matter."""
+        if self.now is None:
+            yield self.path, f"{self.path} was built and is no longer there"
+        yield from ((path, f"built does not say {path}") for path in self.unsaid)
+        yield from ((path, f"{path} differs") for path in self.differs)
 
 
 class Built(BaseModel):
@@ -57,26 +60,25 @@ class Built(BaseModel):
         default_factory=dict, description="link -> all its parameters as built, defaults apart"
     )
 
-    def misnamed(self, units: Collection[str], links: Collection[str]) -> Iterator[tuple[str, str]]:
-        """Problems: names that no unit or link has."""
-        for place, said, there in (("units", self.units, units), ("links", self.links, links)):
-            for name in said:
-                if name not in there:
-                    told = f"no {place[:-1]} '{name}'; {guess(name, there, otherwise=f'{place} are')}"
-                    yield f"built.{place}.{name}", told
-
 
 def compared(
-    built: Built | None, units: Mapping[str, BaseModel], links: Mapping[str, BaseModel], *, clock_hz: Fraction
+    built: Built | None, units: Mapping[str, BaseModel], links: Mapping[str, BaseModel]
 ) -> dict[str, Compared]:
-    """Every unit and link beside itself as built, by path. Raises PathProblems for a value that cannot be read."""
+    """Every unit and link, there now or built, beside itself as built, by path.
+
+    Raises PathProblems for a value of `built` that cannot be read.
+    """
     of_units, of_links = (built.units, built.links) if built else ({}, {})
     parts = [(f"units.{name}", unit, of_units.get(name)) for name, unit in units.items()]
     parts += [(f"links.{name}", link, of_links.get(name)) for name, link in links.items()]
-    found, problems = dict[str, Compared](), list[tuple[str, str]]()
+    gone = [f"units.{name}" for name in of_units if name not in units]
+    gone += [f"links.{name}" for name in of_links if name not in links]
+    found = {path: Compared(path, None, None, {}, ()) for path in gone}
+    problems = list[tuple[str, str]]()
     for path, part, said in parts:
         try:
-            found[path] = _compared(path, part, said, clock_hz=clock_hz)
+            clock_hz = Fraction(1) if built is None else built.clock
+            found[path] = _beside_built(path, part, said, clock_hz=clock_hz)
         except PathProblems as unreadable:
             problems += unreadable.problems
     if problems:
@@ -84,16 +86,19 @@ def compared(
     return found
 
 
-def _compared(path: str, now: Any, said: Mapping[str, Any] | None, *, clock_hz: Fraction) -> Compared:
+def _beside_built(path: str, now: Any, said: Mapping[str, Any] | None, *, clock_hz: Fraction) -> Compared:
     if said is None:
         return Compared(path, now, None, {}, (path,))
-    if "kind" in said and said["kind"] != now.named_kind and said["kind"] in KINDS:
+    if "kind" in said and said["kind"] != now.named_kind:
+        if said["kind"] not in KINDS:
+            told = f"no kind {quoted(said['kind'])}; {guess(str(said['kind']), KINDS, otherwise='kinds are')}"
+            raise PathProblems([(f"built.{path}.kind", told)])
         return Compared(path, now, None, {f"{path}.kind": "kind"}, ())
     built = as_built(now, said, where=f"built.{path}", clock_hz=clock_hz)
     fields = type(now).model_fields
-    compared = {key: name for key, name in _parameters(now).items() if name not in NEUTRAL}
-    unsaid = [f"{path}.{key}" for key, name in compared.items() if key not in said and fields[name].is_required()]
-    differs = {f"{path}.{key}": name for key, name in compared.items() if getattr(now, name) != getattr(built, name)}
+    parameters = {key: name for key, name in _parameters(now).items() if name not in NEUTRAL}
+    unsaid = [f"{path}.{key}" for key, name in parameters.items() if key not in said and fields[name].is_required()]
+    differs = {f"{path}.{key}": name for key, name in parameters.items() if getattr(now, name) != getattr(built, name)}
     if _has_own_servers(now) != _has_own_servers(built):
         differs[f"{path}.arbitration"] = "arbitration"
     return Compared(path, now, built, differs, tuple(unsaid))
@@ -112,7 +117,7 @@ def _parameters(part: BaseModel) -> dict[str, str]:
 def as_built(part: Any, said: Mapping[str, Any], *, where: str, clock_hz: Fraction) -> Any:
     """The unit or link with the parameters that are said, else their defaults, and the present ones without a default.
 
-    Raises PathProblems for a key or value that it does not take.
+    Rates and times are read at the clock that was built. Raises PathProblems for a key or value that it does not take.
     """
     kind: type[BaseModel] = type(part)
     names, read, problems = _parameters(part), {}, []

@@ -167,10 +167,13 @@ class Design(Sourced):
         """What does not follow the changes of a variant, or only by a formula that is scaled to the build."""
         told = [] if self._prices is None else [told_of(self._prices)]
         if self.power is not None and self.published_power is None:
-            path = self._altered_from_built[0]
-            told.append(f"power is published of what was built; with another {path} neither power nor energy is known")
+            way_out = "; `power` with `built: null` gives another" if self.built else ""
+            why = next(iter(self._not_as_built.values()))
+            told.append(f"power is published of what was built, and {why}: power and energy are not known{way_out}")
         if isinstance(self.cores, str):
-            told.append(f"area is published of the cores that were built; {self.cores}")
+            told.append(f"area is published of the cores that were built, and {self.cores}: area is not known")
+        if self.built is None and (self.published_power is not None or self.silicon):
+            told.append("power and area are the file's; nothing says what was built, so an edit by hand keeps them")
         if self.built and self.clock > self.built.clock:
             clock, built = show(self.clock, "frequency"), show(self.built.clock, "frequency")
             told.append(f"the clock of {clock} is above the {built} that was built; no model says whether it is met")
@@ -179,20 +182,25 @@ class Design(Sourced):
         return tuple(told)
 
     @property
-    def _altered_from_built(self) -> tuple[str, ...]:
-        """The paths in which clock, units and links differ from what was built, or are not said of it.
+    def _not_as_built(self) -> dict[str, str]:
+        """The paths in which clock, units and links are not known to be as built, and in words what is the matter.
 
         Where nothing is said of what was built, those that this variant has set to other values than its file has.
         """
         if self.built is None:
-            return tuple(path for path in self._altered if path.partition(".")[0] in ("units", "links", "clock"))
-        clock = () if self.clock == self.built.clock else ("clock",)
-        return (*clock, *(path for each in self._compared.values() for path in (*each.unsaid, *each.differs)))
+            placed = [path for path in self._altered if path.partition(".")[0] in ("units", "links", "clock")]
+            return {path: f"{path} differs" for path in placed}
+        clock = {} if self.clock == self.built.clock else {"clock": "clock differs"}
+        return clock | dict(pair for each in self._compared.values() for pair in each.told())
 
     @property
     def published_power(self) -> Fraction | None:
-        """The power that the source gives, or that a variant sets; None without one, and of what differs from built."""
-        return None if self._altered_from_built and "power" not in self._changed else self.power
+        """The power that the file gives of what was built; None without one, and of what is not known to be as built.
+
+        Where nothing says what was built, a variant may set its own.
+        """
+        of_variant = self.built is None and "power" in self._changed
+        return self.power if of_variant or not self._not_as_built else None
 
     @property
     def area(self) -> Fraction | None:
@@ -202,7 +210,7 @@ class Design(Sourced):
     @property
     def cores(self) -> int | str | None:
         """The cores of its silicon, or why they are not known; None without silicon."""
-        return self.silicon.cores_of(self.units, changed=self._altered_from_built) if self.silicon else None
+        return self.silicon.cores_of(self.units, changed=self._not_as_built) if self.silicon else None
 
     @property
     def cycle_energy(self) -> CycleEnergy | None:
@@ -224,6 +232,13 @@ class Design(Sourced):
         if unit.energy or self._prices is None:
             return unit.energy_joules(work)
         return self._prices.joules(unit, work)
+
+    def why_unpriced(self, name: str) -> str:
+        """Why there is no energy for work of this unit."""
+        unit = self.units[name]
+        if unit.energy or self._prices is None:
+            return "the design gives no energy for its work"
+        return self._prices.why_unpriced(unit)
 
     def _unknown_technology(self) -> list[tuple[str, str]]:
         if self.technology is None:
@@ -256,12 +271,10 @@ class Design(Sourced):
 
     def _misbuilt(self) -> list[tuple[str, str]]:
         """Problems of what was built and of the resources: what the file says of them, and uses beyond the budget."""
-        problems = [*self.built.misnamed(self.units, self.links)] if self.built else []
-        problems += self.resources.problems(self.units) if self.resources else []
-        if problems:
+        if self.resources and (problems := self.resources.problems(self.units)):
             return problems
         try:
-            self._compared = compared(self.built, self.units, self.links, clock_hz=self.clock)
+            self._compared = compared(self.built, self.units, self.links)
             if self.resources:
                 self._use = Use(self.resources, parts_of(self._compared.values(), self.resources))
         except PathProblems as unreadable:

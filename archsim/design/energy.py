@@ -41,11 +41,12 @@ class CycleEnergy:
     """Joules of a design in a cycle: idle, of each unit that is busy, and of the rest of the FPGA, which no unit uses.
 
     `waiting` is the share of a unit's that it takes in the other cycles. Units outside the chip are not there. None
-    stands for what is not known.
+    stands for what is not known; `missing` says why.
     """
 
     idle: Fraction
     busy: Mapping[str, Fraction | None]
+    missing: Mapping[str, str]
     rest: Fraction | None
     waiting: Fraction
 
@@ -71,14 +72,18 @@ def cycle_energy(
 ) -> CycleEnergy:  # fmt: skip
     """What a cycle of a design takes, by what its units use of the resources that have an energy."""
     busy: dict[str, Fraction | None] = {}
+    missing: dict[str, str] = {}
     rest: Fraction | None = Fraction(0)
     if use is not None and energy.cycle:
         for name in units:
-            if use.unit(name):
-                busy[name] = _priced({what: use.own(name, what) for what in energy.cycle}, energy.cycle)
+            if part := use.part(name):
+                amounts = {what: use.own(name, what) for what in energy.cycle}
+                busy[name] = _priced(amounts, energy.cycle)
+                reasons = [part.why(what) for what, n in amounts.items() if n is None]
+                missing |= {name: reasons[0]} if reasons else {}
         left = {what: _less(use.total(what), [use.own(name, what) for name in busy]) for what in energy.cycle}
         rest = _priced(left, energy.cycle)
-    return CycleEnergy(energy.idle / clock_hz, busy, rest, Fraction(str(energy.waiting)))
+    return CycleEnergy(energy.idle / clock_hz, busy, missing, rest, Fraction(str(energy.waiting)))
 
 
 def _priced(amounts: Mapping[str, Fraction | None], prices: Mapping[str, Fraction]) -> Fraction | None:

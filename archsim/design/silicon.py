@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 
 from pydantic import BaseModel, Field, model_validator
@@ -76,20 +76,20 @@ class Silicon(BaseModel):
         """Watts of a core."""
         return sum((part.power for part in self.parts.values()), Fraction(0))
 
-    def cores_of(self, units: Mapping[str, Unit], *, changed: Iterable[str]) -> int | str:
-        """The cores of a chip in which these paths are not as built, or why they are not known.
+    def cores_of(self, units: Mapping[str, Unit], *, changed: Mapping[str, str]) -> int | str:
+        """The cores of a chip in which these paths are not as built, for these reasons, or why they are not known.
 
         Each core keeps its parts, its memory among them.
         """
-        for path in changed:
+        for path, why in changed.items():
             place, _, rest = path.partition(".")
             name, _, parameter = rest.partition(".")
             made_of_it = place == "units" and (not name or not self.units or name in self.units)
             if made_of_it and not (name in self.units and parameter == "cores"):
-                return f"with another {path} their number is not known"
+                return why
         said = {cores for name in self.units if (cores := getattr(units[name], "cores", None)) is not None}
         if len(said) > 1:
-            return f"their number is not known, because units have {' and '.join(map(str, sorted(said)))}"
+            return f"units have {' and '.join(map(str, sorted(said)))} of them"
         return said.pop() if said else self.cores or 0
 
     @property

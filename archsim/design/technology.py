@@ -72,6 +72,15 @@ class Technology(BaseModel):
             return None
         return sum((n * prices[what] for what, n in counts.items()), Fraction(0))
 
+    def why_unpriced(self, unit: Unit) -> str:
+        """Why the table has no energy for work of this unit."""
+        if not isinstance(unit, Memory):
+            return f"technology '{self.name}' has no energy for some of its work, or for its format"
+        if unit.cells is None:
+            return "`cells` says no kind of memory, by which the technology prices its bytes"
+        largest = max(self.sram, key=lambda size: parse(size, "bytes"), default="none")
+        return f"the largest bank of {SRAM} in technology '{self.name}' is {largest}; give its `bank`"
+
     def _access(self, unit: Memory) -> Fraction | None:
         if unit.cells != SRAM:
             return self.memories.get(unit.cells or "")
@@ -95,5 +104,5 @@ def load_technology(name: str) -> Technology:
 
 def told_of(technology: Technology) -> str:
     """What a report says of energies that are from a table."""
-    left_out = "control, wires, clocks, leakage and operands that are used in place are not counted"
-    return f"energies of arithmetic and memories are those of technology '{technology.name}'; {left_out}"
+    not_counted = "control, wires, clocks, leakage, the filling of memories on the way and operands used in place"
+    return f"energies of arithmetic and memories are those of technology '{technology.name}', without {not_counted}"

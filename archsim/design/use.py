@@ -25,15 +25,13 @@ from archsim.design.built import Compared
 from archsim.design.resources import REST, Resources, taken
 from archsim.units.watched import parameters_read
 
-Amounts = Mapping[str, int | Fraction]
-
 
 class Part(NamedTuple):
-    """A unit or link: what it takes by formula, now and as built, and why its use is not known."""
+    """A unit or link: what it takes by formula, now and as built, and why nobody knows what it uses."""
 
     path: str
-    now: Amounts
-    then: Amounts
+    now: Mapping[str, int | Fraction]
+    then: Mapping[str, int | Fraction]
     unknown: tuple[str, ...] = ()
 
     @property
@@ -44,6 +42,10 @@ class Part(NamedTuple):
     def knows(self, resource: str) -> bool:
         """True where its use of the resource follows."""
         return self.as_built or (not self.unknown and resource in self.now)
+
+    def why(self, resource: str) -> str:
+        """Why its own use of the resource is not known."""
+        return self.unknown[0] if self.unknown else f"no formula gives the {resource} of {self.path}"
 
 
 def parts_of(compared: Iterable[Compared], resources: Resources) -> tuple[Part, ...]:
@@ -57,11 +59,11 @@ def parts_of(compared: Iterable[Compared], resources: Resources) -> tuple[Part, 
 
 def _part(compared: Compared, budget: Collection[str]) -> Part:
     path, now, built = compared.path, compared.now, compared.built
-    takes = taken(path, now, budget)
-    unknown = [f"built does not say {each}" for each in compared.unsaid]
-    if built is None:
-        return Part(path, takes, {}, (*unknown, *(f"no formula follows {each}" for each in compared.differs)))
+    takes = {} if now is None else taken(path, now, budget)
+    if now is None or built is None:
+        return Part(path, takes, {}, tuple(told for _, told in compared.told()))
     read = parameters_read(now) | parameters_read(built) if compared.differs else frozenset()
+    unknown = [told for each, told in compared.told() if each in compared.unsaid]
     unknown += [f"no formula follows {each}" for each, field in compared.differs.items() if field not in read]
     return Part(path, takes, taken(f"built.{path}", built, budget), tuple(unknown))
 
@@ -77,13 +79,13 @@ class Use:
         """The use of all together."""
         return _sum([*(self.written(name, resource) for name in self.resources.owners), self.rest(resource)])
 
-    def unit(self, name: str) -> Part | None:
-        """The unit with this name; None for one that takes nothing of the chip."""
+    def part(self, name: str) -> Part | None:
+        """The part that is the unit with this name; None for one that takes nothing of the chip."""
         return next((part for part in self.parts if part.path == f"units.{name}"), None)
 
     def written(self, name: str, resource: str) -> Fraction | None:
         """What follows from the use that is written for a unit; none of what is not, because the rest has it."""
-        measured, part = self.resources.used.get(name, {}).get(resource), self.unit(name)
+        measured, part = self.resources.used.get(name, {}).get(resource), self.part(name)
         if measured is None or part is None or part.as_built:
             return measured or Fraction(0)
         if not part.knows(resource) or resource not in part.then:
@@ -93,24 +95,27 @@ class Use:
 
     def rest(self, resource: str) -> Fraction | None:
         """What is written for no unit: it changes by the difference of the formulas, scaled to fit in what is there."""
-        measured = self.resources.used.get(REST, {}).get(resource, Fraction(0))
-        inside = self._in_rest(resource)
-        if not all(part.knows(resource) for part in inside):
+        measured, inside = self.resources.used.get(REST, {}).get(resource, Fraction(0)), self._in_rest(resource)
+        if self.is_left_out(resource) or not all(part.knows(resource) for part in inside):
             return None
         difference = sum(part.now.get(resource, 0) - part.then.get(resource, 0) for part in inside)
         if not difference:
             return measured
         found = self._found_in_rest(resource)
         if found and not measured:
-            return None  # nothing is written of what the formulas find, so that nobody knows how much of it there is
+            return None  # none is written of what the formulas find, so that there is nothing to scale
         # Formulas that find more than there is would also take more away than there is.
         return measured + difference if found <= measured else Fraction(ceil(measured + difference * measured / found))
+
+    def is_left_out(self, resource: str) -> bool:
+        """True where nothing is written of the resource for the rest, and the formulas find some there as built."""
+        return resource not in self.resources.used.get(REST, {}) and self._found_in_rest(resource) > 0
 
     def own(self, name: str, resource: str) -> Fraction | None:
         """What a unit on the chip uses, written for it or, by its formula, as a part of the rest; None if not known."""
         if resource in self.resources.used.get(name, {}):
             return self.written(name, resource)
-        part = self.unit(name)
+        part = self.part(name)
         if part is None or part.unknown or resource not in part.now:
             return None
         measured = self.resources.used.get(REST, {}).get(resource, Fraction(0))

@@ -32,7 +32,7 @@ def _excess(use: Use, resource: str, total: Fraction, budget: Fraction) -> str:
 def factors(use: Use) -> Iterator[tuple[str, str, Fraction]]:
     """Unit, resource and what was measured over what the formula gives as built: how far a formula is from a build."""
     for name in use.resources.owners:
-        part = use.unit(name)
+        part = use.part(name)
         for resource, measured in use.resources.used[name].items():
             if part is not None and part.then.get(resource):
                 yield name, resource, Fraction(measured) / part.then[resource]
@@ -47,16 +47,17 @@ def caveats(use: Use, *, built: bool) -> Iterator[str]:
     lacking: dict[str, list[str]] = {}
     for resource in use.resources.budget:
         if use.total(resource) is None:
-            for part in use.parts:
-                if not part.knows(resource):
-                    why = part.unknown[0] if part.unknown else f"no formula follows {part.path}"
-                    lacking.setdefault(why, []).append(resource)
+            reasons = [part.why(resource) for part in use.parts if not part.knows(resource)]
+            if use.is_left_out(resource):
+                reasons.append("resources.used says nothing of it for `rest`, where formulas find some")
+            for why in dict.fromkeys(reasons or ["formulas scale what is written for `rest`, which is nothing"]):
+                lacking.setdefault(why, []).append(resource)
     for why, names in lacking.items():
         yield f"the use of {', '.join(names)} is not known: {why}"
     scaled = [
         f"{resource} of {name} (alone off by a factor of {float(factor):.2f} as built)"
         for name, resource, factor in factors(use)
-        if (changed := use.unit(name)) and not changed.unknown and changed.now.get(resource) != changed.then[resource]
+        if (changed := use.part(name)) and not changed.unknown and changed.now.get(resource) != changed.then[resource]
     ]
     if scaled:
         yield f"scaled from the build by a formula: {', '.join(scaled)}"

@@ -16,7 +16,7 @@ from dataflow.task import UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
-class Joules:
+class EnergyTotals:
     """The energy of runs: of each unit, and beside them of idle power and of the resources that no unit uses.
 
     `missing` says why the energy of a unit is not known, or that of the rest (""). `total` is None where anything is
@@ -30,13 +30,12 @@ class Joules:
     total: Fraction | None
 
 
-GIVES_NONE = "the design gives no energy for its work"
-
-
-def why_unknown(joules: Joules, design: Design) -> str:
+def why_unknown(joules: EnergyTotals, design: Design) -> str:
     """Why energy and power of a run are not known; "" where they are."""
     if design.power is not None:
         return "" if design.published_power is not None else "power is published of what was built, and this differs"
+    if design.energy is not None and design.energy.cycle and design.built is None:
+        return "what a cycle takes goes by the use of the FPGA, and nothing says what was built"
     if design.energy is design.technology is None and not any(unit.energy for unit in design.units.values()):
         return "the design gives neither power nor energies"
     of_reason: dict[str, list[str]] = {}
@@ -91,16 +90,15 @@ class EnergySums:
         """
         unpriced = name in self._lacking
         if self._cycle is None or name not in self._cycle.busy:
-            return GIVES_NONE if unpriced else self._actions.get(name, Fraction(0))
+            return self.design.why_unpriced(name) if unpriced else self._actions.get(name, Fraction(0))
         if unpriced and (self.design.units[name].energy or self.design.technology):
-            return GIVES_NONE
+            return self.design.why_unpriced(name)
         cycles = self._cycle.of_unit(name, self._busy.get(name, Fraction(0)), self._cycles)
         if cycles is None:
-            part = self.design.use.unit(name) if self.design.use else None
-            return part.unknown[0] if part and part.unknown else f"no formula follows units.{name}"
+            return self._cycle.missing[name]
         return cycles + (0 if unpriced else self._actions.get(name, Fraction(0)))
 
-    def joules(self) -> Joules:
+    def joules(self) -> EnergyTotals:
         """The energy of all sections."""
         found = {name: self._of_unit(name) for name in sorted(self.design.units)}
         units = {name: None if isinstance(each, str) else each for name, each in found.items()}
@@ -113,7 +111,7 @@ class EnergySums:
                 missing[""] = "what the rest of the FPGA uses is not known"
         parts = [units[name] for name in units if name in needed] + [each for each in (idle, rest) if each is not None]
         known = [part for part in parts if part is not None]
-        return Joules(units, idle, rest, missing, None if missing or not parts else sum(known, Fraction(0)))
+        return EnergyTotals(units, idle, rest, missing, None if missing or not parts else sum(known, Fraction(0)))
 
     def broken(self) -> Iterator[str]:
         """The broken law: the energy of all units and what belongs to none is that of all sections."""

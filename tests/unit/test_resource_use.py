@@ -71,7 +71,7 @@ def test_what_has_no_formula_is_not_known():
     assert set(used({"units.elementwise.latency_cycles": 5}).values()) == {None}
     assert set(used({"units.tlmm.count": 2}).values()) == {None}
     assert [name for name, n in used({"units.norm.lanes": 8}).items() if n is None] == ["ff", "bram36"]
-    assert "the use of ff is not known: no formula follows units.tlmm" in TELLME.with_(
+    assert "the use of ff is not known: no formula gives the ff of units.tlmm" in TELLME.with_(
         {"units.tlmm.num_tables": 14}
     ).not_derived()
 
@@ -138,7 +138,7 @@ def test_what_nobody_says_how_it_was_built_is_not_known():
         ({"links.extra": link}, "built does not say links.extra"),
         ({"built.units": built}, "built does not say units.norm"),
         ({"built.units.norm": {"kind": "norm"}}, "built does not say units.norm.lanes"),
-        ({"units.norm": {"kind": "vector", "ops": ["rmsnorm"], "lanes": 16}}, "no formula follows units.norm.kind"),
+        ({"units.norm": {"kind": "vector", "ops": ["rmsnorm"], "lanes": 16}}, "units.norm.kind differs"),
         ({"links.operand.to": "norm"}, "no formula follows links.operand.to"),
         ({"units.norm.arbitration": "placed"}, "no formula follows units.norm.arbitration"),
         ({"built": None}, "built does not say with which parameters it was measured"),
@@ -151,6 +151,26 @@ def test_what_nobody_says_how_it_was_built_is_not_known():
 def test_values_are_compared_as_read():
     assert used({"units.reader.bandwidth": "8 GB/s", "units.loader.port_bits": "256 bit"}) == SHIPPED
     assert used({"units.norm.arbitration": "first_come", "units.norm.energy": {"flop": "1 pJ"}}) == SHIPPED
+
+
+def test_built_is_read_at_the_clock_that_was_built():
+    """8 GB/s are 32 B a cycle at 250 MHz and 64 at 125; 40 ns are ten stages at 250 MHz, and twenty at 500."""
+    rates = {f"{where}.{port}.bandwidth": "8 GB/s" for port in ("reader", "operand_reader", "writer")
+             for where in ("units", "built.units")}  # fmt: skip
+    assert used(rates) == SHIPPED
+    twice = {f"units.{port}.bandwidth": "64 B/cycle" for port in ("reader", "operand_reader", "writer")}
+    assert used({**rates, "clock": "125 MHz"}) == used(twice) != SHIPPED
+    time = {"built.units.dequantiser.latency_cycles": "40 ns", "clock": "500 MHz"}
+    assert used({**time, "units.dequantiser.latency_cycles": 10}) == SHIPPED
+    assert set(used({**time, "units.dequantiser.latency_cycles": "40 ns"}).values()) == {None}
+
+
+def test_a_use_that_is_written_nowhere_is_no_zero():
+    rest = {resource: n for resource, n in TELLME.at("resources.used.rest").items() if resource not in ("lut", "dsp")}
+    variant = LARGE.with_({"resources.used.rest": rest})
+    assert [name for name, n in used(design=variant).items() if n is None] == ["lut", "dsp"]
+    told = "the use of lut, dsp is not known: resources.used says nothing of it for `rest`, where formulas find some"
+    assert told in variant.not_derived()
 
 
 def test_the_formula_of_a_subclass_is_watched_too():

@@ -99,12 +99,13 @@ def test_an_area_follows_the_cores_and_nothing_else() -> None:
     engine, cored = load_design("vrex8"), ("lxe", "hcu", "wtu", "kvmu")
     assert engine.with_({f"units.{name}.cores": 16 for name in cored}).area == Fraction("30.24")
     assert engine.with_({"units.pcie.bandwidth": "8 GB/s", "clock": "1 GHz"}).area == Fraction("15.12")
-    with_another = "area is published of the cores that were built; with another {} their number is not known"
+    with_another = "area is published of the cores that were built, and {} differs: area is not known"
     for path, value in (("units.lxe.trees", 32), ("units.buffer.capacity", "6 MiB")):
         assert engine.with_({path: value}).area is None
         assert with_another.format(path) in engine.with_({path: value}).not_derived()
     variant = engine.with_({"units.lxe.cores": 16})
-    assert "; their number is not known, because units have 8 and 16" in "".join(variant.not_derived())
+    told = "of the cores that were built, and units have 8 and 16 of them: area is not known"
+    assert told in "".join(variant.not_derived())
     assert resources_of(variant)["area_mm2"] is None
     whole = engine.with_({"silicon.units": [], "silicon.cores": 8})
     assert (whole.area, whole.with_({"units.kvmu.cores": 16}).area) == (engine.area, None)
