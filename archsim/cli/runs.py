@@ -75,8 +75,9 @@ def simulate(
 
 
 def refuse_same_place(places: dict[str, str | None]) -> None:
-    """Raises InputError where two options write to one place, so that one would take the other's."""
+    """Raises InputError where two options write to one place, or into the folder of --output, which holds a run alone."""
     taken: dict[str, str] = {}
+    folder = places.get("--output")
     for option, given in places.items():
         if given is None:
             continue
@@ -85,6 +86,9 @@ def refuse_same_place(places: dict[str, str | None]) -> None:
         first = taken.setdefault(given, option)
         if first != option:
             raise InputError(f"{option} {places[option]}: {first} writes there too; name another place")
+        if option != "--output" and folder and Path(os.path.realpath(folder)) in Path(given).parents:
+            told = "lies in the folder of --output, which holds a run alone; name a place beside it"
+            raise InputError(f"{option} {places[option]}: {told}")
 
 
 def hashes(files: list[str] | None) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from archsim.files.provenance import FROZEN
+from archsim.files.validate import wrong_value
 from archsim.quantity import Frequency
 from archsim.units import KINDS
 from dataflow.errors import PathProblems, guess, quoted
@@ -129,8 +130,7 @@ def as_built(part: Any, said: Mapping[str, Any], *, where: str, clock_hz: Fracti
             adapter = _reader(kind, names[key])
             read[names[key]] = adapter.validate_python(value, context={"clock_hz": clock_hz})
         except ValidationError as error:
-            told = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-            problems.append((f"{where}.{key}", told))
+            problems.append((f"{where}.{key}", wrong_value(error.errors(include_url=False)[0])))
     if problems:
         raise PathProblems(problems)
     optional = {name: field for name, field in kind.model_fields.items() if not field.is_required()}

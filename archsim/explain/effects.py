@@ -48,12 +48,13 @@ def binding_of(path: CriticalPath, effects: Iterable[Effect], design: Design) ->
 
 
 def written_at_line(design: Design, path: str) -> str:
-    """The file and line of a number; of a variant the line of the file that it was read from, or that it sets it."""
+    """The file and line of a number, or that the variant sets it; of a default the line of its unit."""
     document = design.document
     if path in design.changed():
         return "this variant"
     if not document.lines and document.given:
         with suppress(DesignError):  # of a file that is no YAML, or gone, no line is known
             document = found(document.given, "", "design")
-    line = document.line(path)
-    return f"{document.path}:{line}" if line else document.path
+    line, default = document.line(path), design.at(path) is None
+    place = f"{document.path}:{line}" if line else document.path
+    return f"{place} (a default)" if default else place

@@ -24,6 +24,15 @@ WORDS = {
 STREAMS = {INPUT: "waits for input", ROOM: "waits for room"}  # several streams together
 
 
+def places_of(stream: str) -> str:
+    """The places that the tokens of this stream stand for, such as "2 places of load w"; "" of a stream of data.
+
+    A mapper names them so where what fills a memory waits until a place in it is free again.
+    """
+    filler, freed, places = stream.partition(" freed, of ")
+    return f"{places.partition(',')[0]} places of {filler}" if freed else ""
+
+
 class Cause(NamedTuple):
     """A kind of WORDS, and the stream or the memory that it is about; "" for the others."""
 
@@ -32,6 +41,11 @@ class Cause(NamedTuple):
 
     def __str__(self) -> str:
         return f"{WORDS[self.kind]}{f' {self.of}' if self.of else ''}"
+
+    @property
+    def told_of(self) -> str:
+        """What it is about, in words."""
+        return places_of(self.of) or self.of
 
     @property
     def is_of_stream(self) -> bool:
@@ -49,7 +63,8 @@ class Stalls:
     """Server-cycles of each unit by cause; they add up to servers x cycles.
 
     A server waits for a memory where the stream that it waits for is filled by one, or by a channel. It is not its turn
-    where another task of a unit in order could fire, but not the one in turn.
+    where another task of a unit in order could fire, but not the one in turn. It waits for room also where a memory has
+    no place left for what it would bring, which a report counts as starved.
     """
 
     cycles: int
@@ -118,7 +133,7 @@ def _add(
 def _named(what: str, of: str, design: Design, makers: Mapping[str, str]) -> Cause:
     if what == "turn":
         return Cause(TURN)
-    if what == "blocked":
+    if what == "blocked" or places_of(of):
         return Cause(ROOM, of)
     maker = makers[of]
     return Cause(MEMORY, maker) if isinstance(design.units[maker], Carrier) else Cause(INPUT, of)

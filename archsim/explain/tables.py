@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
+from archsim.explain import text
 from archsim.explain.findings import Findings
-from archsim.explain.text import MOST_POINTS, beyond_text, cause_text, moving, path_text, refused
+from archsim.explain.text import MOST_POINTS, cause_text, moving, path_text, refused
 from archsim.quantity import show
 
 
@@ -28,7 +29,8 @@ def tables(found: Findings) -> Iterator[Table]:
     yield Table("Changes that are refused", names, tuple((w, ", ".join(p)) for w, p in refused(found.effects).items()))
     by_unit, cycles = found.path.by_unit(), found.path.cycles
     rows = tuple((unit, f"{n / cycles:.1%}", path_text(found, unit)) for unit, n in by_unit.items())
-    yield Table(f"Critical path{of}", ("unit", "share of the time", "tasks"), rows, ("share of the time",))
+    caption = "; ".join(filter(None, [f"Critical path{of}", text.unseen_text(found)]))
+    yield Table(caption, ("unit", "share of the time", "tasks"), rows, ("share of the time",))
     causes = tuple((unit, cause_text(causes)) for unit, causes in found.stalls.units.items())
     yield Table(f"What each unit spends its time on{of}", ("unit", "causes, which add up to 100%"), causes)
     if found.roofline is not None:
@@ -39,14 +41,16 @@ def _effects(found: Findings) -> Table:
     rows: list[tuple[str, ...]] = [
         (
             one.change.path, f"{one.gain:+.1%}", f"{one.change.was} -> {one.change.value}",
-            show(Fraction(one.seconds or 0), "time"), beyond_text(one).strip().removeprefix("needs "),
+            show(Fraction(one.seconds or 0), "time"), text.use_text(one),
         )
         for one in moving(found.effects)
     ]  # fmt: skip
-    names: tuple[str, ...] = ("one change alone", "faster by", "from, to", "time", "beyond the budget")
+    names: tuple[str, ...] = ("one change alone", "faster by", "from, to", "time", "of the FPGA")
     if not any(row[-1] for row in rows):
         names, rows = names[:-1], [row[:-1] for row in rows]
-    return Table("What one change alone would bring", names, tuple(rows), ("faster by", "time"))
+    still = text.without_effect(found.effects)
+    caption = "What one change alone would bring" + (f"; {still} others bring nothing" if still else "")
+    return Table(caption, names, tuple(rows), ("faster by", "time"))
 
 
 def _roofline(found: Findings, of: str) -> Table:
@@ -54,9 +58,12 @@ def _roofline(found: Findings, of: str) -> Table:
     assert roofs is not None
     names = ("ops", "unit", f"operations per byte by {roofs.memory}", "rate reached", "of its roof", "which is that of")
     rows = []
-    for point in sorted(roofs.points, key=lambda point: -point.cycles * len(point.ops))[:MOST_POINTS]:
+    order = sorted(roofs.points, key=lambda point: -point.cycles * len(point.ops))
+    left = sum(len(point.ops) for point in order[MOST_POINTS:])
+    for point in order[:MOST_POINTS]:
         intensity = "-" if point.intensity is None else f"{point.intensity:.3g}"
         roof = roofs.memory if roofs.is_bound_by_memory(point) else point.unit
         rate = show(Fraction(point.rate) * found.clock_hz, "rate of OP")
         rows.append((point.name, point.unit, intensity, rate, f"{roofs.reached(point):.0%}", roof))
-    return Table(f"Roofline of ops{of}", names, tuple(rows), names[2:5])
+    caption = f"Roofline of ops{of}" + (f"; {left:,} shorter ops are left out" if left else "")
+    return Table(caption, names, tuple(rows), names[2:5])

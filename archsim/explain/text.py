@@ -43,26 +43,33 @@ def binding_line(found: Findings) -> str:
 
 def effect_lines(found: Findings) -> list[str]:
     """What each change would bring: those that change the time as a table, the others by name."""
-    lines = ["what one change alone would bring: each number doubled or halved, and simulated again"]
+    lines = ["what one change alone would bring: each number doubled or halved, mapped and simulated again"]
     felt = moving(found.effects)
     wide = max((len(one.change.path) for one in felt), default=0)
-    lines += [f"  {'faster by':>9}  {'change':<{wide}}  {'from, to':<24}  {'time':>9}"] if felt else []
+    head = f"  {'faster by':>9}  {'change':<{wide}}  {'from, to':<24}  {'time':>9}"
+    lines += [head + "  of the FPGA" * any(map(use_text, felt))] if felt else []
     for one in felt:
         then, time = f"{one.change.was} -> {one.change.value}", show(Fraction(one.seconds or 0), "time")
-        lines.append(f"  {one.gain:>+9.1%}  {one.change.path:<{wide}}  {then:<24}  {time:>9}{beyond_text(one)}")
-    unknown = [one for one in felt if one.unknown]
-    if unknown:
-        names = ", ".join(dict.fromkeys(name for one in unknown for name in one.unknown))
-        lines.append(f"  what {len(unknown)} of these use of the FPGA's {names} is not known in full")
-    still = [one.change.path for one in found.effects if one.gain is not None and abs(one.gain) < SMALL]
-    lines += [f"  nothing   {len(still)} others"] if still else []
+        lines.append(f"  {one.gain:>+9.1%}  {one.change.path:<{wide}}  {then:<24}  {time:>9}  {use_text(one)}".rstrip())
+    still = without_effect(found.effects)
+    lines += [f"  nothing   {still} others"] if still else []
     return lines + [f"  refused   {', '.join(paths)}: {why}" for why, paths in refused(found.effects).items()]
 
 
-def beyond_text(one: Effect) -> str:
-    """What a change needs beyond the budget of the FPGA; nothing where it fits, or where its use is not known."""
+def needs_text(one: Effect) -> str:
+    """What a change needs beyond the budget of the FPGA; nothing where it fits, or where that is not known."""
     told = [f"{used:,g} of {budget:,g} {name}" for name, (used, budget) in one.beyond.items()]
-    return f"  needs {', '.join(told)}" if told else ""
+    return f"needs {', '.join(told)}" if told else ""
+
+
+def use_text(one: Effect) -> str:
+    """What a change needs beyond the budget of the FPGA, and what of its use is not known."""
+    return "; ".join(filter(None, [needs_text(one), f"{', '.join(one.unknown)} not known" if one.unknown else ""]))
+
+
+def without_effect(effects: Iterable[Effect]) -> int:
+    """How many changes leave the time as it is."""
+    return sum(one.gain is not None and abs(one.gain) < SMALL for one in effects)
 
 
 def refused(effects: Iterable[Effect]) -> dict[str, list[str]]:
@@ -91,10 +98,13 @@ def _path(found: Findings) -> list[str]:
     for unit, n in found.path.by_unit().items():
         if n / found.path.cycles >= LEAST_SHARE:
             lines.append(f"  {unit:<18} {n / found.path.cycles:>6.1%}  {path_text(found, unit)}".rstrip())
-    if found.path.unseen:
-        unseen = found.path.unseen / found.path.cycles
-        lines.append(f"  {unseen:.1%} of the time is not looked at, because too many firings lie there")
-    return lines
+    return lines + ([f"  {told}"] if (told := unseen_text(found)) else [])
+
+
+def unseen_text(found: Findings) -> str:
+    """How much of the path is not looked at; nothing where all of it is."""
+    share = found.path.unseen / found.path.cycles
+    return f"{share:.1%} of the time is not looked at, because too many firings lie there" if share else ""
 
 
 def path_text(found: Findings, unit: str) -> str:
@@ -134,7 +144,8 @@ def cause_text(causes: Mapping[Cause, int]) -> str:
         if sum(of.values()) / total < LEAST_SHARE:
             small += sum(of.values())
             continue
-        most = f" (longest {longest.of} {n / total:.1%})" if len(of) > 1 else f" {longest.of}" * longest.is_of_stream
+        alone = f" {longest.told_of}" * longest.is_of_stream
+        most = f" (longest {longest.told_of} {n / total:.1%})" if len(of) > 1 else alone
         told.append(f"{words} {sum(of.values()) / total:.1%}{most}")
     return ", ".join(told + ([f"others {small / total:.1%}"] if small / total >= SMALL else []))
 

@@ -147,9 +147,17 @@ def _explain(detail: ErrorDetails, place: _Place, document: Document) -> list[tu
         return [(here, place.parent, f"unknown key {quoted(place.key)}; {advice}")]
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return [_explain_kind(given, context["discriminator"].strip("'"), place)]
+    return [(here, here, wrong_value(detail))]
+
+
+def wrong_value(detail: ErrorDetails) -> str:
+    """What pydantic finds wrong with a value, in the words of messages."""
+    kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if "error" in context:
+        return str(context["error"])
     if kind in EXPECTED:
-        return [(here, here, f"expected {EXPECTED[kind].format(**context)}, got {quoted(given)}")]
-    return [(here, here, f"{detail['msg'][:1].lower()}{detail['msg'][1:]}, got {quoted(given)}")]
+        return f"expected {EXPECTED[kind].format(**context)}, got {quoted(given)}"
+    return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}, got {quoted(given)}"
 
 
 def _explain_kind(given: Any, name: str, place: _Place) -> tuple[str, str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from archsim.design.use_told import shown
+from archsim.explain.stalls import places_of
 from archsim.files.provenance import SET
 from archsim.quantity import show
 from archsim.report.figures import Figures
@@ -86,7 +87,8 @@ def _energy(report: Figures) -> str:
     most = sorted(parts.items(), key=lambda part: (-part[1], part[0]))
     shares = [f"{name} {joules / energy:.0%}" for name, joules in most[:4]]
     shares += [f"others {sum(joules for _, joules in most[4:]) / energy:.0%}"] if most[4:] else []
-    return f"{show(Fraction(energy), 'energy')}, {_watts(power)} on average{per_joule}: {', '.join(shares)}"
+    told = f"{show(Fraction(energy), 'energy')}, {_watts(power)} on average{per_joule}"
+    return f"{told}: {', '.join(shares)}" if shares else told
 
 
 def _resources(report: Figures) -> list[str]:
@@ -196,9 +198,8 @@ def longest_wait(unit: UnitReport) -> str:
         awaited = f"room {'before' if arrow else 'in'} {consumer or stream}"
     elif producer.endswith(" done"):
         awaited = f"{producer.removesuffix(' done')} to finish"
-    elif " freed, of " in stream:
-        filler, _, places = stream.partition(" freed, of ")
-        awaited = f"one of {places.partition(',')[0]} places of {filler}"
+    elif places := places_of(stream):
+        awaited = f"one of {places}"
     else:
         awaited = f"input {'from' if arrow else 'in'} {producer}"
     return f"{awaited} ({share:.0%})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from archsim.engine import ENGINES
 from archsim.errors import InputError
 from archsim.explain.changes import changes_of
 from archsim.explain.effects import binding_of, effect_of, sorted_effects, without_budget
@@ -63,12 +64,13 @@ def explain(
     )
     if progress:
         progress("the critical path is followed")
-    path = critical_path(schedule, design)
-    own = simulate(schedule, design) if report.step else report
+    engine = report.engine if report.engine in ENGINES else "auto"
+    path = critical_path(schedule, design, engine=engine)
+    own = simulate(schedule, design, engine=engine) if report.step else report
     return Explanation(
         title=" · ".join([report.design, report.model, *report.phase.title()]),
         cycles=report.cycles, clock_hz=report.clock_hz, effects=effects,
-        binding=binding_of(path, effects, design), path=path, stalls=stalls(schedule, design),
+        binding=binding_of(path, effects, design), path=path, stalls=stalls(schedule, design, engine=engine),
         roofline=roofline_of_ops(schedule, design, own.ops, busy=own.busiest), caveats=report.caveats,
         limits=tuple(limits(report)), step=report.step, step_share=origin.alike / report.cycles,
     )  # fmt: skip

@@ -96,7 +96,8 @@ def _check_quantiser(shapes: Shapes) -> None:
     # The fused linear schedules one entry of the quantiser's loop for each vector.
     if quantiser.loop_elements != VECTOR_ELEMENTS:
         raise MappingError(
-            f"units.{names.quantiser}.loop_elements: {quantiser.loop_elements}; the loop runs over a vector",
+            f"units.{names.quantiser}.loop_elements: {quantiser.loop_elements}; the loop of this pipeline "
+            f"runs over a vector, which has {VECTOR_ELEMENTS} elements",
             ways_out=(f"units.{names.quantiser}.loop_elements={VECTOR_ELEMENTS}",),
         )
     rates = {f"{names.quantiser}.lanes": quantiser.lanes, f"{names.lookup}.takes_per_cycle": lookup.takes_per_cycle}

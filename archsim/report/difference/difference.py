@@ -49,7 +49,13 @@ class Difference:
         changed = self.changed or ()
         if not changed:
             return [f"no figure differs, of {self.unchanged}"]
-        rows = {group: [one.cells() for one in changed if one.group == group] for group in GROUPS}
+        # What differs by less than the digits show would be two equal values side by side.
+        shown = [one for one in changed if one.shows]
+        less = f", {len(changed) - len(shown)} differ by less than is shown" if len(shown) < len(changed) else ""
+        rest = f"{self.unchanged} other figures are the same{less}"
+        if not shown:
+            return [rest]
+        rows = {group: [one.cells() for one in shown if one.group == group] for group in GROUPS}
         wide = [max(len(row[i]) for cells in rows.values() for row in cells) for i in range(4)]
         wide[0] = max(wide[0], *(len(group) - 2 for group, cells in rows.items() if cells), 0)
         lines: list[str] = []
@@ -58,7 +64,8 @@ class Difference:
                 lines += [""] * bool(lines)
                 lines.append(f"{group:<{wide[0] + 2}} {'a':>{wide[1]}}  {'b':>{wide[2]}}")
                 lines += [f"  {n:<{wide[0]}} {a:>{wide[1]}}  {b:>{wide[2]}}  {c}".rstrip() for n, a, b, c in cells]
-        return [*lines, "", f"{self.unchanged} other figures are the same"]
+        lacking = any("-" in (a, b) for cells in rows.values() for _, a, b, _ in cells)
+        return [*lines, "", rest, *["-  not known, or not there"] * lacking]
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain data; null where a value, or a figure of a run, is not there."""

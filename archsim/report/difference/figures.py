@@ -12,7 +12,7 @@ from archsim.report.difference.summary import Summary
 
 Value = float | int | str | None
 # What the groups are called, in the order in which they are shown.
-GROUPS = ("results", "where the time goes", "share of the time busy", "bytes")
+GROUPS = ("results", "where the time goes", "share of the time busy", "bytes", "used of the FPGA")
 SHARE, WORD = "share", "word"
 
 
@@ -30,6 +30,11 @@ class Figure:
     def changed(self) -> bool:
         """True where it differs at all."""
         return self.a != self.b
+
+    @property
+    def shows(self) -> bool:
+        """True where it differs in the digits that a table has."""
+        return self._cell(self.a) != self._cell(self.b)
 
     @property
     def difference(self) -> float | None:
@@ -72,6 +77,8 @@ class Figure:
             return f"{value:,} B"
         if self.kind == "rate of frames":
             return f"{value:.3g} frame/s"
+        if self.kind == "amount":
+            return f"{value:,g}" if value < 10**6 else f"{value:,.0f}"
         return f"{value:.3g}" if self.kind == "number" else show(Fraction(value), self.kind)
 
     def _change(self) -> str:
@@ -84,7 +91,7 @@ class Figure:
 
 def figures(a: Summary, b: Summary) -> list[Figure]:
     """All figures that a run has, changed or not; in each group the largest effect first."""
-    found = [*_results(a, b), *_parts(a, b), *_shares(a, b), *_bytes(a, b)]
+    found = [*_results(a, b), *_parts(a, b), *_shares(a, b), *_bytes(a, b), *_used(a, b)]
     known = [one for one in found if one.a is not None or one.b is not None]
     return sorted(known, key=lambda figure: (GROUPS.index(figure.group), -figure.effect))
 
@@ -93,6 +100,8 @@ def _results(a: Summary, b: Summary) -> Iterator[Figure]:
     rows = {
         "time": ("time", "seconds"), "throughput": ("rate of tokens", "tokens_per_second"),
         "frames": ("rate of frames", "frames_per_second"), "energy": ("energy", "energy_joules"),
+        "mean power": ("power", "power_watts"), "tokens per joule": ("number", "tokens_per_joule"),
+        "area, mm^2": ("number", "area_mm2"),
         "busiest": (WORD, "bottleneck"), "roofline of": (WORD, "roofline_of"),
     }  # fmt: skip
     yield from _of_each(a, b, rows)
@@ -134,6 +143,12 @@ def _bytes(a: Summary, b: Summary) -> Iterator[Figure]:
     moved = [_moved(a), _moved(b)]
     for name in dict.fromkeys([*moved[0], *moved[1]]):
         yield Figure(GROUPS[3], name, "bytes", moved[0].get(name), moved[1].get(name))
+
+
+def _used(a: Summary, b: Summary) -> Iterator[Figure]:
+    for name in dict.fromkeys([*a.resources, *b.resources]):
+        used = [run.resources[name].used if name in run.resources else None for run in (a, b)]
+        yield Figure(GROUPS[4], name, "amount", *used)
 
 
 def _moved(run: Summary) -> Mapping[str, int]:

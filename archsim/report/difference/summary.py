@@ -43,6 +43,12 @@ class ChannelBytes(Read):
     moved_bytes: Whole
 
 
+class Used(Read):
+    """What of a resource of the FPGA is used; None where that is not known."""
+
+    used: Amount | None
+
+
 class Selected(Read):
     """What a selection keeps, finds near, and costs in quality."""
 
@@ -74,6 +80,10 @@ class Summary(Read):
     decode_tokens_per_second: Amount | None
     frames_per_second: Amount | None
     energy_joules: Amount | None
+    power_watts: Amount | None
+    tokens_per_joule: Amount | None
+    area_mm2: Amount | None
+    resources: dict[str, Used]
     lower_bound_cycles: Whole
     roofline_cycles: Whole | None
     roofline_of: str | None

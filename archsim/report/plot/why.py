@@ -14,7 +14,7 @@ from archsim.explain.explanation import Explanation
 from archsim.explain.ops import OpPoint, RooflineOfOps, roofline_of_ops
 from archsim.explain.stalls import BUSY, DONE, INPUT, MEMORY, ROOM, TURN, Cause
 from archsim.explain.stalls import stalls as stalls_of
-from archsim.explain.text import SMALL, beyond_text, moving, refused
+from archsim.explain.text import SMALL, moving, needs_text, refused
 from archsim.quantity import show
 from archsim.report.figures import Figures, expect_report
 from archsim.report.plot.drawing import BLUE, COLOURS, MARKERS, in_prefix, picture, set_title
@@ -47,7 +47,7 @@ def sensitivity(found: Explanation, *, axes: Axes | None = None) -> Axes:
     colours, hatches = zip(*((BLUE, "") if gain > 0 else (COLOURS[1], "//") for gain in gains), strict=True)
     axes.barh([one.change.path for one in shown], gains, color=colours, hatch=hatches)
     for place, (gain, one) in enumerate(zip(gains, shown, strict=True)):
-        label = f"{gain:+.1f} %  {one.change.was} → {one.change.value}{beyond_text(one)}"
+        label = f"{gain:+.1f} %  {one.change.was} → {one.change.value}  {needs_text(one)}".rstrip()
         # Of a loss too on the right, because the names stand on the left.
         axes.annotate(label, (max(0, gain), place), (4, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_xlim(1.6 * min(0, *gains), 1.6 * max(0, *gains))
