@@ -75,7 +75,7 @@ def simulate(
 
 
 def refuse_same_place(places: dict[str, str | None]) -> None:
-    """Raises InputError where two options write to one place, or into the folder of --output, which holds a run alone."""
+    """Raises InputError where two options write to one place, or one into the folder of --output, which is a run's."""
     taken: dict[str, str] = {}
     folder = places.get("--output")
     for option, given in places.items():

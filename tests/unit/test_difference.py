@@ -95,3 +95,28 @@ def test_a_value_on_one_line_reads_back(value):
 )
 def test_the_change_of_a_figure(figure, change):
     assert figure.cells()[3] == change
+
+
+def test_what_a_variant_costs_is_told():
+    """Power, area and what is used of an FPGA; what is not known of one side stands as a dash, which is explained."""
+    asked = {"phase": "decode", "context": 64}
+    a = mappers.run("tellme_kv260", "bitnet_b158_large", **asked)
+    design = archsim.load_design("tellme_kv260")
+    b = mappers.run(design.with_({"units.tlmm.num_tables": 42}), "bitnet_b158_large", **asked)
+    told = diff(a, b)
+    found = {one.name: (one.a, one.b) for one in told.changed or ()}
+    assert found["mean power"] == (a.power_watts, b.power_watts)
+    assert found["tokens per joule"] == (a.tokens_per_joule, b.tokens_per_joule)
+    assert found["lut"] == (98_303, 109_772)
+    assert found["ff"] == (136_721, None)
+    assert str(told).endswith("-  not known, or not there")
+
+
+def test_what_differs_by_less_than_is_shown_is_counted():
+    a = mappers.run(TOY, "toy_llm", **RUN)
+    b = replace(a, lower_bound_cycles=a.lower_bound_cycles, published_watts=None, cycles=a.cycles)
+    slower = mappers.run(TOY.with_({"clock": "0.99999 MHz"}), "toy_llm", **RUN)
+    assert diff(a, b).changed == ()
+    text = str(diff(a, slower))
+    assert "results" not in text
+    assert "differ by less than is shown" in text

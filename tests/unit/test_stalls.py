@@ -8,7 +8,7 @@ import pytest
 
 from archsim import Design, InputError, load_design
 from archsim.engine import ENGINES
-from archsim.explain.stalls import BUSY, DONE, INPUT, MEMORY, ROOM, TURN, Cause, stalls
+from archsim.explain.stalls import BUSY, DONE, INPUT, MEMORY, ROOM, TURN, Cause, places_of, stalls
 from dataflow import Graph, Schedule, Section, Stream, Task, every, work
 
 
@@ -106,3 +106,19 @@ def test_what_no_run_takes_is_refused() -> None:
     given = alone(task("make", "a", 4, 1, gives={"s": 1}), task("use", "b", 4, 1, takes={"s": 1}), streams=(stream,))
     with pytest.raises(InputError, match="sram"):
         stalls(given, on)
+
+
+@pytest.mark.parametrize("stream, told", [
+    ("load w freed, of 2", "2 places of load w"), ("part freed, of 3, by gemm", "3 places of part"),
+    ("load w > gemm", ""), ("freed", ""),
+])  # fmt: skip
+def test_places_of_a_memory_are_room_and_not_input(stream: str, told: str) -> None:
+    """A load that waits for a free place waits for room, under the name of what fills it; for data, for input."""
+    assert places_of(stream) == told
+    given = alone(
+        task("use", "a", 3, 5, gives={stream: 1}), task("load", "b", 3, 1, takes={stream: 1}),
+        streams=(Stream(stream, 2),),
+    )  # fmt: skip
+    (waits,) = (cause for cause in stalls(given, design(a={}, b={})).units["b"] if cause.kind in (INPUT, ROOM))
+    assert waits == Cause(ROOM if told else INPUT, stream)
+    assert waits.told_of == (told or stream)
