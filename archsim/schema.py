@@ -73,6 +73,11 @@ def json_schema(path: str | None) -> dict[str, Any]:
     """The same for editors: JSON Schema, in the draft that they read. Units are told apart by `kind`."""
     tidy = _tidied(schema_of(path).model_json_schema())
     found = _or_null(tidy, tidy.get("$defs", {}))
+    if schema_of(path) is Design:
+        # The reader takes them one by one, to tell what is left out; a file should write them as it writes the parts.
+        built = found["properties"]["built"]["properties"]
+        for place in ("units", "links"):
+            built[place]["additionalProperties"] = found["properties"][place]["additionalProperties"]
     needed = set(_references(found))
     parts = {name: part for name, part in found.get("$defs", {}).items() if f"#/$defs/{name}" in needed}
     told = {**found, "$defs": parts} if parts else _without(found, "$defs")

@@ -147,3 +147,15 @@ def test_what_may_be_left_out_may_be_nothing() -> None:
     data = data_of("design", "vrex8")
     assert problems("design", {**data, "silicon": None, "resources": None, "energy": None}) == []
     assert problems("design", {**data, "silicon": 3}) == ["silicon: 3 is not of type 'object', 'null'"]
+
+
+def test_editors_check_what_was_built_as_they_check_the_parts():
+    data = yaml.safe_load((data_folder() / "tellme_kv260.yaml").read_text())
+    for part, wrong, where in (
+        ("units", {"norm": {"kind": "norm", "lanes": 0}}, ["units", "norm", "lanes"]),
+        ("units", {"norm": {"kind": "nrom", "lanes": 16}}, ["units", "norm", "kind"]),
+        ("links", {"int8": {**data["links"]["int8"], "depth": 0}}, ["links", "int8", "depth"]),
+    ):
+        built = {**data["built"], part: {**data["built"][part], **wrong}}
+        told = [list(error.absolute_path) for error in validator("design").iter_errors({**data, "built": built})]
+        assert ["built", *where] in told
