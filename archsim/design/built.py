@@ -91,8 +91,9 @@ def _beside_built(path: str, now: Any, said: Mapping[str, Any] | None, *, clock_
     if said is None:
         return Compared(path, now, None, {}, (path,))
     if "kind" in said and said["kind"] != now.named_kind:
-        if said["kind"] not in KINDS:
-            told = f"no kind {quoted(said['kind'])}; {guess(str(said['kind']), KINDS, otherwise='kinds are')}"
+        if not isinstance(said["kind"], str) or said["kind"] not in KINDS:
+            meant = guess(str(said["kind"]), KINDS, otherwise="kinds are")
+            told = f"expected a kind of unit, got {quoted(said['kind'])}; {meant}"
             raise PathProblems([(f"built.{path}.kind", told)])
         return Compared(path, now, None, {f"{path}.kind": "kind"}, ())
     built = as_built(now, said, where=f"built.{path}", clock_hz=clock_hz)

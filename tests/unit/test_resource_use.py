@@ -292,3 +292,9 @@ def test_what_a_formula_refuses_is_a_problem_of_the_design(monkeypatch):
     monkeypatch.setattr(KINDS["norm"], "resources", failing(InputError("units.norm: no such FPGA")))
     with pytest.raises(DesignError, match=r"units.norm: no such FPGA$"):
         archsim.load_design("tellme_kv260")
+
+
+@pytest.mark.parametrize("kind", ["nrom", 3, None, ["norm"], {"norm": 1}])
+def test_a_kind_that_is_none_is_told_at_its_place(kind):
+    with pytest.raises(DesignError, match=r"built\.units\.norm\.kind: expected a kind of unit, got "):
+        TELLME.with_({"built.units.norm.kind": kind})
