@@ -212,7 +212,12 @@ def test_of_a_path_that_is_not_followed_to_its_start_the_rest_is_told() -> None:
     found = replace(found, path=path, binding=binding_of(path, found.effects, TOY))
     assert found.binding.share == 18 / 24
     assert "binding     ddr, 75% of the last 24% of the critical path; set by" in str(found)
-    assert "  76.0% of the time is not looked at, because too many firings lie there" in str(found)
+    unseen = "76.0% of the time is not looked at, because too many firings lie there"
+    assert f"  {unseen}" in str(found)
+    still = sum(abs(one.gain) < SMALL for one in found.effects if one.gain is not None)
+    assert still
+    for told in (f"{still} others bring nothing", unseen):
+        assert told in found._repr_html_()
 
 
 def test_rates_of_ops_lie_under_their_roofs() -> None:
